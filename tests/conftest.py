@@ -84,6 +84,15 @@ def two_nodes(request: pytest.FixtureRequest) -> Iterator[object]:
     cluster.shutdown()
 
 
+@pytest.fixture
+def encoder(tmp_path: Path) -> str:
+    """The folder of a tiny encoder."""
+    from test_encoder import tiny_encoder
+
+    tiny_encoder().save(tmp_path / "encoder")
+    return str(tmp_path / "encoder")
+
+
 @pytest.fixture(scope="session")
 def compared_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The task file of a small task with a complete run; tests change nothing beside it but what `studio_task`

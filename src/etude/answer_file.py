@@ -116,8 +116,7 @@ def predict(
 def _confirm_sending(
     assistant: Assistant, models: Models, file: Path, columns: Sequence[str], total: int, confirm: Confirm
 ) -> None:
-    """Ask before the rows go to a service. The tokens of all prompts are estimated from the first chunk. Raises
-    Declined."""
+    """Ask before rows go to a service. All prompts' tokens are estimated from the first chunk. Raises Declined."""
     if (service := models.find_service(assistant.model.name)) is None:
         return
     model, reading = models.get(assistant.model), RowReader(file)

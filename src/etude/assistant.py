@@ -135,8 +135,7 @@ class Assistant:
     scores_tokens: bool = False
     """Whether to ask the model for the log-probabilities of texts."""
     training: SearchRef | None = None
-    """The search that measures how near a question is to the training questions, which is part of the hand-over
-    score."""
+    """The search for how near a question is to the training questions, a part of the hand-over score."""
     scope: Scope | None = None
     """Decides which questions are turned away with the sentence of a limit, before any model is asked."""
     clause_limits: tuple[Limit, ...] = ()
@@ -344,8 +343,7 @@ class Assistant:
     def _vote(self, votes: Sequence[Answer]) -> Answer:
         """Choose the first answer with the most frequent value (self-consistency, Wang et al. 2022, arXiv 2203.11171).
 
-        Answers that break the contract count only if all of them do. The share of votes becomes the confidence of a
-        label.
+        Answers that break the contract count only if all do. The share of votes becomes a label's confidence.
         """
         valid = [vote for vote in votes if not vote.failures] or list(votes)
         values = [json.dumps(vote.value, sort_keys=True, default=str) for vote in valid]

@@ -114,8 +114,7 @@ def train_each(
 
 
 def _add_tag(source: RowSource, column: str) -> RowSource:
-    """Read the column as a tag of each row. The column no longer groups rows, because all rows of a task have the same
-    value."""
+    """Read the column as a tag of each row. It no longer groups rows: all rows of a task have the same value."""
     group = None if source.group == column else source.group
     return replace(source, tags=tuple(dict.fromkeys((*source.tags, column))), group=group)
 

@@ -166,8 +166,7 @@ def answer_in_batches(
 ) -> Iterator[tuple[int, dict[int, Answer]]]:
     """Yield the number of each batch with the answers that it completes, by the position of their ids.
 
-    Batches in the log come first and are not computed again. If several samples vote on an answer, it is complete with
-    the last sample.
+    Batches in the log come first and are not computed again. Of several samples, the last completes an answer.
     """
     samples = assistant.samples
     finished: dict[int, tuple[Completion, PromptFacts]] = {}

@@ -145,11 +145,10 @@ class Metric:
         check_score = None if self.check is None else float(self.check(example, answer.text))
         if self.parts:
             return self._score_questions(example, answer, check_score)
-        value = (
-            _score_passes(answer.keeps_contract, check_score)
-            if self.name == "passes"
-            else self._score_row(self.name, _ROW_SCORES, example, answer)
-        )
+        if self.name == "passes":  # with neither a contract nor a check, every answer passes
+            value = 0.0 if answer.keeps_contract is False else 1.0 if check_score is None else check_score
+        else:
+            value = self._score_row(self.name, _ROW_SCORES, example, answer)
         return Score(value, answer.keeps_contract, check_score)
 
     def _score_questions(self, example: Example, answer: Answer, check_score: float | None) -> Score:
@@ -360,6 +359,9 @@ def _list_right_outputs(example: Example) -> tuple[str, ...]:
     return (example.output, *example.references)
 
 
+RowScore = Callable[[Example, Answer], float]
+
+
 def _score_label(example: Example, answer: Answer) -> float:
     label = predicted_label(answer)
     return float(any(label == output.strip() for output in _list_right_outputs(example)))
@@ -401,30 +403,15 @@ def _score_chrf(example: Example, answer: Answer, max_characters: int | None = N
     return _load_chrf()(answer.text[:max_characters], outputs) / 100
 
 
-def _score_token_f1(example: Example, answer: Answer) -> float:
-    """Words shared with the most similar right output. See `token_f1`."""
-    return max(token_f1(answer.text, output) for output in _list_right_outputs(example))
-
-
-def _score_sari(example: Example, answer: Answer) -> float:
-    """SARI of the answer against the input and all right outputs. See `sari`."""
-    return sari(example.text, answer.text, _list_right_outputs(example))
-
-
-def _score_right_fields(example: Example, answer: Answer) -> float:
-    """The share of right fields among all expected or answered ones, against the most similar right output.
-
-    Fields are the keys of JSON objects; an output that is not a JSON object counts as one field.
-    """
-    fields = _parse_fields(answer.text)
-    return max(
-        _measure_shared_fields(_parse_fields(output), fields) for output in _list_right_outputs(example)
+def _score_most_similar(measure: Callable[[str, str], float]) -> RowScore:
+    """Measure the answer against the most similar right output."""
+    return lambda example, answer: max(
+        measure(answer.text, output) for output in _list_right_outputs(example)
     )
 
 
 def count_value_hits(answer: str, outputs: Sequence[str]) -> dict[str, ValueHits]:
-    """Count for each field of a JSON answer the values that are right, answered and expected, against the most similar
-    right output.
+    """Count for each field of a JSON answer its right, answered and expected values, by the most similar output.
 
     A field is the path of its keys, joined by dots; the items of a list are its values, each counted once, in any
     order. Null, "" and empty lists are no value. Text that is not JSON has no values.
@@ -474,35 +461,31 @@ def _parse_fields(text: str) -> Mapping[str, Any]:
     return {kind: value}
 
 
-def _measure_shared_fields(wanted_fields: Mapping[str, Any], given_fields: Mapping[str, Any]) -> float:
-    keys = wanted_fields.keys() | given_fields.keys()
-    num_right = sum(
-        key in wanted_fields and key in given_fields and wanted_fields[key] == given_fields[key]
-        for key in keys
-    )
+def _measure_right_fields(answer: str, output: str) -> float:
+    """The share of right fields among all expected or answered ones.
+
+    Fields are the keys of JSON objects; an output that is not a JSON object counts as one field.
+    """
+    answered, expected = _parse_fields(answer), _parse_fields(output)
+    num_right = sum(answered[key] == expected[key] for key in answered.keys() & expected.keys())
+    keys = answered.keys() | expected.keys()
     return num_right / len(keys) if keys else 1.0
 
 
-def _score_passes(keeps_contract: bool | None, check_score: float | None) -> float:
-    """0 if the contract is broken, else the check's score; 1 with neither."""
-    return 0.0 if keeps_contract is False else 1.0 if check_score is None else check_score
-
-
-RowScore = Callable[[Example, Answer], float]
 _ROW_SCORES: Mapping[str, RowScore] = {
     "accuracy": _score_label,
     "macro_f1": _score_label,
     "value_f1": _score_values,
     "exact_match": _score_exact_match,
     "chrf": _score_chrf,
-    "token_f1": _score_token_f1,
-    "sari": _score_sari,
+    "token_f1": _score_most_similar(token_f1),
+    "sari": lambda example, answer: sari(example.text, answer.text, _list_right_outputs(example)),
     "calls": _score_calls,
 }
 _OTHER_ROW_SCORES: Mapping[str, RowScore] = {
     **_ROW_SCORES,
     "chrf": partial(_score_chrf, max_characters=CHRF_CHARACTERS),
-    "right_fields": _score_right_fields,
+    "right_fields": _score_most_similar(_measure_right_fields),
 }
 # Shown in addition to the headline. The first list replaces the metrics of the kind, the second is appended to them.
 _SEVERAL_METRICS = ("sample_f1", "subset_accuracy", "micro_f1", "macro_f1")

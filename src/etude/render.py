@@ -201,8 +201,7 @@ def merge_instructions(instructions: str, turns: Chat) -> tuple[Message, ...]:
 
 
 def split_template(tokenizer: Tokenizer) -> tuple[str, str, str]:
-    """Return the template as three texts, including hidden system text: before a question, between question and answer,
-    and after the answer."""
+    """Return the template as three texts: before a question, between question and answer, and after the answer."""
     before, _, between = render_text(tokenizer, (Message("user", PROBE),)).partition(PROBE)
     return before, between, find_frame(tokenizer).close
 

@@ -158,8 +158,7 @@ class Completion:
     """The lowest log-probability of a token of the answer, if the model reports it."""
     choice_logprobs: Mapping[str, float] = field(default_factory=dict, compare=False)
     """With choices, the log of each one's probability among them, if the model reports it. With several questions, the
-    keys are JSON objects of one question and one of its labels. Logs keep only those of the answer to several
-    questions."""
+    keys are JSON objects of one question and one of its labels. Logs keep only those of several questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +298,7 @@ class Answer:
 
     @property
     def handover_score(self) -> float | None:
-        """What hand-over looks at: the confidence; for a label, times the root of the nearness if it is known (see
-        LOG.md)."""
+        """What hand-over looks at: the confidence; for a label, times the root of its nearness if known (LOG.md)."""
         if self.confidence is None or self.nearness is None or self.signals:
             return self.confidence
         return self.confidence * float(self.nearness**0.5)

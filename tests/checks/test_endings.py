@@ -16,6 +16,7 @@ from etude.checks.rows.quotations import is_unclosed
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
+from pairs import find_rows
 
 FRAMES = {
     "English": (
@@ -46,10 +47,6 @@ def find_truncated(outputs: list[str]) -> list[Finding]:
     return list(check_material(Material(task, Dataset(rows)), (check_truncated,)))
 
 
-def list_rows(findings: list[Finding]) -> set[int]:
-    return {int(row) for finding in findings for row in finding.rows}
-
-
 @pytest.mark.parametrize("language", FRAMES)
 @pytest.mark.parametrize("more", ["", " 😊"])
 def test_answers_cut_in_the_middle_are_named_in_any_language(language: str, more: str) -> None:
@@ -60,8 +57,8 @@ def test_answers_cut_in_the_middle_are_named_in_any_language(language: str, more
         text[: draw.randint(int(0.6 * len(text)), len(text) - 8)].rstrip()
         for text in create_answers(frame, 12)
     ]
-    assert list_rows(find_truncated(whole + cut)) >= set(range(len(whole), len(whole) + 10))
-    assert not list_rows(find_truncated(whole + cut)) & set(range(len(whole)))
+    assert find_rows(find_truncated(whole + cut)) >= set(range(len(whole), len(whole) + 10))
+    assert not find_rows(find_truncated(whole + cut)) & set(range(len(whole)))
 
 
 def test_many_last_words_cost_time_in_proportion() -> None:
@@ -69,7 +66,7 @@ def test_many_last_words_cost_time_in_proportion() -> None:
     ends = product(ascii_lowercase[:20], repeat=2)
     opened = [f"We saw that nobody but them had been near the pump{a}{b}" for a, b in ends]
     began = time.process_time()
-    assert list_rows(find_truncated([whole] * 1600 + opened)) == set()
+    assert find_rows(find_truncated([whole] * 1600 + opened)) == set()
     assert time.process_time() - began < 5, "last words times the words of all answers take half a minute"
 
 
@@ -80,7 +77,7 @@ def test_words_of_english_that_end_sentences_elsewhere_are_no_cut() -> None:
     cut = "The update of the pump will then begin by itself with an"
     english = [*create_answers(FRAMES["English"][0]), cut]
     english.append("To put the pump back into its place you have to do the following:")
-    assert list_rows(find_truncated(english)) == {160, 161}
+    assert find_rows(find_truncated(english)) == {160, 161}
 
 
 def test_what_only_lacks_its_mark_is_no_cut() -> None:
@@ -137,7 +134,7 @@ def test_code_that_is_never_closed_is_cut_where_others_close_theirs() -> None:
         "```python\nprint(100",
         "Like this:\n\n```python\nfor one in range(9):\n    print(one) # the number of",
     ]
-    assert list_rows(find_truncated([*closed, *cut])) == {60, 61}
+    assert find_rows(find_truncated([*closed, *cut])) == {60, 61}
     assert len(find_truncated([*closed, *cut])) == 1
     assert not find_truncated([*closed, *[f"```\nprint({place}" for place in range(20)]])
     assert not find_truncated([*create_answers(FRAMES["English"][0]), *cut[:1]])

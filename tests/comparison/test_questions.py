@@ -15,7 +15,6 @@ import httpx2
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score
-from test_encoder import tiny_encoder
 
 from etude.answer_file import predict
 from etude.assistant import Assistant, load
@@ -206,15 +205,13 @@ def test_checks_run_once_for_each_question(tmp_path: Path) -> None:
     assert few == [*LABELS]
 
 
-def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(tmp_path: Path) -> None:
-    encoder = tmp_path / "encoder"
-    tiny_encoder().save(encoder)
+def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(encoder: str, tmp_path: Path) -> None:
     task, data = load_rows(tmp_path, 40)
     texts, outputs = [row.text for row in data], [row.output for row in data]
     models = Models()
 
     def measure_loss(part: Task, labels: Sequence[str]) -> float:
-        linear = fit_linear(part, texts, labels, models.load_encoder(str(encoder)))
+        linear = fit_linear(part, texts, labels, models.load_encoder(encoder))
         loss, _ = Classifier(linear, texts, labels).compute_loss(range(12), random.Random(0))
         return float(loss.detach())
 
@@ -226,9 +223,7 @@ def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(tmp_path: Path) -
 
 
 @pytest.mark.real
-def test_a_tuned_encoder_answers_dev_as_it_was_scored(tmp_path: Path) -> None:
-    encoder = tmp_path / "encoder"
-    tiny_encoder().save(encoder)
+def test_a_tuned_encoder_answers_dev_as_it_was_scored(encoder: str, tmp_path: Path) -> None:
     task = write_question_task(
         tmp_path, make_question_rows(160), f"encoder: {encoder}\nmethods: [fine_tune_encoder]\n"
     )

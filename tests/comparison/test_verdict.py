@@ -91,6 +91,9 @@ def test_no_gain_recommends_the_lowest_step_among_the_best() -> None:
         "fine_tune did not beat few_shot: +0.1 points (95% interval "
     )
     assert any("would often miss a gain smaller than" in caveat for caveat in verdict.caveats)
+    verdict = make_verdict(make_ladder({"baseline": 1_900, "few_shot": 1_880, "fine_tune": 1_900}, 2_000))
+    assert verdict.recommended == "baseline"
+    assert "no language model is needed" in verdict.sentence
 
 
 def test_a_gain_below_the_margin_does_not_make_tuning_worth_it() -> None:
@@ -584,6 +587,7 @@ def test_a_decision_model_is_no_language_model(model: str) -> None:
     caveats = make_verdict(make_inputs(methods)).caveats
     assert "No language model was tested; one might do better." in caveats
     assert not any("larger model" in caveat for caveat in caveats)
+    assert any("larger model" in caveat for caveat in make_verdict(make_ladder({"prompt": 300})).caveats)
 
 
 @pytest.mark.parametrize(

@@ -932,7 +932,7 @@ def test_a_system_message_that_only_some_rows_have_is_taken_for_all_and_told(
 
 
 def test_a_missing_file_and_a_missing_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent\.csv"):
+    with pytest.raises(InputError, match=r"absent\.csv: cannot read"):
         write_starter(tmp_path / "absent.csv")
     path = write_table(tmp_path / "rows.jsonl", SHAPES["answer"])
     with pytest.raises(InputError, match="no such folder"):

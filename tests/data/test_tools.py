@@ -43,6 +43,7 @@ from etude.serve.generation import build_chat_request
 from etude.serve.schemas import ChatRequest
 from etude.task import RowSource, load_task
 from etude.types import Answer, Example, Message
+from small_task import write_json_lines
 
 WEATHER = {"name": "weather", "description": "Of a town", "parameters": {"type": "object", "properties": {}}}
 TOOLS = [{"type": "function", "function": WEATHER}]
@@ -65,11 +66,6 @@ def weather_turns(town: str) -> list[dict[str, Any]]:
     ]
 
 
-def write_lines(file: Path, rows: list[dict[str, Any]]) -> Path:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return file
-
-
 def read(file: Path) -> LoadedRows:
     return read_rows(RowSource(file))
 
@@ -80,7 +76,7 @@ def to_tuples(rows: LoadedRows) -> list[Any]:
 
 def test_calls_and_results_become_the_text_of_turns(tmp_path: Path) -> None:
     (row,) = read(
-        write_lines(tmp_path / "r.jsonl", [{"messages": weather_turns("Oslo"), "tools": TOOLS}])
+        write_json_lines(tmp_path / "r.jsonl", [{"messages": weather_turns("Oslo"), "tools": TOOLS}])
     ).examples
     assert [(turn.role, turn.content) for turn in row.input[1:]] == [
         (
@@ -106,9 +102,9 @@ def test_llama_factorys_names_and_openais_older_ones_mean_the_same(tmp_path: Pat
         {"from": "observation", "value": "12 degrees"},
         {"from": "gpt", "value": "12 degrees."},
     ]
-    one = read(write_lines(tmp_path / "a.jsonl", [{"messages": old, "functions": [WEATHER]}]))
+    one = read(write_json_lines(tmp_path / "a.jsonl", [{"messages": old, "functions": [WEATHER]}]))
     other = read(
-        write_lines(tmp_path / "b.jsonl", [{"conversations": share, "tools": json.dumps([WEATHER])}])
+        write_json_lines(tmp_path / "b.jsonl", [{"conversations": share, "tools": json.dumps([WEATHER])}])
     )
     assert to_tuples(one) == to_tuples(other)
     assert one.tools == format_tools(TOOLS)
@@ -125,13 +121,13 @@ def test_under_the_templates_that_know_these_tags_the_prompt_is_the_templates_ow
         for each in turn.get("tool_calls", ()):  # templates want the arguments as values
             each["function"]["arguments"] = json.loads(each["function"]["arguments"])
     own = tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
-    (row,) = read(write_lines(tmp_path / "r.jsonl", [{"messages": turns}])).examples
+    (row,) = read(write_json_lines(tmp_path / "r.jsonl", [{"messages": turns}])).examples
     assert render_text(tokenizer, [Message("system", "Be kind."), *row.input]) == own
 
 
 def test_an_assistant_has_one_set_of_functions(tmp_path: Path) -> None:
     rows = [{"messages": weather_turns(f"Town {n}"), "tools": TOOLS} for n in range(9)]
-    shared = read(write_lines(tmp_path / "r.jsonl", [*rows, {"messages": weather_turns("Lima")}]))
+    shared = read(write_json_lines(tmp_path / "r.jsonl", [*rows, {"messages": weather_turns("Lima")}]))
     assert shared.tools == format_tools(TOOLS)
     assert list_tool_names(shared.tools) == ["weather"]
     assert shared.notes[-2].endswith("are listed below the instructions: weather")
@@ -182,7 +178,7 @@ def test_functions_and_system_messages_of_a_row_belong_to_the_row(
 
 
 def task_of(folder: Path, rows: list[dict[str, Any]], more: str = "") -> Path:
-    write_lines(folder / "rows.jsonl", rows)
+    write_json_lines(folder / "rows.jsonl", rows)
     task = folder / "task.yaml"
     task.write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n{more}", encoding="utf-8")
     return task
@@ -208,11 +204,11 @@ def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) ->
         row["messages"].insert(0, {"role": "system", "content": "Be kind."})
     test = [calling(200), {"messages": calling(201)["messages"]}]
     test[1]["messages"].insert(0, {"role": "system", "content": "Be kind."})
-    write_lines(tmp_path / "own.jsonl", test)
+    write_json_lines(tmp_path / "own.jsonl", test)
     task, _ = load_dataset(load_task(task_of(tmp_path, rows, "test: own.jsonl\n")))
     assert task.instructions == f"Be kind.\n\n{format_tools(TOOLS)}"
     assert [row.text.split()[-1] for row in load_test(task) or ()] == ["town200?", "town201?"]
-    write_lines(tmp_path / "own.jsonl", [{**calling(7), "tools": [TIDES]}])
+    write_json_lines(tmp_path / "own.jsonl", [{**calling(7), "tools": [TIDES]}])
     with pytest.raises(InputError, match="the functions of the test differ from those of the examples"):
         load_test(task)
 
@@ -257,7 +253,7 @@ def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: 
 def test_calls_that_cannot_be_read_are_one_error_of_the_file(tmp_path: Path, turn: dict[str, Any]) -> None:
     talk = [{"role": "user", "content": "a"}, turn]
     with pytest.raises(InputError) as raised:
-        read(write_lines(tmp_path / "r.jsonl", [{"messages": talk} for _ in range(9)]))
+        read(write_json_lines(tmp_path / "r.jsonl", [{"messages": talk} for _ in range(9)]))
     (issue,) = raised.value.issues
     assert (issue.location, issue.kind, raised.value.count) == ("r.jsonl:1", "tools", 1)
     assert "calls cannot be read" in issue.message
@@ -266,10 +262,10 @@ def test_calls_that_cannot_be_read_are_one_error_of_the_file(tmp_path: Path, tur
 
 def test_functions_that_are_no_list_are_refused(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    file = write_lines(tmp_path / "r.jsonl", [{"messages": talk, "tools": "search, calculator"}])
+    file = write_json_lines(tmp_path / "r.jsonl", [{"messages": talk, "tools": "search, calculator"}])
     with pytest.raises(InputError, match=r"r\.jsonl:1: tools: .*rename the column"):
         read(file)
-    pairs = read(write_lines(tmp_path / "p.jsonl", [{"input": "a", "output": "b", "tools": "search"}]))
+    pairs = read(write_json_lines(tmp_path / "p.jsonl", [{"input": "a", "output": "b", "tools": "search"}]))
     assert pairs.notes[-1].endswith("columns not used: tools")
 
 
@@ -306,7 +302,7 @@ def test_what_is_written_is_read_again_to_the_same_rows(
         pytest.importorskip("pyarrow", reason="to run: pip install 'etude[tables]'")
     folder = tmp_path_factory.mktemp("rows")
     made = [{"messages": turns} | ({"tools": TOOLS} if offered else {}) for turns in rows]
-    first = read(write_lines(folder / "rows.jsonl", made))
+    first = read(write_json_lines(folder / "rows.jsonl", made))
     again = folder / f"again{FORMATS[shape].suffix}"
     write_rows(first, shape, again)
     if shape != "sharegpt" and any("tool_calls" in turn for turns in rows for turn in turns):
@@ -341,7 +337,7 @@ def test_personal_data_in_the_arguments_of_a_call_is_found_and_masked(
 
 @pytest.mark.parametrize("shape", ["alpaca", "kto"])
 def test_a_shape_without_functions_names_them_in_the_system_message(shape: str, tmp_path: Path) -> None:
-    rows = read(write_lines(tmp_path / "r.jsonl", [calling(number) for number in range(1, 5)]))
+    rows = read(write_json_lines(tmp_path / "r.jsonl", [calling(number) for number in range(1, 5)]))
     write_rows(rows, shape, tmp_path / "again.jsonl")
     again = read(tmp_path / "again.jsonl")
     assert again.systems == (format_tools(TOOLS),) * 4
@@ -352,7 +348,7 @@ def test_a_task_of_short_calls_is_no_choice_among_labels(tmp_path: Path) -> None
     rows = [calling(number) for number in range(1, 200)]
     for number, row in enumerate(rows):
         row["messages"][1] = {"role": "assistant", "tool_calls": [call({"do": "ab"[number % 2]})]}
-    write_lines(tmp_path / "rows.jsonl", rows)
+    write_json_lines(tmp_path / "rows.jsonl", rows)
     assert main(["init", str(tmp_path / "rows.jsonl")]) == 0
     text = (tmp_path / "task.yaml").read_text(encoding="utf-8")
     assert "\nkind: answer\n" in text

@@ -11,7 +11,6 @@ from typing import Any
 
 import openai
 import pytest
-from test_encoder import tiny_encoder
 
 from etude.assistant import Assistant
 from etude.hosted.batches import BatchStore, RequestBatch
@@ -214,19 +213,18 @@ def test_a_kill_before_the_end_stores_the_results_once(client: openai.OpenAI, st
     assert len(stores.files.list()) == 2
 
 
-def test_batches_of_responses_decisions_and_embeddings(stores: HostedStores, tmp_path: Path) -> None:
+def test_batches_of_responses_decisions_and_embeddings(encoder: str, stores: HostedStores) -> None:
     """Each line is answered as the route answers it alone."""
-    tiny_encoder().save(tmp_path / "tiny")
     labels = ("card", "refund")
     sorter = replace(ECHO, kind="classify", choices=labels, contract=Contract(labels=labels))
     choice = {"type": "choice", "instructions": "?", "choices": [{"value": label} for label in labels]}
     bodies: dict[str, dict[str, Any]] = {
         "/v1/responses": {"model": "luma", "input": "the bear"},
         "/v1/decisions": {"model": "sorter", "input": "the bear", "questions": [choice]},
-        "/v1/embeddings": {"model": str(tmp_path / "tiny"), "input": ["the bear", "the cat"]},
+        "/v1/embeddings": {"model": encoder, "input": ["the bear", "the cat"]},
     }
     served = (serve_as("luma", ECHO), serve_as("sorter", sorter))
-    settings = ServerSettings(encoder=str(tmp_path / "tiny"))
+    settings = ServerSettings(encoder=encoder)
     with open_client(*served, settings=settings, hosted=stores) as client:
         for endpoint, body in bodies.items():
             lines = [

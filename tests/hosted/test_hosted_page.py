@@ -11,7 +11,6 @@ from pathlib import Path
 
 import openai
 import pytest
-from test_encoder import tiny_encoder
 from test_fine_tuning import chat_rows
 from test_import_openai import TUNED, read_export_scripts, save_export, set_client, to_chat
 
@@ -44,12 +43,11 @@ def test_the_page_goes_from_a_file_to_an_answer(
 
 
 def test_the_page_asks_for_responses_decisions_and_embeddings(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, block = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    tiny_encoder().save(tmp_path / "encoder")
-    settings = ServerSettings(encoder=str(tmp_path / "encoder"))
-    stores = HostedStores(tmp_path / "jobs", {"all-minilm-l6-v2": settings.encoder})
+    settings = ServerSettings(encoder=encoder)
+    stores = HostedStores(tmp_path / "jobs", {"all-minilm-l6-v2": encoder})
     luma = Assistant("prompt", "answer", ModelRef("fake"))
     labels = ("card", "refund")
     tickets = replace(luma, kind="classify", choices=labels, contract=Contract(labels=labels))

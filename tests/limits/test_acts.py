@@ -46,9 +46,16 @@ def test_the_act_reader_agrees_with_people(source: str, least: float) -> None:
         ("Who Stole the Moon?", "answer"),
         ("Who are you?", "ask_back"),
         ("12 7 33 5 19 42 8 11 90 61 3 77 20", "answer"),
+        # in words that no phrase has, so the classifier reads them
+        ("Which of our plans do you have at the moment?", "ask_back"),
+        ("I'm only trained on tax law.", "refuse"),
+        ("Only your landlord can decide that, so please give her a call.", "hand_over"),
+        ("I only needed a minute to find it: the large size costs nine euro.", "answer"),
+        ("You cannot wash it at sixty degrees, but forty are fine.", "answer"),
+        ("We don't open on Sundays in winter.", "answer"),
     ],
 )
-def test_phrases_that_were_missed_are_read(answer: str, act: str) -> None:
+def test_the_act_of_an_answer_is_read(answer: str, act: str) -> None:
     assert read_act(answer).act == act
 
 
@@ -68,21 +75,6 @@ def test_an_answer_that_keeps_the_contract_is_an_answer() -> None:
 def test_reading_an_act_takes_linear_time() -> None:
     for piece in ("I'm sorry ", "please ask ", "a-", "I can't ", "? "):
         read_act(piece * 20_000)
-
-
-@pytest.mark.parametrize(
-    ("answer", "act"),
-    [
-        ("Which of our plans do you have at the moment?", "ask_back"),
-        ("I'm only trained on tax law.", "refuse"),
-        ("Only your landlord can decide that, so please give her a call.", "hand_over"),
-        ("I only needed a minute to find it: the large size costs nine euro.", "answer"),
-        ("You cannot wash it at sixty degrees, but forty are fine.", "answer"),
-        ("We don't open on Sundays in winter.", "answer"),
-    ],
-)
-def test_the_classifier_reads_other_words(answer: str, act: Act) -> None:
-    assert read_act(answer).act == act
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,9 @@ def test_a_limit_speaks_by_its_kind_and_the_first_for_all_others() -> None:
 def test_a_short_follow_up_is_read_with_the_question_before_it() -> None:
     scope = fit_tides()[0]
     question = Message("user", "When is high water at Brinlow? (77)")
-    chat = (question, Message("assistant", "At noon."), Message("user", "And the day after?"))
+    chat = build_chat(question.content, "And the day after?", "And for the one after that?")
     assert ask(scope, "And the day after?") == ["out_of_scope"]
-    assert scope.find_limits([chat]) == [None]
+    assert scope.find_limits([chat[:3], chat]) == [None, None]
     unrelated = (
         question,
         Message("assistant", "At noon."),

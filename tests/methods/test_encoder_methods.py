@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from safetensors.numpy import save_file
-from test_encoder import PAIRS, PASSAGES, tiny_encoder
+from test_encoder import PAIRS, PASSAGES
 from test_methods import context
 
 from etude.assistant import Assistant
@@ -32,14 +32,6 @@ from small_task import write_task
 
 TEXTS = ["the bear is here", "who says growl", "the cat is here", "who says meow", "the dog now", "says bark"]
 LABELS = ["bear", "bear", "cat", "cat", "dog", "dog"]
-
-
-@pytest.fixture
-def encoder(tmp_path: Path) -> str:
-    """The folder of a tiny encoder."""
-    folder = tmp_path / "encoder"
-    tiny_encoder().save(folder)
-    return str(folder)
 
 
 def test_a_classifier_over_vectors_answers_the_same_when_it_is_read_again(

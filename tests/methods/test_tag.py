@@ -41,14 +41,6 @@ ANSWERS = st.fixed_dictionaries(
 )
 
 
-@pytest.fixture
-def encoder(tmp_path: Path) -> str:
-    """The folder of a tiny encoder."""
-    folder = tmp_path / "encoder"
-    tiny_encoder().save(folder)
-    return str(folder)
-
-
 @given(st.lists(ANSWERS, min_size=1, max_size=5))
 def test_an_answer_is_rebuilt_from_its_values(answers: list[dict[str, Any]]) -> None:
     shape = AnswerShape.fit(answers)

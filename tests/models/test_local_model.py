@@ -266,6 +266,17 @@ def test_scores_equal_a_direct_forward(model: LocalModel) -> None:
         assert scores == pytest.approx(expected, abs=1e-3)
 
 
+def test_the_score_of_an_own_answer_is_its_logprob(llama: LocalModel) -> None:
+    llama.end_tokens = frozenset(range(400))  # every token ends the turn, so that answers are one token long
+    answers = llama.generate(build_requests())
+    scores = llama.score(build_requests(), [answer.text for answer in answers])
+    pairs = [
+        (score[0], answer.logprob) for answer, score in zip(answers, scores, strict=True) if len(score) == 2
+    ]
+    assert pairs
+    assert all(score == pytest.approx(logprob, abs=1e-4) for score, logprob in pairs)
+
+
 # The plan
 
 
@@ -540,6 +551,21 @@ def test_the_packaged_model_answers(packaged: LocalModel) -> None:
     assert "Paris" in capital.text
     assert capital.finish == greeting.finish == "stop"
     assert "SmolLM" in packaged.render_text((Message("user", "hi"),))
+    texts = ("Name three fruits.", "Who wrote Hamlet?", "What is 2 + 2? Answer with one number only.")
+    asked = [Request((Message("system", "Be brief."), Message("user", text)), 24) for text in texts]
+    answers = [packaged.generate([request])[0].text for request in asked]
+    assert [answer.text for answer in packaged.generate(asked)] == answers
+    assert "".join(packaged.stream(asked[0])) == answers[0]
+
+
+@pytest.mark.real
+def test_damaged_weights_in_the_cache_are_unpacked_again(tmp_path: Path) -> None:
+    Models(dtype="bfloat16", cache=tmp_path).get(ModelRef(PACKAGED))
+    (path,) = tmp_path.glob("*/model.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(b"\xff" * len(whole))
+    Models(dtype="bfloat16", cache=tmp_path).get(ModelRef(PACKAGED))
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.real

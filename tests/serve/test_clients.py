@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_encoder import tiny_encoder
 
 from etude.assistant import Assistant
 from etude.hosted.stores import HostedStores
@@ -36,7 +35,7 @@ CLIENTS = {
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_client_gets_what_it_asks_for(name: str, tmp_path: Path) -> None:
+def test_a_client_gets_what_it_asks_for(name: str, encoder: str, tmp_path: Path) -> None:
     script, requirement = CLIENTS[name]
     python = FOLDER / name / "bin" / "python"
     if not python.exists():
@@ -47,9 +46,8 @@ def test_a_client_gets_what_it_asks_for(name: str, tmp_path: Path) -> None:
     tiny = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=60)
     labels = ("card", "refund")
     sorter = replace(tiny, kind="classify", choices=labels, contract=Contract(labels=labels))
-    tiny_encoder().save(tmp_path / "encoder")
-    settings = ServerSettings(encoder=str(tmp_path / "encoder"))
-    stores = HostedStores(tmp_path / "data", {"encoder": settings.encoder})
+    settings = ServerSettings(encoder=encoder)
+    stores = HostedStores(tmp_path / "data", {"encoder": encoder})
     served = (serve_as("tiny", tiny), serve_as("sorter", sorter))
     with serving(*served, settings=settings, hosted=stores) as url:
         command = [str(python), str(Path(__file__).parent / "clients" / script), url]

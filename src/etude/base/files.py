@@ -31,8 +31,7 @@ def parse_json(text: str, **options: Any) -> Any:
 
 
 def parse_storable_json(text: str) -> Any:
-    """Parse JSON with `parse_json`. Raises ValueError also for half of a character (a lone surrogate), which no file
-    can contain."""
+    """Parse JSON with `parse_json`. Raises ValueError also for a lone surrogate, which no file can contain."""
     value = parse_json(text)
     if HALF_CHARACTER.search(text):
         try:
@@ -65,8 +64,7 @@ def _get_decoder(**options: Any) -> json.JSONDecoder:
 
 
 def read_json(file: Path, default: Json | None = None) -> Json:
-    """Read the JSON object in a run's file; without a file, return the `default` if there is one. Raises RunError with
-    the file's name."""
+    """Read the JSON object in a run's file, or return the `default` without a file. Raises RunError with its name."""
     if default is not None and not file.exists():
         return default
     try:
@@ -118,9 +116,7 @@ def atomic_file(file: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.replace(file)
     except OSError as error:
-        if (
-            error.errno is not None
-        ):  # an OSError raised by a library has a message only, which a name would hide
+        if error.errno is not None:  # else it has only a message, which a name would hide
             error.filename = error.filename or str(file)
         raise
     finally:

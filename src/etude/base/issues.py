@@ -62,8 +62,7 @@ def decoding_issue(location: str, raw: bytes, error: UnicodeDecodeError, table: 
 
 
 def describe_conversion(is_utf16: bool, table: bool) -> str:
-    """Format the command that converts a file from UTF-16 or a one-byte encoding; for a `table`, also the Excel
-    menu."""
+    """Format the command that converts a file from UTF-16 or a one-byte encoding; for a `table`, also Excel's menu."""
     excel = "in Excel: Save As, CSV UTF-8; " if table else ""
     shell = (
         "in a shell: iconv -f UTF-16" if is_utf16 else "in a shell, from Western European: iconv -f CP1252"

@@ -105,8 +105,7 @@ def join_processes() -> Iterator[World]:
     """Yield the world of the processes that torchrun has started, or `SINGLE`.
 
     Each process gets its own GPU, or an equal share of the CPU's cores. If a script under torchrun has already made a
-    process group, that group is used. Raises RunError if there are more processes than GPUs, or if that group cannot
-    send CPU tensors.
+    group, that one is used. Raises RunError for more processes than GPUs, or if it cannot send CPU tensors.
     """
     if _read_world_size() == 1:
         yield SINGLE

@@ -140,8 +140,7 @@ class Material:
         return self.hash_answers(self.outputs)
 
     def hash_answers(self, answers: Iterable[str]) -> Hashes:
-        """Hash the canonical forms of answers from any file or column: two answers are the same if their hashes are
-        equal.
+        """Hash the canonical forms of answers from any file or column: equal answers have equal hashes.
 
         In an extraction, JSON answers are compared without regard to key order.
         """

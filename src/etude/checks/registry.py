@@ -112,8 +112,7 @@ class Findings(Sequence[Finding]):
         return tuple(item for item in self.items if not {item.kind, *item.other_kinds}.isdisjoint(kinds))
 
     def select_failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
-        """Return the findings that match a gate: a kind (`*` matches any letters), or a severity, which matches itself
-        and more severe ones."""
+        """Return the findings of a gate: a kind (`*` matches any letters), or a severity and more severe ones."""
         severities = {
             name for gate in gates if gate in SEVERITIES for name in SEVERITIES[: SEVERITIES.index(gate) + 1]
         }
@@ -148,8 +147,7 @@ def load_material(task: Task, survey: Survey | None = None, workers: Workers = T
 def check_material(
     material: Material, checks: Sequence[Check] = CHECKS, on_start: Callable[[str], None] = lambda name: None
 ) -> Findings:
-    """Run the checks over loaded rows; `on_start` is called with the number and the name of each check when it
-    starts."""
+    """Run the checks over loaded rows; `on_start` gets the number and the name of each check when it starts."""
     task = material.task
     findings: list[Finding] = []
     for number, item in enumerate(checks, start=1):
@@ -168,8 +166,7 @@ def check_material(
 
 
 def validate_gates(gates: Sequence[str]) -> None:
-    """Raise InputError, with the nearest name, for gates that match neither a severity nor a kind. Such a gate could
-    never fail."""
+    """Raise InputError, with the nearest name, for gates that match no severity or kind and so could never fail."""
     names = [*SEVERITIES, *KINDS]
     issues = []
     for gate in gates:

@@ -124,8 +124,7 @@ _REMEDIES = {
 
 
 def _merge_issues(issues: Sequence[Issue]) -> Iterator[str]:
-    """Yield a line for each issue. More than MAX_EQUAL issues with the same message and remedy get one line
-    together."""
+    """Yield a line for each issue, and one line for more than MAX_EQUAL issues with the same message and remedy."""
     groups: dict[tuple[str, str], list[Issue]] = {}
     for issue in issues:
         groups.setdefault((issue.message, issue.remedy), []).append(issue)

@@ -69,8 +69,7 @@ def offer_tools(assistant: Assistant, file: Path) -> Assistant:
 class Conversation:
     """The turns that are sent: all, or the latest ones that fit the model's context.
 
-    Examples are dropped from the prompt before turns. A question that is too long on its own is still sent, and the
-    model refuses it.
+    Examples are dropped before turns. A question that is too long on its own is sent, and the model refuses it.
     """
 
     limit: PromptLimit
@@ -114,8 +113,7 @@ def read_question() -> str:
 
 
 def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> str:
-    """Print an answer, streamed if possible, and return it. Of an answer that is handed over, the guess is printed
-    too."""
+    """Print an answer, streamed if possible, and return it. Of an answer that is handed over, print the guess too."""
     # A vote over several samples cannot be streamed, nor what is only said if the answer is confident.
     if assistant.handover is None and assistant.samples == 1:
         pieces = []

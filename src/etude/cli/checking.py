@@ -229,8 +229,7 @@ def fix_examples(task_file: Path, only: Sequence[str], worklist: Path | None = N
 
 
 def _describe_unmasked(material: Material) -> str:
-    """Describe possible personal data that is not masked because the rules are uncertain. Many rows are sampled
-    evenly."""
+    """Describe possible personal data that uncertain rules leave unmasked. Many rows are sampled evenly."""
     # Above a limit, every n-th row, as in a check.
     total = len(material.rows)
     sampled = range(0, total, sensitive.choose_review_step(total))

@@ -252,8 +252,7 @@ def format_details(event: events.MethodEnded) -> list[str]:
 
 
 def format_num_rows(event: events.MethodEnded) -> str:
-    """Format n, with the reason if it is not all rows: `29 groups of 31 rows`, `50 of 160 rows, limited by the
-    budget`."""
+    """Format n, and why rows are left out, if any: `29 groups of 31 rows`, `50 of 160 rows, limited by the budget`."""
     n, rows, side_rows = event.estimate.n, event.num_rows, event.side_rows
     # A budget can cut rows, and rows of one group count as one.
     cut = f"{rows:,} of {side_rows:,} rows, limited by the budget" if rows < side_rows else f"{rows:,} rows"

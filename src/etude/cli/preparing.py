@@ -71,8 +71,7 @@ def init(
 
 
 def open_task(path: Path, screen: Console) -> Path:
-    """Return the task file for a file of rows, found beside it or written, and print which; any other path is returned
-    as it is."""
+    """Return the task file for a file of rows, found beside it or written, and print which; other paths unchanged."""
     with printing.show_steps(f"Looking at {path.name}") as steps:
         task_file, lines = open_task_file(path, steps.get_choose())
     for line in lines:

@@ -357,8 +357,7 @@ def show_steps(name: str) -> Iterator[StepClock]:
 
 @contextmanager
 def call_repeatedly(act: Callable[[float], float]) -> Iterator[None]:
-    """Context manager: call `act` in a thread after FIRST_PAUSE seconds, then after the pauses that it returns; it gets
-    the pause before."""
+    """Context manager: call `act` in a thread after FIRST_PAUSE seconds, then after each pause that it returns."""
     is_finished = Event()
 
     def work() -> None:

@@ -32,8 +32,7 @@ def add_price(cost: PricedCost, prices: Prices | None) -> PricedCost:
 
 
 def find_prices(inputs: VerdictInputs, method: MethodResult) -> Prices | None:
-    """Return the prices of a method: the endpoint's own, else the task's. Token prices of the task are for `model`
-    only."""
+    """Return a method's prices: the endpoint's own, else the task's. The task's token prices are for `model` only."""
     service = find_service(method.model, inputs.endpoints)
     if service and (service.prices or method.model in inputs.endpoints):
         return service.prices

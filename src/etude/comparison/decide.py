@@ -215,14 +215,12 @@ def _assemble_verdict(
         baseline_on_equal_rows=baseline,
         evidence=inputs.evidence,
         error_costs=inputs.error_costs,
-        most_frequent=_estimate_most_frequent(inputs),
+        most_frequent=(
+            MostFrequentAnswer(result.name, estimate_sample(inputs.build_sample(result)))
+            if (result := inputs.most_frequent)
+            else None
+        ),
     )
-
-
-def _estimate_most_frequent(inputs: VerdictInputs) -> MostFrequentAnswer | None:
-    if (result := inputs.most_frequent) is None:
-        return None
-    return MostFrequentAnswer(result.name, estimate_sample(inputs.build_sample(result)))
 
 
 def _compare_equal_rows(inputs: VerdictInputs, headline: HeadlineResult) -> BaselineOnEqualRows | None:
@@ -299,8 +297,7 @@ def _make_ladder(
     estimates: Sequence[Estimate],
     joint: JointIntervals,
 ) -> list[LadderRow]:
-    """Give each of the `methods` its status. A partly trained method that is not among the best gets "not measured
-    enough"."""
+    """Give each method its status: "not measured enough" if it is partly trained and not among the best."""
     if len(estimates) == 1:
         return [_make_row(methods[0], estimates[0], "among the best" if inputs.beaten else "undecided")]
     differences = joint.differences

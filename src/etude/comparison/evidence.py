@@ -94,8 +94,7 @@ def answer_baseline_on_equal_rows(
 def fit_evidence(
     ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assistant
 ) -> dict[Path, Assistant]:
-    """Make the planned extra fits and answer dev with them. Returns folder -> assistant for those that must still
-    answer the test."""
+    """Make the planned extra fits and answer dev with them. Returns folder -> assistant still to answer the test."""
     if "evidence" not in ladder_run.run.info:
         ladder_run.run.update(evidence=_has_time(ladder_run))
     fits = list(_plan_fits(ladder_run))
@@ -185,9 +184,8 @@ def _plan_fits(ladder_run: LadderRun) -> Iterator[ExtraFit]:
     train, seed = _sample_training_rows(ladder_run, method), _get_seed(task)
     for divisor in CURVE_DIVISORS:
         rows = _sample_part(train, len(train) // divisor, task.seed)
-        if (
-            task.kind != "classify" or len({row.output for row in rows}) > 1
-        ):  # one label alone cannot be learned
+        # One label alone cannot be learned.
+        if task.kind != "classify" or len({row.output for row in rows}) > 1:
             yield ExtraFit(folder / f"rows-{len(rows)}", f"{name}, {len(rows):,} rows", rows, seed, False)
     for other in range(seed + 1, seed + 1 + NUM_EXTRA_RUNS):
         yield ExtraFit(folder / f"seed-{other}", f"{name}, seed {other}", train, other, True)

@@ -1,5 +1,4 @@
-"""A judge model with the task's rubric. Its numbers are shown with its agreement with people; they do not affect the
-verdict."""
+"""A judge model with the task's rubric. It is shown with its agreement with people; the verdict ignores it."""
 
 import re
 from collections.abc import Sequence

@@ -49,8 +49,7 @@ MONTHS_TO_PAY_BACK = 12  # Tuning should pay back its cost within this many mont
 def write_verdict_sentence(
     inputs: VerdictInputs, ladder: Sequence[LadderRow], headline: HeadlineResult | None, decision: Decision
 ) -> str:
-    """Write the verdict: what to use, what tuning gained, and what is open. `ladder`: the methods that may be
-    recommended."""
+    """Write the verdict: what to use, what tuning gained, what is open. `ladder`: methods that may be recommended."""
     is_tuned_best = headline is not None and headline.gains and decision.recommended == headline.tuned
     sentences = [*_report_missed_target(inputs, ladder), _write_use(inputs, ladder, decision, is_tuned_best)]
     if headline is not None and headline.undecided != "cut":
@@ -172,8 +171,7 @@ def write_nothing_right(
 
 
 def write_replacement(method: str, model: str, difference: Estimate, margin: float) -> str:
-    """Write whether a method is good enough to replace a model, by `difference`: the method minus the stored
-    answers."""
+    """Write whether a method may replace a model, by `difference`: the method minus the stored answers."""
     gap = format_gap(difference, signed=True)
     if difference.low >= -margin:
         return f"{method} can replace {model}: {method} minus its stored answers is {gap}."

@@ -177,8 +177,7 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
 
 
 def _find_shared_turn(rows: LoadedRows, instructions: str) -> tuple[str, str]:
-    """The instructions and the functions of all rows that do not have their own: one prompt for training and
-    evaluation."""
+    """The instructions and functions of all rows without their own: one prompt for training and evaluation."""
     instructions = instructions or find_shared(rows.systems)
     has_own = any(system and system.strip() != instructions.strip() for system in rows.systems)
     return instructions, rows.tools if not has_own or all(rows.offers) else ""
@@ -350,8 +349,7 @@ def _find_broken_answers(task: Task, rows: LoadedRows) -> list[Issue]:
 
 
 def select_refused(issues: Iterable[Issue], num_rows: int) -> list[Issue]:
-    """Select the issues of a file at which a comparison stops: all, but few answers that break the contract do not
-    count."""
+    """Select the issues of a file that stop a comparison: all, except a few answers that break the contract."""
     issues = list(issues)
     num_broken = sum(issue.kind == "contract" for issue in issues)
     is_excessive = num_broken > MAX_BROKEN_SHARE * num_rows

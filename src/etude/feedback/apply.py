@@ -65,8 +65,7 @@ class AppliedFeedback:
 
 
 def read_task_feedback(task: Task) -> tuple[GatheredFeedback, Survey]:
-    """Read the task's feedback with its results, and the task's examples. Raises InputError and RunError for files that
-    cannot be read."""
+    """Read the task's feedback with its results, and its examples. Raises InputError and RunError for their files."""
     survey = survey_dataset(task)
     entries = FeedbackLog(task.folder / FILE).entries
     return gather_feedback(entries, task, load_sealed_test(task, survey.rows)), survey

@@ -71,8 +71,7 @@ class GatheredFeedback:
 
 
 def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest) -> GatheredFeedback:
-    """Compute the results of the entries, in the order of their inputs. Entries on test rows and undone entries do not
-    count."""
+    """Compute the results of the entries by input, in order. Entries on test rows and undone entries do not count."""
     gathered, entries = GatheredFeedback(), drop_undone(entries)
     # 1. Drop entries on test rows, then all but the last entry of each reviewer on each answer.
     on_test = list(compress(entries, sealed.find_overlaps([entry.input for entry in entries])))

@@ -1,5 +1,4 @@
-"""Grade one sample: string checks, text similarity, models that score or label, Python code, and a formula over other
-graders.
+"""Grade one sample: string checks, text similarity, model graders, Python code, and a formula over graders.
 
 A grader is the JSON object of OpenAI's API. `validate_grader` reports all its errors at once; `grade` runs it.
 """
@@ -48,8 +47,7 @@ class Tools:
     """The models that graders may use. A grader that needs a tool that is None is refused."""
 
     ask: Callable[[str, Sequence[Json], Json, Callable[[], bool]], str] | None = None
-    """(model, messages, JSON schema of the reply, is_wanted) -> the reply. The model is one that the server's
-    configuration lists."""
+    """(model, messages, JSON schema of the reply, is_wanted) -> the reply. The server lists the models."""
     models: frozenset[str] = frozenset()
     """Models that may grade."""
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
@@ -67,8 +65,7 @@ class Grade:
     score: float
     """0 to 1, or within the `range` of a score_model grader; 0 after an error."""
     passed: bool
-    """Whether the score is at least `pass_threshold` (by default 1 or the top of `range`), or the label a passing
-    one."""
+    """Whether the score reaches `pass_threshold` (default: 1 or the top of `range`), or the label is a passing one."""
     sub_scores: Mapping[str, float] = field(default_factory=dict)
     """For a multi grader: name -> score."""
     errors: tuple[str, ...] = ()

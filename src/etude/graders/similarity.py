@@ -15,8 +15,7 @@ WORD = re.compile(r"\w+")
 MAX_ORDER = 4
 """Longest n-gram of BLEU and GLEU."""
 MAX_WORDS = 20_000
-"""Only this many words of a text are compared: the time of a longest common subsequence grows with the product of
-both lengths."""
+"""Only so many words are compared: the time of a common subsequence grows with the product of both lengths."""
 
 
 def words_of(text: str) -> list[str]:

@@ -21,8 +21,7 @@ PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 PATH = re.compile(r"(item|sample)((?:\.[\w-]+|\[\d+\])*)")
 STEP = re.compile(r"\.([\w-]+)|\[(\d+)\]")
 MAX_FORMULA = 1_000
-"""Largest number of characters in a formula. A longer formula could be nested so deeply that Python's stack
-overflows."""
+"""Largest number of characters in a formula. In a longer one, nesting could overflow Python's stack."""
 PARSER = Lock()
 """Python's parser counts the depth of all threads together (cpython issue 106905), so one thread parses at a time."""
 MAX_POWER = 64.0

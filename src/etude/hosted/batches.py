@@ -85,14 +85,13 @@ class RequestBatch:
         }
         append_line(self.folder / ("responses.jsonl" if status == 200 else "errors.jsonl"), line)
 
-    def list_lines(self, name: str) -> list[Json]:
-        """The lines of responses.jsonl or errors.jsonl."""
-        return list_lines(self.folder / name)
+    def list_responses(self) -> tuple[list[Json], list[Json]]:
+        """The lines of responses.jsonl and of errors.jsonl."""
+        return list_lines(self.folder / "responses.jsonl"), list_lines(self.folder / "errors.jsonl")
 
     def iter_unanswered(self, content: Path) -> Iterator[Json]:
         """Requests of the input file that have no line yet."""
-        lines = [*self.list_lines("responses.jsonl"), *self.list_lines("errors.jsonl")]
-        answered = {line["custom_id"] for line in lines}
+        answered = {line["custom_id"] for lines in self.list_responses() for line in lines}
         for _, line in iter_json_lines(content):
             if line["custom_id"] not in answered:
                 yield line
@@ -100,7 +99,7 @@ class RequestBatch:
     def describe(self) -> Json:
         """The batch as the API returns it."""
         request, state = self.request, self.state
-        responses, errors = self.list_lines("responses.jsonl"), self.list_lines("errors.jsonl")
+        responses, errors = self.list_responses()
         times = {f"{status}_at": state.get(f"{status}_at") for status in TIMED}
         if self.is_cancelled:
             times["cancelling_at"] = int((self.folder / "cancel").stat().st_mtime)
@@ -193,8 +192,7 @@ class BatchStore:
         return batch
 
     def validate(self, batch: RequestBatch, models: Collection[str]) -> bool:
-        """Checks every line of the input file. One error makes the whole batch fail. Returns whether the batch may
-        run."""
+        """Checks every line of the input file; one error makes the batch fail. Returns whether the batch may run."""
         request = batch.request
         content = self.files.find(request["input_file_id"])
         if content is None:
@@ -225,8 +223,7 @@ class BatchStore:
             batch.change_state(status, **ids)
 
     def _store_result(self, file: Path) -> str:
-        """Stores a result file and returns its id, which is the same after a kill. Raises ApiError if it exceeds the
-        quota."""
+        """Stores a result file and returns its id, the same after a kill. Raises ApiError if it exceeds the quota."""
         name = f"{file.parent.name}_{file.name}"
         file_id = f"file-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
         if self.files.find(file_id) is None:

@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import jsonschema
@@ -28,7 +27,7 @@ from etude.base import files as disk
 from etude.base.files import Json, append_line, list_lines, read_json, read_lines, write_json
 from etude.errors import InputError
 from etude.graders.grade import Grade, Tools, grade, validate_grader
-from etude.hosted.file_store import FileStore, iter_json_lines, skip_unreadable
+from etude.hosted.file_store import FileStore, iter_json_lines, read_object, skip_unreadable
 from etude.stats import intervals, paired
 from etude.web.api_errors import ApiError
 
@@ -82,8 +81,7 @@ class EvalRun:
         write_json(self.folder / "state.json", {"status": status, "error": error})
 
     def add_result(self, number: int, line: Json, sample: Json, grades: Sequence[Grade]) -> None:
-        """Saves the grades of one item. Its status is pass, fail, or error if there is no answer or a grader could not
-        grade it."""
+        """Saves the grades of one item: pass, fail, or error without an answer or if a grader could not grade it."""
         is_errored = bool(sample.get("error")) or any(result.errors for result in grades)
         status = "error" if is_errored else "pass" if all(result.passed for result in grades) else "fail"
         criteria = self.evaluation["testing_criteria"]
@@ -243,15 +241,14 @@ class EvalStore:
         disk.remove_folder(self.folder / eval_id)
 
     def create_run(self, eval_id: str, fields: Json) -> EvalRun:
-        """Makes a run with its items. Raises ApiError for an unsupported source and for items that do not match the
-        schema."""
+        """Makes a run. Raises ApiError for an unsupported source and for items that do not match the schema."""
         evaluation, source = self.get(eval_id), fields["data_source"]
         if source.get("type") not in SOURCES:
             message = f"data_source.type must be one of {', '.join(SOURCES)}."
             raise ApiError(400, message, "data_source.type", "invalid_value")
-        messages = _read_object(source.get("input_messages"))
+        messages = read_object(source.get("input_messages"))
         template, reference = messages.get("template"), messages.get("item_reference")
-        has_template = isinstance(template, list) and template and all(map(_read_object, template))
+        has_template = isinstance(template, list) and template and all(map(read_object, template))
         has_messages = isinstance(reference, str) if reference else has_template
         if source["type"] != "jsonl" and not (source.get("model") and has_messages):
             message = (
@@ -259,7 +256,7 @@ class EvalStore:
                 "item_reference."
             )
             raise ApiError(400, message, "data_source", "invalid_value")
-        items = self._read_items(_read_object(source.get("source")), evaluation)
+        items = self._read_items(read_object(source.get("source")), evaluation)
         run = EvalRun(self.folder / eval_id / f"evalrun_{secrets.token_hex(12)}")
         disk.write_lines(run.folder / "items.jsonl", items)
         request = {
@@ -315,8 +312,7 @@ class EvalStore:
         return [grade(criterion, item, sample, self.tools) for criterion in criteria]
 
     def _read_items(self, source: Json, evaluation: Json) -> list[Json]:
-        """The lines of a source, each checked against the schema. Raises ApiError for the first that does not
-        match."""
+        """The lines of a source, each checked against the schema. Raises ApiError for the first mismatch."""
         if source.get("type") == "file_content":
             lines = source.get("content")
         elif source.get("type") == "file_id":
@@ -342,16 +338,12 @@ class EvalStore:
         return lines
 
 
-def _read_object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
 def _add_usage(results: Sequence[Json]) -> list[Json]:
     totals: dict[str, Counter[str]] = {}
     for result in results:
         sample = result["sample"]
         if isinstance(model := sample.get("model"), str) and model:
-            counts = {**_read_object(sample.get("usage")), "invocation_count": 1}
+            counts = {**read_object(sample.get("usage")), "invocation_count": 1}
             # The sample of a client may have other fields, such as details of the tokens.
             counted = {name: counts[name] for name in USAGE if isinstance(counts.get(name), int)}
             totals.setdefault(model, Counter()).update(counted)

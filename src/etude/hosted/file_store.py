@@ -149,8 +149,7 @@ def copy_within(content: BinaryIO, target: Path, room: int) -> int:
 
 
 def _check_lines(file: Path, max_lines: int | None) -> None:
-    """Raises ApiError for the first line, of at most `max_lines`, that is not a JSON object, and for a file without
-    lines."""
+    """Raises ApiError for a file without lines, and if one of the first `max_lines` is not a JSON object."""
     is_empty = True
     with file.open("rb") as stream:
         lines = ((number, line) for number, line in enumerate(stream, start=1) if line.strip())
@@ -173,8 +172,7 @@ def _check_lines(file: Path, max_lines: int | None) -> None:
 
 
 def paginate(objects: list[Json], after: str | None, limit: int) -> Json:
-    """Returns one page of a list in the API's format: the objects after the id `after`. Raises ApiError if it is
-    unknown."""
+    """Returns one page in the API's format: the objects after the id `after`. Raises ApiError if it is unknown."""
     start = 0
     if after is not None:
         ids = [item["id"] for item in objects]
@@ -186,6 +184,11 @@ def paginate(objects: list[Json], after: str | None, limit: int) -> Json:
     first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
     has_more = start + limit < len(objects)
     return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": has_more}
+
+
+def read_object(value: Any) -> Json:
+    """Return a value of a client if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def iter_json_lines(file: Path) -> Iterator[tuple[int, Any]]:

@@ -1,5 +1,4 @@
-"""Convert the items of a saved eval to rows of a task, and its graders to criteria that use the right answer of a
-row."""
+"""Convert items of a saved eval to rows of a task, and graders to criteria that use a row's right answer."""
 
 import json
 import re
@@ -17,17 +16,8 @@ from etude.hosted.saved_evals import EvalItem, SavedEval
 from etude.hosted.saved_objects import SavedFolder
 
 ANSWER_NAMES = (
-    *(
-        "answer",
-        "expected",
-        "expected_output",
-        "correct_answer",
-        "ideal",
-        "reference",
-        "reference_answer",
-        "label",
-    ),
-    *("correct_label", "ground_truth", "target", "completion", "output"),
+    *("answer", "expected", "expected_output", "correct_answer", "ideal", "reference", "reference_answer"),
+    *("label", "correct_label", "ground_truth", "target", "completion", "output"),
 )
 """Names of fields that usually contain the right answer, the most certain first."""
 SAMPLE, EXPECTED = "sample.output_text", "item.expected"
@@ -109,8 +99,7 @@ def build_item_rows(
 
 
 def _find_answer_field(evaluation: SavedEval, items: Sequence[EvalItem]) -> str | None:
-    """Find the field with which a grader compares the answer, preferably for equality; else a field with a usual
-    name."""
+    """Find the field with which a grader compares the answer, best for equality; else a field with a usual name."""
     fields: list[tuple[bool, str]] = []
     for criterion in evaluation.criteria:
         body = criterion if isinstance(criterion, dict) else {}
@@ -159,8 +148,7 @@ def _build_row(
 
 
 def _convert_criteria(evaluation: SavedEval, answer_field: str) -> tuple[list[Json], list[str]]:
-    """Return the criteria that read only the answer and the right answer, and a description of each other
-    criterion."""
+    """Return the criteria that read only the answer and the right answer, and a description of each other one."""
     criteria, others = [], []
     for criterion in evaluation.criteria:
         body = criterion if isinstance(criterion, dict) else {}

@@ -7,6 +7,7 @@ from typing import Any
 from etude.base.files import Json
 from etude.errors import quote_value
 from etude.graders.templates import read_content
+from etude.hosted.file_store import read_object
 from etude.hosted.saved_objects import PROMPTFOO, RESULTS, SavedFolder, SavedObject
 
 OPERATIONS = {"equals": "eq", "not-equals": "ne", "contains": "like", "icontains": "ilike"}
@@ -19,12 +20,12 @@ def add_promptfoo(saved: SavedFolder) -> None:
     template of a run. If there is a saved eval, configurations are left out, because they were made from it."""
     for config in saved.get(PROMPTFOO) if not saved.get("eval") else ():
         criteria, items = list[Json](), dict[str, Json]()
-        shared = _read_mapping(config.body.get("defaultTest"))
+        shared = read_object(config.body.get("defaultTest"))
         for test in _list_tests(saved, config):
-            variables = _read_mapping(shared.get("vars")) | _read_mapping(test.get("vars"))
+            variables = read_object(shared.get("vars")) | read_object(test.get("vars"))
             item = items[json.dumps(variables, sort_keys=True)] = dict(variables)
             for is_own, owner in enumerate((shared, test)):
-                for assertion in map(_read_mapping, owner.get("assert") or []):
+                for assertion in map(read_object, owner.get("assert") or []):
                     criterion = _convert_assertion(assertion, item, bool(is_own))
                     criteria += [] if criterion in criteria else [criterion]
         eval_id, run_id = "promptfoo", {"eval_id": "promptfoo", "run_id": "promptfoo"}
@@ -42,7 +43,7 @@ def add_promptfoo(saved: SavedFolder) -> None:
             {"object": "eval.run", "id": eval_id, "eval_id": eval_id, "data_source": source},
         ]
         for result in (line for results in saved.get(RESULTS) for line in results.body["results"]["results"]):
-            output = _read_mapping(_read_mapping(result).get("response")).get("output")
+            output = read_object(read_object(result).get("response")).get("output")
             answered = (
                 items.get(json.dumps(result.get("vars"), sort_keys=True)) if output is not None else None
             )
@@ -69,7 +70,7 @@ def _list_tests(saved: SavedFolder, config: SavedObject) -> list[Json]:
         saved.add_issue(
             config.location, "the configuration has no tests", quote_value(config.body["tests"]), remedy
         )
-    return list(map(_read_mapping, tests if isinstance(tests, list) else []))
+    return list(map(read_object, tests if isinstance(tests, list) else []))
 
 
 def _convert_prompt(prompt: Any) -> list[Json]:
@@ -79,7 +80,7 @@ def _convert_prompt(prompt: Any) -> list[Json]:
         chat = json.loads(text)
     except ValueError:
         chat = None
-    turns = map(_read_mapping, chat if isinstance(chat, list) else [{"role": "user", "content": text}])
+    turns = map(read_object, chat if isinstance(chat, list) else [{"role": "user", "content": text}])
     return [turn | {"content": _rename_variables(read_content(turn.get("content")))} for turn in turns]
 
 
@@ -95,7 +96,3 @@ def _convert_assertion(assertion: Json, item: Json, is_own: bool) -> Json:
 
 def _rename_variables(text: str) -> str:
     return VARIABLE.sub(r"{{item.\1}}", text)
-
-
-def _read_mapping(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}

@@ -1,5 +1,4 @@
-"""A folder of objects that were saved from OpenAI's API (evals, runs, output items, jobs and files) and promptfoo's
-files.
+"""A folder of objects saved from OpenAI's API (evals, runs, output items, jobs, files) and promptfoo's files.
 
 A .json file contains an object of the API, a list of objects or a page of a list; a .jsonl file contains objects or
 rows, one per line. The field `object` distinguishes objects. The names of files do not matter, with one exception: a

@@ -22,13 +22,8 @@ MAX_GRADE_TOKENS = 1024  # of a grading model's reply
 QUOTA_GB = 10.0
 """Gigabytes of all files together, unless the user sets another quota."""
 UNFINISHED = (
-    *(
-        "responses/*.part",
-        "batches/*/*.part",
-        "evals/**/*.part",
-        "evals/**/.deleted-*",
-        "fine_tuning/queue/.*",
-    ),
+    *("responses/*.part", "batches/*/*.part", "evals/**/*.part"),
+    *("evals/**/.deleted-*", "fine_tuning/queue/.*"),
 )
 """Patterns of files and folders that are renamed when they are complete."""
 LAST_WRITTEN = {

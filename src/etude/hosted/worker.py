@@ -309,9 +309,8 @@ def _describe_error(job: FineTuningJob, error: Exception) -> Json:
         file = error.issues[0].location.partition(":")[0]
         param = next((param for param, name in FILES.items() if name == file), None)
     if isinstance(error, InputError) and param:
-        issues = InputError(
-            list(dict.fromkeys(error.issues))
-        )  # without a validation file, rows are checked twice
+        # Without a validation file, rows are checked twice.
+        issues = InputError(list(dict.fromkeys(error.issues)))
         message = SERVER_ADVICE.sub(" or leave it out", _use_client_names(job, str(issues)))
         message = f"The job failed due to an invalid {param.replace('_', ' ')}. {message}"
         code = f"invalid_{param}"

@@ -116,7 +116,7 @@ def embed_texts(
     With `keep`, the file has exactly these texts afterwards. A file of another encoder counts as empty. `on_text` gets
     the number of embedded texts and the number to embed. `workers` in other processes load a published encoder by name.
     """
-    digests = list(map(_hash_text, texts))
+    digests = [hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES] for text in texts]
     vectors = _read_vectors(file, encoder)
     num_saved = len(vectors)
     missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in vectors}
@@ -147,10 +147,6 @@ def _embed_there(texts: Sequence[str], encoder: str) -> Vectors:
 @lru_cache(maxsize=1)
 def _load_once(encoder: str) -> "Encoder":
     return Models().load_encoder(encoder)
-
-
-def _hash_text(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES]
 
 
 def _encoder_key(encoder: "Encoder") -> str:

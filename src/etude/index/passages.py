@@ -31,8 +31,7 @@ class Passage:
 
 
 def split_document(text: str, name: str) -> Iterator[Passage]:
-    """Split one document: a short one is one passage; otherwise the paragraphs of each section are packed into
-    passages.
+    """Split one document: a short one is one passage; otherwise each section's paragraphs are packed into some.
 
     Each passage under a heading begins with the heading, so that it can be understood alone.
     """

@@ -49,8 +49,7 @@ class Search:
     """The index of words if it has been built."""
 
     def find(self, questions: Sequence[str], k: int) -> list[list[int]]:
-        """Return the positions of the `k` best passages for each question, the best first; fewer if there are not
-        `k`."""
+        """Return the positions of the `k` best passages (or all, if fewer) for each question, the best first."""
         return [[position for position, _ in hits] for hits in self.find_scored(questions, k)]
 
     def find_scored(self, questions: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
@@ -184,8 +183,7 @@ def split_words(text: str) -> list[str]:
 
 
 def choose_best(scores: NDArray[np.float32], k: int) -> list[list[int]]:
-    """Return the columns of the `k` highest scores of each row, the highest first; of equal scores, the first
-    column."""
+    """Return the columns of the `k` highest scores of each row, the highest first; of equal scores, the first."""
     k = min(k, scores.shape[1])
     top = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
     if top is None:

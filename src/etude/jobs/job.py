@@ -107,8 +107,7 @@ def is_locked(root: Path) -> bool:
 
 @contextmanager
 def try_lock(root: Path) -> Iterator[bool]:
-    """Try to lock the folder for this process; yields whether that succeeded. The kernel unlocks it when the process
-    ends."""
+    """Try to lock the folder for this process; yields whether it could. The kernel unlocks it when the process ends."""
     root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT)
     try:

@@ -93,9 +93,8 @@ def _watch_for_cancel(job: Job) -> None:
         time.sleep(POLL_SECONDS)
     interrupt_process()
     time.sleep(KILL_SECONDS)
-    os.kill(
-        os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM)
-    )  # Windows has only SIGTERM, which kills too
+    # Windows has only SIGTERM, which kills too.
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def _write_status(job: Job, attempt: int, state: str, error: str = "") -> None:

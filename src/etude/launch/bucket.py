@@ -68,8 +68,7 @@ def list_snapshots(bucket: Path) -> list[Path]:
 
 
 def save_snapshot(folder: Path, bucket: Path) -> bool:
-    """Save the runs as one file; return whether that was possible: there are runs, and no file of them was replaced
-    meanwhile."""
+    """Save the runs as one file; return False without runs, and if a file was replaced meanwhile."""
     if not (folder / RUNS).is_dir():
         return False
     files = [path for path in (folder / RUNS).rglob("*") if path.is_file()]

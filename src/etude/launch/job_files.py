@@ -80,8 +80,7 @@ LAUNCHERS: Mapping[str, Launcher] = {
 def write_job_file(
     task: Task, launcher: str, settings: JobSettings, file: Path | None = None
 ) -> tuple[Path, str]:
-    """Write the file of a launcher of LAUNCHERS (default: next to the task file); return it and the command that
-    starts it.
+    """Write the file of a launcher of LAUNCHERS (default: next to the task file); return it and its command.
 
     The file contains no key and answers no question of Étude with yes. Raises InputError for settings that the launcher
     or the command does not allow, and if the file exists; OSError.

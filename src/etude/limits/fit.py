@@ -250,8 +250,7 @@ def read_danger_clauses() -> tuple[list[str], list[str], list[str]]:
 
 
 def fit_clause_limits(task: Task, split: Split, models: "Models") -> tuple[tuple[Limit, ...], list[str]]:
-    """Return the task's limits of clauses, or none without the encoder, and notes. Danger is fitted on train and
-    dev."""
+    """Return the task's limits of clauses, none without the encoder, and notes. Danger is fitted on train and dev."""
     limits, problem = task.clause_limits, ""
     try:
         find_weights(DEFAULT_ENCODER)

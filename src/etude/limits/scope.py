@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 GENERAL, LEAD = "out_of_scope", 1.0
 """The general limit applies unless the log-odds of another limit are higher by LEAD."""
 FOLLOW_UP_WORDS = 6
-"""A last question of at most this many words, such as "and for a boy of nine?", may be a follow-up of the one before
-it."""
+"""A last question of so few words, such as "and for a boy of nine?", may be a follow-up of the one before it."""
 ELLIPSIS_WORDS = 10
 ELLIPSIS = re.compile(
     r"(and|but|or|also|then|what about|how about)\W+"
@@ -27,8 +26,7 @@ ELLIPSIS = re.compile(
     r"|one (for|that|which))\b",
     re.IGNORECASE,
 )
-"""A question of at most `ELLIPSIS_WORDS` words that begins so, such as "and for my brother, he is 4?", leaves out its
-subject."""
+"""A question of at most `ELLIPSIS_WORDS` words that begins so ("and for my brother, he is 4?") has no subject."""
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,7 @@ def needs_model(methods: Iterable[Method]) -> bool:
 
 
 def unused_keys(method: Method, task: Task) -> frozenset[str]:
-    """Return the keys of the task file that do not affect how `method` is fitted: keys of the verdict and of other
-    methods."""
+    """Return the keys that do not affect how `method` is fitted: keys of the verdict and of other methods."""
     all_keys = {key for other in METHODS for key in other.keys}
     return frozenset({*all_keys, *VERDICT_KEYS} - {*method.used_keys(task)})
 

@@ -15,10 +15,6 @@ class FineTuneRetrieval(FineTune):
     searches = True
     keys = ("model", "train", "documents", "encoder")
 
-    def missing_key(self, task: Task) -> str:
-        """Require documents."""
-        return "" if task.documents else "documents:"
-
     def fit_passages(self, task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
         """Fit the search, or load the one that `retrieval` has fitted."""
         return fit_search(task, train, dev, context)

@@ -76,7 +76,7 @@ class Method(ABC):
 
     def missing_key(self, task: Task) -> str:
         """Name what this method lacks: a key of the task file such as `documents:`, or an extra; "" if nothing."""
-        return ""
+        return "documents:" if self.searches and not task.documents else ""
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
         """Say why the method cannot learn the answers of these training rows; "" if it can."""

@@ -23,10 +23,6 @@ class Retrieval(Method):
     searches = True
     keys = ("model", "prompt_model", "documents", "encoder")
 
-    def missing_key(self, task: Task) -> str:
-        """Require documents."""
-        return "" if task.documents else "documents:"
-
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from etude.models.local.tagger import Tagger
 
 MIN_PRESENT = 0.5
-"""A field is tagged if at least this share of its training values are words of their text; otherwise a classifier
-chooses its value."""
+"""A field is tagged if at least this share of its training values are words of their text; else classified."""
 MIN_JSON = 0.9
 """At least this share of the training answers must be JSON objects; the others are skipped."""
 MAX_CLASSES = 100
@@ -162,8 +161,7 @@ def _fit_classifiers(
 
 
 def compute_f1(answers: Sequence[Values], gold: Sequence[Values], fields: Sequence[Field]) -> float:
-    """Compute F1 over all values of the fields; each value of an answer is matched with one equal value of the right
-    answer."""
+    """Compute F1 over all values of the fields; each value of an answer matches one equal value of the right answer."""
     answered, right = (
         Counter(
             (row, path, value)

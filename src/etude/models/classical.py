@@ -266,8 +266,7 @@ class Linear:
         return replace(self, **{name: getattr(other, name) for name in self.calibrated})
 
     def fit_temperature(self, margins: NDArray[np.float32], labels: Sequence[str]) -> float:
-        """Find the temperature with the smallest log-loss on held-out rows; labels that training had not are
-        skipped."""
+        """Find the temperature with the smallest log-loss on held-out rows; labels unknown to training are skipped."""
         trained = set(self.labels)
         rows = [row for row, label in enumerate(labels) if label in trained]
         if not rows:
@@ -310,8 +309,7 @@ class Linear:
         return [(self.labels[label], float(logs[row, label])) for row, label in enumerate(best)]
 
     def save(self, folder: Path) -> None:
-        """Write weights as safetensors, vocabularies or the encoder's name as JSON, and a tuned encoder if there is
-        one."""
+        """Write weights as safetensors, vocabularies or the encoder's name as JSON, and an encoder if it was tuned."""
         tensors = {"coefficients": self.coefficients, "intercepts": self.intercepts}
         encoder = None
         if isinstance(self.features, Features):
@@ -388,8 +386,7 @@ class Features:
 
     @classmethod
     def fit(cls, texts: Sequence[str]) -> tuple[Features, csr_matrix]:
-        """Fit vocabulary and document frequencies; return the Features and the matrix of the texts, as from
-        `transform`."""
+        """Fit vocabulary and document frequencies; return the Features and the texts' matrix, as from `transform`."""
         vectorisers = [_create_vectoriser(options) for options in TFIDF_OPTIONS]
         return cls(vectorisers), _join_blocks([vectoriser.fit_transform(texts) for vectoriser in vectorisers])
 

@@ -28,8 +28,7 @@ class TypedQuestion(NamedTuple):
 
 
 def list_questions(request: Request) -> list[TypedQuestion]:
-    """Convert a request to its questions, each with the instructions of all before its own; one without names is a
-    single question."""
+    """Convert a request to its questions, each with the instructions before its own; without names, to one question."""
     if not request.questions:
         return [build_question(request)]
     questions = []

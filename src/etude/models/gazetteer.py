@@ -23,8 +23,7 @@ Phrase = tuple[int, int, Words]
 
 @dataclass
 class Gazetteer:
-    """Answers with the known values that occur in the text. A field whose values occur in no training text gets its
-    most frequent value."""
+    """Answers with the known values in the text. A field without any in training texts gets its most frequent value."""
 
     shape: AnswerShape
     entries: Mapping[Words, tuple[Field, float]]

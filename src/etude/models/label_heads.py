@@ -108,8 +108,7 @@ class LabelHeads(BinaryHeads):
         return np.log(np.maximum(self.to_chances(margins), TINY)).astype(np.float32)
 
     def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
-        """Return the labels that apply as one text, and the log-probability that all are right, as if they were
-        independent."""
+        """Return the labels that apply as one text, and the log-probability that all are right, if independent."""
         chances = np.exp(logs.astype(np.float64))
         shared = self.thresholds.get("", 0.5)
         applies = chances >= np.array([self.thresholds.get(label, shared) for label in self.labels])

@@ -46,8 +46,7 @@ class Service:
 
 
 class Journal:
-    """The answers of one service, by request. With a file they survive a restart; without a file they are only
-    counted."""
+    """The answers of one service, by request. With a file they survive a restart; without, they are only counted."""
 
     def __init__(self, service: Service, file: Path | None = None) -> None:
         self.title, self.file = service.title, file

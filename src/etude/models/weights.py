@@ -202,8 +202,7 @@ def _find_local(name: str, key: str = "model") -> Path | None:
 def unpack_gguf(
     gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root: Path | None = None
 ) -> Path:
-    """Return the cache folder with the weights of a GGUF file in `dtype`. If needed, `unpack(gguf, folder)` creates
-    it.
+    """Return the cache folder with a GGUF file's weights in `dtype`, created by `unpack(gguf, folder)` if needed.
 
     Two processes may do this at once; one result remains. Raises ModelError.
     """

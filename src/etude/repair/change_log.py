@@ -153,8 +153,7 @@ def read_log(file: Path) -> FixLog | None:
 def write_fix(files: FixFiles, log: FixLog) -> FixLog:
     """Write log and fixed file, and return the log with the new hashes. Raises OSError.
 
-    Only the owner can read the log, because it contains the original rows. The fixed file has the permissions of the
-    file of examples.
+    Only the owner can read the log, which has the original rows. The fixed file has the examples' permissions.
     """
     with atomic_file(files.fixed_file) as temporary:
         # A file that a killed process left behind would keep its permissions.

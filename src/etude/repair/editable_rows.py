@@ -89,8 +89,7 @@ class EditableRow:
 
 
 def read_editable_rows(source: RowSource, kind: Kind) -> Iterator[EditableRow]:
-    """Yield the rows of a file that are valid UTF-8. Raises InputError if --fix cannot write this kind of file, OSError
-    if it cannot be read."""
+    """Yield the rows in valid UTF-8. Raises InputError if --fix cannot write this kind of file, OSError in reading."""
     if binary_files.is_binary(source.file):
         remedy = f"convert it to text first: {format_command('convert', source.file)} --to openai"
         raise InputError.of(source.file.name, "--fix cannot write this kind of file", "", remedy)
@@ -273,8 +272,7 @@ def _dump_like(value: Any, template: str) -> str:
 
 
 def _encode_table_row(raw: bytes, table: row_reader.TableFormat, texts: Mapping[Any, str]) -> bytes | None:
-    """Return the row with other values; None if they would not be read back, as with a line break in a format without
-    quotes."""
+    """Return the row with other values; None if they would not be read back, as a line break without quotes."""
     (old_values,) = _read_values(raw, table)
     new_values = [texts.get(name, value) for name, value in zip(table.header, old_values, strict=True)]
     out = io.StringIO(newline="")

@@ -166,8 +166,7 @@ def _write_files(files: FixFiles, log: FixLog, masker: Masker | None) -> FixLog:
 def _carry_undone(planned: ChangeList, before: FixLog | None, source_hash: str) -> frozenset[int]:
     """Return the positions of planned changes that were undone before.
 
-    A change that is not planned now, because `only` excludes its kind, is appended to `planned` so that it stays
-    undone.
+    A change that is not planned now, because `only` excludes its kind, is added to `planned` and stays undone.
     """
     if before is None or not before.undone:
         return frozenset()
@@ -251,8 +250,7 @@ def read_corrected_labels(file: Path, examples: Iterable[Example], task: Task) -
     """Return row id -> corrected label, list of labels or answers to all questions; all labels of the examples and of
     the task are valid.
 
-    Raises InputError for unknown ids, for labels that have changed after the worklist was written, and for invalid
-    labels.
+    Raises InputError for unknown ids, for labels changed after the worklist was written, and for invalid labels.
     """
     reader, corrected = row_reader.RowReader(file), dict[str, str]()
     rows = {row.id: row for row in examples}

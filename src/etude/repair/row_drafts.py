@@ -101,8 +101,7 @@ class RowDraft:
     def find_personal(self, select: SelectSpans) -> dict[CellPath, list[Span]]:
         """Return the selected spans of each text.
 
-        The inputs are searched as one text, each answer separately, and each other cell with the name of its column
-        before it.
+        The inputs are searched as one text, each answer alone, and each other cell behind its column's name.
         """
         answer_paths = self.trained_paths[len(self.current.input_paths) :]
         spans_by_path: dict[CellPath, list[Span]] = {}
@@ -119,8 +118,7 @@ class RowDraft:
     def mask(self, select: SelectSpans, values: KnownValues, masker: Masker, search: bool = True) -> None:
         """Mask `values`, and with `search` also the values that are found in the row.
 
-        A found value is masked everywhere in the row, because an answer may repeat a value that has a label only in the
-        input.
+        A found value is masked everywhere in the row: an answer may repeat a value that has a label in the input.
         """
         for _ in range(MAX_ROUNDS if search or values else 0):
             before = self.current

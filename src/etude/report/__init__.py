@@ -1,5 +1,4 @@
-"""The report of a run: `report.html`, one self-contained page, and `report.md` with what belongs in a
-pull request.
+"""The report of a run: `report.html`, one self-contained page, and `report.md` for a pull request.
 
 headline    whether the best method is ready, its score, and the next step
 contents    the values of a report
@@ -40,8 +39,7 @@ def write_report(run_folder: Path) -> tuple[Path, Path]:
 
 
 def report_while_running(run: Run) -> Callable[[], None]:
-    """Return a function to call after each result: it writes the report anew, unless that takes too much of the
-    time."""
+    """Return a function to call after each result: it writes the report anew, unless that takes too much time."""
     due = [0.0]
 
     def report() -> None:

@@ -68,8 +68,7 @@ def list_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
 
 
 def _hash_check_files(task: Task, check: Path) -> list[list[str]]:
-    """Hash the Python files next to and below a check function, which it may import, and the data files that its own
-    file mentions."""
+    """Hash the Python files beside a check function, which it may import, and the data files that its file mentions."""
     text = check.read_text(encoding="utf-8", errors="replace")
     # Files that are hashed under their own key do not count twice.
     excluded = {source.file.resolve() for source in (task.examples, task.test) if source}

@@ -109,8 +109,7 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the run for this process. Raises RunError if another process works on it, or if its folder cannot be
-        created or written."""
+        """Lock the run for this process. Raises RunError if another one has it, or the folder cannot be written."""
         with contextlib.ExitStack() as files:
             while True:
                 file = self.folder / LOCK

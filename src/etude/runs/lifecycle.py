@@ -64,9 +64,8 @@ def load_task_rows(
     task = set_budget(load_task(file), budget)
     task = replace(task, notes=(*map(str.strip, notes), *task.notes))
     if not task.encoder and "learn" in find_backend(task.model).can:
-        task = replace(
-            task, encoder="none"
-        )  # a fake model without weights is for trying out, so no real encoder is trained
+        # A fake model without weights is for trying out, so no real encoder is trained.
+        task = replace(task, encoder="none")
     task, dataset = load_dataset(task, minimum)
     return task, dataset, load_test(task)
 

@@ -40,7 +40,6 @@ class ProgressPrinter:
     """Writes notes and results as they come, and progress at most once in PAUSE seconds."""
 
     def __init__(self, write: Callable[[str], None] = print_line) -> None:
-        """Start to write lines of progress with `write`."""
         self.write, self._next_line = write, time.monotonic() + PAUSE
 
     def __call__(self, event: events.Event) -> None:

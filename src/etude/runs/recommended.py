@@ -27,8 +27,7 @@ def load(path: Path | str, method: str | None = None) -> Assistant:
     `path` is a run folder; a task file or its folder (the latest run); the name of a run or its beginning, next to the
     task file ("NAME-1a2b" or "runs/NAME-1a2b"); or an assistant's folder. If the verdict recommends no method, the
     assistant is that of the method that the verdict leans to; without a verdict, of the best method on dev. `.method`
-    is the method's name. The weights are loaded for the first answer. Raises RunError if there is no run, or no
-    assistant in it.
+    is the method's name. Weights are loaded for the first answer. Raises RunError without a run or an assistant.
     """
     return assistant.load(find_assistant_folder(Path(path), method))
 
@@ -70,8 +69,7 @@ def find_run_at(path: Path, prefer_complete: bool = False) -> Run:
 
 
 def find_run_of(path: Path) -> Run | None:
-    """Find the run of a path, which may also be an assistant's folder within a run; None for an assistant that was
-    saved elsewhere."""
+    """Find the run of a path, also of an assistant's folder within it; None for an assistant saved elsewhere."""
     if not (path / assistant.FILE).exists():
         return find_run_at(path)
     # An assistant's folder is RUN/methods/NAME/assistant.
@@ -95,8 +93,7 @@ def read_where(run: Run | None) -> str:
 
 def load_endpoints(answering: Assistant, run: Run | None) -> Mapping[str, Endpoint]:
     """Load the settings of endpoints (request rate, limits, prices), for `Models`, from the current task file of an
-    assistant's run. None for other models, or without the file. Raises InputError for a task file that cannot be
-    read."""
+    assistant's run. None for other models, or without the file. Raises InputError for a wrong task file."""
     if run is None or find_backend(answering.model.name).service is None:
         return {}
     return load_task(run.task_file, needs_model=False).endpoints if run.task_file.exists() else {}

@@ -85,8 +85,7 @@ def _change_limits(run: Run, task: Task, inputs: Mapping[str, str], on_event: ev
 def write_data_record(
     run: Run, task: Task, split: Split, metric: Metric, notes_before: Sequence[str]
 ) -> list[str]:
-    """Write rows, sizes, metric and notes (`notes_before` included) to run.json; return all notes and the messages of
-    the findings."""
+    """Write rows, sizes, metric and notes (with `notes_before`) to run.json; return notes and findings' messages."""
     notes = [*task.notes, *split.test.notes, *split.notes]
     # The test was drawn again, for example with another seed, perhaps because of its earlier result.
     if num_seen := openings.count_seen_as_test(run.folder.parent, run.info["id"], [*split.train, *split.dev]):
@@ -113,8 +112,7 @@ def write_data_record(
 
 
 def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
-    """Build one line of predictions.jsonl: the raw answer, and all values from which the report computes its
-    numbers."""
+    """Build one line of predictions.jsonl: the raw answer, and all values from which the report is computed."""
     example, answer, score = row.example, row.answer, row.score
     return {
         "side": side,

@@ -28,8 +28,7 @@ Basis = Literal[
 
 @dataclass(frozen=True, eq=False)
 class ScoredRows:
-    """The test rows, one entry each. In any order if all methods answered all rows, else in the order in which they
-    were answered."""
+    """The test rows, one entry each: in any order if all methods answered all rows, else as they were answered."""
 
     ids: Sequence[str]
     units: Sequence[str] | None = None
@@ -41,8 +40,7 @@ class ScoredRows:
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """One method on the test rows. Every sequence has one entry for each row that the method answered: the first rows
-    of `ScoredRows`."""
+    """One method on the test rows. Every sequence has an entry for each answered row: the first of `ScoredRows`."""
 
     name: str
     tuned: bool
@@ -246,8 +244,7 @@ class VerdictInputs:
 
     @property
     def copying_methods(self) -> frozenset[str]:
-        """Methods that only copy example answers, if nothing checks whether an answer is right. They are not
-        recommended."""
+        """Methods that only copy example answers, if nothing checks answers. They are not recommended."""
         unchecked = self.metric.contract_only
         return frozenset(method.name for method in self.methods if unchecked and method.model == CLASSICAL)
 

@@ -30,8 +30,7 @@ class PreparedAnswer:
     build_body: Callable[[Sequence[FinishedAnswer]], Json]
     """Builds the response from all answers. Called in a thread; may write to disk."""
     build_chunks: Callable[[AsyncIterator[StreamEvent]], AsyncIterator[Json]] | None = None
-    """Builds the chunks of a stream; None if the client wants the whole response. A chunk with a `type` is an event of
-    that name."""
+    """Builds the chunks of a stream; None for a whole response. A chunk with a `type` is an event of that name."""
 
     def stream(self, server: Server) -> AsyncGenerator[StreamEvent, None]:
         """Yield the answers as the engine generates them; count and remember each."""

@@ -45,7 +45,6 @@ def read_api_routes() -> tuple[OpenAIRoute, ...]:
 
 
 def find_refusal(method: str, path: str) -> ApiError | None:
-    """Return the error for a request to a route of OpenAI's API that the server does not have; None for other
-    requests."""
+    """Return the error for a route of OpenAI's API that the server does not have; None for other requests."""
     route = next((route for route in read_api_routes() if route.matches(method, path)), None)
     return ApiError(501, f"{method} {path}: {route.reason}", code="not_supported") if route else None

@@ -106,8 +106,7 @@ class ServingEngine:
         self._wake = threading.Condition()
         self._closing = False
         self._batches: dict[tuple[ModelRef, tuple[int, ...], int, int], GenerationBatch] = {}
-        """By weights, prefix, length of the prompts and number. A second batch is needed only while no request can join
-        the first."""
+        """By weights, prefix, length of prompts and number. There is a second batch only if none can join the first."""
         self._readings: list[PromptReading] = []
         """Prompts that are being read."""
         self._prefixes: dict[tuple[str, int], tuple[int, ...]] = {}
@@ -133,8 +132,7 @@ class ServingEngine:
         return self.limits.at_once - self.num_live
 
     def submit(self, *requests: QueuedRequest) -> None:
-        """Queue all of the requests. Raises ApiError if the queue is too small for them or full, or if the engine is
-        closing."""
+        """Queue all of the requests. Raises ApiError if the queue is too small or full, or if the engine is closing."""
         if len(requests) > self.limits.waiting:
             message = f"The request asks for {len(requests)} answers; this server queues at most {self.limits.waiting}."
             raise ApiError(400, message, "n", "invalid_value")
@@ -296,8 +294,7 @@ class ServingEngine:
         return self._batches[key], generation
 
     def _check_characters(self, queued: QueuedRequest) -> None:
-        """Refuse a request that is too long whatever its tokens are. Counting the tokens of a long text takes
-        seconds."""
+        """Refuse a request that is too long whatever its tokens are: counting those of a long text takes seconds."""
         max_tokens = min(self.limits.prompt_tokens, self.models.get(queued.assistant.model).context)
         texts = [queued.assistant.instructions, *(message.content for message in queued.messages)]
         num_characters = sum(map(len, texts))

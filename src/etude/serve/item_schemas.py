@@ -1,5 +1,4 @@
-"""Bodies of /v1/responses and /v1/decisions. Their input is a text or a list of items, which is converted to a
-chat."""
+"""Bodies of /v1/responses and /v1/decisions. Their input, a text or a list of items, becomes a chat."""
 
 from __future__ import annotations
 

@@ -146,9 +146,7 @@ class Server:
     logs: dict[Path, FeedbackLog] = field(default_factory=dict)
     hosted: HostedStores | None = None  # files and jobs; None without --jobs
     tuned: dict[str, ServedModel] = field(default_factory=dict)  # results of jobs that a client has requested
-    embedding: asyncio.Lock = field(
-        default_factory=asyncio.Lock
-    )  # held by the request whose texts are embedded
+    embedding: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a request's texts are embedded
     is_ready: bool = False
     failure: ApiError | None = None  # why weights could not be loaded
 

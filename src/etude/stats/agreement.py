@@ -14,8 +14,7 @@ JEFFREYS = 0.5  # prior count of every cell of a table
 
 
 def kappa(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
-    """Cohen's kappa (1960) of two judges' answers, True or False for each row; 1 if both always give the same single
-    answer.
+    """Cohen's kappa (1960) of two judges' answers, True or False for each row; 1 if both always say the same.
 
     The 95% interval comes from 2,000 draws of the table's shares (Dirichlet with Jeffreys' prior), widened to contain
     the value, so it is never of zero width. Raises ValueError if there are no rows.

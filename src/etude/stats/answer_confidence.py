@@ -62,8 +62,7 @@ def fit_confidence(
 
 
 def make_constant_confidence(right: Sequence[bool]) -> AnswerConfidence:
-    """Make the confidence that is the same for every answer: the share that is right, moved a little towards one
-    half."""
+    """Make one confidence for all answers: the share that is right, moved a little towards one half."""
     num_right = sum(right)
     return AnswerConfidence((), (), (), log((num_right + 1) / (len(right) - num_right + 1)))
 

@@ -67,8 +67,7 @@ def compute_joint_intervals(
     Every resample weighs all methods in the same way. The critical value is the 95% quantile of the largest |t| over
     the pairs (Romano and Wolf 2005), raised for few units in the ratio of Student's to the normal quantile, and never
     below that of a single interval. For standard errors, their floor and the effect of skewness, see `Spread`. All
-    samples must come from the same rows. With one method there are no pairs, and the critical value is that of one
-    interval.
+    samples must come from the same rows. With one method, the critical value is that of one interval.
     """
     units, num = samples[0].units, len(samples)
     pairs = list(combinations(range(num), 2))
@@ -148,8 +147,7 @@ def choose(
 
     `candidates` are ordered from the simplest to the most complex, each with its name; `rows` says in words which rows
     they answered. A simpler one is taken only if the paired 95% interval of its difference to the best is above minus
-    the margin, or if both are equal: with few rows, noise is no reason for the simpler one. Raises ValueError for no
-    candidates.
+    the margin, or if both are equal: with few rows, noise is no reason for it. Raises ValueError without any.
     """
     if not candidates:
         raise ValueError("choose needs at least one candidate")

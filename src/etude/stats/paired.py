@@ -263,8 +263,7 @@ def make_sign_patterns(num: int) -> FloatArray:
 
 
 def _scale_by_size(sample: UnitSums) -> FloatArray:
-    """Return how much more each unit changes the mean if it is compared with the mean of the other units; equal sizes:
-    1.
+    """Return how much more each unit changes the mean against the other units' mean; equal sizes: 1.
 
     With this factor the error is that of the jackknife over units: a large unit pulls the overall mean towards itself.
     """

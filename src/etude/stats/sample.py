@@ -30,8 +30,7 @@ _MAX_CELLS = 24_000_000
 
 
 def order_by_strata(strata: Sequence[Hashable], draw: random.Random) -> list[int]:
-    """Shuffle positions, but put one of each stratum before all others, so that the first positions cover every
-    stratum."""
+    """Shuffle positions, but with one of each stratum first, so that the first positions cover every stratum."""
     order = draw.sample(range(len(strata)), len(strata))
     firsts = {*{strata[position]: position for position in reversed(order)}.values()}
     return sorted(order, key=lambda position: position not in firsts)
@@ -43,8 +42,7 @@ class UnitSums:
 
     sums: FloatArray
     """(G, k). Mean: score and rows. Macro-F1: right, predicted and expected rows of each class, k = 3C. Kappa: squared
-    distance, expected and predicted score, the squares of both, and rows. Average: those of its `parts`, side by
-    side."""
+    distance, expected and predicted score, the squares of both, and rows. Average: its `parts`, side by side."""
     aggregate: Aggregate
     right_wrong: bool
     """Whether every score is 0 or 1 and every row its own unit: the case with exact methods."""
@@ -59,8 +57,7 @@ class UnitSums:
 
     @property
     def effective_units(self) -> float:
-        """The number of equally large units with the same information (Kish 1965); `units` if all have the same
-        size."""
+        """The number of equally large units with the same information (Kish 1965); `units` if all are equally large."""
         if self.aggregate != "mean":
             return self.units
         sizes = self.sums[:, 1]

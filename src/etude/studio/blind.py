@@ -60,8 +60,7 @@ class BlindComparison:
                 latest.pop((entry.reviewer, pair), None)  # the latest choices come last
                 latest[entry.reviewer, pair] = entry, rows[pair]
         self.choices = [entry for entry, _ in latest.values()]
-        """The latest choice of each reviewer on each row, including choices made when other methods or runs gave the
-        same two answers."""
+        """The latest choice of each reviewer on each row, also of other methods or runs with the same two answers."""
         self.values = [_score_choice(entry, row) for entry, row in latest.values()]
 
     def next_row(self, reviewer: str) -> tuple[int, BlindRow] | None:
@@ -128,8 +127,7 @@ def _get_pair(entry: Feedback) -> Pair:
 
 
 def _score_choice(entry: Feedback, row: BlindRow) -> float:
-    """1 for the first method's answer, 0 for the second's, 0.5 for a tie. The entry may have the answers in either
-    order."""
+    """1 for the first method's answer, 0 for the second's, 0.5 for a tie, whatever their order in the entry."""
     if entry.choice in ("both", "neither"):
         return 0.5
     return float((entry.answer == row.answers[0]) == (entry.choice == "answer"))

@@ -49,8 +49,7 @@ def select_turns(assistant: Assistant, turns: Sequence[Message]) -> Sequence[Mes
 
 
 def answer_turns(studio: Studio, turns: Sequence[Message], methods: Sequence[str]) -> list[ChatAnswer]:
-    """Answer a conversation with each method. Raises RunError for a method that the run does not have, and the errors
-    of the model."""
+    """Answer a conversation with each method. Raises RunError if the run lacks one, and the errors of the model."""
     answers = []
     for method in dict.fromkeys(methods):
         assistant = load(studio.run.assistant_folder(method))

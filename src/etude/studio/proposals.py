@@ -1,5 +1,4 @@
-"""The changes that a fix would make in the rows, side by side. A person accepts one change, all of one kind, or
-all."""
+"""The changes that a fix would make, side by side. A person accepts one, all of one kind, or all."""
 
 import re
 from collections.abc import Callable
@@ -53,8 +52,7 @@ class Proposals:
         self._lock = Lock()
 
     def refresh(self, task: Task, may_display: Callable[[str], bool]) -> None:
-        """Compute the changes that a fix would make now. `may_display` returns whether the row with an id may be
-        displayed."""
+        """Compute the changes that a fix would make now. `may_display`: whether the row with an id may be displayed."""
         self.error, self._by_kind, self._accepted = "", {}, frozenset()
         try:
             self.proposal = propose(task)

@@ -114,8 +114,7 @@ class ReviewQueue:
             database.executescript(_SCHEMA)
 
     def replace_source(self, source: Source, items: Sequence[ReviewItem]) -> None:
-        """Replace the items of a source by these, in their order. Items that are already in the queue keep their
-        state."""
+        """Replace the items of a source by these, in their order. Items that are in the queue keep their state."""
         with self._open() as database:
             database.execute("create temporary table current (id text primary key)")
             database.executemany("insert or ignore into current values (?)", ((item.id,) for item in items))
@@ -178,8 +177,7 @@ class ReviewQueue:
                 _count_reviews(database, (input_hash for _, _, _, input_hash, *_ in reviews ^ before))
 
     def take_next(self, reviewer: str, source: Source) -> ReviewItem | None:
-        """Return the next item and reserve it for a reviewer. An item that is already reserved for them comes
-        first."""
+        """Return the next item and reserve it for a reviewer. One already reserved for them comes first."""
         now = time.time()
         query = f"select * from answers where {_select_source(source)} and {_IS_WAITING} and "
         own = f"{query} held_by = :reviewer and held_until >= :now limit 1"
@@ -207,8 +205,7 @@ class ReviewQueue:
         self._run(query, id=item_id)
 
     def find_reviewed(self, reviewer: str, source: Source, back: int) -> tuple[ReviewItem, str] | None:
-        """Return the item that a reviewer reviewed last (`back` 1), or the item reviewed before that (2), with the id
-        of the entry."""
+        """Return the item that a reviewer reviewed last (`back` 1) or before that (2), with the id of the entry."""
         query = (
             f"select answers.*, entry, max(reviews.position) as said from answers join reviews on {_IS_ABOUT} "
             f"where {_select_source(source)} and reviewer = :reviewer "

@@ -97,8 +97,7 @@ class RowStore:
             )
             for finding in findings
         ]
-        """For each finding: the finding, its excerpts from rows that may be displayed, and the number of these
-        rows."""
+        """For each finding: the finding, its excerpts from rows that may be displayed, and their number."""
 
     def set_marks(self, name: str, values: Iterable[tuple[str, str]]) -> None:
         """Replace the values of one field of the filter: pairs of a value and the id of a row."""
@@ -116,8 +115,7 @@ class RowStore:
         return sorted(self._run(query, name, MAX_VALUES))
 
     def search(self, row_filter: RowFilter, page: int | None = None) -> tuple[list[DataRow], int]:
-        """Return the rows of one page (counted from 0) or of all pages that match the filter, and their total
-        number."""
+        """Return the rows of one page (counted from 0) or of all pages that match the filter, and their number."""
         values = asdict(row_filter)
         words = values.pop("q").strip()
         pattern = words.replace("!", "!!").replace("%", "!%").replace("_", "!_")

@@ -67,8 +67,7 @@ class Studio:
         self._open_run(find_run(self.task.file, run))
 
     def refresh(self) -> None:
-        """Switch to the assistant of the latest complete run after a comparison from the page has succeeded; never if
-        the user chose a run."""
+        """After a comparison from the page, switch to the latest run's assistant, unless the user chose a run."""
         with self._lock:
             if self._keeps_run or not self.comparing.has_new_run():
                 return
@@ -205,8 +204,7 @@ class Studio:
     def save_review(
         self, item: ReviewItem, reviewer: str, entry_id: str, earlier_id: str = "", **content: object
     ) -> list[str]:
-        """Save feedback on an item. It replaces the reviewer's earlier entry. A second call with the same id changes
-        nothing.
+        """Save feedback on an item in place of the reviewer's earlier entry. A second call with the id does nothing.
 
         `accepted` means that the answer is right. It becomes the right answer of a new request or of a label that is
         read, unless it breaks the contract, as a refusal may; and that of a dev row with another label, because two
@@ -277,8 +275,7 @@ class Studio:
         ]
 
     def sync_data(self) -> RowStore:
-        """Return the rows with all feedback: whether each will be corrected or left out, and who gave feedback on
-        it."""
+        """Return the rows with all feedback: whether each will be corrected or left out, and its reviewers."""
         gathered, data = self.gathered_feedback, self.data
         if gathered is not self._marked:
             states = []

@@ -251,9 +251,7 @@ class Pages:
         if self.keys.find_person(key) is None:
             return PlainTextResponse(SIGNED_OUT, 403)
         response = RedirectResponse("/", 303)
-        secure = (
-            request.url.scheme == "https"
-        )  # as reported by a proxy with TLS; the studio itself has no TLS
+        secure = request.url.scheme == "https"  # as reported by a proxy; the studio itself has no TLS
         response.set_cookie(self.keys.cookie_name, key, MONTH, secure=secure, httponly=True, samesite="lax")
         return response
 
@@ -516,9 +514,8 @@ class Pages:
         """Save which answer is better, and show the next row."""
         comparison, number, button = self._open_blind(form), form.get("row", ""), form.get("say", "")
         rows = comparison.rows[int(number) :][:1] if comparison and number.isdecimal() else []
-        rows = [
-            row for row in rows if row.key == form.get("key")
-        ]  # the runs may have changed in the meantime
+        # The runs may have changed in the meantime.
+        rows = [row for row in rows if row.key == form.get("key")]
         if comparison and rows and button in ("left", "right", "both", "neither"):
             entry_id = form.get("id") or new_id()
             comparison.save_choice(rows[0], self._get_name(request), entry_id, button)
@@ -643,8 +640,7 @@ class Pages:
         )
 
     def _open_blind(self, form: Mapping[str, str]) -> BlindComparison | None:
-        """Compare the two methods of the form, or else the recommended method and another; None if there is only
-        one."""
+        """Compare the two methods of the form, or else the recommended one and another; None if there is only one."""
         methods = self.studio.run.fitted_methods
         first = form.get("first") if form.get("first") in methods else self.studio.method
         other_methods = [name for name in reversed(methods) if name != first]

@@ -20,9 +20,7 @@ from etude.tracking import attach_file
 from etude.types import Estimate
 
 FILE = "card.md"
-WATTS_PER_CORE = (
-    10.0  # assumed power of a busy core with its share of the machine, for an estimate of the energy
-)
+WATTS_PER_CORE = 10.0  # assumed power of a busy core with its share of the machine
 MIN_CASES = 2  # least number of cases for a kind that the card lists as weak
 
 

@@ -66,15 +66,13 @@ def write_proposals(report: SuiteReport) -> TeachingResult:
 
 
 def read_proposals(task: Task) -> list[Json]:
-    """Read the rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and, after a decision in the studio,
-    `by`."""
+    """Read the rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and `by` after a decision in the studio."""
     return list_lines(task.folder / FILE)
 
 
 def save_decision(task: Task, question: str, output: str, approved: bool, by: str) -> list[str]:
     """Save a person's decision on a proposed row: the right answer, whether it is approved, and who decided.
-    If an approved answer breaks the contract, return the failures and save nothing. Raises InputError for an unknown
-    row."""
+    If an approved answer breaks the contract, return the failures only. Raises InputError for an unknown row."""
     text = output.replace("\r\n", "\n").strip()
     failures = list((task.contract or Contract()).check(text)) if text else ["it is empty"]
     if approved and failures:

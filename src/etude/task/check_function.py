@@ -102,8 +102,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 def find_signature_error(path: Path, name: str) -> tuple[str, str, str] | None:
-    """Return (message, value, remedy) if a function does not exist or has wrong arguments; None if it is usable. Runs
-    no code of the file."""
+    """Return (message, value, remedy) for an absent function or wrong arguments, None else. Runs no code."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (SyntaxError, ValueError) as error:

@@ -131,8 +131,7 @@ class Contract:
         return " ".join(sentences)
 
     def skeleton(self) -> str:
-        """An answer with blanks ("Title: ...", one line a field); "" if the contract has neither fields nor a
-        schema."""
+        """An answer with blanks ("Title: ...", one line a field); "" if the contract has no fields and no schema."""
         if self.fields:
             return "\n".join(f"{name}: ..." for name in self._required)
         if self.json_schema is not None:
@@ -142,8 +141,7 @@ class Contract:
 
     @property
     def grammar(self) -> Grammar | None:
-        """What decoding can enforce: the schema, the fields, or else the regular expression. Labels are enforced as
-        choices instead."""
+        """What decoding can enforce: the schema, the fields, or the regular expression. Labels are choices instead."""
         if self.json_schema is not None:
             return Grammar("json_schema", json.dumps(self.json_schema, ensure_ascii=False))
         if not self.fields:
@@ -280,8 +278,7 @@ def _parse_value(text: str) -> tuple[Any, bool]:
 def _read_fields(answer: str, required: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
     """Return (field -> text, kinds of failure).
 
-    A line that does not begin with a field's name continues the field above it; after a blank line it belongs to no
-    field.
+    A line that does not begin with a field's name continues the field above; after a blank line, no field.
     """
     fields: dict[str, str] = {}
     failures: list[str] = []

@@ -140,8 +140,7 @@ class Handover:
     """The answer of rows whose question cannot be answered from the documents."""
 
     def is_unanswerable(self, answer: str) -> bool:
-        """Whether an answer says that the documents do not have one. Case, white space and the last sign are
-        ignored."""
+        """Whether an answer says that the documents have none. Case, white space and the last sign are ignored."""
         return bool(self.unanswerable) and _simplify(answer) == _simplify(self.unanswerable)
 
 

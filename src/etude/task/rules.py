@@ -23,8 +23,7 @@ class Rule:
     suggest: Callable[[str, Any], str]  # from a key and a refused value to what to write instead
 
     def check(self, location: str, key: str, value: Any) -> Issue | None:
-        """Return the error of `key: value`, whose message continues a sentence that begins with the key; None if
-        valid."""
+        """Return the error of `key: value`, whose message continues a sentence on the key; None if it is valid."""
         try:
             self.parse(value)
         except (TypeError, ValueError, OverflowError):

@@ -98,8 +98,7 @@ LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers")
 
 
 def find_conflicts(settings: Mapping[str, Any]) -> Iterator[Issue]:
-    """Find errors of settings that are valid alone but not together; the message continues a sentence that begins with
-    the setting."""
+    """Find errors of settings that are valid only alone. A message continues a sentence that begins with one."""
     if settings.get("weights") == "full":
         message, remedy = "is only for adapters, not for weights: full", "leave it out, or set weights: lora"
         for name in LORA_ONLY:

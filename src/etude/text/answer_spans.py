@@ -179,8 +179,7 @@ def align(
 
 
 def _find(text: str, value: str, used: bytearray) -> tuple[int, int] | None:
-    """The first unused occurrence: first as written, then without regard to case and white space; each time first as
-    whole words."""
+    """The first unused occurrence: as written, then without case and white space; whole words are preferred."""
     if not value.strip():
         return None
     loose = r"\s+".join(re.escape(word) for word in value.split())

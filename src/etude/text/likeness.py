@@ -43,8 +43,7 @@ def sari(source: str, answer: str, references: Sequence[str]) -> float:
 
     Xu et al. 2016, computed as in Hugging Face's `evaluate`: the recall of kept n-grams counts occurrences, and if
     there is nothing to keep, add or delete, that part is perfect. Words are those of sacrebleu's 13a tokenizer, in
-    lower case. A word that is repeated in the source but not in the reference counts as wrongly deleted. EASSE's corpus
-    score differs.
+    lower case. A word repeated in the source but not in the reference is wrongly deleted. EASSE's score differs.
     """
     tokenize = _load_tokenizer()
     texts = [tokenize(text.lower()).split() for text in (source, answer, *references)]

@@ -71,8 +71,7 @@ def find_near_matches(
 def cluster_pairs(n: int, pairs: Iterable[Sequence[float]]) -> list[tuple[int, ...]]:
     """Group the positions 0 to n - 1 that are linked by the first two entries of pairs.
 
-    Each group is in ascending order, and groups are ordered by their first member. A position without a link is alone
-    in its group.
+    Groups and their members are in ascending order. A position without a link is alone in its group.
     """
     groups = UnionFind(n)
     for first, second, *_ in pairs:
@@ -119,8 +118,7 @@ def _list_forms(texts: Iterable[str]) -> Sequence[str]:
 def _compare(
     read: Callable[[int], str], threshold: float, labels: shared_shingles.Labels
 ) -> Iterator[list[tuple[int, int, float]]]:
-    """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` returns a canonical form by its
-    position.
+    """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` returns a canonical form.
 
     There are as many texts as `labels`. Pairs with equal `labels` are left out; labels may change between two blocks.
     """

@@ -20,9 +20,7 @@ SHINGLE = 5  # characters in a shingle
 HASH_BITS = 52  # bits of a shingle's hash
 SPARE = 0.25  # additional parts, as a share of those that can differ; the most common parts are not looked up
 MAX_BLOCK = 2**18  # characters, and pairs times parts, that are processed at once
-MAX_TEXTS = 2 ** (
-    64 - HASH_BITS
-)  # texts of a block, because their number is stored in the upper bits of a hash
+MAX_TEXTS = 2 ** (64 - HASH_BITS)  # texts of a block: their number is stored in the upper bits of a hash
 MAX_SMALL = 2**22  # texts times shingles up to which comparing all pairs is faster than looking up parts
 FEW_TEXTS = 32  # the same as a number of texts of any length, because a long text has many parts
 MAX_SHORT = 32  # texts with the same part that are all paired at once; more texts are paired one by one
@@ -79,8 +77,7 @@ def _hash_block(first: int, padded: Sequence[str]) -> tuple[Ints, Hashes]:
 def find_candidate_pairs(
     plain: Callable[[int], str], threshold: float, labels: Labels, small: int = MAX_SMALL
 ) -> Iterator[Pairs]:
-    """Yield candidate pairs of normalised texts, each once. They include all pairs whose similarity reaches
-    `threshold`.
+    """Yield candidate pairs of normalised texts, each once: at least all whose similarity reaches `threshold`.
 
     `plain` returns a text by its position; there are as many texts as `labels`. Pairs with equal `labels` are left out;
     labels may change between two yields. If texts times shingles are at most `small`, all pairs are candidates.
@@ -153,7 +150,6 @@ class _ShingleParts:
                 )
 
     def _pair_runs(self, stage: int, texts: Ints, runs: Ints, labels: Labels) -> Iterator[Pairs]:
-        """Yield pairs of the texts in one run."""
         if stage == _FEW:
             for step in range(1, len(texts)):
                 same = np.flatnonzero(runs[step:] == runs[:-step])

@@ -67,7 +67,6 @@ class _LoggedRun:
             self.run.log_artifact(str(path), name=name, type="model" if path.is_dir() else "report")
 
     def close(self, is_complete: bool) -> None:
-        """Write what is pending."""
         with _no_output():
             self.finish(is_complete)
 
@@ -125,19 +124,16 @@ class _MlflowRun:
         self.client, self.id, self.link = client, run_id, link
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Add the figures of a step."""
         for name, value in figures.items():
             self.client.log_metric(self.id, name, value, step=step)
 
     def save(self, name: str, path: Path) -> None:
-        """Add a file or a folder as artifacts."""
         if path.is_dir():
             self.client.log_artifacts(self.id, str(path), name)
         else:
             self.client.log_artifact(self.id, str(path))
 
     def close(self, is_complete: bool) -> None:
-        """Set the state of the run."""
         self.client.set_terminated(self.id, "FINISHED" if is_complete else "FAILED")
 
 

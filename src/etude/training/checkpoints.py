@@ -57,8 +57,7 @@ class Checkpoint:
     file: Any
 
     def read_into(self, name: str, target: Tensor, slices: Iterable[tuple[int, int]]) -> None:
-        """Read slices (start, stop) of the flat tensor `name` into `target`, one after the other; read a scalar
-        whole."""
+        """Read slices (start, stop) of the flat tensor `name` into `target` one by one; read a scalar whole."""
         if not target.ndim:
             target.copy_(self.file.get_tensor(name))
             return
@@ -108,8 +107,7 @@ class Checkpointer:
             self.save()
 
     def save(self) -> None:
-        """Write the state of all processes in process 0. If that fails, log the error and continue with the last good
-        checkpoint."""
+        """Write the state of all processes in process 0. If that fails, log the error and keep the last checkpoint."""
         started, gather = time.monotonic(), self.state.placement.gather
         tensors = {name: gather(tensor) for name, tensor in _list_tensors(self.state).items()}
         if self.state.world.is_leader:
@@ -118,8 +116,7 @@ class Checkpointer:
         self.save_seconds = self.saved_at - started
 
     def restore(self) -> None:
-        """Resume from the folder's checkpoint, if there is one. Raises RunError if the processes see different
-        checkpoints."""
+        """Resume from the folder's checkpoint, if there is one. Raises RunError if processes see different ones."""
         with open_checkpoint(self.output.checkpoint) as checkpoint:
             if checkpoint is not None:
                 self._load(checkpoint)
@@ -175,8 +172,7 @@ def compute_fingerprint(
 ) -> str:
     """Hash what identifies a run: the loss, settings, rows, and the beginning of every tensor of the model.
 
-    `stop_on_spike` is left out. It does not change the weights, so a run that stopped at a spike can resume without
-    it.
+    `stop_on_spike` is left out: it does not change the weights, so a run that it stopped can resume without it.
     """
     settings = {key: value for key, value in config.to_dict().items() if key not in SETTINGS_WITHOUT_EFFECT}
     digest = hashlib.sha256(json.dumps([loss, settings], sort_keys=True).encode())

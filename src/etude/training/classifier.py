@@ -19,8 +19,7 @@ class Classifier(torch.nn.Module):
     """An encoder and a linear head over its vectors, and the rows to learn from."""
 
     def __init__(self, linear: Linear, texts: Sequence[str], labels: Sequence[str]) -> None:
-        """Start from the head of `linear`, whose features must be an encoder that nothing else uses. Every label must
-        be one of the head's."""
+        """Start from the head of `linear`, whose encoder nothing else uses. Every label must be one of the head's."""
         super().__init__()
         assert isinstance(linear.features, Encoder)
         self.linear, self.encoder = linear, linear.features

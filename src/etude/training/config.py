@@ -119,8 +119,7 @@ class TrainConfig:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The settings that were neither chosen nor set by the user; without those of adapters if all weights are
-        trained."""
+        """The settings neither chosen nor set by the user; without those of adapters if all weights are trained."""
         unused = (*self.reasons, *(LORA_ONLY if self.weights == "full" else ()))
         return {name: value for name, value in self.to_dict().items() if name not in unused}
 

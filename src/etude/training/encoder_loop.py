@@ -1,5 +1,4 @@
-"""The training loop of a small encoder: all weights are trained with AdamW, and the epoch with the best score is
-chosen.
+"""The training loop of a small encoder: AdamW trains all weights, and the epoch with the best score is chosen.
 
 The state is saved after every epoch, so a killed run resumes and ends with the same weights. The caller passes the
 loss: contrastive.py for search, classifier.py for labels, tagging.py for the values of fields.
@@ -29,8 +28,7 @@ ATTENTION = "eager"
 """Plain products, which are faster on two CPU cores: an epoch of Luma takes 31 s, and 49 s with torch's fused kernel,
 whose backward pass takes a third of a step."""
 LENGTH_NOISE = 1.2
-"""The lengths of rows in one batch differ by about this factor at most. It is above 1 so each epoch has other
-batches."""
+"""Lengths of rows in a batch differ by about this factor at most; above 1, each epoch has other batches."""
 WARM_UP = 0.1
 """The share of steps in which the learning rate rises."""
 EncoderLoss = Callable[[Sequence[int], random.Random], tuple[torch.Tensor, int]]
@@ -88,8 +86,7 @@ class LoopRule:
 
 @contextmanager
 def _use_training_attention(encoder: Encoder) -> Iterator[None]:
-    """Context manager: use the attention that is fastest for training; afterwards the one that is fastest for
-    answers."""
+    """Context manager: use the attention that is fastest for training; then again the one fastest for answers."""
     encoder.module.set_attn_implementation(ATTENTION)
     try:
         yield

@@ -68,7 +68,6 @@ class Training:
 
     @property
     def sentence(self) -> str:
-        """The result in a sentence."""
         return str(self.record["params"]["text"])
 
     @property
@@ -203,8 +202,7 @@ def _train(
 
 
 def build_student(task: Task, split: Split, models: Models) -> Assistant:
-    """Build the assistant that will be trained; the test is not read. Raises InputError with the rows of train and dev
-    that are too long."""
+    """Build the assistant that will be trained, without the test. Raises InputError for too long train and dev rows."""
     start = initial_assistant(replace(task, prompt_model=None), split.train, models)
     sealed = replace(split, test=split.test.select([], "sealed"))
     check_lengths(task, [METHOD], start, sealed, models)

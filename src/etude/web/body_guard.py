@@ -1,5 +1,4 @@
-"""The checks before and while a request's body is read: who sends it, its content type, the time it may take, its size,
-and half characters."""
+"""Checks before and while a request's body is read: sender, content type, time, size, and half characters."""
 
 import asyncio
 import json

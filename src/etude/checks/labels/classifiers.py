@@ -61,8 +61,7 @@ def _predict_fold(fold: tuple[Ints, Ints], matrix: Any, gold: Ints) -> tuple[Int
 
 
 def compute_tf_idf(texts: Sequence[str]) -> Any:
-    """Compute a sparse matrix, rows by features. Words with pairs of words, and character n-grams, have equal
-    weight."""
+    """Compute a sparse matrix, rows by features: words with pairs of words, and character n-grams, of equal weight."""
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 

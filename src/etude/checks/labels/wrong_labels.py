@@ -15,8 +15,7 @@ labels remain. So the disagreement minus a multiple of that gain is a second low
 and at least so many rows are reported. It counts only rows like those whose labels are mostly predicted: texts that do
 not say their label, and near scores of a scale, look the same as errors of people.
 
-Nothing is reported if the texts say little about the labels, or if the most confident predictions do not show that any
-label is wrong.
+Nothing is reported if the texts say little about the labels, or if no label is shown to be wrong.
 """
 
 from collections import Counter

@@ -49,8 +49,7 @@ def guess_language(text: str, identified: str | None) -> str | None:
 
 
 def find_main_language(languages: Iterable[str | None]) -> str | None:
-    """Return the main language: the one of nearly all texts whose language is known. None if no language is that
-    frequent."""
+    """Return the language of nearly all texts whose language is known; None if no language is that frequent."""
     counts = Counter(language for language in languages if language)
     main, number = counts.most_common(1)[0] if counts else ("", 0)
     return main if counts.total() >= MIN_TEXTS and number >= MAIN_SHARE * counts.total() else None

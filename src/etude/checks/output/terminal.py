@@ -110,8 +110,7 @@ def group_by_row(excerpts: Sequence[Excerpt]) -> Iterator[tuple[Excerpt, ...]]:
 
 
 def quote_row(row: Sequence[Excerpt], max_chars: int) -> str:
-    """Quote the excerpts of a row in about `max_chars` characters, named if there are two: `input "..."; answer
-    "..."`."""
+    """Quote a row's excerpts in about `max_chars` characters, named if there are two: `input "..."; answer "..."`."""
     if len(row) == 1:
         return _quote_excerpt(row[0], max_chars)
     names = {"input": "input", "output": "answer"}

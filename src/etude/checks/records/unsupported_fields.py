@@ -108,8 +108,7 @@ def _read_records(material: Material) -> RecordTexts | None:
 def _show_fields(
     material: Material, pairs: RecordTexts, fields: Sequence[tuple[int, str]]
 ) -> Iterator[Excerpt]:
-    """Yield excerpts of both columns of each row. In the record, the field's values are marked, or its name if the
-    values are not found."""
+    """Yield excerpts of both columns of each row. The record's values are marked, or the name of their field."""
     in_output = pairs.record_column == "output"
     for index, path in fields:
         row = pairs.rows[index]
@@ -181,8 +180,7 @@ def find_unsupported(
 
 
 def _compute_lift(name: str, texts: _Texts, records: Sequence[Record]) -> Floats | None:
-    """Compute for every row how much more likely the text makes the field's value, as a ratio; None if it cannot be
-    judged."""
+    """Compute for every row how much likelier the text makes the field's value, as a ratio; None if not judged."""
     has_field = np.array([name in record for record in records])
     in_text = np.array([texts.contain(row, record.get(name, ())) for row, record in enumerate(records)])
     lift = np.full(len(records), math.inf)
@@ -237,8 +235,7 @@ def _split_folds(records: Sequence[Record], texts: Sequence[str]) -> Ints:
 
 
 def _cross_validate(texts: Sequence[str], gold: Ints, folds: Ints, num_classes: int) -> Floats:
-    """Predict probabilities, rows by classes, from TF-IDF of one to three words; infinite if too few rows are in the
-    other folds."""
+    """Predict probabilities, rows by classes, by TF-IDF of 1 to 3 words; infinite if other folds are too small."""
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

@@ -155,8 +155,7 @@ def _find_different_pair(group: Sequence[int], *hashes: Hashes) -> tuple[int, in
     by_question=True,
 )
 def check_near_contradictions(material: Material) -> Iterator[Finding]:
-    """Find inputs that differ only in filler words and have different answers; rows of a contradiction are not reported
-    again."""
+    """Find inputs that differ only in filler words and have different answers, without rows of a contradiction."""
     inputs, answers = material.input_hashes, material.output_hashes
     contradictory = find_contradictory_rows(material)
     groups = [

@@ -16,9 +16,8 @@ from etude.types import Excerpt, Finding
 
 SpanFinder = Callable[[str], list[CharSpan]]
 MAX_EMPTY_SHARE = 0.2  # share of the answers up to which a word that can be an answer counts as empty
-POSSIBLE_ANSWERS = frozenset(
-    ("null", "nil", "na", "nan", "undefined", "test")
-)  # answers if many rows have them
+# Answers if many rows have them
+POSSIBLE_ANSWERS = frozenset(("null", "nil", "na", "nan", "undefined", "test"))
 # Error values of spreadsheets, in English, German, French, Spanish, Italian, Dutch and Portuguese.
 _SHEET_ERROR = re.compile(
     r"#(?:REF|VALUE|DIV/0|NUM|NULL|SPILL|CALC|ERROR|FIELD|BLOCKED|CONNECT|BEZUG|WERT|ZAHL|ÜBERLAUF|KALK|VALEUR|NOMBRE"
@@ -267,8 +266,7 @@ def check_length(material: Material) -> Iterator[Finding]:
 def _find_rows(
     material: Material, find_in_input: SpanFinder, find_in_answer: SpanFinder | None = None
 ) -> tuple[list[int], list[Excerpt]]:
-    """Return the rows with spans in the input or the answer, and excerpts; by default both are searched the same
-    way."""
+    """Return the rows with spans in the input or the answer, and excerpts; both are searched alike by default."""
     rows: list[int] = []
     excerpts: list[Excerpt] = []
     find = partial(_find_spans, find_in_input=find_in_input, find_in_answer=find_in_answer or find_in_input)

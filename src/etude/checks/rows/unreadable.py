@@ -29,8 +29,7 @@ from etude.types import Finding
     FindingKind("repeated_input", "error", "copies of an earlier row; an error if they also have its id"),
 )
 def check_unreadable(material: Material) -> Iterator[Finding]:
-    """Yield one finding for each kind and message of the issues; the number of the turn does not count. A comparison
-    stops at errors."""
+    """Yield a finding for each kind and message of the issues, whatever the turn. A comparison stops at errors."""
     # Only issues of the examples can be fixed: --fix never writes to the test.
     own_issues = frozenset(material.issues)
     test = material.test or ()
@@ -81,8 +80,7 @@ def _count_rows(rows: Examples, issues: Sequence[Issue]) -> int:
 
 
 def _locate_test_issues(material: Material) -> Iterator[Issue]:
-    """Yield the issues of the test. If both files have the same name, locations in the test get the path of its
-    file."""
+    """Yield the issues of the test. If both files have the same name, locations in the test get their file's path."""
     task = material.task
     name = task.test.file.name if task.test else ""
     for issue in material.test_issues:

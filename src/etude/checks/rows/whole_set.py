@@ -22,8 +22,7 @@ MAX_SPELLINGS = 5  # spellings in a message
 
 @finds(FindingKind("unknown_model", "note", "a `model:` or `prompt_model:` that does not exist"))
 def check_model_names(material: Material) -> Iterator[Finding]:
-    """Report a `model` or `prompt_model` that does not exist. Packaged models and hub ids are accepted even if they are
-    not on this machine."""
+    """Report a `model` or `prompt_model` that does not exist. Packaged models and hub ids need not be here."""
     task = material.task
     names = {"model": task.model, "prompt_model": task.prompt_model or ""}
     reasons = {key: find_backend(name).check_name(name, key) for key, name in names.items() if name}
@@ -107,8 +106,7 @@ def _count_answers(material: Material, column: str) -> int:
     FindingKind("label_spelling", "warning", "labels with several spellings"), tasks=LABELS, by_question=True
 )
 def check_label_spelling(material: Material) -> Iterator[Finding]:
-    """Find labels that differ from a more frequent one only in case, spaces, hyphens, underscores or a mistyped
-    letter."""
+    """Find labels that differ from a more frequent one only in case, spaces, hyphens, underscores or one letter."""
     label_rows = material.label_rows
     spellings = find_spellings([label for label, _ in label_rows])
     if not spellings:

@@ -64,8 +64,7 @@ _CAPITALS_AFTER = re.compile(r"(?:[ -](?=[^\W\d_a-z])\w[\w'’]{0,40}){1,4}")
 def check_personal_data(material: Material) -> Iterator[Finding]:
     """Yield one finding for each kind of personal data or secret whose rules are rarely wrong.
 
-    Contact data that is in a large share of the answers, or in the documents, is the organisation's own; it is reported
-    in a separate note.
+    Contact data in a large share of the answers, or in the documents, is the organisation's: a note of its own.
     """
     in_inputs, in_answers = material.personal_data
     is_labels = material.task.kind == "classify"
@@ -133,8 +132,7 @@ def format_sides(inputs: Collection[int], answers: Collection[int], answer: str 
 def show_passage(
     row: Example, column: Column, spans: Sequence[CharSpan], doubtful: Sequence[CharSpan] = ()
 ) -> Excerpt:
-    """Build an excerpt around the first span. Of spans that are `doubtful`, or may also be personal, only first letters
-    are displayed."""
+    """Build an excerpt around the first span. Of spans `doubtful` or maybe personal, only first letters are shown."""
     text = row.text if column == "input" else row.output
     review = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
     abbreviated = list(find_capitalised(text))

@@ -7,8 +7,7 @@ A file of phrases maps a language or a subject to an entry:
     patterns: regular expressions that ignore case; they must take linear time
     any other key: a list of alternatives that the patterns of the entry use as <key>
 
-The entry `shared` has such lists for all entries of the file. Other wordings are missed, and so are refusals that give
-another reason.
+The entry `shared` has such lists for all entries of the file. Other wordings and other reasons are missed.
 """
 
 import re

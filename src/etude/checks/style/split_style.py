@@ -71,8 +71,7 @@ class SplitStyle:
 def check_style(material: Material) -> Iterator[Finding]:
     """Find features that only some free answers have, although the inputs do not determine which.
 
-    Features that split the answers in nearly the same way are reported as one finding, because one phrase can have
-    several features.
+    Features that split the answers in nearly the same way are one finding: a phrase can have several features.
     """
     splits = list(_find_splits(material))
     while splits:
@@ -107,8 +106,7 @@ def _find_splits(material: Material) -> Iterator[SplitStyle]:
 
 
 def _is_same_split(first: SplitStyle, second: SplitStyle) -> bool:
-    """Whether two features split the answers in nearly the same way; the minority of one may be the other's
-    majority."""
+    """Whether two features split the answers nearly alike; the minority of one may be the other's majority."""
     same = float(np.mean(first.is_usual == second.is_usual))
     minority = min(np.mean(~first.is_usual), np.mean(first.is_usual))
     return bool(max(same, 1 - same) >= 1 - MAX_DIFFERENT * minority)
@@ -153,8 +151,7 @@ def is_split(minority: int, total: int) -> bool:
 
 
 def is_unpredictable(auc: float, labels: Sequence[bool]) -> bool:
-    """Whether the upper bound of the area is below MAX_AUC, by the standard error of an area of one half (Mann and
-    Whitney 1947)."""
+    """Whether the area's upper bound is below MAX_AUC, by the standard error at one half (Mann and Whitney 1947)."""
     positive, total = sum(labels), len(labels)
     error = math.sqrt((total + 1) / (12 * positive * (total - positive)))
     return auc + MARGIN_ERRORS * error < MAX_AUC

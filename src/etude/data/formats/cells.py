@@ -118,8 +118,7 @@ class Cells:
                     yield text.strip()
 
     def read_named(self, columns: Sequence[str], keep_empty: bool = False) -> dict[str, str]:
-        """Column -> text; a column with an object gives one entry for each key. An empty text is left out unless
-        `keep_empty`."""
+        """Column -> text, with an entry for each key of an object. Empty texts are left out unless `keep_empty`."""
         named: dict[str, str | None] = {}
         for column in columns:
             value = self.row.cells.get(column)
@@ -130,8 +129,7 @@ class Cells:
         return {name: text for name, text in named.items() if text is not None}
 
     def is_clean(self, location: str, text: str) -> bool:
-        """Whether a text can be written as UTF-8. A NUL or half a surrogate pair is an error of the `location` in the
-        row."""
+        """Whether a text can be written as UTF-8. A NUL or half a surrogate pair is an error of its `location`."""
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -230,8 +230,7 @@ def limit_field_size(limit: int) -> Iterator[None]:
 
 def _detect_quoting(reader: RowReader, delimiter: str) -> Literal[0, 3]:
     """Whether quotes enclose values. In TSV they often do not, and then enclosing quotes would join rows. They enclose
-    values in TSV if all names of the first line are quoted, or if the whole file can be read that way without
-    errors."""
+    values in TSV if all names of the first line are quoted, or if the whole file can be read so without errors."""
     if reader.file.suffix.lower() != ".tsv":
         return csv.QUOTE_MINIMAL
     names = next(RowReader(reader.file).lines(), "").strip().split("\t")

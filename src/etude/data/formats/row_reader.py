@@ -61,9 +61,7 @@ class RowReader:
     hash_counts: Counter[str] = field(default_factory=Counter)  # rows of each hash of input and output
     table: TableFormat | None = None  # set once the header of a table was read
     is_list: bool = False  # whether the file is one JSON list of objects
-    offers: list[str] = field(
-        default_factory=list
-    )  # the functions that each row offers, as text; "" for none
+    offers: list[str] = field(default_factory=list)  # functions of each row, as text; "" for none
     # Id -> line of its row, and a hash of the row's cells.
     lines_by_id: dict[str, tuple[int, int]] = field(default_factory=dict)
 

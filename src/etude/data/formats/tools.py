@@ -1,8 +1,7 @@
 """Functions that a model may call, as text: the available functions, the model's calls, and their results.
 
 Because they are text, a model with any chat template can learn them. Calls and results are written in the tags of
-Hermes' and Qwen's templates (`<tool_call>`, `<tool_response>`); with these templates, the text equals the rendered
-calls.
+Hermes' and Qwen's templates (`<tool_call>`, `<tool_response>`), whose rendered calls are the same text.
 """
 
 import json
@@ -98,8 +97,7 @@ def format_tool_turn(turn: Mapping[str, Any], content: str | None) -> str:
 
 
 def split_calls(text: str) -> tuple[str, list[Json]]:
-    """The text of an answer without its calls, and each call's name and arguments. A call that cannot be read stays in
-    the text."""
+    """The text without its calls, and each call's name and arguments. A call that cannot be read stays in the text."""
     plain, *segments = text.split(CALL_TAG)
     calls: list[Json] = []
     for segment in segments:

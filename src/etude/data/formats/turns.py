@@ -58,8 +58,7 @@ def is_chat(value: Any) -> bool:
 
 
 def unwrap_turns(value: Any) -> Any:
-    """The turns under the key `messages` of a value, as in the input of OpenAI's preferences; any other value is
-    returned unchanged."""
+    """The turns under a value's key `messages`, as in the input of OpenAI's preferences; other values are unchanged."""
     return value["messages"] if isinstance(value, dict) and is_chat(value.get("messages")) else value
 
 

@@ -297,8 +297,7 @@ def _parse_value(text: str) -> Any:
 def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
     """The names of the lines `Name: text` if at least 95% of the outputs consist of such lines; otherwise empty.
 
-    Of the outputs with such lines, a name in fewer than 98% gets a "?" at its end, and a name in 5% or fewer is not a
-    field.
+    Of the outputs with such lines, a name in fewer than 98% gets a "?", and a name in 5% or fewer is no field.
     """
     named = [names for output in outputs if (names := list(dict.fromkeys(_FIELD_LINE.findall(output))))]
     counts = Counter(name for names in named for name in names)
@@ -324,8 +323,7 @@ def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
     """A JSON schema that all values match: types, and the keys of objects; keys that every object has are required.
 
     Keys that are personal data are left out; with many objects, so are keys that only one object has. If no key was
-    left out, other keys are forbidden, so that constrained decoding cannot invent any. Nested values are described in
-    the same way.
+    left out, other keys are forbidden, so that decoding cannot invent any. Nested values are described alike.
     """
     types = {_TYPE_NAMES.get(type(value), "null") for value in values}
     # Every integer is a number.

@@ -111,8 +111,7 @@ def _choose_input(
 def _choose_output(
     source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None
 ) -> tuple[ColumnProfile, str]:
-    """Choose the only column with labels, texts, lists or objects, without names of people. If there is none, choose
-    the only free column."""
+    """Choose the only column with labels, texts, lists or objects, without names of people; else the only free one."""
     candidates = [c for c in free if c.is_text or c.is_structured or (c.is_label and not c.has_names)]
     candidates = candidates or [column for column in free if column.is_full and not column.has_names]
     if any(column.is_label for column in candidates):  # then a title is not the output

@@ -42,8 +42,7 @@ MIN_PAIRS, MIN_PASSAGES = 60, 10
 HELD_OUT = 0.1  # share of the known passages that are held out of the encoder's training
 FAR, FAR_RATE = 0.5, 2e-4
 """Below this mean reciprocal rank, the published encoder is trained with this learning rate. After 80 seconds, the
-first hit is then right for 44% of Luma's questions, and for 36% with the usual rate; xquad_en, which starts at 0.93,
-loses 0.01 with it."""
+first hit is then right for 44% of Luma's questions, and for 36% at the usual rate; xquad_en (0.93) loses 0.01."""
 NEAR_SHARE = 0.4
 """Above it, training gains little, so it takes only this share of its time."""
 DEPTH = 10  # ranks that are looked at; a passage further down has a reciprocal rank of 0
@@ -75,8 +74,7 @@ def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) ->
     """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted on rows of
     `train`. A search of a first look is loaded only in a first look.
 
-    The searches that were tried are recorded in the context's `params`. Raises InputError for documents that cannot be
-    read.
+    The searches tried are recorded in the context's `params`. Raises InputError for documents it cannot read.
     """
     folder = _find_fitted(train, context)
     if folder is None:

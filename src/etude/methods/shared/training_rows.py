@@ -43,8 +43,7 @@ def fit_on_share(
 def sample_training_rows(task: Task, train: Dataset, size: int) -> Dataset:
     """Sample `size` training rows in their original order; return `train` if it is not larger.
 
-    Every label, or every set of fields, is in the sample if it is large enough. With the same seed, a smaller sample is
-    part of a larger one.
+    A large enough sample has every label or set of fields. With one seed, small samples are part of large ones.
     """
     if size >= len(train):
         return train
@@ -73,8 +72,7 @@ def find_too_long_to_train(
 def update_max_tokens(
     issues: Sequence[Issue], task: Task, student: Assistant, train: Dataset, models: Models
 ) -> Assistant:
-    """Set the student's `max_tokens` to what the rows without `issues` need, so that no row is reported because another
-    one is long."""
+    """Set the student's `max_tokens` to what rows without `issues` need: no row is reported because of a long one."""
     locations = {issue.location for issue in issues}
     ids = [row.id for row in train if (row.location or row.id) not in locations]
     # Nothing changes if the task sets max_tokens, if no row can be learned, or if all rows can be.

@@ -41,8 +41,7 @@ class RetryableError(Exception):
 
 
 class RefusedError(ModelError):
-    """The endpoint rejects the request. `reason` is its message; `parameter` is the rejected member, if it is
-    reported."""
+    """The endpoint rejects the request. `reason` is its message; `parameter` is the rejected member, if known."""
 
     def __init__(self, message: str, reason: str, parameter: str) -> None:
         super().__init__(message)
@@ -222,8 +221,7 @@ def read_chunk_text(chunk: Json) -> str:
 
 
 def _parse_error(content: bytes) -> tuple[str, str, str]:
-    """Return message, code and parameter of an error in OpenAI's format; for another body, its first characters are
-    the message."""
+    """Return message, code and parameter of an error in OpenAI's format; of another body, its first characters."""
     try:
         error: Any = parse_json(content.decode())
         error = error.get("error", error)

@@ -119,8 +119,7 @@ class EndpointModel(remote.RemoteModel):
         return {member: value for member, value in body.items() if value is not None}
 
     def _drop_member(self, refusal: client.RefusedError, body: Json) -> None:
-        """From now on, leave out the member that the model rejects. Raises the refusal if it is not about an optional
-        member."""
+        """Leave out the member that the model rejects, from now on. Raises the refusal if it is not optional."""
         text = refusal.parameter or refusal.reason
         rejected = next(
             (name for name in OPTIONAL_MEMBERS if re.search(rf"\b{name}\b", text) and name in body), None

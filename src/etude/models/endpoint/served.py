@@ -47,8 +47,7 @@ def load(ref: ModelRef, models: registry.Models) -> EndpointModel:
 
 
 def load_adapter(endpoint: Endpoint, folder: Path) -> str:
-    """Load an adapter into the server, unless it has it; return its name there. The server must be able to read the
-    folder."""
+    """Load an adapter into the server, unless it has it; return its name there. The server reads the folder."""
     if (folder / "config.json").exists():
         raise ModelError(
             "All weights were tuned, so there is no adapter for the server. Export them with --to merged, serve that "

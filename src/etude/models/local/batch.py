@@ -118,8 +118,7 @@ class BatchState:
 
 
 def _build_mask(past: Tensor, is_real: Tensor, sees: Tensor) -> Tensor:
-    """Build the mask (B, 1, T, S + T): each new token attends to the real tokens before it in its row, and to
-    itself."""
+    """Build the mask (B, 1, T, S + T): each new token attends to itself and to the real tokens before it in its row."""
     width = is_real.shape[1]
     # Padding also attends to itself: a softmax over nothing is NaN, and NaN would spread.
     eye = torch.eye(width, dtype=torch.bool, device=is_real.device)

@@ -55,8 +55,7 @@ class Encoder:
     def embed(
         self, texts: Sequence[str], on_batch: Callable[[int, int], None] = lambda done, total: None
     ) -> Vectors:
-        """Compute one float32 unit vector for each text. `on_batch` gets the number of finished texts and the
-        total."""
+        """Compute one float32 unit vector for each text. `on_batch` gets the number of finished texts and of all."""
         if self.remembered is None or len(texts) < MIN_REMEMBERED:
             return self._embed(texts, on_batch)
         # Only whole lists: in another batch, the rounding of a vector would differ.

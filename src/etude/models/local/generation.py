@@ -77,8 +77,7 @@ class Generation:
         return is_complete or (bool(self.tokens) and self.tokens[-1] in self.end_tokens)
 
     def mask_logits(self, logits: Tensor) -> Tensor:
-        """Set the logits (V) of tokens that the grammar forbids to minus infinity. An exception becomes this answer's
-        error."""
+        """Mask the logits (V) of tokens that the grammar forbids. An exception becomes this answer's error."""
         if self.grammar is None:
             return logits
         try:

@@ -47,8 +47,7 @@ class GrammarMatcher:
     def mask_logits(self, logits: Tensor, num_remaining: int) -> Tensor:
         """Set the logits (V) of all forbidden tokens to minus infinity.
 
-        The answer may have `num_remaining` more tokens. If its ending needs almost all of them, only the ending's next
-        token is allowed.
+        The answer may have `num_remaining` more tokens; if its ending needs almost all, only the ending is allowed.
         """
         allowed = _read_allowed(self._matcher)[: len(logits)]
         if num_remaining <= self._next_check:

@@ -180,8 +180,7 @@ def _is_setting(match: re.Match[str]) -> bool:
 
 
 def _is_attached(match: re.Match[str]) -> bool:
-    """Whether the value follows a label in ASCII without a sign or space, as in `pwd.getpwuid`, or after a bracket, as
-    in `pass_none(func)`."""
+    """Whether the value follows an ASCII label directly (`pwd.getpwuid`) or after a bracket (`pass_none(func)`)."""
     text, link_start = match.string, match.start("link")
     is_open = match["link"].strip() in ("", "(", "[", ",")
     return text[link_start - 1].isascii() and not text[link_start].isspace() and is_open

@@ -1,8 +1,7 @@
 """Words around a value that show its kind.
 
 The labels are for passwords, numbers of customers and documents, and phone numbers, in many languages. They were
-written from general knowledge; more English labels are in the patterns of each detector. There are also words and signs
-of calculations.
+written from general knowledge; each detector's patterns have more in English. Also words and signs of sums.
 """
 
 import re

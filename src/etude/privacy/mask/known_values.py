@@ -1,7 +1,6 @@
 """Whether two spellings are the same value, and where known values occur again.
 
-Numbers are compared by their letters and digits, keys and passwords exactly, and everything else without regard to case
-and spaces.
+Numbers are compared by letters and digits, keys and passwords exactly, all else without case and spaces.
 """
 
 import json
@@ -20,8 +19,7 @@ NUMBER_KINDS = frozenset(("card", "iban", "national_id", "phone", "id_number"))
 SECRET_KINDS = frozenset(("private_key", "api_key", "password"))
 """Kinds in which every character counts."""
 MIN_NUMBER_LENGTH = 7
-"""Letters and digits that a number needs to be found with other spaces and hyphens, too. A PIN is too short: it would
-be found in prices."""
+"""Characters of a number that is found with other spaces and hyphens. A PIN is too short: prices would match."""
 _SPACES = re.compile(r"\s+")
 # WORD for a lowered ASCII text
 _ASCII_WORD = re.compile("[a-z0-9]+")

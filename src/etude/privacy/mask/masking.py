@@ -29,8 +29,7 @@ MAX_TRIES = 1000
 class Masker:
     """Replaces spans by surrogates, and can undo it.
 
-    The same `key` (default: 32 random bytes) masks two files alike, except for surrogates that already occur in one of
-    them.
+    The same `key` (default: 32 random bytes) masks two files alike, except for surrogates that one already has.
     """
 
     def __init__(self, key: bytes | None = None) -> None:

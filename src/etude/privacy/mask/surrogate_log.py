@@ -11,8 +11,7 @@ REMEDY = "Delete it and the fixed file next to it, and run `etude check TASK --f
 
 
 def log_path(fixed: Path) -> Path:
-    """Return the path of a fixed file's log. The name keeps the suffix, so rows.csv and rows.jsonl have separate
-    logs."""
+    """Return the path of a fixed file's log. Its name keeps the suffix: rows.csv and rows.jsonl have separate logs."""
     return fixed.with_name(f"{fixed.name}.log.jsonl")
 
 

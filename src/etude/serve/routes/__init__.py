@@ -33,8 +33,7 @@ class ApiRoute:
     method: str
     path: str
     handler: Callable[..., Any]
-    """A FastAPI handler: a coroutine. Its parameters are the body, values of the path, the request and the
-    ServerState."""
+    """A FastAPI handler: a coroutine with the body, values of the path, the request and the ServerState."""
     scope: Scope | None  # the scope that a key must have; None for routes without a key
     max_body: int | None = SMALL_BODY
     """Bytes of the body; None for the server's own limit (`--limit body_bytes`)."""

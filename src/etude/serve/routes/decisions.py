@@ -177,9 +177,8 @@ def _answer(question: Question, labels: Sequence[str], calibrated: Mapping[str, 
     if question.type == "predicate":
         return {"type": "predicate", "probability": shares[0]}
     if question.type == "choice":
-        choice = labels.index(
-            answer
-        )  # the assistant's answer; after recalibration it need not be the likeliest
+        # The assistant's answer: after recalibration it need not be the likeliest.
+        choice = labels.index(answer)
         pairs = zip(question.options, shares, strict=True)
         return {
             "type": "choice",

@@ -24,13 +24,9 @@ from etude.web.api_errors import ApiError
 from etude.web.api_keys import require_scope
 
 ERROR_FLAGS = (
-    *(
-        "formula_parse_error",
-        "sample_parse_error",
-        "truncated_observation_error",
-        "unresponsive_reward_error",
-    ),
-    *("invalid_variable_error", "other_error", "python_grader_server_error", "python_grader_runtime_error"),
+    *("formula_parse_error", "sample_parse_error", "truncated_observation_error"),
+    *("unresponsive_reward_error", "invalid_variable_error", "other_error"),
+    *("python_grader_server_error", "python_grader_runtime_error"),
     *("model_grader_server_error", "model_grader_refusal_error", "model_grader_parse_error"),
 )
 ERROR_DETAILS = {

@@ -1,7 +1,6 @@
 """Leaks: whether a model reveals personal data of training rows, or planted secrets (canaries).
 
-Training questions with personal data that is in no other answer are asked again: an assistant should not repeat the
-data.
+Training questions with personal data that is in no other answer are asked again: no answer should repeat it.
 
 Canaries (Carlini et al. 2019, The Secret Sharer) are random numbers in a fixed sentence, each planted among the
 training rows a number of times. Its exposure is log2 of the number of alternatives minus log2 of its rank among them by

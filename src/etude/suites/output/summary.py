@@ -8,8 +8,7 @@ from etude.suites.results import SuiteReport
 
 
 def format_headline(report: SuiteReport) -> str:
-    """Format as one sentence whether the assistant is ready: by its gates and, if they pass, by its score in its
-    run."""
+    """Say in a sentence whether the assistant is ready: by its gates and, if they pass, by its score in its run."""
     gates, name, run = report.gates, report.subject.name, report.subject.run
     if not gates:
         return f"{NOT_YET} no gates are set: {_format_overall(report)}"

@@ -68,13 +68,11 @@ class Placement:
         return nn.utils.get_total_norm([grad])
 
     def update_model(self, buffer: Buffer) -> None:
-        """Copy the buffer's weights to the model's 16-bit parameters. Parameters of 32 bits are views of the
-        buffer."""
+        """Copy the buffer's weights to the model's 16-bit parameters. Those of 32 bits are views of the buffer."""
         buffer.update_narrow()
 
     def gather(self, held: Tensor) -> Tensor:
-        """Gather in process 0 all processes' parts of a tensor with the buffer's shape. Scalars are returned
-        unchanged."""
+        """Gather in process 0 all parts of a tensor with the buffer's shape. Scalars are returned unchanged."""
         return held
 
     def list_slices(self, buffer: Buffer) -> list[tuple[int, int]]:

@@ -122,8 +122,7 @@ AttentionMaskInterface.register(ATTENTION_NAME, training_mask)
 
 
 def uses_fused_kernel(module: PreTrainedModel) -> bool:
-    """Whether the model computes attention with the fused kernel. Another choice (eager, a flash kernel) is not
-    changed."""
+    """Whether attention uses the fused kernel. Another choice (eager, a flash kernel) is not changed."""
     return module.config._attn_implementation in ("sdpa", "etude_shared_prefix", ATTENTION_NAME)
 
 
@@ -203,8 +202,7 @@ def can_pack(module: PreTrainedModel) -> bool:
 
 
 def _build_packing(module: PreTrainedModel, batch: MicroBatch) -> packed_rows.Packing | None:
-    """Build the packing of a batch; None if there is no padding and no shared token, or if a row is longer than the
-    model's window."""
+    """Build the packing of a batch; None without padding and shared tokens, or if a row exceeds the model's window."""
     lengths = [len(row.ids) for row in batch.rows]
     config = module.config.get_text_config()
     windows = (getattr(config, name, None) for name in WINDOW_SETTINGS)

@@ -90,8 +90,7 @@ def _replace_forward(layer: nn.Module) -> bool:
 
 
 def _build_norm(layer: nn.Module) -> tuple[Forward, Tensor] | None:
-    """Build the fused forward of a layer that may be an RMSNorm, and a tensor with the size of its input's last
-    axis."""
+    """Build the fused forward of a layer that may be an RMSNorm, and a tensor as long as its input's last axis."""
     eps = getattr(layer, "variance_epsilon", getattr(layer, "eps", None))
     weight = getattr(layer, "weight", None)
     if not (isinstance(eps, float) and isinstance(weight, Tensor) and weight.ndim == 1):
@@ -100,8 +99,7 @@ def _build_norm(layer: nn.Module) -> tuple[Forward, Tensor] | None:
 
 
 def _build_gated(module: nn.Module) -> tuple[Forward, Tensor] | None:
-    """Build the fused forward of a layer of gate, up and down projections, and a tensor with the size of its input's
-    last axis."""
+    """Build the fused forward of gate, up and down projections, and a tensor as long as its input's last axis."""
     # The names of Llama, Qwen, Mistral, Gemma and SmolLM.
     names = ("gate_proj", "up_proj", "down_proj")
     if not all(isinstance(getattr(module, name, None), nn.Linear) for name in names):
@@ -119,8 +117,7 @@ def _build_gated(module: nn.Module) -> tuple[Forward, Tensor] | None:
 
 @torch.no_grad()
 def _has_equal_output(layer: nn.Module, fused: Forward, like: Tensor) -> bool:
-    """Whether `fused` gives the same bits as the layer on a random input, in both modes. Modes and random state are
-    restored."""
+    """Whether `fused` gives the layer's bits on a random input, in both modes. Modes and random state are restored."""
     x = torch.randn(1, PROBE_TOKENS, len(like), generator=torch.Generator().manual_seed(0)).to(like)
     modes = {submodule: submodule.training for submodule in layer.modules()}
     devices = [like.device] if like.device.type == "cuda" else []

@@ -74,8 +74,7 @@ def parse_layer(name: str) -> tuple[str, int]:
 
 
 class _Folded(torch.autograd.Function):
-    """x @ fold(W, A, B)^T + bias. The backward pass computes W_eff again, which needs less memory than a second
-    base."""
+    """x @ fold(W, A, B)^T + bias. The backward pass computes W_eff again: this needs less memory than a second base."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: nn.Linear, a: Tensor, b: Tensor, scale: float) -> Tensor:
@@ -188,8 +187,7 @@ def preserve_modes(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def merge_adapters(module: nn.Module) -> Iterator[None]:
-    """Context manager: replace every adapter of `module` by a plain layer with folded weights, so many forwards fold
-    once.
+    """Context manager: every adapter of `module` becomes a plain layer with folded weights, folded only once.
 
     Needs additional memory for all adapted matrices, so weights of few bits are left as they are. Updates of the
     adapters within the `with` have no effect.

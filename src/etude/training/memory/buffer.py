@@ -16,8 +16,7 @@ class Buffer:
     """Trained weights and their gradients, in 32 bits or more.
 
     Parameters of this width are views of the buffer, and their gradients are views of its gradient. Parameters of 16
-    bits are views of a narrow copy that `update_narrow` renews, so an update that is too small for 16 bits is not
-    lost.
+    bits are views of a narrow copy that `update_narrow` renews: an update too small for 16 bits is not lost.
     """
 
     weights: nn.Parameter
@@ -52,8 +51,7 @@ def compute_buffer_bytes(numel: int, dtypes: Iterable[torch.dtype]) -> int:
 
 @contextmanager
 def use_buffer(parameters: Sequence[nn.Parameter]) -> Iterator[Buffer]:
-    """Context manager: move the parameters, in their order, into a new buffer. At the end they have their own,
-    unchanged data again.
+    """Context manager: move the parameters, in order, into a new buffer. At the end they have their data again.
 
     Gradients of 16-bit parameters are added to the buffer's after each backward pass, so sums over micro-batches are
     in 32 bits. Raises ModelError for parameters of two different 16-bit types.

@@ -39,8 +39,7 @@ class DiskSpace:
 
 
 def count_trained(module: PreTrainedModel, config: TrainConfig) -> tuple[int, set[torch.dtype]]:
-    """Count the numbers that `train` learns, and return their types. Raises the errors of `train` if layers cannot be
-    adapted."""
+    """Count the numbers that `train` learns; return their types. Raises its errors if layers cannot be adapted."""
     if config.weights == "full":
         floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
         return sum(parameter.numel() for parameter in floating), {parameter.dtype for parameter in floating}
@@ -120,9 +119,8 @@ def measure_training_memory(
         largest = max(candidates, key=lambda batch: len(batch[0].ids))
         # Half of the rows is also possible on a machine that has too little memory for all.
         half = largest[: -(-len(largest) // 2)]
-        train_step(
-            state, repeat_for_processes(largest[:1], world)
-        )  # allocates everything that stays allocated
+        # This step allocates everything that stays allocated.
+        train_step(state, repeat_for_processes(largest[:1], world))
         resting = _reset_memory(state)
         train_step(state, repeat_for_processes(half, world))
         peak = peak_memory(state.module.device)
@@ -136,8 +134,7 @@ def measure_training_memory(
 
 
 def check_weights(module: PreTrainedModel) -> None:
-    """Raise ModelError with the names of weights that contain a NaN or an infinity, which no row or setting can
-    cause."""
+    """Raise ModelError with the names of weights with a NaN or an infinity, which no row or setting can cause."""
     damaged = [
         name
         for name, weight in module.named_parameters()

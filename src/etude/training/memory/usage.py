@@ -32,8 +32,7 @@ def release_freed_memory() -> None:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Make `peak_memory` measure from now on, if the system allows it; else it measures from the start of the
-    process."""
+    """Make `peak_memory` measure from now on, if the system allows it; else it measures from the process's start."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _RESET.exists():

@@ -1,6 +1,5 @@
 """Packing: the rows of a micro-batch are put end to end, so only attention computes padding. A beginning that rows
-share is computed once, for example the question of a better and a worse answer, or the instructions before every
-question.
+share is computed once, such as the question of a better and a worse answer, or the same instructions.
 
 Rows differ in length, and about a tenth of a padded micro-batch is padding. Except for attention, a decoder works on
 each token separately, so the rows can be one long row of (1, N) tokens. Attention splits it, computes the rows side by
@@ -66,8 +65,7 @@ class Packing:
 
 
 def build_packing(lengths: Sequence[int], device: torch.device, shared: Sequence[int] = ()) -> Packing | None:
-    """Build the packing of rows of these lengths, padded on the right; None if there is no padding and no shared
-    token.
+    """Build the packing of rows of these lengths, padded on the right; None without padding and shared tokens.
 
     `shared`: for each row, the number of its first tokens that the row before also has (default: 0 for all rows).
     """
@@ -88,8 +86,7 @@ def build_packing(lengths: Sequence[int], device: torch.device, shared: Sequence
 
 
 def count_shared_tokens(rows: Sequence[Sequence[int]]) -> list[int]:
-    """For each row of token ids, count its first tokens that are the same as in the row before; 0 for the first
-    row."""
+    """For each row of token ids, count its first tokens that equal those of the row before; 0 for the first."""
     counts = [0]
     for previous, row in pairwise(rows):
         differences = (i for i, (a, b) in enumerate(zip(previous, row, strict=False)) if a != b)

@@ -1,5 +1,4 @@
-"""Count the tokens that training learns and the tokens that it only reads, in the whole data set, before the first
-step.
+"""Count the tokens of the whole data set that training learns or only reads, before the first step.
 
 If the wrong tokens are learned (an answer is only read, an end of turn is never learned, a text has two beginnings),
 training seems to work, and the error is found much later. So the counts are reported first.
@@ -31,8 +30,7 @@ class Supervision:
     num_answers: int
     """The number of sequences of learned tokens, which are the answers. A chat has several."""
     start_tokens: tuple[tuple[int, int], ...]
-    """(number of beginning-of-text tokens at the start of a row, number of rows with it); empty if the model has no
-    such token."""
+    """(number of beginning-of-text tokens at the start of a row, number of rows with it); empty without the token."""
     longest_rows: tuple[tuple[str, int], ...]
     """(row, number of tokens) of the longest rows."""
 
@@ -56,8 +54,7 @@ def count_supervision(
     """Count the learned tokens of `rows`. `end` is the token that ends a turn, `start` the token that begins a text.
 
     Raises InputError listing every row of train and dev with an answer whose end of turn is not learned. A model
-    trained on such rows would not learn to stop, and with such dev rows, the dev loss might prefer a model that does
-    not stop.
+    trained on such rows would not learn to stop, and such dev rows might make the dev loss prefer one.
     """
     # With an answer without its end of turn, the model would learn not to stop.
     issues = [issue for row in [*rows, *dev_rows] for issue in _check_endings(row, end)]
@@ -85,8 +82,7 @@ def split_spans(tokenizer: PreTrainedTokenizerBase, row: TokenRow) -> list[tuple
 def split_pieces(
     tokenizer: PreTrainedTokenizerBase, row: TokenRow, special: Collection[int]
 ) -> list[tuple[str, bool, bool]]:
-    """Split the row's text at the borders of learned parts and special tokens: (text, whether it is learned, whether
-    it is special)."""
+    """Split the row's text at learned parts and special tokens: (text, whether learned, whether special)."""
     tokens = zip(row.ids, row.trained, strict=True)
     return [
         (str(tokenizer.decode([token for token, _ in group], clean_up_tokenization_spaces=False)), *kind)
