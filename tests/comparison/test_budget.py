@@ -102,6 +102,23 @@ def test_ctrl_c_ends_a_run_with_a_verdict(moment: str, budget: float | None, tmp
     check_rescored(run.folder)
 
 
+def test_nothing_is_fitted_after_the_test_was_opened(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def press(event: Event) -> None:
+        stop.set()
+        if isinstance(event, MethodStarted) and event.side == "test":
+            raise KeyboardInterrupt
+
+    task = write_task(tmp_path, **SLOW)
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=press, stop=stop)
+    run = compare(task).run
+    assert run.is_complete
+    assert run.fitted_methods == ["baseline"]
+    check_rescored(run.folder)
+
+
 def test_a_method_for_whose_first_look_there_is_no_time_is_named(tmp_path: Path) -> None:
     events: list[Event] = []
     run = compare(write_task(tmp_path, **SLOW), budget=0.001, on_event=events.append).run

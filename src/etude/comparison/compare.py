@@ -218,7 +218,7 @@ def run_comparison(
 
     # 9. Open the test and count the opening: runs/openings.jsonl. From here on no choice is made.
     num_openings = open_test(run.folder.parent, run.info["id"], ladder_run.test_rows)
-    run.update(openings=num_openings)
+    run.update(openings=num_openings, ended_early=ladder_run.is_ending)
     # 10. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
     baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
     AnswerRounds(ladder_run).answer(fitted, contenders)

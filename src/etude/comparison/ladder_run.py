@@ -75,6 +75,12 @@ class LadderRun:
         return [name for name in self.run.fitted_methods if name not in self.failures]
 
     @property
+    def is_ending(self) -> bool:
+        """Whether no further method is fitted: the user has asked to end, now or before an earlier attempt opened the
+        test."""
+        return self.clock.is_stopped or bool(self.run.info.get("ended_early"))
+
+    @property
     def can_fit_together(self) -> bool:
         """Whether workers fit what does not build on each other. A budget counts the time of this machine, and services
         are asked from this process, so then they do not."""

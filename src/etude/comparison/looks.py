@@ -88,7 +88,7 @@ class Looks:
         another one on dev; after a training that was cut, that says nothing. A resumed run keeps the list."""
         if self.ladder.clock.budget is None:
             return []
-        if "longer_looks" not in self.ladder.run.info and not self.ladder.clock.is_stopped:
+        if "longer_looks" not in self.ladder.run.info and not self.ladder.is_ending:
             records = read_method_records(self.ladder.run)
             unbeaten = self.ladder.find_unbeaten(self.ladder.list_fitted())
             names = [
@@ -107,7 +107,7 @@ class Looks:
         fitted if there is a method already."""
         name, to_come = method.name, self._order_looks()
         to_come = to_come[to_come.index(method) :]
-        if self.ladder.clock.is_stopped and self.ladder.run.fitted_methods:
+        if self.ladder.is_ending and self.ladder.run.fitted_methods:
             return
         seconds = None if is_quick(method) else self.ladder.clock.share_first_looks(method, to_come)
         if seconds is not None and (needed := self._find_too_slow(method, to_come)):
@@ -183,7 +183,8 @@ class Looks:
         )
         key, effort = f"{name}/longer", self._make_longer_effort(method, record, seconds)
         has_begun = key in self.ladder.run.info.get("looks", {})
-        if self.ladder.clock.is_stopped or (seconds < MIN_LOOK_SECONDS and not has_begun):
+        is_open = "openings" in self.ladder.run.info  # then nothing is chosen any more
+        if is_open or self.ladder.is_ending or (seconds < MIN_LOOK_SECONDS and not has_begun):
             return
         effort, recorded = self._record_look(key, effort, round(seconds, 1))
         with suppress(LookStopped), self.ladder.continue_without(name):

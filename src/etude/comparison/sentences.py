@@ -97,7 +97,7 @@ def _write_use(
             for row in ladder
             if row.method == name or row.status not in ("worse", "not measured enough")
         ]
-        ahead = f" ({name} is slightly ahead)" if best.method == name and len(rivals) > 1 else ""
+        ahead = f" ({name} is ahead so far)" if best.method == name and len(rivals) > 1 else ""
         close = f"it is too close to call between {format_names(rivals)}{ahead}"
         return f"{use}; {close if len(rivals) > 1 else 'no other method is shown to beat it'}."
     return (use if decision.open else f"Use {name}") + _recommend(inputs, name, is_tuned_best)

@@ -188,7 +188,7 @@ def format_elapsed_time(report: Report) -> str:
 def format_openings(report: Report) -> str:
     """Format how often the test was opened."""
     if report.openings == 0:
-        return "The test has not been opened."
+        return "No test row was answered when this page was written."
     times = "once" if report.openings == 1 else f"{report.openings} times"
     return f"The test has been opened {times}, counting all runs."
 

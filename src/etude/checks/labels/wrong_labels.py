@@ -117,6 +117,11 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
         unread = unread[: max(MAX_READ - len(wrong), HEAD)]
         order = np.array([*wrong, *unread])[:HEAD]
         sure = round(100 * float(ranking.suspicion[order].mean()))
+        probably = (
+            f"at least about {sure} in 100 are probably wrong"
+            if sure
+            else "it is not known how many are wrong"
+        )
         yield material.finding(
             "unread_label",
             "note",
@@ -124,7 +129,7 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
             f"{'Other labels may be wrong, too' if wrong else 'No label is clearly wrong'}. Up to {share.high:.0%} of "
             f"{len(rows):,} labels could be wrong unnoticed. {format_rows('have', len(unread), len(rows))} "
             "another label than their text suggests: the label is wrong, or the text is hard. Of the first "
-            f"{format_count(len(order), 'label')} to read, at least about {sure} in 100 are probably wrong.",
+            f"{format_count(len(order), 'label')} to read, {probably}.",
             f"Read them in this order, and stop when fewer than a third of the last {LAST_READ} were wrong. "
             f"{WORKLIST_REMEDY}",
             subjects=[redact_label(names[suggested[index]]) for index in unread],
