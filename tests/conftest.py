@@ -86,7 +86,6 @@ def two_nodes(request: pytest.FixtureRequest) -> Iterator[object]:
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> str:
-    """The folder of a tiny encoder."""
     from test_encoder import tiny_encoder
 
     tiny_encoder().save(tmp_path / "encoder")

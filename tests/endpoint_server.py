@@ -22,7 +22,6 @@ Body = dict[str, Any]
 
 
 def echo(body: Body) -> str:
-    """The last turn, said back."""
     return f"said: {body['messages'][-1]['content']}"
 
 
@@ -62,7 +61,6 @@ class ScriptedServer:
             return found
 
     def enter(self, question: str) -> None:
-        """One more request is under way."""
         with self._lock:
             self.asked[question] += 1
             self._at_once += 1

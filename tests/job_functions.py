@@ -10,7 +10,6 @@ from pathlib import Path
 
 
 def read_steps(folder: Path, name: str) -> list[str]:
-    """The steps that a job has written."""
     file = folder / name
     return file.read_text().split() if file.exists() else []
 
@@ -32,7 +31,6 @@ def count_steps(folder: str, name: str, num_steps: str, pause: str) -> None:
 
 
 def fail(reason: str) -> None:
-    """Raises an error."""
     raise ValueError(reason)
 
 
@@ -42,5 +40,4 @@ def kill_itself() -> None:
 
 
 def print_niceness() -> None:
-    """Prints the priority."""
     print(os.nice(0))

@@ -15,5 +15,4 @@ st.register_type_strategy(Path, TEXTS.map(Path))
 
 
 def built(kind: type[T]) -> st.SearchStrategy[T]:
-    """Any value of the dataclass."""
     return st.from_type(kind)

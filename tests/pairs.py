@@ -33,5 +33,4 @@ def check_declared(findings: Findings) -> Findings:
 
 
 def find_rows(findings: Findings) -> set[int]:
-    """Positions of the rows that are named."""
     return {int(row) for finding in findings for row in finding.rows}

@@ -8,6 +8,5 @@ from pathlib import Path
 
 
 def start_command(command: str, task: Path) -> subprocess.Popen[bytes]:
-    """`compare` or `train`, begun."""
     line = [sys.executable, "-m", "etude.cli", command, str(task), "--yes"]
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -72,5 +72,4 @@ def get_address(client: Any) -> str:
 
 
 def serve_as(name: str, assistant: Assistant, feedback: Path = Path("/nowhere")) -> ServedModel:
-    """An assistant under a name."""
     return ServedModel(name, assistant, Path(name), feedback)

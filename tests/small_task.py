@@ -34,7 +34,6 @@ def rows(kind: str, num: int, seed: int = 7) -> list[dict[str, object]]:
 
 
 def output(kind: str, theme: str, age: int) -> str:
-    """The answer wanted."""
     return {
         "answer": f"Title: All about {theme}\nAges: {age}",
         "classify": theme,

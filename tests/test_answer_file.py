@@ -40,7 +40,6 @@ def saved(folder: Path, model: str = "fake", **parts: object) -> Path:
 
 
 def asked(number: int) -> Iterator[dict[str, str]]:
-    """Rows of a file of inputs."""
     for row in range(number):
         theme = ("dragons", "trains", 'the "wild" sea')[row % 3]
         question = f"Please find a book,\nnumber {row}, about {theme}"

@@ -43,7 +43,6 @@ OBJECTS = st.dictionaries(st.text(alphabet="abc\n\u2028é"), VALUES, max_size=3)
 
 @contextmanager
 def full_disk(left: int) -> Iterator[None]:
-    """No file can grow beyond `left` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (left, hard))
     try:

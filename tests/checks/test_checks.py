@@ -61,7 +61,6 @@ class CheckedTask:
 
     @cached_property
     def findings(self) -> Findings:
-        """All of it."""
         return check_declared(check_material(self.material))
 
     def find_kinds(self, *kinds: str) -> Findings:
@@ -71,7 +70,6 @@ class CheckedTask:
         return check_declared(check_material(self.material, finders))
 
     def select_kinds(self, *kinds: str) -> tuple[Finding, ...]:
-        """The findings of these kinds."""
         return self.find_kinds(*kinds).select_kinds(*kinds)
 
     def __iter__(self) -> Iterator[Finding]:

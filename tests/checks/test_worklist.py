@@ -165,7 +165,6 @@ def fill_in(worklist: Path, right: Sequence[Row], max_rows: int) -> int:
 
 
 def read_labels(file: Path) -> list[str]:
-    """The labels of a table, in order."""
     with file.open(newline="", encoding="utf-8") as lines:
         return [row["label"] for row in csv.DictReader(lines)]
 

@@ -154,7 +154,6 @@ class Screen(io.StringIO):
         self.terminal = terminal
 
     def isatty(self) -> bool:
-        """As it was made."""
         return self.terminal
 
 
@@ -335,7 +334,6 @@ def test_the_remaining_time_of_answering_excludes_training(tmp_path: Path) -> No
 
     class Slow(FineTune):
         def fit(self, *arguments: Any) -> Assistant:
-            """Trains for ever so long."""
             time.sleep(0.5)
             return super().fit(*arguments)
 

@@ -29,7 +29,6 @@ def _simulated_time() -> Iterator[None]:
 
 
 def read_records(run: Run) -> dict[str, dict[str, Any]]:
-    """method.json of each method."""
     return {
         name: json.loads((run.method_folder(name) / "method.json").read_text()) for name in run.fitted_methods
     }

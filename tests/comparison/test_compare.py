@@ -51,7 +51,6 @@ QUICK = "methods: [prompt, fine_tune]\n"
 
 
 def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:
-    """Compares and keeps what was told."""
     told: list[Event] = []
     return compare(task, on_event=told.append, **more).run, told  # type: ignore[arg-type]
 
@@ -698,7 +697,6 @@ def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) ->
 
 
 def scored(wanted: Sequence[str], given: Sequence[str]) -> list[ScoredAnswer]:
-    """Rows with the labels wanted and given."""
     answer = Answer("", "", "", True, (), None, 1, 0, 1, 0.0, False)
     return [
         ScoredAnswer(

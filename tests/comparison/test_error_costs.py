@@ -30,7 +30,6 @@ COSTS = ErrorCosts(1.0, {"refund": 20.0}, 2.0)
 
 
 def make_line(number: int, expected: str, answered: str, handed_over: bool = False) -> dict[str, object]:
-    """A test line of predictions.jsonl."""
     more = {"handed_over": True} if handed_over else {}
     score = float(expected == answered)
     name = str(number)

@@ -46,13 +46,11 @@ class ClockedRun(LadderRun):
         return [name for name in names if name != "few_shot"]
 
     def work_folder(self, name: str) -> Path:
-        """None is needed."""
         return Path(name)
 
     def answer_rows(
         self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path
     ) -> list[ScoredAnswer]:
-        """Advance the clock."""
         self.seconds[0] += self.delay * SPEEDS[title] * len(rows)
         self.rows.setdefault(title, []).extend(row.id for row in rows)
         score = Score(float(self.right.random() < 0.5), None, None)

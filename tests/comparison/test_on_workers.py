@@ -34,7 +34,6 @@ METHODS = [*get_methods(("baseline", "prompt", "few_shot", "fine_tune")), Again(
 
 
 def strip_times(value: Any) -> Any:
-    """The value without measured times."""
     if isinstance(value, dict):
         return {key: strip_times(item) for key, item in value.items() if key not in CLOCK}
     return [strip_times(item) for item in value] if isinstance(value, list) else value

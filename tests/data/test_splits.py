@@ -62,7 +62,6 @@ def dataset(examples: Iterable[Example]) -> Dataset:
 
 
 def sides(result: Split) -> dict[str, Side]:
-    """Row id -> side."""
     parts: Mapping[Side, Dataset] = {"train": result.train, "dev": result.dev, "test": result.test}
     return {row.id: side for side, part in parts.items() for row in part}
 

@@ -176,7 +176,6 @@ def owned(name: str, shape: tuple[int, int, int, str]) -> list[dict[str, object]
 
 
 def flat(text: str) -> str:
-    """A task file with its remarks unwrapped."""
     return " ".join(text.replace("\n#", "").split())
 
 

@@ -207,7 +207,6 @@ def test_llama_cpp_keeps_an_answer_to_its_form(form: Grammar, tuned: Assistant, 
 
 
 def first(model: Any, request: Request) -> tuple[Completion, Sequence[TokenScore]]:
-    """The answer with its log-probabilities."""
     sampling = Sampling(top_logprobs=2)
     if hasattr(model, "write"):
         found: tuple[Completion, Sequence[TokenScore]] = model.write(request, sampling, lambda piece: False)

@@ -38,7 +38,6 @@ METHOD = "prompt"
 
 
 def save_adapter(folder: Path) -> Path:
-    """A LoRA adapter for the tiny model."""
     folder.mkdir()
     name = "base_model.model.model.layers.0.mlp.down_proj"
     tensors = {f"{name}.lora_A.weight": torch.ones(4, 64), f"{name}.lora_B.weight": torch.ones(48, 4)}

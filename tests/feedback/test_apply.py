@@ -29,7 +29,6 @@ GOOD, WORSE = "Title: Dragons at Dawn\nAges: 7", "Title: Trains\nAges: 3"
 
 
 def gather_entries(task_file: Path, *said: dict[str, object]) -> GatheredFeedback:
-    """Adds entries and gathers all."""
     log = FeedbackLog(task_file.parent / FILE)
     for body in said:
         number = len(log.entries)

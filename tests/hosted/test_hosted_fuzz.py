@@ -134,7 +134,6 @@ class RequestMaker:
         return {"grader": grader, "model_sample": "the red book", "item": {"answer": "x"}}
 
     def make_file(self) -> tuple[bytes, str, str]:
-        """Content, name and purpose."""
         line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions"}
         line["body"] = {"model": "luma", "messages": [{"role": "user", "content": "x"}]}  # type: ignore[assignment]
         contents = [

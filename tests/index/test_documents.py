@@ -55,7 +55,6 @@ def write_docx(file: Path) -> None:
 
 
 def build_page(title: str, body: str = PARAGRAPH) -> str:
-    """A page as sites have them."""
     return (
         f"<html><head><title>x</title></head><body><nav><ul><li><a href=a>menu</a></ul></nav><main><h1>{title}</h1>"
         f"<p>{body}</p><p>Ask at the <b>desk</b>. {body}</p></main><footer>cookie policy</footer></body></html>"

@@ -33,7 +33,6 @@ def wait_until(is_true: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def wait_for(queue: JobQueue) -> list[str]:
-    """Waits for all jobs; their states."""
     wait_until(lambda: all(job.is_finished for job in queue.jobs))
     return [job.state for job in queue.jobs]
 

@@ -103,7 +103,6 @@ TEMPLATES = {
 
 
 def make_rows(num: int, seed: int) -> list[Example]:
-    """Questions about tides, hardly any two alike."""
     rng = random.Random(seed)
     texts = [
         f"{rng.choice(OPENERS)} {rng.choice(ASKS).format(rng.choice(PLACES))} ({rng.randrange(10**4)})".strip()

@@ -101,7 +101,6 @@ def test_one_row_with_fewer_examples_costs_the_others_no_shared_prefix(llama: Lo
 
 
 def strip_seconds(completions: list[Completion]) -> list[Completion]:
-    """Everything but the times, log-probabilities rounded."""
     return [replace(c, seconds=0.0, logprob=round(c.logprob, 3)) for c in completions]
 
 

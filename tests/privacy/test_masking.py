@@ -80,7 +80,6 @@ def test_a_damaged_key_is_an_error_with_a_remedy(tmp_path: Path, content: str) -
 
 
 def plain(text: str) -> str:
-    """Letters and digits."""
     return "".join(filter(str.isalnum, text)).casefold()
 
 

@@ -40,7 +40,6 @@ AROUND = ("my {} is gone", "please check {}, thanks", "{}", "see ({}) again.")
 
 
 def kinds(text: str) -> dict[str, str]:
-    """Kind -> what was found."""
     return {span.kind: span.text for span in find(text)}
 
 

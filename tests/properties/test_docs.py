@@ -44,12 +44,10 @@ TASK_PAGE = ROOT / "docs" / "task-file.md"
 
 
 def find_blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of one language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
 def find_commands(page: Path) -> list[list[str]]:
-    """The words of every shell line."""
     lines = "\n".join(find_blocks(page, "sh")).splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 

@@ -36,7 +36,6 @@ class Loud(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Builds on the best prompt so far."""
         loud = replace(start, method=self.name, instructions=start.instructions.upper())
         return context.choose([Candidate("in capitals", loud)], dev).assistant
 
@@ -54,7 +53,6 @@ class SelfConsistency(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Answers dev."""
         (voting,) = self.list_prompts(task, train, start)
         return context.choose([Candidate("5 samples", voting)], dev).assistant
 
@@ -63,7 +61,6 @@ class Dice(BatchedModel):
     """Answers with the question in three of five samples; otherwise, and without sampling, it has no idea."""
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """The last turn, or "no idea"."""
         seeds = [request.sampling.seed if request.sampling else 0 for request in requests]
         texts = [
             request.messages[-1].content if seed in (1, 3, 4) else "no idea"
@@ -76,7 +73,6 @@ class Echo(BatchedModel):
     """Answers with the question."""
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """The last turn of each request."""
         return [Completion(each.messages[-1].content, "stop", 1, 0, 1, 0.0, 0.0) for each in requests]
 
 
@@ -115,7 +111,6 @@ class Ollama(RemoteModel):
     """Asks a server of Ollama's API."""
 
     def ask(self, request: Request) -> tuple[Completion, str]:
-        """Answers one request."""
         messages = [{"role": turn.role, "content": turn.content} for turn in request.messages]
         options = {"num_predict": request.max_tokens, "temperature": 0}
         body = {"model": self.name[7:], "messages": messages, "options": options, "stream": False}

@@ -78,7 +78,6 @@ bear on no run (test_suites.py, test_tracking.py, test_cluster.py); `weights` ar
 
 
 def full_task(folder: Path) -> Path:
-    """A task that sets every key."""
     task = write_task(folder)
     task.write_text(
         task.read_text()
@@ -301,7 +300,6 @@ def test_a_new_run_says_what_has_changed(tmp_path: Path) -> None:
 
 
 def interrupted(task: Path) -> Run:
-    """A run stopped after its first method."""
 
     compare_until(task, lambda event: isinstance(event, MethodEnded))
     (folder,) = [file.parent for file in task.parent.glob("runs/*/run.json")]

@@ -35,12 +35,10 @@ def read_instructions() -> list[tuple[str, str]]:
 
 
 def get_instruction(name: str) -> str:
-    """The last instruction with this name."""
     return [value for key, value in read_instructions() if key == name][-1]
 
 
 def list_options(command: str) -> set[str]:
-    """The options of a command of etude."""
     group: Any = typer.main.get_command(app)
     return {option for param in group.get_command(None, command).params for option in param.opts}
 

@@ -31,7 +31,6 @@ def run_rescore(run: Path) -> tuple[int, str]:
 
 
 def check_rescored(run: Path) -> None:
-    """Every number of the run is reached."""
     code, table = run_rescore(run)
     assert code == 0, table
 

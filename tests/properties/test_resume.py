@@ -58,7 +58,6 @@ def answers(run: Path) -> Any:
 
 
 def assistants(run: Path) -> dict[str, bytes]:
-    """Every file of every assistant."""
     files = sorted(path for path in run.glob("methods/*/assistant/**/*") if path.is_file())
     return {
         str(path.relative_to(run)): path.read_bytes().replace(b"fake:delay=0.02", b"fake") for path in files

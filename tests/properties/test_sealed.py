@@ -197,7 +197,6 @@ class ShareRun(LadderRun):
     share_ids: list[str]
 
     def get_share(self, method: Method) -> Dataset:
-        """The same rows for every method."""
         return self.split.train.select(self.share_ids, "the share")
 
 

@@ -159,7 +159,6 @@ def table(rows: Sequence[dict[str, object]]) -> bytes:
 
 
 def task_of(folder: Path, content: bytes, name: str = "rows.jsonl", extra: str = "") -> Path:
-    """A task over these bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     file = folder / "task.yaml"
@@ -554,7 +553,6 @@ def test_what_looks_like_a_value_in_a_surrogate_is_not_masked_again(tmp_path: Pa
 
 
 def plain(text: str) -> str:
-    """Letters and digits."""
     return "".join(filter(str.isalnum, text)).casefold()
 
 

@@ -109,7 +109,6 @@ class Failing(Prompt):
     """Breaks when it is fitted."""
 
     def fit(self, *parts: object) -> None:  # type: ignore[override]
-        """Raises an error of the user's."""
         raise ServiceError("The service is gone.")
 
 

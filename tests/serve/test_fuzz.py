@@ -62,7 +62,6 @@ class BodyMaker:
         return self.random.choice(WORDS)
 
     def make_junk(self, depth: int = 0) -> Any:
-        """Any JSON."""
         scalars = (
             lambda: self.random.choice([None, True, False]),
             lambda: self.random.choice(NUMBERS),
@@ -151,7 +150,6 @@ class BodyMaker:
 
 
 def send_requests(url: str, models: list[str], num: int, seed: int) -> Counter[int]:
-    """Count the statuses of `num` requests."""
     maker, statuses = BodyMaker(seed, models), Counter[int]()
     with httpx2.Client(timeout=60) as client:
         for _ in range(num):

@@ -554,7 +554,6 @@ def test_feedback_keeps_the_system_message_and_functions_of_the_request(tmp_path
 
 
 def send_feedback(client: openai.OpenAI, body: dict[str, str]) -> tuple[int, bool | None]:
-    """The status, and whether it was new."""
     response = client._client.post(f"{client.base_url}feedback", json=body)
     return response.status_code, response.json().get("new")
 

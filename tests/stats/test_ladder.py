@@ -20,7 +20,6 @@ def draw_scores(seed: int, shares: list[float], num_rows: int) -> np.ndarray:
 
 
 def build_sample(scores: np.ndarray, units: list[str], method: int, num_rows: int) -> UnitSums:
-    """The first rows of a method."""
     return make_score_sample([float(score) for score in scores[method, :num_rows]], units[:num_rows])
 
 

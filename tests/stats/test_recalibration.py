@@ -37,7 +37,6 @@ def draw_rows(num: int, seed: int, slope: float = 1.0, shift: float = 0.0) -> tu
 
 
 def smooth(right: Floats) -> Floats:
-    """Platt's targets."""
     return np.where(right == 1, (right.sum() + 1) / (right.sum() + 2), 1 / ((1 - right).sum() + 2))
 
 

@@ -62,7 +62,6 @@ def reset(task: Path) -> None:
 
 
 def num_changed(one: Path, other: Path) -> int:
-    """Lines of two files that differ."""
     pairs = zip(one.read_text().splitlines(), other.read_text().splitlines(), strict=True)
     return sum(before != after for before, after in pairs)
 

@@ -83,7 +83,6 @@ def trl_arguments(folder: Path, num: int) -> dict[str, Any]:
 
 
 def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Path, loss: str) -> Any:
-    """TRL's loss of DPOTrainer on these pairs."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -105,7 +104,6 @@ def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Pa
 def trl_kto(
     model: Any, rows: Rows, reference: Mapping[str, float], good: Mapping[str, bool], folder: Path
 ) -> Any:
-    """TRL's loss of KTOTrainer on one group."""
     from datasets import Dataset
     from trl import KTOConfig, KTOTrainer
 

@@ -70,7 +70,6 @@ def tiny_task(folder: Path, kind: str = "classify", train: str = "max_rows: 32, 
 
 
 def weights(run: Run) -> str:
-    """Hash of what was trained."""
     return hashlib.sha256((run.assistant_folder("fine_tune") / WEIGHTS).read_bytes()).hexdigest()
 
 
