@@ -88,7 +88,6 @@ def count_live_bytes() -> int:
 
 
 def train_until_killed(folder: Path, name: str, world: World, device: str) -> None:
-    """The run `name`, stopped at step 7."""
     with suppress(StopError):
         run(folder, name, world, stop_at=7, device=device)
 

@@ -45,7 +45,6 @@ PLACES = "in Norway/by the sea/at night/in spring/for children/near cities/long 
 
 
 def create_pairs(num: int = 80) -> list[Pair]:
-    """Questions and answers with nothing wrong in them."""
     subjects = [f"{topic} {position}" for topic in TOPICS for position in PLACES]
     return [
         (f"What should a visitor know about {subject}?", f"The guide to {subject} tells it in full.")
@@ -83,7 +82,6 @@ class CheckedTask:
 
 
 def check_pairs(folder: Path, pairs: Sequence[Pair], kind: str = "answer", settings: str = "") -> CheckedTask:
-    """What is found in these inputs and outputs."""
     write_json_lines(
         folder / "rows.jsonl", ({"input": question, "output": answer} for question, answer in pairs)
     )

@@ -27,7 +27,7 @@ from etude.comparison import compare
 from etude.data.dataset import Dataset, load_dataset
 from etude.data.formats import read_rows
 from etude.data.splits import split
-from etude.data.starter import StarterResult, infer_fields, infer_schema, write_starter
+from etude.data.starter import StarterResult, infer_fields, infer_schema, open_task_file, write_starter
 from etude.data.starter.guess_columns import guess_roles
 from etude.data.starter.local_models import find_local_models
 from etude.errors import InputError, ModelError
@@ -411,6 +411,9 @@ def test_a_file_of_rows_has_one_task_file_beside_it(
     write_starter(other, tmp_path / "other.yaml")
     task, rows, _ = load_task_rows(other, None)
     assert (task.file.name, len(rows), task.notes[0][:18]) == ("other.yaml", 120, "other.yaml is used")
+    (tmp_path / "new").mkdir()
+    task_file, _ = open_task_file(write_table(tmp_path / "new" / "rows.csv", tickets(120)), budget="3m")
+    assert load_task(task_file).budget_seconds == 180
 
 
 @pytest.fixture

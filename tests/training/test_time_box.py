@@ -61,7 +61,6 @@ class Machine:
 
 
 def train_boxed(folder: Path, machine: Machine, seconds: float | None) -> TrainResult:
-    """Train in a box on a machine."""
     box = None if seconds is None else TimeBox(seconds, lambda: machine.now)
     output = Output(folder / "c", folder / "a", machine.log, box=box, every_step=True)
     return train(tiny_model(), token_rows(NUM_ROWS), token_rows(6, seed=1), CONFIG, output)

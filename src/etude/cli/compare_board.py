@@ -63,7 +63,8 @@ def compare(
 ) -> None:
     """Compare methods on one sealed test and recommend one."""
     screen = printing.create_console()
-    task = open_task(task, screen)
+    seconds = parse_budget(budget)
+    task = open_task(task, screen, budget or "")
     # Checked before a run that may take hours.
     if gate and load_task(task).target is None:
         remedy = "add target: to the task file, such as 0.9"
@@ -73,7 +74,7 @@ def compare(
     with board.console.exit_on_interrupt(), stop_on_interrupt(board.console.print_text) as stop, board:
         result = comparison.compare(
             task,
-            budget=parse_budget(budget),
+            budget=seconds,
             evidence=evidence,
             on=on,
             engine=engine,

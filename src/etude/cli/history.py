@@ -21,8 +21,7 @@ app = typer.Typer(
 
 
 def require_task(task: Path) -> Path:
-    """Return the path of a task file or its folder; for a file of rows, its folder. Raises InputError if it does not
-    exist, because the runs next to it may be of another task."""
+    """Return the path of a task file or its folder; of rows, its folder. Raises InputError if missing."""
     if not task.exists():
         raise InputError([task_file_issue(task, "No such file or directory")])
     is_task = task.is_dir() or task.suffix in (".yaml", ".yml") or not (task.parent / "task.yaml").exists()

@@ -70,10 +70,10 @@ def init(
         typer.echo(f"  {line:{max(map(len, lines))}}  # {purpose}")
 
 
-def open_task(path: Path, screen: Console) -> Path:
+def open_task(path: Path, screen: Console, budget: str = "") -> Path:
     """Return the task file for a file of rows, found beside it or written, and print which; other paths unchanged."""
     with printing.show_steps(f"Looking at {path.name}") as steps:
-        task_file, lines = open_task_file(path, steps.get_choose())
+        task_file, lines = open_task_file(path, steps.get_choose(), budget)
     for line in lines:
         printing.print_line(screen, line)
     return task_file

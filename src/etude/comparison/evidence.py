@@ -77,8 +77,7 @@ def fit_baseline_on_equal_rows(ladder_run: LadderRun, start: Assistant) -> tuple
 def answer_baseline_on_equal_rows(
     ladder_run: LadderRun, fit: tuple[Assistant, int] | None
 ) -> MethodResult | None:
-    """Answer as many test rows as the baseline on all rows, with the one fitted on equal rows, into its own
-    predictions.jsonl."""
+    """Answer as many test rows as the baseline does, with the one fitted on equal rows, into predictions.jsonl."""
     if fit is None or (ladder_run.clock.is_limited and not ladder_run.count_share_rows(BASELINE.name)):
         return None
     assistant, num_rows = fit

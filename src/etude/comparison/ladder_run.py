@@ -76,8 +76,7 @@ class LadderRun:
 
     @property
     def is_ending(self) -> bool:
-        """Whether no further method is fitted: the user has asked to end, now or before an earlier attempt opened the
-        test."""
+        """Whether no further method is fitted: the user asked to end, now or before the test was opened."""
         return self.clock.is_stopped or bool(self.run.info.get("ended_early"))
 
     @property

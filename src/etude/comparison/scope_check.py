@@ -45,8 +45,7 @@ def fit_limits(ladder_run: LadderRun) -> tuple[Scope | None, tuple[Limit, ...]]:
 def add_limits(
     ladder_run: LadderRun, fitted: Mapping[str, Assistant], limits: tuple[Scope | None, tuple[Limit, ...]]
 ) -> dict[str, Assistant]:
-    """Save every assistant with the limits. The ladder is measured without them, so they do not change the
-    comparison."""
+    """Save every assistant with the limits. The ladder is measured without them."""
     scope, clause_limits = limits
     scoped = {
         name: replace(assistant, scope=scope, clause_limits=clause_limits)

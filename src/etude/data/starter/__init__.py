@@ -89,9 +89,9 @@ def write_starter(
     return StarterResult(target, text, tuple(list_guesses(draft)), proposals)
 
 
-def open_task_file(path: Path, choose: Choose | None = None) -> tuple[Path, list[str]]:
+def open_task_file(path: Path, choose: Choose | None = None, budget: str = "") -> tuple[Path, list[str]]:
     """The task file for a file of rows, and lines about it: the one beside it whose examples are these rows, or a new
-    one. Any other path is returned as it is. Raises InputError as `write_starter`."""
+    one with this budget. Any other path is returned as it is. Raises InputError as `write_starter`."""
     if not is_row_file(path):
         return path, []
     for task_file in (path.with_name("task.yaml"), *sorted(path.parent.glob("*.yaml"))):
@@ -99,6 +99,9 @@ def open_task_file(path: Path, choose: Choose | None = None) -> tuple[Path, list
             return task_file, [f"{task_file.name} is used, the task file beside {path.name}"]
     result = write_starter(path, choose=choose, local_models=find_local_models())
     lines = [f"  {guess}" for guess in result.guesses[:NUM_MAIN]]
+    if budget:  # the same command without --budget then continues the run
+        text = result.task_file.read_text(encoding="utf-8")
+        result.task_file.write_text(text.replace("budget: 15m", f"budget: {budget}"), encoding="utf-8")
     return result.task_file, [
         f"Guessed from {path.name}, and written to {result.task_file.name} with comments:",
         *lines,

@@ -258,8 +258,7 @@ def train_encoder(
     learning_rate: float | None = None,
     share: float = 1.0,
 ) -> tuple[Encoder, dict[str, Any]]:
-    """Train the encoder `name` on the pairs of train, in this share of `search_seconds`; returns it with facts for the
-    record.
+    """Train the encoder `name` on the pairs of train, in this share of `search_seconds`; returns it with facts on it.
 
     Some passages are held out, and the epochs are compared on their pairs and the pairs of dev. Then, unless
     `search_seconds` is limited, the encoder starts again and is trained on all pairs for the best number of epochs.
