@@ -226,7 +226,7 @@ def make_scored_answer(line: dict[str, Any]) -> ScoredAnswer:
     """Restores what hand-over needs from a line of predictions.jsonl."""
     question = (Message("user", line["input"]),)
     confidence, signals = line.get("stated_confidence", line.get("confidence")), line.get("signals", {})
-    answer = Answer("", line["answer"], None, confidence, (), None, 0, 0, 0, 0.0, False, signals=signals)
+    answer = Answer("", line["answer"], None, None, (), confidence, 0, 0, 0, 0.0, False, signals=signals)
     example = Example(line["id"], question, line["expected"], group=line["unit"])
     return ScoredAnswer(
         example, replace(answer, nearness=line.get("nearness")), Score(line["score"], None, None), 0
