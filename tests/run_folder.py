@@ -299,6 +299,7 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
         "evidence": False,
         "looks": {f"{name}/first": {"seconds": SECONDS[name]} for name in METHODS},
         "contenders": list(METHODS),
+        "ended_early": False,
         "test_answered": dict.fromkeys(METHODS, test),
         "budget_seconds": 900.0,
         "power_on_dev": {"disagree": 0.2, "difference": 2.8 * math.sqrt(0.2 / max(test, 1))},

@@ -91,7 +91,6 @@ def check_pairs(folder: Path, pairs: Sequence[Pair], kind: str = "answer", setti
 
 
 def list_lines(findings: Findings | CheckedTask, kind: str) -> set[int]:
-    """Lines named by the findings of a kind."""
     return {
         int(location.rpartition(":")[2])
         for finding in findings.select_kinds(kind)
