@@ -109,9 +109,8 @@ def test_a_job_and_the_answers_of_its_model_are_saved_and_compared_by_the_lines_
             job = client.fine_tuning.jobs.retrieve(job.id)
         jobs_script, _, answers_script = read_export_scripts()
         exec(compile(jobs_script + answers_script, "from-openai.md", "exec"), {})
-    for file in Path("saved").glob(
-        "file-*"
-    ):  # the tiny model also answers with characters that no file may have
+    for file in Path("saved").glob("file-*"):
+        # The tiny model also answers with characters that no file may have.
         file.write_text(file.read_text(encoding="utf-8").replace("\\u0000", ""), encoding="utf-8")
     assert run_shell_lines(PAGE.with_name("from-openai.md")) == ["import", "check", "compare"]
     printed = " ".join(capsys.readouterr().out.split())

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from etude.base import files, formatting
 from etude.cli import options, printing
+from etude.data.starter import find_task_file
 from etude.errors import InputError, RunError
 from etude.report.two_runs import MethodInTwoRuns, compare_runs, write_page
 from etude.runs import Run, find_run, find_task_runs
@@ -21,11 +22,10 @@ app = typer.Typer(
 
 
 def require_task(task: Path) -> Path:
-    """Return the path of a task file or its folder; of rows, its folder. Raises InputError if missing."""
+    """Return the path of a task file or folder; for a file of rows, its task file. Raises InputError if missing."""
     if not task.exists():
         raise InputError([task_file_issue(task, "No such file or directory")])
-    is_task = task.is_dir() or task.suffix in (".yaml", ".yml") or not (task.parent / "task.yaml").exists()
-    return task if is_task else task.parent
+    return find_task_file(task) or task
 
 
 @app.command("list")

@@ -181,8 +181,7 @@ class LadderRun:
         return self.row_seconds[name]
 
     def count_share_rows(self, name: str) -> int:
-        """Count the test rows that a method answers before the others take turns: all if this takes little of the time,
-        otherwise those of its share; 0 if they are few."""
+        """Count the test rows that a method answers before the slow ones take turns: all, those of its share, or 0."""
         if self.clock.is_fast(self.get_row_seconds(name), len(self.test_rows)):
             return len(self.test_rows)
         return int((self.run.info.get("test_shares") or {}).get(name, 0))
@@ -194,8 +193,7 @@ class LadderRun:
         return sum(map(self.get_row_seconds, names)) * len(self.test_rows)
 
     def compute_kept_seconds(self) -> float:
-        """Compute the seconds that looks leave for the test: a share of the budget, or less if the test needs less, but
-        enough for the first rows of all methods."""
+        """Compute the seconds that looks leave for the test, at least those of the first rows of all methods."""
         first_rows = FIRST_BLOCK * sum(map(self.get_row_seconds, self.list_fitted()))
         return max(first_rows, min(self.estimate_test_seconds(), TEST_SHARE * self.clock.span))
 

@@ -143,11 +143,8 @@ class Looks:
         """Estimate the seconds of a row from the methods that ask the same model: the slowest, or the fastest if this
         method learns from the examples instead of reading them. 0 if unknown."""
         is_same = self.ladder.task.prompt_model is None
-        asking = {
-            other.name
-            for other in self.ladder.methods
-            if other.asks_model and (is_same or other.tuned is method.tuned)
-        }
+        methods = [other for other in self.ladder.methods if is_same or other.tuned is method.tuned]
+        asking = {other.name for other in methods if other.asks_model}
         speeds = [self.ladder.get_row_seconds(name) for name in self.ladder.list_fitted() if name in asking]
         given_up = self.ladder.run.info.get("not_measured", {})
         speeds += [given_up[name] / FIRST_BLOCK for name in asking if given_up.get(name)]

@@ -36,8 +36,8 @@ class Headline:
 
 
 def read_headline(run: Run, passes_gates: bool = False) -> Headline:
-    """Read the headline from a run folder. The best method is ready if its score surely reaches the target, the score
-    measures right answers, and no gate of the last behaviour test failed (with `passes_gates` it is not read)."""
+    """Read the headline of a run. The best method is ready if it surely reaches the target, its score measures right
+    answers, and it failed no gate of its last behaviour test. With `passes_gates`, no gate is read."""
     verdict, task = run.verdict, str(run.info.get("task_file", "task.yaml"))
     if verdict is None:
         return Headline(f"{NOT_YET} no comparison is finished.", f"Compare: etude compare {task}")

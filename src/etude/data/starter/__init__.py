@@ -94,9 +94,8 @@ def open_task_file(path: Path, choose: Choose | None = None, budget: str = "") -
     one with this budget. Any other path is returned as it is. Raises InputError as `write_starter`."""
     if not is_row_file(path):
         return path, []
-    for task_file in (path.with_name("task.yaml"), *sorted(path.parent.glob("*.yaml"))):
-        if _read_examples(task_file) == path.resolve():
-            return task_file, [f"{task_file.name} is used, the task file beside {path.name}"]
+    if task_file := find_task_file(path):
+        return task_file, [f"{task_file.name} is used, the task file beside {path.name}"]
     result = write_starter(path, choose=choose, local_models=find_local_models())
     lines = [f"  {guess}" for guess in result.guesses[:NUM_MAIN]]
     if budget:  # the same command without --budget then continues the run
@@ -107,6 +106,12 @@ def open_task_file(path: Path, choose: Choose | None = None, budget: str = "") -
         *lines,
         *result.proposals,
     ]
+
+
+def find_task_file(rows: Path) -> Path | None:
+    """Find the task file beside a file of rows whose examples are these rows."""
+    files = (rows.with_name("task.yaml"), *sorted(rows.parent.glob("*.yaml")))
+    return next((file for file in files if _read_examples(file) == rows.resolve()), None)
 
 
 def _read_examples(task_file: Path) -> Path | None:
