@@ -1304,6 +1304,9 @@ def decide(
         low, high = pair["difference"]["low"], pair["difference"]["high"]
         better |= {(pair["a"], pair["b"])} if low > 0 and high > run.info["margin"] else set()
         better |= {(pair["b"], pair["a"])} if high < 0 and -low > run.info["margin"] else set()
+    headline = run.verdict["headline"]
+    if headline and headline["gains"] and headline["difference"]["high"] > run.info["margin"]:
+        better.add((headline["tuned"], headline["untuned"]))
     better = {(a, b) for a, b in better if a in names and b in names}
     useful = {}
     for name in names:

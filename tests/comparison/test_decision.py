@@ -91,7 +91,9 @@ def check_decision(inputs: VerdictInputs, verdict: Verdict) -> None:
         most = max(row.rows for row in verdict.ladder if row.method in inputs.in_race.candidates)
         shown = [pair for pair in verdict.pairs if pair.a == used.method and pair.difference.low > 0]
         shown += [pair for pair in verdict.pairs if pair.b == used.method and pair.difference.high < 0]
-        assert 2 * used.rows >= most or shown
+        gain = verdict.headline if verdict.headline and verdict.headline.gains else None
+        assert 2 * used.rows >= most or shown or (gain and gain.tuned == used.method)
+        assert gain is None or gain.untuned != used.method or gain.difference.high <= inputs.margin
     assert not any(f"{verdict.recommended} copies" in caveat for caveat in verdict.caveats)
     for question in verdict.open:
         assert verdict.basis != "few rows"

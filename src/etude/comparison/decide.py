@@ -107,7 +107,9 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
             ladder.insert(index, _make_row(method, estimate, status))
     # 4. The decision, and everything that is shown next to it.
     candidates = [row for row in ladder if row.method in names]
-    decision = Decision(*_decide(all_inputs, candidates, joint_candidates, num_to_collect is not None))
+    decision = Decision(
+        *_decide(all_inputs, candidates, joint_candidates, headline, num_to_collect is not None)
+    )
     if num_to_collect is None:
         questions = sentences.list_open_questions(all_inputs, ladder, headline, decision)
         decision = replace(decision, open=tuple(questions))
@@ -115,7 +117,11 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
 
 
 def _decide(
-    inputs: VerdictInputs, candidates: Sequence[LadderRow], joint: JointIntervals, has_few_rows: bool
+    inputs: VerdictInputs,
+    candidates: Sequence[LadderRow],
+    joint: JointIntervals,
+    headline: HeadlineResult | None,
+    has_few_rows: bool,
 ) -> tuple[str, Basis]:
     """Decide what to use today, and why. `candidates` and `joint`: the methods in the race that may be recommended, or
     all of Étude's if none may."""
@@ -126,6 +132,12 @@ def _decide(
     beats = (joint.differences - joint.reach_down > 0) & (
         joint.differences + joint.reach_down.T > inputs.margin
     )
+    names = [row.method for row in candidates]
+    if headline is not None and headline.gains and {headline.tuned, headline.untuned} <= set(names):
+        # The comparison that was declared in advance needs no wider interval.
+        beats[names.index(headline.tuned), names.index(headline.untuned)] |= (
+            headline.difference.high > inputs.margin
+        )
     is_any = [True] * len(candidates)
     today = stats.choose_unbeaten(num_rows, beats, is_any)
     if today is None:
