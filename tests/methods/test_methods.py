@@ -29,6 +29,7 @@ from etude.methods.shared.fit_context import (
     Effort,
     FitContext,
     LookStopped,
+    LookStopped,
     Race,
     initial_assistant,
     sample_rows,
@@ -69,6 +70,13 @@ def test_shots_cover_every_label_before_any_comes_twice(counts: dict[str, int], 
     used = [shot.output for shot in shots]
     assert len({shot.id for shot in shots}) == len(shots) <= size
     assert len(set(used)) == min(len(counts), size)
+
+
+def test_an_untrained_model_is_no_result_of_a_training(tmp_path: Path) -> None:
+    fit_context = context(load_task(write_task(tmp_path)), Dataset([example("a", "b")]), tmp_path)
+    with pytest.raises(LookStopped):
+        fit_context.record_training(0)
+    assert fit_context.num_learned is None
 
 
 def test_few_shot_tries_one_and_two_of_each_label(tmp_path: Path) -> None:

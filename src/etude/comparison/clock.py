@@ -123,7 +123,10 @@ class Clock:
         """Make the effort of a first look: one candidate, few dev rows, a short training."""
         if seconds is None or self.budget is None:
             return Effort()
-        train_seconds = min(TRAINING_SHARE * seconds, FIRST_TRAINING * self.budget)
+        most = FIRST_TRAINING * self.budget
+        train_seconds = max(
+            min(TRAINING_SHARE * seconds, most), most / 2
+        )  # also if the looks before were slow
         return Effort(1, FIRST_LOOK_ROWS, round(train_seconds, 1), FIRST_ROWS, 0.0)
 
     def count_beaten_rows(self, row_seconds: float) -> int:

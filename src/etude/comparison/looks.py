@@ -125,8 +125,8 @@ class Looks:
     def _find_too_slow(self, method: Method, to_come: Sequence[Method]) -> float | None:
         """Return the seconds that a first look would take if there is no time for it and for the first test rows.
 
-        Whether training helps is the main question. So a prompt leaves time for the short trainings after it, and for
-        test rows of all methods; a training, for its own.
+        Whether training helps is the main question. So a method leaves time for the short trainings after it, and for
+        test rows of all methods.
         """
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
         if not (row_seconds := self._estimate_row_seconds(method)):
@@ -136,7 +136,7 @@ class Looks:
         needed = FIRST_BLOCK * row_seconds + (training if method.tuned else 0.0)
         later = len(tuned) * training + FIRST_BLOCK * sum(tuned)
         fitted = sum(map(self.ladder.get_row_seconds, self.ladder.list_fitted()))
-        test = FIRST_BLOCK * (row_seconds + (0.0 if method.tuned else fitted + sum(tuned)))
+        test = FIRST_BLOCK * (row_seconds + fitted + sum(tuned))
         return needed if needed + later + test > self.ladder.clock.seconds_left else None
 
     def _estimate_row_seconds(self, method: Method) -> float:

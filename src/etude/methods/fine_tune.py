@@ -154,7 +154,7 @@ def train_student(
     record = read_json(record_file)
     context.params.update(record["params"], instructions=choose_instructions(task).extent)
     context.train_seconds += record["params"]["seconds"]
-    context.has_learned, context.num_trained = True, record["params"].get("trained_rows")
+    context.record_training(record["params"].get("trained_rows"))
     if full_seconds := record["params"].get("full_seconds"):
         context.is_cut, context.full_seconds = True, full_seconds
     context.notes.extend(record["notes"])

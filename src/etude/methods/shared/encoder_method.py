@@ -87,7 +87,7 @@ class EncoderMethod(Method):
         record = read_json(record_file)
         context.train_seconds += record["seconds"]
         context.params.update(record)
-        context.has_learned, context.num_trained = True, record["trained_rows"]
+        context.record_training(record["trained_rows"])
         if record["steps"] < record["planned_steps"]:
             context.is_cut = True
             context.full_seconds = record["seconds"] * record["planned_steps"] / record["steps"]

@@ -176,6 +176,13 @@ class FitContext:
         num_trained = self.num_read if self.num_trained is None else min(self.num_read, self.num_trained)
         return max(num_trained, self.num_search_rows) + self.num_dev_learned
 
+    def record_training(self, num_rows: int | None) -> None:
+        """Record how many distinct rows the weights were trained on; None: all. Raises LookStopped if none: then the
+        answers would be those of the untrained model."""
+        if num_rows == 0:
+            raise LookStopped
+        self.has_learned, self.num_trained = True, num_rows
+
     @property
     def seconds(self) -> float:
         return self.train_seconds + self.answer_seconds
