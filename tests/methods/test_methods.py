@@ -29,7 +29,6 @@ from etude.methods.shared.fit_context import (
     Effort,
     FitContext,
     LookStopped,
-    LookStopped,
     Race,
     initial_assistant,
     sample_rows,
