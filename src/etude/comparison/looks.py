@@ -173,8 +173,6 @@ class Looks:
         name, record = method.name, read_method_records(self.ladder.run)[method.name]
         if record["look"] != FIRST or name in self.ladder.failures:
             return
-        # Answers of a first look are always reused; its training only if it was whole.
-        part = WORK if method.searches or record["full_seconds"] else FIRST
         seconds = self.ladder.clock.share_rest(
             method, waiting, self._is_search_waiting, self.ladder.compute_kept_seconds()
         )
@@ -184,6 +182,10 @@ class Looks:
         if is_open or self.ladder.is_ending or (seconds < MIN_LOOK_SECONDS and not has_begun):
             return
         effort, recorded = self._record_look(key, effort, round(seconds, 1))
+        # Answers of a first look are always reused; its training if it was whole. An encoder's training begins afresh,
+        # so in less than twice the time it would learn hardly more.
+        is_longer = method.asks_model or (effort.train_seconds or 0.0) >= 2 * record["train_seconds"]
+        part = WORK if method.searches or (record["full_seconds"] and is_longer) else FIRST
         with suppress(LookStopped), self.ladder.continue_without(name):
             self._fit(method, start, part, effort, recorded, record["train_seconds"])
 

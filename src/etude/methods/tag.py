@@ -33,6 +33,8 @@ MIN_PRESENT = 0.5
 """A field is tagged if at least this share of its training values are words of their text; else classified."""
 MIN_JSON = 0.9
 """At least this share of the training answers must be JSON objects; the others are skipped."""
+MAX_EPOCH_ROWS = 200
+"""Dev rows by which the epoch is chosen in limited time: a thousand may take longer than the training."""
 MAX_CLASSES = 100
 """A classifier chooses the value of a field only if the field has at most this many distinct values."""
 
@@ -71,7 +73,7 @@ class Tag(EncoderMethod):
             notes.append(
                 f"{format_count(num_skipped, 'row')} skipped, because the answer is not a JSON object"
             )
-        dev_texts, dev_answers = _parse(context.dev_sample(dev).examples)
+        dev_texts, dev_answers = _parse(context.loss_sample(dev, MAX_EPOCH_ROWS).examples)
         gold = [*map(collect_values, dev_answers)]
 
         def measure_f1() -> float:

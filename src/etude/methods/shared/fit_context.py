@@ -200,10 +200,10 @@ class FitContext:
         """Sample the dev rows that choices are based on, the same for every method."""
         return sample_rows(dev, self.effort.dev_rows, self.seed)
 
-    def loss_sample(self, dev: Dataset) -> Dataset:
-        """Sample the dev rows on which the loss of a language model is measured: fewer if its time is limited."""
+    def loss_sample(self, dev: Dataset, most: int = MAX_LOSS_ROWS) -> Dataset:
+        """Sample the dev rows on which weights under training are measured: at most `most` if their time is limited."""
         is_limited = self.effort.train_seconds is not None
-        return sample_rows(self.dev_sample(dev), MAX_LOSS_ROWS if is_limited else None, self.seed)
+        return sample_rows(self.dev_sample(dev), most if is_limited else None, self.seed)
 
     def choose(
         self, candidates: Sequence[Candidate], dev: Dataset, *, cheap: bool = False, first: int = 0
