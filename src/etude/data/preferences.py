@@ -27,7 +27,7 @@ def read_preferences(file: Path, instructions: str = "") -> list[Preference]:
         return (Message("system", text), *turns) if text else turns
 
     names = columns.list_names(formats.peek_rows(file))
-    if preference_files.THUMB_COLUMN in names and not formats.find_preference_columns(names):
+    if columns.THUMB_COLUMN in names and not formats.find_preference_columns(names):
         return [
             Preference(
                 answer.example.id,

@@ -98,14 +98,16 @@ class Cells:
 
     def read_optional(self, column: str | None) -> str | None:
         """A text, number or truth value as text; None if the cell is empty."""
-        value = self.row.cells.get(column) if column else None
+        return self._format_value(column, self.row.cells.get(column)) if column else None
+
+    def _format_value(self, name: str, value: object) -> str | None:
         if value is None or value == "":
             return None
         if isinstance(value, str):
-            return value if self.is_clean(str(column), value) else None
+            return value if self.is_clean(name, value) else None
         if isinstance(value, int | float):
             return json.dumps(value)
-        self.add_issue(f"{column} must be a text", quote_value(value), "write it in quotes")
+        self.add_issue(f"{name} must be a text", quote_value(value), "write it in quotes")
         return None
 
     def read_list(self, columns: Sequence[str]) -> Iterator[str]:
@@ -113,19 +115,16 @@ class Cells:
         for column in columns:
             value = self.row.cells.get(column)
             for item in value if isinstance(value, list) else [value]:
-                text = Cells(self.reader, replace(self.row, cells={column: item})).read_optional(column)
-                if text is not None and text.strip():
-                    yield text.strip()
+                if text := (self._format_value(column, item) or "").strip():
+                    yield text
 
     def read_named(self, columns: Sequence[str], keep_empty: bool = False) -> dict[str, str]:
         """Column -> text, with an entry for each key of an object. Empty texts are left out unless `keep_empty`."""
         named: dict[str, str | None] = {}
         for column in columns:
             value = self.row.cells.get(column)
-            cells = value if isinstance(value, dict) else {column: value}
-            inner = Cells(self.reader, replace(self.row, cells=cells))
-            for name, text in cells.items():
-                named[name] = "" if keep_empty and text == "" else inner.read_optional(name)
+            for name, text in (value if isinstance(value, dict) else {column: value}).items():
+                named[name] = "" if keep_empty and text == "" else self._format_value(name, text)
         return {name: text for name, text in named.items() if text is not None}
 
     def is_clean(self, location: str, text: str) -> bool:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from etude.base.word_lists import read_table
@@ -29,6 +30,7 @@ _QUESTIONS, _CONTEXTS = ("question", "instruction", "query"), ("context", "passa
 _CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 _ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags", "source", "answers")
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
+THUMB_COLUMN = "label"  # true or false: the rating of the answer, as in KTO
 BY_COLUMN_NAMES = "columns guessed from their names"  # phrase of every note on guessed columns
 
 
@@ -70,7 +72,16 @@ def guess_columns(rows: RawCells, source: RowSource, by_order: bool = True) -> C
     if full is None and by_order:
         full = _guess_by_order(usable, rows, guess)
     if full is None:
-        raise InputError([_unknown_columns_issue(names, rows, source)])
+        if issue := find_unusable(names, rows, source.file):
+            raise InputError([issue])
+        raise InputError.of(
+            f"{source.file.name}:1",
+            "unclear which columns are the input and the output",
+            quote_value(", ".join(names)),
+            f"rename them to input and output in the file, or write examples: {{file: {source.file.name}, input: "
+            f"COLUMN, output: COLUMN}} in the task file; without one, run etude init {source.file.name} --input "
+            "COLUMN --answer COLUMN",
+        )
     free = set(usable) - set(list_columns(full))
     # Optional roles are guessed only for columns with exactly these names.
     extras: dict[str, Any] = {"id": "id", "group": "group", "system": "system"}
@@ -112,10 +123,10 @@ def find_preference_columns(names: Iterable[str]) -> tuple[str, str] | tuple[()]
 
 
 def find_thumb_column(rows: RawCells, columns: RowSource) -> str | None:
-    """The column with a rating of the answer (KTO): `label`, true or false, unless `columns` give it another role."""
-    values = {str(row["label"]).casefold() for row in rows if row.get("label") not in (None, "")}
-    is_thumb = values and values <= {"true", "false"} and "label" not in list_columns(columns)
-    return "label" if is_thumb else None
+    """The column with a rating of the answer, unless `columns` give it another role."""
+    values = {str(row.get(THUMB_COLUMN)).casefold() for row in rows} - {"none", ""}
+    is_thumb = values and values <= {"true", "false"} and THUMB_COLUMN not in list_columns(columns)
+    return THUMB_COLUMN if is_thumb else None
 
 
 def is_thumbs_down(value: Any) -> bool:
@@ -232,12 +243,6 @@ def _guess_by_order(names: Sequence[str], rows: RawCells, source: RowSource) -> 
     return replace(source, input=(free[0],), output=free[1])
 
 
-def is_unusable(names: Sequence[str], rows: RawCells) -> bool:
-    """Whether a file whose columns are unclear needs a change that is not a choice of columns."""
-    has_chats = any(_has_chats(rows, name) for name in names)
-    return bool(len(names) < 2 or has_chats or find_preference_columns(names) or _looks_like_row(names, rows))
-
-
 def _looks_like_row(names: Sequence[str], rows: RawCells) -> bool:
     """Whether the names of the columns look like values: a sentence, or a value of their own column."""
     return any(
@@ -245,23 +250,21 @@ def _looks_like_row(names: Sequence[str], rows: RawCells) -> bool:
     )
 
 
-def _unknown_columns_issue(names: Sequence[str], rows: RawCells, source: RowSource) -> Issue:
-    examples = f"examples: {{file: {source.file.name}"
-    message = "unclear which columns are the input and the output"
+def find_unusable(names: Sequence[str], rows: RawCells, file: Path) -> Issue | None:
+    """The error of a file whose columns are unclear, and that needs another change than a choice of two columns."""
     if chats := [name for name in names if _has_chats(rows, name)]:
-        remedy = f"if {chats[0]} has whole chats, write {examples}, messages: {chats[0]}}} in the task file"
+        message = "unclear which columns are the input and the output"
+        example = f"examples: {{file: {file.name}, messages: {chats[0]}}}"
+        remedy = f"if {chats[0]} has whole chats, write {example} in the task file"
     elif pair := find_preference_columns(names):
         message = f"{pair[0]} and {pair[1]} are two answers, but no column has the input"
         remedy = f"write the input in a column named prompt, and only the answers in {pair[0]} and {pair[1]}"
     elif _looks_like_row(names, rows):
         message = "the first line looks like a row, not like column names"
         remedy = "put a line with the column names before it"
-    elif len(names) == 1:
+    elif len(names) < 2:
         message = "there is only one column, but an input and an output are needed"
         remedy = "add a column with the right answers, or separate the values by commas, semicolons or tabs"
     else:
-        remedy = (
-            f"rename them to input and output in the file, or write {examples}, input: COLUMN, output: COLUMN}} in the "
-            f"task file; without one, run etude init {source.file.name} --input COLUMN --answer COLUMN"
-        )
-    return Issue(f"{source.file.name}:1", message, quote_value(", ".join(names)), remedy)
+        return None
+    return Issue(f"{file.name}:1", message, quote_value(", ".join(names)), remedy)

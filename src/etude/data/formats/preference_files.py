@@ -10,8 +10,6 @@ from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 from etude.types import Example
 
-THUMB_COLUMN = "label"
-
 
 @dataclass(frozen=True)
 class PreferenceRow:
@@ -77,10 +75,10 @@ def read_rated_answers(file: Path) -> list[RatedAnswer]:
         message = "there is no column with ratings of the answers"
         remedy = "give each row a prompt, a completion and a label, true or false"
         raise InputError.of(file.name, message, quote_value(", ".join(guess.list_names(head))), remedy)
-    rows = read.read_rows(replace(source, tags=(THUMB_COLUMN,)))
+    rows = read.read_rows(replace(source, tags=(guess.THUMB_COLUMN,)))
     return [
         RatedAnswer(
-            system, tools, replace(row, tags={}), not guess.is_thumbs_down(row.tags.get(THUMB_COLUMN))
+            system, tools, replace(row, tags={}), not guess.is_thumbs_down(row.tags.get(guess.THUMB_COLUMN))
         )
         for system, tools, row in zip(rows.systems, rows.offers, rows.examples, strict=True)
     ]

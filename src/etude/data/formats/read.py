@@ -78,21 +78,19 @@ def survey_rows(source: RowSource, kind: Kind | None = None) -> LoadedRows:
 
 
 def peek_rows(file: Path, limit: int = _HEAD) -> list[Mapping[str, Any]]:
-    """The first readable rows of a file as column -> value; rows with errors are skipped."""
-    return [row.cells for row in islice(raw_rows.read_raw_rows(RowReader(file)), limit)]
+    """The first readable rows of a file as column -> value; rows with errors are skipped.
+
+    Raises InputError if they are not in UTF-8, because then every guess from them would be wrong.
+    """
+    reader = RowReader(file)
+    cells = [row.cells for row in islice(raw_rows.read_raw_rows(reader), limit)]
+    reader.refuse_encoding()
+    return cells
 
 
 def read_values(file: Path, column: str) -> Iterator[tuple[int, Any]]:
     """(line, value) of one column in every readable row; the value is None if the row lacks the column."""
     return ((row.line, row.cells.get(column)) for row in raw_rows.read_raw_rows(RowReader(file)))
-
-
-def check_encoding(file: Path) -> None:
-    """Raises InputError if a file is not in UTF-8."""
-    reader = RowReader(file)
-    for _ in raw_rows.read_raw_rows(reader):
-        pass
-    reader.refuse_encoding()
 
 
 def find_input_columns(

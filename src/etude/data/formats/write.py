@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.base import files, issues
-from etude.data.formats import binary_files, preference_files, read
+from etude.data.formats import binary_files, read
 from etude.data.formats import columns as guess
 from etude.data.formats import preference_files as preferences
 from etude.data.formats.tools import append_tools, parse_tools, to_openai_turns
@@ -62,7 +62,7 @@ def format_completion(prompt: list[Json], answer: Json) -> Json:
 
 def format_rated(prompt: list[Json], answer: Json, is_good: bool = True) -> Json:
     """An answer with its rating, for TRL's KTO."""
-    return {"prompt": prompt, "completion": [answer], preference_files.THUMB_COLUMN: is_good}
+    return {"prompt": prompt, "completion": [answer], guess.THUMB_COLUMN: is_good}
 
 
 FORMATS: Mapping[str, RowFormat] = {

@@ -14,13 +14,13 @@ import yaml
 from etude.base.files import write_text
 from etude.base.formatting import format_command
 from etude.base.issues import raise_issues
-from etude.data.formats import check_encoding, peek_rows, read_rows, survey_rows
+from etude.data.formats import peek_rows, read_rows, survey_rows
 from etude.data.starter.draft import TaskDraft, infer_fields, infer_schema
 from etude.data.starter.guess_columns import Choose, guess_roles
 from etude.data.starter.guess_notes import list_guesses
 from etude.data.starter.local_models import ModelProposal, find_local_models
 from etude.data.starter.task_text import render_task_file
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError
 from etude.task import RowSource
 from etude.task.definition import is_row_file
 
@@ -53,7 +53,7 @@ def write_starter(
     """Writes a task file for the rows in `path`: to `target`, else to task.yaml next to them.
 
     `path` may be a RowSource with the columns that are known. If `target` is a folder, or a text that ends in a slash,
-    the file is task.yaml in that folder, which is created if it does not exist. `test` is the user's own test file,
+    the file is task.yaml in that folder. A folder that does not exist is created. `test` is the user's own test file,
     with the same columns. `choose` asks the user which of several columns is the input or the output. `local_models`
     are proposed as `prompt_model:` in a comment.
 
@@ -64,10 +64,8 @@ def write_starter(
     if the columns of the input and the output are unclear and there is no `choose`.
     """
     source = path if isinstance(path, RowSource) else RowSource(path)
-    # Refuse early: another encoding would make every guess wrong, and nothing is overwritten.
-    check_encoding(source.file)
+    target = _choose_target(source.file, target)
     cells = peek_rows(source.file, MAX_ROWS)
-    target, makes_folder = _choose_target(source.file, target)
     if not cells:  # raises the error of a file without rows
         read_rows(source)
     roles = guess_roles(source, cells, choose)
@@ -78,8 +76,7 @@ def write_starter(
     # Kind, contract and texts are guessed when the template asks for them.
     draft = TaskDraft(rows, target, roles, test, num_test_rows)
     text = render_task_file(draft, local_models)
-    if makes_folder:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, text)
     proposals = tuple(
         f"{model.server} on this machine has {model.name}. To also compare prompts on it, remove the # before its "
@@ -123,17 +120,13 @@ def _read_examples(task_file: Path) -> Path | None:
         return None
 
 
-def _choose_target(rows: Path, target: Path | str | None) -> tuple[Path, bool]:
-    """The file to write, and whether its folder is to be created. Raises InputError if it cannot be written there."""
-    makes_folder = target is not None and str(target).endswith(("/", os.sep))
-    file = rows.with_name("task.yaml") if target is None else Path(target)
-    if target is not None and (makes_folder or file.is_dir()):
+def _choose_target(rows: Path, target: Path | str | None) -> Path:
+    """The file to write. Raises InputError if it exists."""
+    file = Path(rows.parent if target is None else target)
+    if target is None or str(target).endswith(("/", os.sep)) or file.is_dir():
         file = file / "task.yaml"
     if file.exists():
         command = f"{format_command('init', rows)} --output FILE"
         remedy = f"write another one with {command}, or continue with {format_command('compare', file)}"
         raise InputError.of(str(file), "the task file already exists", "", remedy)
-    if not (makes_folder or file.parent.is_dir()):
-        remedy = "create the folder first, choose another one, or end the path with a slash to create it"
-        raise InputError.of(str(file), "no such folder", quote_value(str(file.parent)), remedy)
-    return file, makes_folder
+    return file

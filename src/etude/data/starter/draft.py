@@ -65,13 +65,12 @@ class TaskDraft:
     @cached_property
     def readable(self) -> tuple[Example, ...]:
         """The rows outside the test, whose answers may be read; all rows if there are too few to split."""
-        return self._list_outside_test(self._split_by_labels if self._has_labels else self._split)
+        return self._list_outside_test(self._sides)
 
-    @cached_property
+    @property
     def refusal(self) -> str:
         """The sizes of a split that a comparison would refuse; "" if it accepts the rows."""
-        sides = self._split_by_labels if self._has_labels else self._split
-        return sides if isinstance(sides, str) else ""
+        return self._sides if isinstance(self._sides, str) else ""
 
     @property
     def num_test_rows(self) -> int:
@@ -102,8 +101,8 @@ class TaskDraft:
         return self._try_split("answer")
 
     @cached_property
-    def _split_by_labels(self) -> splits.Split | str:
-        return self._try_split("classify")
+    def _sides(self) -> splits.Split | str:
+        return self._try_split("classify") if self._has_labels else self._split
 
     def _try_split(self, kind: Kind) -> splits.Split | str:
         """Split the rows as a comparison does; if it would refuse them, return the sizes."""
@@ -125,8 +124,7 @@ class TaskDraft:
     @cached_property
     def train_outputs(self) -> list[str]:
         """The answers by which a comparison chooses the metric: those of its training rows, if rows can be split."""
-        sides = self._split_by_labels if self._has_labels else self._split
-        return self.outputs if isinstance(sides, str) else [row.output for row in sides.train]
+        return self.outputs if isinstance(self._sides, str) else [row.output for row in self._sides.train]
 
     @cached_property
     def kind(self) -> tuple[Kind, str]:
@@ -190,10 +188,32 @@ class TaskDraft:
         """The contract, and the reason of the guess."""
         if self.scale:
             return Contract(), "the labels are already in scale:"
-        if self.labels_of_lists:
-            outputs = [label for output in self.outputs for label in split_labels(output)]
-            return guess_contract("classify", outputs)
-        return guess_contract(self.kind[0], self.outputs)
+        return guess_contract(self.kind[0], self._list_labels(self.readable))
+
+    def _list_labels(self, examples: Sequence[Example]) -> list[str]:
+        """The answers, or the labels in them if an answer is a list of labels."""
+        outputs = [example.output for example in examples]
+        return (
+            [label for output in outputs for label in split_labels(output)]
+            if self.labels_of_lists
+            else outputs
+        )
+
+    @property
+    def contract_key(self) -> dict[str, Any]:
+        """The guessed contract as `contract:` of the task file; empty if there is none."""
+        contract = self.contract[0]
+        values = {name: getattr(contract, name) for name in ("labels", "fields", "json_schema", "max_words")}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value
+        }
+
+    @property
+    def sets_contract(self) -> bool:
+        """Whether the task file sets the guessed contract."""
+        return bool(self.contract_key) and not (self.measures_likeness or self.num_hidden_labels)
 
     @property
     def measures_likeness(self) -> bool:
@@ -224,17 +244,12 @@ class TaskDraft:
     def num_hidden_labels(self) -> int:
         """Labels that occur only in the test. The contract must list all labels or none."""
         known = self.scale or self.contract[0].labels
-        labels = {
-            label
-            for row in self.examples
-            for label in (split_labels(row.output) if self.labels_of_lists else (row.output,))
-        }
-        return len(labels - set(known)) if known else 0
+        return len({*self._list_labels(self.examples)} - {*known}) if known else 0
 
     @cached_property
-    def systems(self) -> Counter[str]:
-        """The system messages of the rows, each with its number of rows."""
-        return Counter(system.strip() for system in self.rows.systems if system)
+    def systems(self) -> set[str]:
+        """The different system messages of the rows."""
+        return {system.strip() for system in self.rows.systems if system}
 
     @cached_property
     def rows_without_system(self) -> list[str]:
@@ -273,17 +288,6 @@ def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
     if fields:
         reason = f"fields {', '.join(fields)}, from the lines of the outputs; {reason}"
     return Contract(fields=fields, max_words=words), reason
-
-
-def to_contract_key(contract: Contract) -> dict[str, Any]:
-    """The guessed contract in the format of the task file."""
-    values = {
-        "labels": list(contract.labels),
-        "fields": list(contract.fields),
-        "json_schema": contract.json_schema,
-        "max_words": contract.max_words,
-    }
-    return {"contract": {name: value for name, value in values.items() if value}}
 
 
 def _parse_value(text: str) -> Any:

@@ -72,16 +72,12 @@ def _guess_input_and_output(
         if source.output or not (labels and columns.is_output_name(named.output, is_doubtful=True)):
             return columns.guess_columns(cells, named).source, reasons
     except InputError:
-        if columns.is_unusable(list(profiles), cells):
+        if columns.find_unusable(list(profiles), cells, source.file):
             raise
     _refuse_message_rows(source, profiles)
     pair = [column for name, column in profiles.items() if name and not column.has_ids_or_dates]
-    if (
-        len(pair) == 2
-        and not source.input
-        and not source.output
-        and not any(c.is_label or c.is_structured for c in pair)
-    ):
+    is_open = not (source.input or source.output or any(c.is_label or c.is_structured for c in pair))
+    if is_open and len(pair) == 2:
         source = replace(source, input=(pair[0].name,), output=pair[1].name)
         reason = "the order of the columns. Swap them if wrong"
         return columns.guess_columns(cells, source).source, {"input": reason, "output": reason}
@@ -89,28 +85,27 @@ def _guess_input_and_output(
     if not source.input:
         known = columns.guess_input_columns([column.name for column in free], cells)
         if not known:
-            text, reasons["input"] = _choose_input(source, free, choose)
-            known = (text.name,)
+            known, reasons["input"] = _choose_input(source, free, choose)
         source = replace(source, input=known)
     if not source.output:
         free = [column for column in free if column.name not in source.input]
         output, reasons["output"] = _choose_output(source, free, choose)
-        source = replace(source, output=output.name)
+        source = replace(source, output=output)
     return columns.guess_columns(cells, source).source, reasons
 
 
 def _choose_input(
     source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None
-) -> tuple[ColumnProfile, str]:
+) -> tuple[tuple[str], str]:
     texts = [column for column in free if column.is_text and column.name != source.output]
     if len(texts) == 1:
-        return texts[0], "its values: the only column of texts"
-    return _ask("input", "--input", source, texts or free, choose), _BY_USER
+        return (texts[0].name,), "its values: the only column of texts"
+    return (_ask("input", "--input", source, texts or free, choose),), _BY_USER
 
 
 def _choose_output(
     source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None
-) -> tuple[ColumnProfile, str]:
+) -> tuple[str, str]:
     """Choose the only column with labels, texts, lists or objects, without names of people; else the only free one."""
     candidates = [c for c in free if c.is_text or c.is_structured or (c.is_label and not c.has_names)]
     candidates = candidates or [column for column in free if column.is_full and not column.has_names]
@@ -121,16 +116,16 @@ def _choose_output(
         return _ask("answer", "--answer", source, candidates, choose), _BY_USER
     num_values = len(candidates[0].counts)
     form = f"{num_values:,} values that repeat" if candidates[0].is_label else "no other column can be it"
-    return candidates[0], f"its values: {form}"
+    return candidates[0].name, f"its values: {form}"
 
 
 def _ask(
     role: str, option: str, source: RowSource, candidates: Sequence[ColumnProfile], choose: Choose | None
-) -> ColumnProfile:
+) -> str:
     """Ask which column has a role. Raises InputError if nobody can be asked, or if there is no column."""
     described = [column.describe() for column in candidates]
     if choose and candidates:
-        return candidates[choose(f"Which column of {source.file.name} is the {role}?", described)]
+        return candidates[choose(f"Which column of {source.file.name} is the {role}?", described)].name
     options = f"{option} COLUMN" if source.input or source.output else "--input COLUMN --answer COLUMN"
     command = f"{format_command('init', source.file)} {options}"
     remedy = f"name it: {command}; or rename it to {'output' if role == 'answer' else role} in the file"

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from etude.base.formatting import format_count, list_first
 from etude.data import dataset
 from etude.data.formats.turns import mask_turn_numbers
-from etude.data.starter.draft import TaskDraft, to_contract_key
-from etude.errors import quote_value
+from etude.data.starter.draft import TaskDraft
 
 SIMILARITY_NOTE = (
     "Without check: or contract:, answers are scored by their similarity to the example's answer (chrF). A right "
@@ -20,7 +19,6 @@ REPEATS_NOTE = (
     "Without check: or contract:, an answer is right if it equals the example's answer, apart from case and white "
     "space. This metric is used because answers repeat: the task is to choose among known answers."
 )
-_MAX_SYSTEMS = 3
 _MAX_LOCATIONS = 5
 
 
@@ -49,7 +47,8 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
         if role in draft.roles.reasons:
             names = getattr(columns, role)
             yield f"{role}: {names if isinstance(names, str) else ', '.join(names)}, from {draft.roles.reasons[role]}"
-    yield f"contract: {_describe_contract(draft)}"
+    likeness = f" {get_likeness_note(draft)}" if draft.measures_likeness else ""
+    yield f"contract: {describe_contract(draft)}{likeness}"
     if draft.systems and not draft.shares_system:
         yield f"instructions: {format_systems(draft)}"
     elif draft.systems and draft.rows_without_system:
@@ -64,14 +63,21 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
     yield from draft.rows.notes
 
 
-def _describe_contract(draft: TaskDraft) -> str:
-    if draft.calls:
-        return f"none, because answers call functions. {CALLS_NOTE}"
-    if draft.measures_likeness:
-        return f"none, because only a length could be guessed. {get_likeness_note(draft)}"
+def describe_contract(draft: TaskDraft) -> str:
+    """Return the reason of the contract, or why none is set."""
+    reason = draft.contract[1]
+    if draft.sets_contract:
+        return reason
     if draft.num_hidden_labels:
-        return f"none. {format_hidden_labels(draft)}"
-    return f"{'' if to_contract_key(draft.contract[0])['contract'] else 'none, because '}{draft.contract[1]}"
+        return (
+            f"Not set. Labels that occur only in the test: {draft.num_hidden_labels}. Therefore no labels are set "
+            "here: they are read from the training rows, and every answer to those test rows counts as wrong."
+        )
+    if draft.calls:
+        reason = "answers call functions"
+    elif draft.contract_key:
+        reason = f"only a length could be guessed, which nearly every answer keeps ({reason})"
+    return f"Not set, because {reason}."
 
 
 def get_likeness_note(draft: TaskDraft) -> str:
@@ -113,23 +119,10 @@ def format_missing_system(draft: TaskDraft) -> str:
 
 def format_systems(draft: TaskDraft) -> str:
     """Return the note on rows with different system messages."""
-    most_common = draft.systems.most_common(_MAX_SYSTEMS)
-    counts = [f"{quote_value(system, 40)} in {number:,}" for system, number in most_common]
-    if len(draft.systems) > len(most_common):
-        counts.append(f"and {len(draft.systems) - len(most_common):,} more")
-    if draft.rows_without_system:
-        counts.append(f"none in {len(draft.rows_without_system):,}")
-    num_systems = len(draft.systems)
+    num_systems, num_without = len(draft.systems), len(draft.rows_without_system)
     kinds = f"{num_systems:,} different system messages" if num_systems > 1 else "a system message"
+    bare = f", except {format_count(num_without, 'row')}" if num_without else ""
     return (
-        f"The rows have {kinds} (rows: {'; '.join(counts)}). Each row is asked with its own system message, and a row "
-        "without one is asked with the instructions."
-    )
-
-
-def format_hidden_labels(draft: TaskDraft) -> str:
-    """Return the note on labels that occur only in the test, and the effect."""
-    return (
-        f"Labels that occur only in the test: {draft.num_hidden_labels}. Therefore no labels are set here: they are "
-        "read from the training rows, and every answer to those test rows counts as wrong."
+        f"The rows have {kinds}{bare}. Each row is asked with its own system message, and a row without one is asked "
+        "with the instructions."
     )

@@ -1,11 +1,8 @@
 """Find models of servers on this machine, such as Ollama, to propose them as `prompt_model:`."""
 
 import http.client
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import yaml
@@ -15,7 +12,7 @@ from etude.base.files import parse_json
 # The usual ports of servers with OpenAI's API.
 SERVERS: Mapping[int, str] = {11434: "Ollama", 1234: "LM Studio", 8080: "llama.cpp", 8000: "vLLM"}
 HOST = "127.0.0.1"
-MAX_SECONDS = 0.3  # for all ports together
+MAX_SECONDS = 0.3  # to wait for one server
 _MAX_BYTES, _MAX_LENGTH = 2**20, 200  # of a list of models, and characters of a name
 
 
@@ -39,22 +36,8 @@ def find_local_models(
 ) -> list[ModelProposal]:
     """The models of the servers that answer in time, in the order of SERVERS. The only request is GET /v1/models."""
     servers, max_seconds = servers or SERVERS, max_seconds or MAX_SECONDS
-    answers = SimpleQueue[tuple[int, str]]()
-
-    def ask(port: int) -> None:
-        answers.put((port, _read_first_model(port, max_seconds)))
-
-    for port in servers:
-        # Daemon threads, so that a server that hangs delays neither the command nor its end.
-        threading.Thread(target=ask, args=(port,), daemon=True).start()
-    deadline, names = time.monotonic() + max_seconds, dict[int, str]()
-    while len(names) < len(servers):
-        try:
-            port, name = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except Empty:
-            break
-        names[port] = name
-    return [ModelProposal(server, port, names[port]) for port, server in servers.items() if names.get(port)]
+    names = {port: _read_first_model(port, max_seconds) for port in servers}
+    return [ModelProposal(server, port, names[port]) for port, server in servers.items() if names[port]]
 
 
 def _read_first_model(port: int, timeout: float) -> str:

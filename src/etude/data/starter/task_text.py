@@ -15,7 +15,7 @@ from etude.data.formats.columns import to_task_columns
 from etude.data.formats.tools import CALL_TAG
 from etude.data.splits.sides import MAX_TEST_ROWS, TEST_SHARE
 from etude.data.starter import guess_notes
-from etude.data.starter.draft import SEED, TaskDraft, to_contract_key
+from etude.data.starter.draft import SEED, TaskDraft
 from etude.data.starter.local_models import ModelProposal
 from etude.task import Task
 
@@ -37,7 +37,6 @@ _WIDTH = 100
 def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = ()) -> str:
     """The whole task file, from the template `task.yaml.j2`. In the template, a line that begins with ## is a remark,
     which is wrapped, and a line that begins with # is a key that is displayed but not set."""
-    contract = to_contract_key(draft.contract[0])
     file = draft.columns.file.resolve()
     siblings = (draft.columns.file.with_name(f"{stem}{file.suffix}") for stem in _TEST_STEMS)
     test_file = next((path for path in siblings if path.is_file() and path != draft.columns.file), None)
@@ -57,9 +56,6 @@ def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = (
         test_file=None if draft.test else test_file,
         test=_relative_path(draft.test, draft.target) if draft.test else suggested_test,
         instructions=_write_instructions(draft),
-        contract=contract if contract["contract"] else None,
-        contract_set=contract["contract"] and not (draft.measures_likeness or draft.num_hidden_labels),
-        contract_sentence=_describe_contract(draft),
         likeness=guess_notes.get_likeness_note(draft),
         documents=_relative_path(documents, draft.target) if documents else "",
         metric=draft.metric,
@@ -148,20 +144,6 @@ def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
     low, usual, high = (lengths[len(lengths) * decile // 10] for decile in (1, 5, 9))
     if high <= 3 * max(low, 1):
         yield f"Use about {usual} word{'s' if usual > 1 else ''}."
-
-
-def _describe_contract(draft: TaskDraft) -> str:
-    contract, reason = draft.contract
-    optional = ' A field that ends in "?" may be absent.' if contract.fields else ""
-    if draft.num_hidden_labels:
-        return f"Not set. {guess_notes.format_hidden_labels(draft)}{optional}"
-    if not to_contract_key(contract)["contract"]:
-        return f"Not set, because {reason}.{optional}"
-    if not draft.measures_likeness:
-        return f"GUESS: {reason}.{optional}"
-    if draft.calls:
-        return f"Not set, because answers call functions.{optional}"
-    return f"Not set, because only a length could be guessed, which nearly every answer keeps ({reason}).{optional}"
 
 
 def _relative_path(file: Path, target: Path) -> str:
