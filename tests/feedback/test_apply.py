@@ -46,14 +46,6 @@ def task(tmp_path: Path) -> Path:
     return write_task(tmp_path / "task")
 
 
-def test_a_correction_is_an_answer_a_preference_and_two_judgements(task: Path) -> None:
-    found = gather_entries(task, {"correction": GOOD})
-    assert [(each.output, each.input[0].content) for each in found.answers] == [(GOOD, "Dragons?")]
-    assert [(each.chosen, each.rejected) for each in found.preferences] == [(GOOD, WORSE)]
-    assert {(each.answer, each.is_good) for each in found.judgements} == {(GOOD, True), (WORSE, False)}
-    assert not found.findings
-
-
 def test_an_accepted_answer_is_an_answer_and_no_preference(task: Path) -> None:
     found = gather_entries(task, {"answer": GOOD, "correction": GOOD})
     assert len(found.answers) == len(found.judgements) == 1

@@ -24,7 +24,6 @@ from etude.runs import find_run
 from etude.runs.events import Event, MethodEnded
 from etude.studio.blind import BlindComparison
 from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
-from etude.studio.row_store import RowFilter
 from etude.studio.sign_in import SignIn, invite_person
 from etude.studio.studio import Studio
 from etude.studio.views import build_studio_app
@@ -179,19 +178,6 @@ def test_an_accepted_label_replaces_the_label_that_it_contradicts(task: Path) ->
     assert studio.save_review(item, "ana", "entry-1", accepted=True) == []
     [entry] = read_feedback_lines(task)
     assert entry["correction"] == "card"
-
-
-def test_what_is_sent_twice_is_kept_once_and_back_takes_its_place(task: Path) -> None:
-    _, client = open_studio(task, "One", "Two")
-    page = client.get("/review").text
-    send(client, "accept", page)
-    send(client, "accept", page)
-    assert len(read_feedback_lines(task)) == 1
-    again = client.get("/review?back=1").text
-    assert "already reviewed this answer" in again
-    send(client, "reject", again, reason="after all")
-    assert [entry["input"] for entry in read_feedback_lines(task)] == ["One", "One"]
-    assert client.get("/review").text.count("Two") >= 1
 
 
 def test_two_people_never_get_the_same_answer(tmp_path: Path) -> None:
@@ -581,23 +567,6 @@ def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task: Path) -> None
     reset(task)
 
 
-def test_of_rows_with_one_input_the_one_that_is_left_out_is_marked(tmp_path: Path, compared: Path) -> None:
-    folder = copytree(compared.parent, tmp_path / "task")
-    with (folder / "examples.jsonl").open("a") as stream:
-        for text, title in (("Where is it?", "Here"), ("where is it", "There")):
-            stream.write(json.dumps({"input": text, "output": f"Title: {title}\nAges: 7"}) + "\n")
-    studio = Studio(folder / "task.yaml")
-    first, second = studio.data.search(RowFilter(q="where is it"))[0]
-    studio.exclude(first, "ana", "")
-    assert [row.state for row in studio.sync_data().search(RowFilter(q="where is it"))[0]] == ["left out", ""]
-    studio.undo(studio.log.entries[0].id, "ana")
-    assert not studio.correct(first, "ana", second.output, "")
-    assert [row.state for row in studio.sync_data().search(RowFilter(q="where is it"))[0]] == [
-        "corrected",
-        "",
-    ]
-
-
 def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
     tmp_path: Path, compared: Path
 ) -> None:
@@ -618,12 +587,12 @@ def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
         time.sleep(0.1)
     proposals = studio.checking.proposals
     assert not proposals.error
-    numbers = [change.number for group in proposals.groups for change in group.displayed]
+    numbers = [proposed.number for group in proposals.groups for proposed in group.displayed]
     page = client.get("/findings").text
     sealed = next(
         json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json")
     )
-    shown = {change.row for group in proposals.groups for change in group.displayed}
+    shown = {proposed.change.row for group in proposals.groups for proposed in group.displayed}
     assert shown
     assert not shown & set(sealed)
     assert "<b>" not in page

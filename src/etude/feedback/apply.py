@@ -23,7 +23,7 @@ from etude.data.formats.write import SHAREGPT_ROLES
 from etude.data.splits import input_key
 from etude.errors import InputError, parse_location
 from etude.feedback.entry import FILE, Feedback, FeedbackLog
-from etude.feedback.gather import GatheredFeedback, RightAnswer, gather_feedback, hash_input, select_rows
+from etude.feedback.gather import GatheredFeedback, RightAnswer, RowEdit, gather_feedback, hash_input
 from etude.feedback.sealed import load_sealed_test
 from etude.privacy.mask.surrogate_log import read_surrogates
 from etude.repair import change_log
@@ -88,24 +88,17 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
     for row in rows:
         rows_by_key.setdefault(hash_input(row.input), []).append(row)
     additions = [answer for answer in gathered.answers if answer.key not in rows_by_key]
-    corrections = {
-        parse_location(row.location)[1]: (row.id, answer)
-        for answer in gathered.answers
-        for row in rows_by_key.get(answer.key, ())
-        if answer.differs(row)
+    edits = {
+        parse_location(edit.row.location)[1]: edit
+        for edit in gathered.list_edits(lambda key: rows_by_key.get(key, ()))
     }
-    exclusions = {
-        parse_location(row.location)[1]: (row.id, entries)
-        for key, entries in gathered.excluded.items()
-        for row in select_rows(rows_by_key.get(key, ()), entries)
-    }
+    num_changed = len(additions) + len({edit.answer.key for edit in edits.values() if edit.answer})
     files = next_files(task.examples.file)
     change_log.check_unchanged(files, change_log.read_log(files.log))
     # 2. Build the changes, row by row.
     builder = _ChangeBuilder(task, survey)
-    if additions or corrections or exclusions:
-        builder.build(additions, corrections, exclusions, {row.id for row in rows})
-    num_changed = len(additions) + len({answer.key for _, answer in corrections.values()})
+    if additions or edits:
+        builder.build(additions, edits, {row.id for row in rows})
     applied = AppliedFeedback(
         files,
         gathered,
@@ -143,32 +136,22 @@ class _ChangeBuilder:
     changes: ChangeList = field(default_factory=ChangeList)
     unwritable: list[RightAnswer] = field(default_factory=list)
 
-    def build(
-        self,
-        new: Sequence[RightAnswer],
-        corrections: Mapping[int, tuple[str, RightAnswer]],
-        exclusions: Mapping[int, tuple[str, Sequence[Feedback]]],
-        ids: set[str],
-    ) -> None:
-        """Replace answers, leave out rows, and add the new answers after the last row. `corrections` and `exclusions`
-        map the first line of a row to its id and the change."""
+    def build(self, new: Sequence[RightAnswer], edits: Mapping[int, RowEdit], ids: set[str]) -> None:
+        """Replace answers, leave out rows, and add the new answers after the last row. `edits` has the first line of
+        each row to be changed."""
         template: EditableRow | None = None
         for row in read_editable_rows(self.task.examples, self.task.kind):
             template = template or row
-            if row.line in corrections:
-                row_id, answer = corrections[row.line]
-                before, note = row.raw.decode(), _format_note(answer.entries)
-                after = self._replace_answer(row, answer.output)
-                if after is None:
-                    self.unwritable.append(answer)
-                else:
-                    self.changes.append(
-                        Change(row_id, row.line, row.last_line, (REPLACED,), before, after, note)
-                    )
-            elif row.line in exclusions:
-                row_id, entries = exclusions[row.line]
-                before, note = row.raw.decode(), _format_note(entries)
-                self.changes.append(Change(row_id, row.line, row.last_line, (EXCLUDED,), before, None, note))
+            if row.line not in edits:
+                continue
+            example, entries, answer = edits[row.line]
+            after = self._replace_answer(row, answer.output) if answer else None
+            if answer and after is None:
+                self.unwritable.append(answer)
+                continue
+            kind, before = REPLACED if answer else EXCLUDED, row.raw.decode()
+            note = _format_note(entries)
+            self.changes.append(Change(example.id, row.line, row.last_line, (kind,), before, after, note))
         if template is not None:
             self._add(new, template, ids)
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from etude.base.files import parse_json
 from etude.base.formatting import format_count
@@ -46,6 +46,14 @@ class Judgement:
     reviewers: tuple[str, ...]
 
 
+class RowEdit(NamedTuple):
+    """A row that feedback changes."""
+
+    row: Example
+    entries: tuple[Feedback, ...]  # the feedback that asks for it
+    answer: RightAnswer | None  # None to leave out the row
+
+
 @dataclass
 class GatheredFeedback:
     """The results of a list of entries."""
@@ -58,6 +66,14 @@ class GatheredFeedback:
     findings: list[Finding] = field(default_factory=list)
     """Their `rows` are ids of entries; their `locations` are reviewer and date."""
     disputed: list[Feedback] = field(default_factory=list)  # entries left out because reviewers disagree
+
+    def list_edits(self, find_rows: Callable[[str], Sequence[Example]]) -> Iterator[RowEdit]:
+        """Yield the rows to be corrected or left out; `find_rows` returns the rows with a `hash_input`."""
+        for answer in self.answers:
+            rows = (row for row in find_rows(answer.key) if answer.differs(row))
+            yield from (RowEdit(row, answer.entries, answer) for row in rows)
+        for key, entries in self.excluded.items():
+            yield from (RowEdit(row, entries, None) for row in _select_rows(find_rows(key), entries))
 
     def add_finding(
         self, kind: str, severity: Severity, entries: Sequence[Feedback], predicate: str, remedy: str
@@ -254,7 +270,7 @@ def _group_by(items: Iterable[T], key: Callable[[T], object]) -> list[tuple[Any,
     return list(groups.items())
 
 
-def select_rows(rows: Sequence[Example], entries: Iterable[Feedback]) -> list[Example]:
+def _select_rows(rows: Sequence[Example], entries: Iterable[Feedback]) -> list[Example]:
     """Select the rows that the entries are about, among the rows with one `hash_input`.
 
     These are the rows with an entry's answer; if some of them have exactly its input, only these. If no row has an

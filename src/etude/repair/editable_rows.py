@@ -84,7 +84,11 @@ class EditableRow:
             mark = _BOM if self.raw.startswith(_BOM) else b""
             raw = mark + _dump_like(new_cells, self.raw.decode()).encode() + _find_line_end(self.raw)
         else:
-            raw = _encode_table_row(self.raw, self.table, {path[0]: new_cells[path[0]] for path in texts})
+            (old_values,) = _read_values(self.raw, self.table)
+            names = {path[0] for path in texts}
+            pairs = zip(self.table.header, old_values, strict=True)
+            values = [new_cells[name] if name in names else value for name, value in pairs]
+            raw = _encode_record(values, self.table, _find_line_end(self.raw))
         return None if raw is None else replace(self, raw=raw, cells=cells, encoded_turns=encoded_turns)
 
 
@@ -135,10 +139,7 @@ def create_row(template: EditableRow, cells: Mapping[str, Any]) -> bytes | None:
     end = _find_line_end(template.raw) or b"\n"
     if template.table is None:
         return _dump_like(dict(cells), template.raw.decode()).encode() + end
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, **_csv_options(template.table), lineterminator="")
-    writer.writerow([""] * len(template.table.header))
-    return _encode_table_row(buffer.getvalue().encode() + end, template.table, cells)
+    return _encode_record([cells.get(name, "") for name in template.table.header], template.table, end)
 
 
 def resolve_columns(source: RowSource) -> RowSource:
@@ -271,18 +272,16 @@ def _dump_like(value: Any, template: str) -> str:
     return text
 
 
-def _encode_table_row(raw: bytes, table: row_reader.TableFormat, texts: Mapping[Any, str]) -> bytes | None:
-    """Return the row with other values; None if they would not be read back, as a line break without quotes."""
-    (old_values,) = _read_values(raw, table)
-    new_values = [texts.get(name, value) for name, value in zip(table.header, old_values, strict=True)]
+def _encode_record(values: list[Any], table: row_reader.TableFormat, end: bytes) -> bytes | None:
+    """Return a row of a table; None if it would not be read back, as a line break without quotes."""
     out = io.StringIO(newline="")
     try:
         # With this line end, csv quotes values with \r as well as those with \n.
-        csv.writer(out, **_csv_options(table), lineterminator="\r\n").writerow(new_values)
+        csv.writer(out, **_csv_options(table), lineterminator="\r\n").writerow(values)
     except csv.Error:
         return None
-    encoded = out.getvalue().removesuffix("\r\n").encode() + _find_line_end(raw)
-    return encoded if _read_values(encoded, table) == [new_values] else None
+    encoded = out.getvalue().removesuffix("\r\n").encode() + end
+    return encoded if _read_values(encoded, table) == [values] else None
 
 
 def _read_values(raw: bytes, table: row_reader.TableFormat) -> list[list[str]]:

@@ -1,13 +1,11 @@
 """Rows while they are being fixed, one at a time."""
 
 import re
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 
-from etude.base.disk_texts import DiskTexts
 from etude.checks.kinds import LEFT_OUT_KINDS
 from etude.checks.rows.damaged_text import has_markup
 from etude.data.dataset import Survey
@@ -210,24 +208,17 @@ def _find_in_column(path: CellPath, text: str) -> list[Span]:
 
 
 class RowDrafts:
-    """Drafts of the task's examples, and of rows that are empty or repeat an id. Every iteration creates new drafts.
-
-    It takes eight bytes of memory for each row.
-    """
+    """Drafts of the task's examples, and of rows that are empty or repeat an id. Every iteration creates new drafts."""
 
     def __init__(self, task: Task, survey: Survey) -> None:
-        self._source, self._kind = task.examples, task.kind
-        self._lines, self._ids = array("Q"), DiskTexts()
-        for row in survey.rows:
-            self._lines.append(parse_location(row.location)[1])
-            self._ids.append(row.id)
+        self._source, self._kind, self._rows = task.examples, task.kind, survey.rows
         left_out = (issue for issue in survey.issues if issue.kind in LEFT_OUT_KINDS)
         self._issue_kinds = {parse_location(issue.location)[1]: issue.kind for issue in left_out}
-        for line in self._lines if self._issue_kinds else ():
-            self._issue_kinds.pop(line, None)
+        for row in self._rows if self._issue_kinds else ():
+            self._issue_kinds.pop(parse_location(row.location)[1], None)
 
     def __iter__(self) -> Iterator[RowDraft]:
-        examples = zip(self._lines, self._ids, strict=True)
+        examples = ((parse_location(row.location)[1], row.id) for row in self._rows)
         end = (0, "")
         line, row_id = next(examples, end)
         for row in read_editable_rows(self._source, self._kind):

@@ -84,28 +84,13 @@ class BlindComparison:
 
     def save_choice(self, row: BlindRow, reviewer: str, entry_id: str, button: str) -> None:
         """Save a reviewer's choice on a row: left, right, both or neither."""
-        sides: tuple[Choice, Choice] = (
-            ("other", "answer") if row.is_swapped(reviewer) else ("answer", "other")
-        )
-        choices: dict[str, Choice] = {
-            "left": sides[0],
-            "right": sides[1],
-            "both": "both",
-            "neither": "neither",
-        }
-        self.studio.log.add(
-            Feedback(
-                entry_id,
-                utc_now(),
-                reviewer,
-                self.names[0],
-                row.input,
-                row.answers[0],
-                choice=choices[button],
-                other=row.answers[1],
-                other_assistant=self.names[1],
-            )
-        )
+        sides: tuple[Choice, Choice] = ("answer", "other")
+        left, right = sides[::-1] if row.is_swapped(reviewer) else sides
+        choices: dict[str, Choice] = {"left": left, "right": right, "both": "both", "neither": "neither"}
+        fields = (entry_id, utc_now(), reviewer, self.names[0], row.input, row.answers[0])
+        other = row.answers[1]
+        entry = Feedback(*fields, choice=choices[button], other=other, other_assistant=self.names[1])
+        self.studio.log.add(entry)
 
     @property
     def result(self) -> list[str]:

@@ -9,6 +9,7 @@ from threading import Lock
 from etude.errors import EtudeError, InputError
 from etude.feedback.entry import utc_now
 from etude.repair import Proposal, accept, propose
+from etude.repair.change_log import Change
 from etude.task import Task
 
 MAX_DISPLAYED = 20  # changes of one kind on the page; more appear when these are accepted
@@ -22,13 +23,13 @@ class ProposedChange:
     """One change on the page."""
 
     number: int
-    row: str
-    """Its id; "" for a row that could not be read."""
-    line: int
-    before: MarkedText
-    after: MarkedText | None  # None if the change leaves out the row
+    change: Change
     is_accepted: bool
-    note: str
+
+    @property
+    def sides(self) -> tuple[MarkedText, MarkedText]:
+        """The row before and after the change."""
+        return mark_differences(self.change.before.strip(), (self.change.after or "").strip())
 
 
 @dataclass(frozen=True)
@@ -71,24 +72,12 @@ class Proposals:
         if proposal is None:
             return []
 
-        def build_change(number: int) -> ProposedChange:
-            change = proposal.log.changes[number]
-            before, after = mark_differences(change.before.strip(), (change.after or "").strip())
-            is_accepted = number in accepted
-            return ProposedChange(
-                number,
-                change.row,
-                change.line,
-                before,
-                after if change.after else None,
-                is_accepted,
-                change.note,
-            )
-
         groups = []
         for kind, numbers in self._by_kind.items():
-            ordered = sorted(numbers, key=accepted.__contains__)
-            changes = [build_change(number) for number in ordered[:MAX_DISPLAYED]]
+            ordered = sorted(numbers, key=accepted.__contains__)[:MAX_DISPLAYED]
+            changes = [
+                ProposedChange(number, proposal.log.changes[number], number in accepted) for number in ordered
+            ]
             groups.append(ChangeGroup(kind, len(numbers), len(accepted.intersection(numbers)), changes))
         return groups
 
@@ -123,15 +112,8 @@ def mark_differences(before: str, after: str) -> tuple[MarkedText, MarkedText]:
     words_before, words_after = (re.findall(r"\w+|\s+|.", text, re.DOTALL) for text in (before, after))
     # `autojunk` would ignore words that are frequent in long texts.
     opcodes = SequenceMatcher(None, words_before, words_after, autojunk=False).get_opcodes()
+    pieces = [(words_before[a:b], words_after[c:d], kind != "equal") for kind, a, b, c, d in opcodes]
     return (
-        [
-            ("".join(words_before[start:end]), kind != "equal")
-            for kind, start, end, *_ in opcodes
-            if end > start
-        ],
-        [
-            ("".join(words_after[start:end]), kind != "equal")
-            for kind, *_, start, end in opcodes
-            if end > start
-        ],
+        [("".join(words), differs) for words, _, differs in pieces if words],
+        [("".join(words), differs) for _, words, differs in pieces if words],
     )

@@ -1,11 +1,9 @@
-"""The examples for the data page: searched, filtered and paged in SQLite, without sealed test rows."""
+"""The examples for the data page: searched, filtered and paged, without sealed test rows."""
 
-import json
-import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 from etude.base.files import list_lines
 from etude.base.typed_json import from_json
@@ -23,16 +21,6 @@ MAX_VALUES = 300  # values that a field of the filter offers
 NUM_EXAMPLES = 3  # good answers that the guidelines display
 FILTERS = ("tag", "kind", "state", "person")
 """The fields of the filter that offer values."""
-_SCHEMA = """
-create table rows (
-  number integer primary key, id text, location text, input text, output text, tags text, turns text, key text);
-create table marks (name text, value text, id text);
-create index by_id on rows (id);
-create index by_key on rows (key);
-create index by_turns on rows (turns);
-create index by_value on marks (name, value, id);
-create index marks_by_id on marks (id, name);
-"""
 
 
 @dataclass(frozen=True)
@@ -62,38 +50,30 @@ class DataRow:
 
 
 class RowStore:
-    """The rows that may be displayed and the findings about them."""
+    """The rows that may be displayed and the findings about them. Threads may use it at once: a field's marks are
+    replaced as a whole."""
 
     def __init__(self, rows: Iterable[Example], sealed: SealedTest, findings: Sequence[Finding]) -> None:
-        self._lock = threading.Lock()
-        self._examples: list[DataRow] | None = None
-        self._database = sqlite3.connect(":memory:", check_same_thread=False)  # guarded by the lock
-        self._database.executescript(_SCHEMA)
-        with self._database:
-            for number, row in enumerate(row for row in rows if not sealed.contains(row.text)):
-                self._add(number, row)
-        self.set_findings(findings)
-
-    def _add(self, number: int, row: Example) -> None:
-        tags = [("tag", f"{name}: {value}", row.id) for name, value in row.tags.items()]
-        turns = _format_turns(row.input)
-        texts = (row.text, row.output, json.dumps(dict(row.tags)), turns, hash_input(row.input))
-        self._database.execute(
-            "insert into rows values (?, ?, ?, ?, ?, ?, ?, ?)", (number, row.id, row.location, *texts)
+        self._rows = {row.id: _to_data_row(row) for row in rows if not sealed.contains(row.text)}
+        self._by_key = defaultdict[str, list[DataRow]](list)
+        for row in self._rows.values():
+            self._by_key[row.key].append(row)
+        self._marks: dict[str, Mapping[str, Set[str]]] = {name: {} for name in FILTERS}
+        """Field of the filter -> value -> ids of the rows."""
+        tags = (
+            (f"{name}: {value}", row.id) for row in self._rows.values() for name, value in row.tags.items()
         )
-        self._database.executemany("insert into marks values (?, ?, ?)", tags)
+        self.set_marks("tag", tags)
+        self.set_findings(findings)
 
     def set_findings(self, findings: Sequence[Finding]) -> None:
         """Replace the findings by the findings of a new check."""
-        ids = {row_id for (row_id,) in self._run("select id from rows")}
-        self.set_marks(
-            "kind", {(finding.kind, row) for finding in findings for row in finding.rows if row in ids}
-        )
+        self.set_marks("kind", ((finding.kind, row) for finding in findings for row in finding.rows))
         self.findings: list[tuple[Finding, list[Excerpt], int]] = [
             (
                 finding,
-                [excerpt for excerpt in finding.excerpts if excerpt.row in ids],
-                len(ids.intersection(finding.rows)),
+                [excerpt for excerpt in finding.excerpts if excerpt.row in self._rows],
+                len(self._rows.keys() & set(finding.rows)),
             )
             for finding in findings
         ]
@@ -101,84 +81,72 @@ class RowStore:
 
     def set_marks(self, name: str, values: Iterable[tuple[str, str]]) -> None:
         """Replace the values of one field of the filter: pairs of a value and the id of a row."""
-        self._examples = None
-        marks = [(name, value, row_id) for value, row_id in sorted(set(values))]
-        with self._lock, self._database:
-            self._database.execute("delete from marks where name = ?", (name,))
-            self._database.executemany("insert into marks values (?, ?, ?)", marks)
+        marks: dict[str, set[str]] = {}
+        for value, row_id in values:
+            if row_id in self._rows:
+                marks.setdefault(value, set()).add(row_id)
+        self._marks[name] = marks
+        self._examples: list[DataRow] | None = None
 
     def list_values(self, name: str) -> list[tuple[str, int]]:
         """List the most frequent values of a field of the filter, sorted, each with its number of rows."""
-        query = (
-            "select value, count(*) from marks where name = ? group by value order by count(*) desc limit ?"
-        )
-        return sorted(self._run(query, name, MAX_VALUES))
+        counts = Counter({value: len(ids) for value, ids in self._marks[name].items()})
+        return sorted(counts.most_common(MAX_VALUES))
 
     def search(self, row_filter: RowFilter, page: int | None = None) -> tuple[list[DataRow], int]:
         """Return the rows of one page (counted from 0) or of all pages that match the filter, and their number."""
-        values = asdict(row_filter)
-        words = values.pop("q").strip()
-        pattern = words.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-        values |= {"words": words, "pattern": f"%{pattern}%", "offset": (page or 0) * PAGE_ROWS}
-        conditions = ["(input like :pattern escape '!' or output like :pattern escape '!' or id = :words)"]
-        conditions += [
-            f"id in (select id from marks where name = '{name}' and value = :{name})"
-            for name in FILTERS
-            if values[name]
+        values = {name: getattr(row_filter, name) for name in FILTERS}
+        marked = [self._marks[name].get(value, set()) for name, value in values.items() if value]
+        words = row_filter.q.strip()
+        text = words.casefold()
+        rows = [
+            row
+            for row in self._rows.values()
+            if all(row.id in ids for ids in marked)
+            and (text in row.input.casefold() or text in row.output.casefold() or row.id == words)
         ]
-        clause = " and ".join(conditions)
-        ((total,),) = self._run(f"select count(*) from rows where {clause}", values)
-        limit = -1 if page is None else PAGE_ROWS
-        query = f"select * from rows where {clause} order by number limit {limit} offset :offset"
-        return [self._read_row(record) for record in self._run(query, values)], total
+        on_page = rows if page is None else rows[page * PAGE_ROWS : (page + 1) * PAGE_ROWS]
+        return [self._add_marks(row) for row in on_page], len(rows)
 
     def list_examples(self) -> list[DataRow]:
         """List rows with different answers and without findings, the most frequent answers first."""
         if self._examples is None:
-            query = (
-                "select * from rows where id not in (select id from marks where name in ('kind', 'state')) "
-                "group by output order by count(*) desc, number limit ?"
-            )
-            self._examples = [self._read_row(record) for record in self._run(query, NUM_EXAMPLES)]
+            marked = set[str]().union(*self._marks["kind"].values(), *self._marks["state"].values())
+            plain = [row for row in self._rows.values() if row.id not in marked]
+            first = {row.output: row for row in reversed(plain)}
+            outputs = Counter(row.output for row in plain).most_common(NUM_EXAMPLES)
+            self._examples = [first[output] for output, _ in outputs]
         return self._examples
 
     def find(self, row_id: str) -> DataRow | None:
         """Return the row with an id."""
-        records = self._run("select * from rows where id = ?", row_id)
-        return self._read_row(records[0]) if records else None
+        row = self._rows.get(row_id)
+        return self._add_marks(row) if row else None
 
     def find_inputs(self, ids: Iterable[str]) -> dict[str, tuple[Message, ...]]:
         """Return the inputs of the rows with these ids that may be displayed."""
-        query = "select id, turns from rows where id in (select value from json_each(?))"
-        return {row_id: _parse_turns(turns) for row_id, turns in self._run(query, json.dumps([*ids]))}
+        return {row_id: self._rows[row_id].turns for row_id in ids if row_id in self._rows}
 
     def find_by_key(self, key: str) -> list[Example]:
         """Return id, input and output of the rows with a `hash_input`."""
-        query = "select id, turns, output from rows where key = ? order by number"
-        return [
-            Example(row_id, _parse_turns(turns), output) for row_id, turns, output in self._run(query, key)
-        ]
+        return [Example(row.id, row.turns, row.output) for row in self._by_key.get(key, ())]
 
     def find_ids(self, turns: Sequence[Message]) -> list[str]:
         """Return the ids of the rows with exactly this input."""
-        return [
-            row_id for (row_id,) in self._run("select id from rows where turns = ?", _format_turns(turns))
-        ]
+        rows = self._by_key.get(hash_input(tuple(turns)), ())
+        return [row.id for row in rows if row.turns == tuple(turns)]
 
-    def _read_row(self, record: tuple[str, ...]) -> DataRow:
-        _, row_id, location, text, output, tags, turns, key = record
-        marks = self._run("select name, value from marks where id = ? and name in ('kind', 'state')", row_id)
-        kinds = tuple(value for name, value in marks if name == "kind")
-        state = next((value for name, value in marks if name == "state"), "")
-        return DataRow(
-            row_id, location, text, output, json.loads(tags), _parse_turns(turns), key, kinds, state
+    def _add_marks(self, row: DataRow) -> DataRow:
+        kinds, states = (
+            [value for value, ids in self._marks[name].items() if row.id in ids] for name in ("kind", "state")
         )
+        return replace(row, kinds=tuple(sorted(kinds)), state=min(states, default=""))
 
-    def _run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Run a query with values, or with one mapping of named values."""
-        parameters = values[0] if values and isinstance(values[0], dict) else values
-        with self._lock:
-            return self._database.execute(query, parameters).fetchall()
+
+def _to_data_row(row: Example) -> DataRow:
+    # Feedback does not say which turns are trained, so the turns of a row that it is compared with do not either.
+    turns = tuple(Message(turn.role, turn.content) for turn in row.input)
+    return DataRow(row.id, row.location, row.text, row.output, row.tags, turns, hash_input(row.input))
 
 
 class DataCheck:
@@ -209,11 +177,3 @@ class DataCheck:
 def load_findings(run: Run) -> list[Finding]:
     """Load the findings of the quick checks before the run."""
     return [from_json(Finding, line) for line in list_lines(run.folder / "findings.jsonl")]
-
-
-def _format_turns(turns: Sequence[Message]) -> str:
-    return json.dumps([(turn.role, turn.content) for turn in turns])
-
-
-def _parse_turns(text: str) -> tuple[Message, ...]:
-    return tuple(Message(role, content) for role, content in json.loads(text))

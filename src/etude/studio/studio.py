@@ -14,13 +14,7 @@ from etude.data.dataset import survey_dataset
 from etude.errors import InputError, quote_value
 from etude.feedback import FILE, Feedback, FeedbackLog, drop_undone, new_id
 from etude.feedback.entry import utc_now
-from etude.feedback.gather import (
-    GatheredFeedback,
-    RightAnswer,
-    gather_feedback,
-    normalize_answer,
-    select_rows,
-)
+from etude.feedback.gather import GatheredFeedback, RightAnswer, gather_feedback, normalize_answer
 from etude.feedback.sealed import load_sealed_test
 from etude.repair.editable_rows import resolve_columns
 from etude.runs import FOLDER, Run, find_run, find_task_runs
@@ -278,15 +272,12 @@ class Studio:
         """Return the rows with all feedback: whether each will be corrected or left out, and its reviewers."""
         gathered, data = self.gathered_feedback, self.data
         if gathered is not self._marked:
-            states = []
-            for key, entries in gathered.excluded.items():
-                states += [("left out", row.id) for row in select_rows(data.find_by_key(key), entries)]
-            for answer in gathered.answers:
-                rows = data.find_by_key(answer.key)
-                states += [("corrected", row.id) for row in rows if answer.differs(row)]
+            edits = gathered.list_edits(data.find_by_key)
             counting = drop_undone(self.log.entries)
             people = ((entry.reviewer, row) for entry in counting for row in data.find_ids(entry.input))
-            data.set_marks("state", states)
+            data.set_marks(
+                "state", (("corrected" if answer else "left out", row.id) for row, _, answer in edits)
+            )
             data.set_marks("person", people)
             self._marked = gathered
         return data
