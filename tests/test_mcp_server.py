@@ -95,7 +95,7 @@ def test_an_agent_that_knows_only_the_tools_gets_from_a_csv_to_a_verdict(tmp_pat
     assert (failed, json.loads(reply)["answer"]) == (False, "cats")
     tested = json.loads(call("run_behaviour_test", {"place": task}, go_on=True)[1])
     assert (tested["passed"], tested["gates"]) == (None, [])
-    assert tested["result"].startswith("Ready: not yet, because no gates are set: ")
+    assert tested["result"].startswith("Ready: not yet, because the task sets no target. No gates are set: ")
 
 
 async def list_tools() -> list[Any]:

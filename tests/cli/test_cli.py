@@ -83,6 +83,8 @@ def test_all_errors_are_counted_if_only_some_are_listed(
         file.write("nothing\n" * bad)
     assert main(["compare", str(task)]) == 2
     assert f"{bad} errors:" in capsys.readouterr().err
+    assert main(["compare", str(task), "--budget", "1s"]) == 2
+    assert "at least 10s" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -68,7 +68,11 @@ def test_a_resumed_run_repeats_no_look(after: int, tmp_path: Path) -> None:
         compare(task, budget=SHORT, on_event=stop)
     (folder,) = (tmp_path / "runs").glob("small-*")
     before = Run(folder).info
-    run = compare(task, budget=SHORT, on_event=stop).run
+    notes = list[str]()
+    run = compare(
+        task, budget=SHORT, on_event=lambda event: (stop(event), notes.append(getattr(event, "text", "")))
+    ).run
+    assert notes[1].startswith(f"Continuing {run.name}")
     assert run.is_complete
     assert ended == Counter(look.partition("/")[0] for look in run.info["looks"])
     assert before["looks"].items() <= run.info["looks"].items()

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_verdict import make_ladder, make_scores
 
+from etude.base.files import write_json
 from etude.comparison.compare import compare
 from etude.comparison.decide import make_verdict
 from etude.comparison.sealed_test import FILE
@@ -53,6 +54,10 @@ def test_the_headline_says_whether_the_model_can_be_replaced(tmp_path: Path, rig
     assert (f"as good as {NAME}, met" in headline.target) == can_replace
     assert (headline.ready == "Ready: yes.") == can_replace
     assert can_replace or f"worse than {NAME}" in headline.ready
+    test_file = comparison.run.folder / "tests" / headline.method / "test.json"
+    write_json(test_file, {"gates": [{"outcome": "passed"}, {"outcome": "too few cases"}]})
+    reason = "too few cases were asked: 1 of 2 gates passed."
+    assert read_headline(comparison.run).ready == f"Ready: not yet, because {reason}", "as etude test says"
 
 
 def test_stored_answers_are_a_row_of_the_ladder_and_change_no_other(tmp_path: Path) -> None:

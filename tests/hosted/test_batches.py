@@ -15,6 +15,7 @@ import pytest
 from etude.assistant import Assistant
 from etude.hosted.batches import BatchStore, RequestBatch
 from etude.hosted.stores import HostedStores
+from etude.serve.engine import ServingLimits
 from etude.serve.server import ServerSettings
 from etude.task.contract import Contract
 from etude.types import ModelRef
@@ -158,6 +159,18 @@ def test_a_repeated_request_makes_one_batch(client: openai.OpenAI) -> None:
     assert client.batches.create(**fields, extra_body={"idempotency_key": "k"}).id == first.id
     with pytest.raises(openai.ConflictError, match="Conflict"):
         client.batches.create(**fields | {"metadata": {"a": "b"}}, extra_headers=key)
+
+
+def test_a_request_of_a_batch_has_no_time_limit(stores: HostedStores) -> None:
+    """A client that waits for the same answer gets 408 (tests/serve/test_limits.py)."""
+    slow, settings = (
+        replace(ECHO, model=ModelRef("fake:delay=0.1")),
+        ServerSettings(ServingLimits(seconds=0.05, at_once=1)),
+    )
+    with open_client(serve_as("luma", slow), settings=settings, hosted=stores) as client:
+        batch = wait(client, start(client, upload(client, [line(f"q{n}") for n in range(4)])).id)
+    assert batch.request_counts is not None
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (4, 0)
 
 
 def test_a_byte_order_mark_and_blank_lines_mean_nothing(client: openai.OpenAI) -> None:

@@ -389,6 +389,15 @@ def test_a_repeated_request_makes_one_job(client: openai.OpenAI, stores: HostedS
     assert len(stores.fine_tuning.jobs) == 2
 
 
+def test_the_end_of_a_job_is_estimated_from_its_first_step(tmp_path: Path) -> None:
+    begin = {"kind": "begin", "created_at": 100, "step": 0, "total_steps": 4}
+    step = begin | {"kind": "step", "created_at": 110, "step": 1, "train_loss": 1.0}
+    write_lines(tmp_path / "steps.jsonl", [begin, step])
+    job = FineTuningJob(tmp_path)
+    assert job._estimate_finish() == 140
+    assert [event["message"] for event in job.list_events()] == ["Step 1/4: training loss=1.00"]
+
+
 @pytest.mark.parametrize(("encoding", "decode"), [("base64", base64.b64decode), ("plain", bytes)])
 def test_the_result_file_is_a_table_within_the_quota(
     tmp_path: Path, encoding: str, decode: Callable[[bytes], bytes]

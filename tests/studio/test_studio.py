@@ -415,6 +415,8 @@ def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named
         monkeypatch.setattr(studio.comparing, "has_new_run", lambda: True)
         browser(studio).get("/compare")
     assert (named.run.name, free.run.name) == (first, latest)
+    free.run.update(status="interrupted")
+    assert Studio(task).run.name == first, "a run that is not complete has no verdict"
 
 
 def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) -> None:

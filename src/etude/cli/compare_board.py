@@ -114,9 +114,9 @@ def parse_budget(budget: str | None) -> float | None:
     if budget == "none":
         return math.inf
     seconds = yaml_document.parse_duration(budget)
-    if seconds is None:
+    if seconds is None or seconds < 10:  # a model is not even loaded in less
         remedy = "write 15m, 2h, 90s or none"
-        raise InputError.of("--budget", "not a duration", quote_value(budget), remedy)
+        raise InputError.of("--budget", "not a duration of at least 10s", quote_value(budget), remedy)
     return seconds
 
 

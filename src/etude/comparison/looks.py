@@ -29,7 +29,7 @@ from etude.comparison.handover import choose_handover
 from etude.comparison.ladder_run import FIRST, WORK, LadderRun, describe_dropped_context
 from etude.errors import STOPPING_ERRORS, quote_value
 from etude.evaluate import ScoredAnswer, build_sample, parse_outcome
-from etude.methods import FitContext, Method
+from etude.methods import FitContext, Method, format_method
 from etude.methods.shared.fit_context import Effort, LookStopped, Race
 from etude.methods.shared.fitted_search import FACTS as SEARCH_FACTS
 from etude.methods.shared.training_rows import fit_on_share, list_left_out
@@ -345,7 +345,7 @@ class Looks:
     def _report_first(self, name: str, candidate: str, rows: Sequence[ScoredAnswer]) -> None:
         estimate = estimate_sample(build_sample(self.ladder.metric, [row.outcome for row in rows]))
         figure = f"{format_percent(estimate.value)} on dev ({format_interval(estimate)}, n = {estimate.n:,})"
-        self.ladder.on_event(NoteEvent(f"First figure: {name} ({candidate}) scores {figure}."))
+        self.ladder.on_event(NoteEvent(f"First figure: {format_method(name)}, {candidate}: {figure}."))
 
     def _make_context(
         self, method: Method, part: str, effort: Effort, seconds: float | None, first_seconds: float

@@ -101,8 +101,6 @@ class RequestBatch:
         request, state = self.request, self.state
         responses, errors = self.list_responses()
         times = {f"{status}_at": state.get(f"{status}_at") for status in TIMED}
-        if self.is_cancelled:
-            times["cancelling_at"] = int((self.folder / "cancel").stat().st_mtime)
         return {
             "id": self.folder.name,
             "object": "batch",
@@ -115,7 +113,7 @@ class RequestBatch:
             "error_file_id": state.get("error_file_id"),
             "created_at": request["created_at"],
             "expires_at": request["created_at"] + WINDOW_SECONDS,
-            "cancelling_at": None,
+            "cancelling_at": int((self.folder / "cancel").stat().st_mtime) if self.is_cancelled else None,
             **times,
             "request_counts": {
                 "total": state.get("total", 0),

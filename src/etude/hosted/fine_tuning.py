@@ -43,6 +43,7 @@ RETRY_SECONDS = 60
 """Within this time, a request marked as a retry gets the job that the first request made."""
 EVENT_ORDER = {"checkpoint": 2, "model": 3, "end": 4}
 """Order of events within one second: what begins the job (0), its steps (1), then these."""
+METRICS = {"step": "step", "train_loss": "train_loss", "full_valid_loss": "valid_loss"}
 NO_ERROR = {"code": None, "message": None, "param": None}
 Wish = Literal["run", "pause", "cancel"]
 
@@ -149,21 +150,15 @@ class FineTuningJob:
         ]
         events += [{**line, "order": (line["created_at"], 1)} for line in self._list_metrics()]
         events.sort(key=lambda event: event["order"])
-        descriptions = []
-        for event in reversed(events):
-            digest = hashlib.sha256(f"{self.folder.name}/{event['key']}".encode()).hexdigest()
-            descriptions.append(
-                {
-                    "id": f"ftevent-{digest[:24]}",
-                    "object": "fine_tuning.job.event",
-                    "created_at": event["created_at"],
-                    "level": event["level"],
-                    "message": event["message"],
-                    "type": "metrics" if "step" in event["data"] else "message",
-                    "data": event["data"],
-                }
-            )
-        return descriptions
+        return [
+            {
+                "id": f"ftevent-{self._hash(event['key'])}",
+                "object": "fine_tuning.job.event",
+                **{name: event[name] for name in ("created_at", "level", "message", "data")},
+                "type": "metrics" if "step" in event["data"] else "message",
+            }
+            for event in reversed(events)
+        ]
 
     def list_checkpoints(self) -> list[Json]:
         """The checkpoints that clients can use as models, the newest first."""
@@ -171,20 +166,14 @@ class FineTuningJob:
         steps = sorted((int(path.name.partition("-")[2]) for path in self.checkpoint_folders), reverse=True)
         return [
             {
-                "id": f"ftckpt_{hashlib.sha256(f'{self.folder.name}/{step}'.encode()).hexdigest()[:24]}",
+                "id": f"ftckpt_{self._hash(step)}",
                 "object": "fine_tuning.job.checkpoint",
                 "created_at": epochs[step]["created_at"],
                 "fine_tuned_model_checkpoint": self.name_checkpoint(step),
                 "fine_tuning_job_id": self.folder.name,
                 "step_number": step,
                 "metrics": {
-                    name: value
-                    for name, key in (
-                        ("step", "step"),
-                        ("train_loss", "train_loss"),
-                        ("full_valid_loss", "valid_loss"),
-                    )
-                    if (value := epochs[step][key]) is not None
+                    name: value for name, key in METRICS.items() if (value := epochs[step][key]) is not None
                 },
             }
             for step in steps
@@ -225,6 +214,9 @@ class FineTuningJob:
         """Writes result.json, which ends the job."""
         write_json(self.folder / "result.json", {"finished_at": int(time.time()), **fields})
 
+    def _hash(self, name: object) -> str:
+        return hashlib.sha256(f"{self.folder.name}/{name}".encode()).hexdigest()[:24]
+
     def _has_event(self, key: str) -> bool:
         return any(line["key"] == key for line in self._read("events.jsonl"))
 
@@ -244,7 +236,7 @@ class FineTuningJob:
         return events
 
     def _estimate_finish(self) -> int | None:
-        lines = [line for line in self._read("steps.jsonl") if line["kind"] == "step"]
+        lines = [line for line in self._read("steps.jsonl") if line["kind"] in ("begin", "step")]
         if len(lines) < 2:
             return None
         first, last = lines[0], lines[-1]
@@ -316,10 +308,8 @@ class FineTuningStore:
         if start:  # copied, because the client may delete it meanwhile
             load(start).save(folder / "start")
         job.add_event("created", f"Created fine-tuning job: {folder.name}")
-        validating = f"Validating training file: {fields['training_file']}"
-        if fields["validation_file"]:
-            validating += f" and validation file: {fields['validation_file']}"
-        job.add_event("validating", validating)
+        names = " and ".join(f"{param.replace('_', ' ')}: {file_id}" for param, file_id in file_ids.items())
+        job.add_event("validating", f"Validating {names}")
         if base != fields["model"] and not start:
             message = f"This job trains {base}, because this server maps {fields['model']} to it."
             job.add_event("base", message, "warn")

@@ -43,8 +43,8 @@ MIN_EXAMPLES = 10
 """OpenAI's lower limit."""
 NUM_CHECKPOINTS = 3
 """The number of epochs, the last ones, whose weights clients can use as models."""
-NUM_PROBE_ROWS = 50
-"""Without a validation file, the number of training rows whose loss is measured after an epoch."""
+NUM_PROBE_ROWS = 8
+"""Without a validation file, the number of training rows whose loss is measured after an epoch, against spikes."""
 MAX_DRAW_TOKENS = 256  # of an answer drawn by a reinforcement job
 MIN_HELD_BACK = 5  # rows
 DRAWS_NOTE = (
@@ -195,19 +195,15 @@ def _train_on_draws(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
         for item in items
     ]
     _announce(job, [DRAWS_NOTE.format(num=len(items) - num_train)])
-    grader, tools = (
-        job.request["method"]["reinforcement"]["grader"],
-        build_tools({}, job.request["python_graders"]),
-    )
+    grader = job.request["method"]["reinforcement"]["grader"]
+    tools = build_tools({}, job.request["python_graders"])
     requests = [Request(chat, MAX_DRAW_TOKENS) for chat in chats]
     model = Models().get(ModelRef(job.request["base"]), "sample")
     draws = draw_best(model, requests, items, grader, tools, job.folder / "draws.jsonl")
     before = estimate([draw["share"] for draw in draws[num_train:]])
     if before.value in (0, 1):
-        message = (
-            f"{'All' if before.value else 'None'} of the answers drawn to the held-back rows pass the grader"
-        )
-        message = f"{message}, so there is nothing to learn. {draws[-1]['error']}".strip()
+        share = f"{'All' if before.value else 'None'} of the answers drawn to the held-back rows"
+        message = f"{share} pass the grader, so there is nothing to learn. {draws[-1]['error']}".strip()
         raise JobFailed("no_signal", message, "method.reinforcement.grader")
     best = [
         {"messages": [*item["messages"], {"role": "assistant", "content": draw["text"]}]}
@@ -353,13 +349,12 @@ def _train(
     tuned = replace(student, model=replace(student.model, adapter=adapter))
     if not (job.folder / "assistant").exists():
         tuned.save(job.folder / "assistant")
+    multiplier = job.request["hyperparameters"].get("learning_rate_multiplier", "auto")
     hyperparameters = {
         "n_epochs": run.config.epochs,
         "batch_size": run.config.rows_per_step,
-        "learning_rate_multiplier": job.request["hyperparameters"].get("learning_rate_multiplier", "auto"),
+        "learning_rate_multiplier": 1.0 if multiplier == "auto" else multiplier,
     }
-    if hyperparameters["learning_rate_multiplier"] == "auto":
-        hyperparameters["learning_rate_multiplier"] = 1.0
     return job.folder / "assistant", {
         "hyperparameters": hyperparameters,
         "trained_tokens": read_json(work / "trained.json")["tokens"],
@@ -399,11 +394,8 @@ class StepLog:
     """Receives the lines of the training loop and appends those of the job to steps.jsonl."""
 
     def __init__(self, job: FineTuningJob, total_steps: int, has_validation: bool) -> None:
-        self.file, self.total_steps, self.has_validation = (
-            job.folder / "steps.jsonl",
-            total_steps,
-            has_validation,
-        )
+        self.file, self.total_steps = job.folder / "steps.jsonl", total_steps
+        self.has_validation = has_validation
         self.last_step = 0
 
     def __call__(self, line: Mapping[str, Any]) -> None:
@@ -414,6 +406,8 @@ class StepLog:
             self._append(
                 kind="step", step=line["step"], train_loss=line["loss"], total_steps=self.total_steps
             )
+        elif line.get("epoch") == 0:
+            self._append(kind="begin", step=0, total_steps=self.total_steps)
         elif line.get("epoch"):
             valid_loss = line["dev_loss"] if self.has_validation else None
             self._append(

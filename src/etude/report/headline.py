@@ -1,15 +1,15 @@
 """The headline of a run for a reader who decides: whether the best method is ready, its score, and what to do next.
 
-The report, the page of a test and the home page of the studio all begin with it.
+The report, the page of a test and the home page of the studio all begin with it, by the same rule.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from etude.base.files import read_json
 from etude.base.formatting import format_interval, format_percent, format_share
 from etude.runs import Run
 from etude.runs.folder import TESTS
-from etude.runs.recommended import describe_failed_gates
 from etude.runs.verdict import LadderRow, TargetMark, Verdict
 
 NOT_YET = "Ready: not yet, because"
@@ -35,9 +35,9 @@ class Headline:
     target: str = ""
 
 
-def read_headline(run: Run, passes_gates: bool = False) -> Headline:
+def read_headline(run: Run, outcomes: Sequence[str] | None = None) -> Headline:
     """Read the headline of a run. The best method is ready if it surely reaches the target, its score measures right
-    answers, and it failed no gate of its last behaviour test. With `passes_gates`, no gate is read."""
+    answers, and it passed all gates of its last behaviour test; `outcomes` are those of a test that is not saved."""
     verdict, task = run.verdict, str(run.info.get("task_file", "task.yaml"))
     if verdict is None:
         return Headline(f"{NOT_YET} no comparison is finished.", f"Compare: etude compare {task}")
@@ -45,11 +45,11 @@ def read_headline(run: Run, passes_gates: bool = False) -> Headline:
     estimate, target = row.estimate, verdict.target
     interval = f"95% interval {format_interval(estimate)}"
     score = f"{format_percent(estimate.value)} on {estimate.n:,} test rows ({interval})"
-    is_tested = passes_gates or (run.folder / TESTS / row.method / "test.json").exists()
-    step = "Serve it: etude serve" if is_tested else "Test its behaviour: etude test"
-    failed_gates = "" if passes_gates else describe_failed_gates(run, row.method)
+    outcomes = _read_outcomes(run, row.method) if outcomes is None else outcomes
+    step = "Test its behaviour: etude test" if outcomes is None else "Serve it: etude serve"
     replaced = dict(_mark_replacements(run, verdict))
-    reason, action = next(_list_obstacles(run, verdict, row, failed_gates, replaced), ("", f"{step} {task}"))
+    obstacles = _list_obstacles(run, verdict, row, outcomes or (), replaced)
+    reason, action = next(obstacles, ("", f"{step} {task}"))
     aims = [f"{format_share(target.target)}, {target.mark(estimate)}"] if target else []
     aims += [f"as good as {model}, {mark}" for model, mark in replaced.items()]
     return Headline(
@@ -59,6 +59,21 @@ def read_headline(run: Run, passes_gates: bool = False) -> Headline:
         score,
         "; ".join(aims) or "none",
     )
+
+
+def _read_outcomes(run: Run, method: str) -> list[str] | None:
+    file = run.folder / TESTS / method / "test.json"
+    return [gate["outcome"] for gate in read_json(file)["gates"]] if file.exists() else None
+
+
+def explain_gates(outcomes: Sequence[str]) -> str:
+    """Explain why a behaviour test with these outcomes of gates does not allow a method; "" if it does."""
+    counts = f"{outcomes.count('passed')} of {len(outcomes)} gates passed"
+    num_open = outcomes.count("too few cases")
+    if "failed" in outcomes:
+        undecided = f", {num_open} undecided because of too few cases" if num_open else ""
+        return f"it failed its behaviour test: {counts}{undecided}"
+    return f"too few cases were asked: {counts}" if num_open else ""
 
 
 def _mark_replacements(run: Run, verdict: Verdict) -> Iterator[tuple[str, TargetMark]]:
@@ -71,15 +86,19 @@ def _mark_replacements(run: Run, verdict: Verdict) -> Iterator[tuple[str, Target
 
 
 def _list_obstacles(
-    run: Run, verdict: Verdict, row: LadderRow, failed_gates: str, replaced: Mapping[str, TargetMark]
+    run: Run, verdict: Verdict, row: LadderRow, outcomes: Sequence[str], replaced: Mapping[str, TargetMark]
 ) -> Iterator[tuple[str, str]]:
     """Yield reasons why the method is not ready, with what to do; the most basic one first."""
     if verdict.basis in _WITHOUT_RECOMMENDATION:
         yield _WITHOUT_RECOMMENDATION[verdict.basis]
     if run.info["metric"]["contract_only"]:
         yield _WITHOUT_RECOMMENDATION["copies"]
-    if failed_gates:
-        yield "it failed its last behaviour test", "Read the failed cases: etude studio {task}"
+    if reason := explain_gates(outcomes):
+        has_failed = "failed" in outcomes
+        yield (
+            reason,
+            "Read the failed cases: etude studio {task}" if has_failed else "Ask all: etude test {task}",
+        )
     more_time = "Give it more time: etude compare {task} --budget 1h"
     for model, mark in replaced.items():
         if mark != "met":

@@ -123,6 +123,8 @@ def _run_work(
     is_resumed = any(run.folder.glob("methods/*"))  # half-done work of an earlier attempt is kept
     try:
         publish(RunOpened(run.folder))
+        if is_resumed:
+            publish(NoteEvent(f"Continuing {run.name}: what is finished is not repeated."))
         work(run, publish)
         run.update(status="complete")
     except BaseException as error:

@@ -32,15 +32,17 @@ class PreparedAnswer:
     build_chunks: Callable[[AsyncIterator[StreamEvent]], AsyncIterator[Json]] | None = None
     """Builds the chunks of a stream; None for a whole response. A chunk with a `type` is an event of that name."""
 
-    def stream(self, server: Server) -> AsyncGenerator[StreamEvent, None]:
+    def stream(self, server: Server, is_timed: bool = True) -> AsyncGenerator[StreamEvent, None]:
         """Yield the answers as the engine generates them; count and remember each."""
-        events = generation.stream_answers(server.engine, self.request, self.build_chunks is not None)
+        streams = self.build_chunks is not None
+        events = generation.stream_answers(server.engine, self.request, streams, is_timed)
         return server.record(self.response_id, self.request, events)
 
 
 async def answer_whole(server: Server, prepared: PreparedAnswer) -> Json:
-    """Return the response with all answers. Raises ApiError and the engine's errors."""
-    return await asyncio.to_thread(prepared.build_body, await _collect_answers(prepared.stream(server)))
+    """Return the response with all answers, however long they take. Raises ApiError and the engine's errors."""
+    finished = await _collect_answers(prepared.stream(server, is_timed=False))
+    return await asyncio.to_thread(prepared.build_body, finished)
 
 
 async def respond(server: Server, prepared: PreparedAnswer, request: Request) -> Response:

@@ -45,7 +45,7 @@ class ServingLimits:
 
     at_once: int = 32  # answers that are generated at the same time
     waiting: int = 64  # requests that wait; the next one is refused
-    seconds: float = 120.0  # from the request to the end of its answer
+    seconds: float = 120.0  # from the request of a waiting client to the end of its answer
     prompt_tokens: int = 32_768
     answer_tokens: int = 4_096
     body_bytes: int = 2_000_000
@@ -81,6 +81,7 @@ class QueuedRequest:
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int = 0  # above the assistant's own limit, used as far as the context has room
     streams: bool = False  # whether text is delivered as it is generated, or only at the end
+    is_timed: bool = True  # whether the limit of seconds applies; not to batches and evals
     cancelled: bool = False
     queued_at: float = field(default_factory=time.monotonic)
     started_at: float = 0.0
@@ -213,7 +214,8 @@ class ServingEngine:
 
     def _is_wanted(self, queued: QueuedRequest) -> bool:
         """Return whether somebody still waits for the answer. Ends a request that has waited too long."""
-        if not queued.cancelled and time.monotonic() - queued.queued_at > self.limits.seconds:
+        is_late = queued.is_timed and time.monotonic() - queued.queued_at > self.limits.seconds
+        if not queued.cancelled and is_late:
             queued.deliver(ApiError(408, f"No answer within {self.limits.seconds:.0f} s.", code="timeout"))
             queued.cancelled = True
         return not queued.cancelled

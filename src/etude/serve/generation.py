@@ -206,7 +206,7 @@ def _build_request(
 
 
 async def stream_answers(
-    engine: ServingEngine, request: AnswerRequest, streams: bool
+    engine: ServingEngine, request: AnswerRequest, streams: bool, is_timed: bool = True
 ) -> AsyncGenerator[StreamEvent, None]:
     """Yield new text of all answers, and the end of each. Raises the first error. Closing the generator cancels the
     answers that are not finished."""
@@ -226,6 +226,7 @@ async def stream_answers(
             request.max_tokens,
             # only the whole answer shows whether a sentence replaces it
             streams and not request.assistant.unsure_sentence,
+            is_timed,
         )
         for index, sampling in enumerate(request.samplings)
     ]

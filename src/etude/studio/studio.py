@@ -18,7 +18,7 @@ from etude.feedback.gather import GatheredFeedback, RightAnswer, gather_feedback
 from etude.feedback.sealed import load_sealed_test
 from etude.repair.editable_rows import resolve_columns
 from etude.runs import FOLDER, Run, find_run, find_task_runs
-from etude.runs.recommended import choose_method
+from etude.runs.recommended import choose_method, find_run_at
 from etude.studio.answer_worker import AnswerWorker, compute_urgency
 from etude.studio.label_review import LabelReview, queue_labels
 from etude.studio.progress import ComparisonJob
@@ -58,7 +58,7 @@ class Studio:
         self._lock = threading.Lock()  # locked while the run or the rows are replaced
         self.task = load_task(task_file, needs_model=False)
         self.comparing = ComparisonJob(task_file, self.task.folder / FOLDER)
-        self._open_run(find_run(self.task.file, run))
+        self._open_run(find_run(task_file, run) if run else find_run_at(task_file, prefer_complete=True))
 
     def refresh(self) -> None:
         """After a comparison from the page, switch to the latest run's assistant, unless the user chose a run."""

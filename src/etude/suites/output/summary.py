@@ -1,30 +1,22 @@
 """Sentences and groups of measures of a finished test, for its page and for the terminal."""
 
 from etude.base.formatting import format_count, format_points
-from etude.report.headline import NOT_YET, read_headline
+from etude.report.headline import NOT_YET, explain_gates, read_headline
 from etude.suites.measures.bias import SUITE as BIAS
 from etude.suites.measures.shares import Measure
 from etude.suites.results import SuiteReport
 
 
 def format_headline(report: SuiteReport) -> str:
-    """Say in a sentence whether the assistant is ready: by its gates and, if they pass, by its score in its run."""
-    gates, name, run = report.gates, report.subject.name, report.subject.run
-    if not gates:
-        return f"{NOT_YET} no gates are set: {_format_overall(report)}"
-    passed = sum(gate.outcome == "passed" for gate in gates)
-    if passed == len(gates):
-        headline = read_headline(run, passes_gates=True) if run and run.verdict else None
-        ready = headline.ready if headline and headline.method == name else "Ready: yes."
-        which = "its gate" if passed == 1 else f"all {passed} gates"
-        return f"{ready} {name} passes {which}: {_format_overall(report)}"
-    num_open = sum(gate.outcome == "too few cases" for gate in gates)
-    counts = f"{passed} of {len(gates)} gates passed"
-    if passed + num_open == len(gates):
-        remedy = ". Run without --quick" if report.quick else ""
-        return f"{NOT_YET} too few cases were asked: {counts}{remedy}"
-    undecided = f", {num_open} undecided because of too few cases" if num_open else ""
-    return f"{NOT_YET} {name} failed: {counts}{undecided}"
+    """Say whether the assistant is ready: by its gates and, if none is left open, by the headline of its run."""
+    outcomes, run = [gate.outcome for gate in report.gates], report.subject.run
+    if reason := explain_gates(outcomes):
+        return f"{NOT_YET} {reason}{'. Run without --quick' if report.quick and 'failed' not in outcomes else ''}"
+    ready = "Ready: yes." if outcomes else f"{NOT_YET} no test measured it."
+    if run and run.verdict and run.verdict.leaning == report.subject.name:
+        ready = read_headline(run, outcomes).ready
+    gates = f"{report.subject.name} passes all {len(outcomes)} gates" if outcomes else "No gates are set"
+    return f"{ready} {gates}: {_format_overall(report)}"
 
 
 def _format_overall(report: SuiteReport) -> str:
