@@ -2,7 +2,6 @@
 
     python bench/scale.py rows FOLDER NUM       # NUM rows answered by a baseline assistant
     python bench/scale.py check FOLDER NUM      # NUM rows of check_scale.py with labels, checked
-    python bench/scale.py each FOLDER NUM [METHOD [WHERE]]   # NUM assistants from one table, such as those of fine_tune
 
 The texts are those of banking77 (ETUDE_DATA or ../shared/data), four labels for each customer; in `rows`, words of some
 are exchanged, so that most rows differ. Each step is a process of its own, whose largest memory is measured; its
@@ -15,7 +14,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from filecmp import cmp
 from pathlib import Path
 
@@ -101,38 +100,7 @@ def measure_check(folder: Path, num: int) -> None:
     print("equal:", cmp(folder / "findings-loc", folder / "findings-ray", shallow=False))
 
 
-def list_customers(num: int, rng: random.Random) -> Iterator[tuple[str, str, str]]:
-    by_label: dict[str, list[str]] = {}
-    for text, label in read_texts():
-        by_label.setdefault(label, []).append(text)
-    for number in range(num):
-        for label in rng.sample(sorted(by_label), 4):
-            for text in rng.sample(by_label[label], min(len(by_label[label]), rng.choice((6, 15, 30)))):
-                yield f"customer {number:02}", text, label
-
-
-def measure_each(folder: Path, num: int, method: str = "baseline", *places: str) -> None:
-    import etude
-
-    for where in places or ("local", "ray?workers=2"):
-        place = folder / where[:3]
-        place.mkdir(parents=True, exist_ok=True)
-        with (place / "table.jsonl").open("w", encoding="utf-8") as stream:
-            for customer, text, label in list_customers(num, random.Random(3)):
-                stream.write(json.dumps({"customer": customer, "text": text, "label": label}) + "\n")
-        task = write_task(place, "bank", "table.jsonl", TUNED if method.startswith("fine_tune") else FAKE)
-        measure(
-            f"{num} assistants, {where}",
-            lambda task=task, where=where: (
-                etude.train_each(task, "customer", method=method, on=where) and None
-            ),
-        )
-    names = sorted(folder.glob("*/each/customer/table.md"))
-    print("equal:", cmp(names[0], names[-1], shallow=False))
-    print(names[0].read_text(encoding="utf-8"))
-
-
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    measurement = {"rows": measure_rows, "check": measure_check, "each": measure_each}[command]
+    measurement = {"rows": measure_rows, "check": measure_check}[command]
     measurement(Path(arguments[0]), int(arguments[1]), *arguments[2:])

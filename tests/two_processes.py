@@ -5,7 +5,6 @@ torchrun --nproc-per-node 2 tests/two_processes.py FOLDER
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import os
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
 
 from etude.base.processes import SINGLE, World, join_processes
 from etude.errors import ModelError
@@ -33,10 +31,8 @@ ODD = {"vocab_size": 97, "intermediate_size": 49, "tie_word_embeddings": True}
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora": ({}, {}),
     "full": (FULL, {}),
-    "lora in shards": ({"data_parallel": "fsdp"}, ODD),
-    "full in shards": ({**FULL, "data_parallel": "fsdp"}, ODD),
-    "lora in shards of 16 bits": ({"data_parallel": "fsdp"}, {**ODD, "dtype": torch.bfloat16}),
-    "full in shards of 16 bits": ({**FULL, "data_parallel": "fsdp"}, {"dtype": torch.bfloat16}),
+    "lora in 16 bits": ({}, {**ODD, "dtype": torch.bfloat16}),
+    "full in 16 bits": (FULL, {"dtype": torch.bfloat16}),
 }
 """Settings of the training, and of the model."""
 ROWS = 17
@@ -53,11 +49,11 @@ def run(
     **more: Any,
 ) -> None:
     """The run `name`, stopped or with the last process killed at a step; its adapter in FOLDER/adapter, and
-    what each process was told in FOLDER/news-RANK.json, with the bytes of its tensors at one step."""
+    what each process was told in FOLDER/news-RANK.json."""
     told: list[Mapping[str, Any]] = []
 
     def log(news: Mapping[str, Any]) -> None:
-        told.append({**news, "live": count_live_bytes() - at_rest} if news.get("step") == 3 else news)
+        told.append(news)
         if stop_at and news.get("step") == stop_at:
             raise StopError
         if die_at and news.get("step") == die_at and world.rank == world.size - 1:
@@ -69,7 +65,6 @@ def run(
     rows, dev = token_rows(ROWS), token_rows(6, seed=1)
     module = tiny_model(**shape).to(device)
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
-    at_rest = count_live_bytes()
     try:
         train(module, rows, dev, config, output, world)
     finally:
@@ -77,14 +72,6 @@ def run(
         assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"news-{world.rank}.json").write_text(json.dumps(told), encoding="utf-8")
-
-
-def count_live_bytes() -> int:
-    """Bytes of all tensors that are held anywhere in this process, shared memory counted once."""
-    # Asked by isinstance, some objects of torch warn that they are deprecated.
-    tensors = [each for each in gc.get_objects() if issubclass(type(each), torch.Tensor)]
-    storages = [each.untyped_storage() for each in tensors if type(each) is not DTensor and not each.is_meta]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def train_until_killed(folder: Path, name: str, world: World, device: str) -> None:
@@ -119,10 +106,10 @@ def main(folder: Path, name: str = "", die_at: str = "0") -> None:
             return
         for name in RUNS:
             run(folder / name, name, world, device=device)
-        for name in ("lora", "full in shards"):
+        for name in ("lora", "full"):
             train_until_killed(folder / f"{name}, stopped", name, world, device)
             run(folder / f"{name}, stopped", name, world, device=device)
-        train_until_killed(folder / "left", "full in shards", world, device)
+        train_until_killed(folder / "left", "full", world, device)
         train_with_failure(folder / "failed", world, device)
         run_commands(folder / "task" / "task.yaml", world)
 

@@ -13,7 +13,6 @@ The public names, each with its own help, such as help(etude.compare):
     fix          repair rows where no judgement is needed
     compare      compare methods on one sealed test
     train        fine-tune on the training rows
-    train_each   fine-tune for each value of a column
     load         load the recommended assistant of a run
     predict      answer a file of inputs
     Assistant    what `load` returns; it answers questions
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from etude.answer_file import RowAnswerer as RowAnswerer
     from etude.answer_file import predict as predict
     from etude.assistant import Assistant as Assistant
-    from etude.by_column import train_each as train_each
     from etude.checks import check as check
     from etude.comparison.compare import compare as compare
     from etude.methods import Method as Method
@@ -62,7 +60,6 @@ _MODULES = {
     "load_task": "etude.task",
     "predict": "etude.answer_file",
     "train": "etude.tuning.train",
-    "train_each": "etude.by_column",
 }
 __all__ = sorted(["errors", *_MODULES])
 

@@ -118,9 +118,7 @@ def test_bits_are_an_input_of_the_run(tmp_path: Path) -> None:
     assert few == [*full, "4bit"]  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    "line", ["train: {weights: full}\n", "train: {data_parallel: fsdp}\n", "engine: llama_cpp\n"]
-)
+@pytest.mark.parametrize("line", ["train: {weights: full}\n", "engine: llama_cpp\n"])
 def test_what_few_bits_exclude_is_said(line: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="4bit cannot be used with"):
         load_task(write_task(tmp_path, more=f"weights: 4bit\n{line}"))

@@ -18,7 +18,7 @@ from real_runs import real_run
 from small_task import rows, write_task
 
 NAMES = {
-    *("load_task", "check", "fix", "compare", "train", "train_each", "load", "predict"),
+    *("load_task", "check", "fix", "compare", "train", "load", "predict"),
     *("Assistant", "RowAnswerer", "Verdict", "Finding", "Method", "errors"),
 }
 

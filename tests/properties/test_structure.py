@@ -42,7 +42,6 @@ ORDER = (
         "suites",
         "export",
         "launch",
-        "by_column",
     ),
     *("hosted", "serve", "studio", "mcp_server", "cli"),
 )

@@ -123,7 +123,6 @@ def test_a_short_task_has_the_deerrors(folder: Path) -> None:
         ("lora_layers: 8", "all or top-N.*got '8'.*top-8"),
         ("lora_layers: top-0", "all or top-N"),
         ("lora_layers: [1, 2]", "all or top-N"),
-        ("data_parallel: dp", "one of ddp, fsdp"),
         ("weights: full, rank: 4", "rank is only for adapters, not for weights: full .*got 4"),
         ("targets: q_proj", "a list of names.*Write train.targets: .q_proj, v_proj."),
         ("betas: [0.9, 1]", r"two, each a number from 0 to below 1 \(got \[0.9, 1\]\)"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -22,10 +21,9 @@ from test_tuning import tiny_task
 from torch import distributed
 
 from etude.base.files import read_lines
-from etude.base.processes import World, join_processes
+from etude.base.processes import join_processes
 from etude.errors import RunError
 from etude.runs import find_runs
-from etude.training.distributed.shards import Shards
 from etude.training.rows.batches import TokenRow, choose_share, count_tokens, split_groups
 from two_processes import RUNS, run
 
@@ -72,7 +70,7 @@ def run_all(folder: Path, device: str) -> Path:
     making = folder.with_name(f"{folder.name}-making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    tiny_task(making, train="max_rows: 16, epochs: 1, data_parallel: fsdp")
+    tiny_task(making, train="max_rows: 16, epochs: 1")
     done = torchrun(SCRIPT, making, device=device)
     assert done.returncode == 0, done.stderr
     if folder.exists():
@@ -110,43 +108,8 @@ def test_all_processes_are_at_the_same_weights(two: Path, name: str) -> None:
     assert list_losses(read_log(two / name, rank=1)) == list_losses(read_log(two / name))
 
 
-def read_live_bytes(folder: Path) -> int:
-    """Bytes of the tensors of a run beside the model that it was given, in the first process."""
-    return next(int(line["live"]) for line in read_log(folder) if "live" in line)
-
-
 @pytest.mark.real
-def test_a_process_holds_half_of_what_is_in_shards(two: Path, tmp_path: Path, device: str) -> None:
-    """Where one process holds the weights in 32 bits, their gradients, two states and the best epoch, each of two holds
-    half of these, and half of the model until its first update from the buffer, from which on both share memory."""
-    run(tmp_path, "full in shards", device=device)
-    half = read_live_bytes(tmp_path) / 2
-    assert 0.95 * half <= read_live_bytes(two / "full in shards") <= 1.05 * half * (5 + 1) / 5
-
-
-@given(
-    st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=2), min_size=1, max_size=5), st.integers(1, 4)
-)
-def test_processes_read_what_torch_gives_them_and_each_number_once(
-    shapes: list[list[int]], size: int
-) -> None:
-    ids = torch.arange(sum(math.prod(shape) for shape in shapes))
-    whole = torch.split(ids, [math.prod(shape) for shape in shapes])
-    learned = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
-    read = []
-    for rank in range(size):
-        shards = Shards(None, World(rank, size), learned=learned)  # type: ignore[arg-type]
-        stretches = shards.list_slices(None)  # type: ignore[arg-type]
-        mine = [ids[start:stop] for start, stop in stretches]
-        for piece, numbers, shape in zip(mine, whole, shapes, strict=True):
-            chunks = numbers.view(shape).chunk(size)
-            assert torch.equal(piece, chunks[rank].flatten() if rank < len(chunks) else ids[:0])
-        read += mine
-    assert torch.equal(torch.cat(read).sort().values, ids)
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("name", ["lora", "full in shards"])
+@pytest.mark.parametrize("name", ["lora", "full"])
 def test_a_run_that_was_stopped_ends_with_the_same_weights(two: Path, name: str) -> None:
     cut = two / f"{name}, stopped"
     assert any("resumed_at_step" in line for line in read_log(cut, rank=1))
@@ -154,12 +117,10 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(two: Path, name: str)
 
 
 @pytest.mark.real
-def test_one_process_goes_on_where_two_with_shards_were_stopped(two: Path, device: str) -> None:
-    run(two / "left", "full in shards", device=device)
+def test_one_process_goes_on_where_two_were_stopped(two: Path, device: str) -> None:
+    run(two / "left", "full", device=device)
     assert "resumed_at_step" in read_log(two / "left")[0]
-    assert torch.allclose(
-        read_weights(two / "left"), read_weights(two / "full in shards"), rtol=1e-3, atol=1e-4
-    )
+    assert torch.allclose(read_weights(two / "left"), read_weights(two / "full"), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.real
@@ -216,7 +177,7 @@ def test_a_group_for_gpus_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["lora", "full in shards"])
+@pytest.mark.parametrize("name", ["lora", "full"])
 def test_a_death_ends_all_processes_and_the_same_command_goes_on(
     two: Path, tmp_path: Path, name: str
 ) -> None:

@@ -82,7 +82,7 @@ def test_the_weights_that_decay_are_those_that_transformers_lets_decay(kind: str
     decaying = set(Trainer.get_decay_parameter_names(None, module))  # type: ignore[arg-type]
     with start_training(module, replace(FULL, weight_decay=0.25), 4) as run:
         run.optimizer.step(0.5)
-        run.placement.update_model(run.buffer)
+        run.buffer.update_narrow()
         weights_before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     assert decaying
     assert decaying != weights_before.keys()

@@ -826,22 +826,6 @@ def test_an_adapter_that_cannot_be_written_is_a_run_error(tmp_path: Path) -> Non
         run(tmp_path)
 
 
-@given(st.lists(st.integers(0, 40), min_size=2, max_size=8))
-def test_stretches_of_a_checkpoint_are_read_into_one_tensor(tmp_path_factory: Any, ends: list[int]) -> None:
-    folder = tmp_path_factory.getbasetemp() / "stretches"
-    values, ordered = torch.arange(40.0), sorted(ends)
-    stretches = list(zip(ordered[::2], ordered[1::2], strict=False))
-    into, count = torch.zeros(sum(stop - start for start, stop in stretches)), torch.zeros(())
-    if not folder.exists():
-        save_checkpoint(folder, {"weights": values, "count": torch.tensor(7.0)}, {})
-    with open_checkpoint(folder) as checkpoint:
-        assert checkpoint is not None
-        checkpoint.read_into("weights", into, stretches)
-        checkpoint.read_into("count", count, stretches)
-    assert into.tolist() == [number for start, stop in stretches for number in values[start:stop].tolist()]
-    assert count == 7
-
-
 # Settings
 
 

@@ -25,7 +25,6 @@ from contrast import contrast
 from etude.assistant import load
 from etude.base.files import read_lines, write_lines
 from etude.base.formatting import format_loss_change
-from etude.base.processes import SINGLE, World
 from etude.cli import main
 from etude.cli.training import bracket_trained, print_rows, print_settings, style_piece
 from etude.comparison import compare
@@ -53,7 +52,7 @@ from etude.training.early_stopping import (
 )
 from etude.tuning import Preview, preview, train
 from etude.tuning.preview import PreviewRow, PreviewSpan
-from etude.tuning.train import check_processes, choose_min_sizes, open_training_task
+from etude.tuning.train import choose_min_sizes, open_training_task
 from etude.types import Message
 from processes import start_command
 from small_task import SETTINGS as SMALL
@@ -178,13 +177,6 @@ def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(
     rows = evaluate(load(result.assistant), Models(), dataset.select(ids["dev"], "dev"), metric)
     found = estimate_sample(build_sample(metric, [row.outcome for row in rows]))
     assert found.value == pytest.approx(max(scores), abs=0.04), "one row of dev may turn by rounding"
-
-
-def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path: Path) -> None:
-    task = load_task(write_task(tmp_path, more="train: {dev_metric: true, data_parallel: fsdp}\n"))
-    check_processes(task, SINGLE)
-    with pytest.raises(InputError, match=r"train: dev_metric: .* fsdp splits it over 2"):
-        check_processes(task, World(rank=0, size=2))
 
 
 def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it(

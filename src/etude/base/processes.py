@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,18 +59,6 @@ class World:
         tensor = torch.tensor([number], dtype=torch.float64)
         self.sum_tensor(tensor)
         return tensor.item()
-
-    def gather(self, tensor: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-        """Collect the flat CPU tensors of all processes, of the given lengths, in process 0; empty elsewhere."""
-        import torch
-        from torch import distributed
-
-        padded = torch.zeros(max(lengths), dtype=tensor.dtype)
-        padded[: len(tensor)].copy_(tensor)
-        buffers = [torch.empty_like(padded) for _ in lengths] if self.is_leader else None
-        with _report_exit():
-            distributed.gather(padded, buffers)
-        return [buffer[:length] for buffer, length in zip(buffers or (), lengths, strict=self.is_leader)]
 
     def broadcast(self, value: Any = None) -> Any:
         """Return process 0's `value`, which must be JSON, in all processes; the values of the others are ignored."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,13 +11,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from etude import by_column, tuning
+from etude import tuning
 from etude.base import formatting, processes
 from etude.cli import compare_board, options, printing
 from etude.cli.preparing import open_task
-from etude.errors import InputError, Issue, WorkerExited
+from etude.errors import WorkerExited
 from etude.runs.events import EpochEnded, Event, StepTrained, TrainingPrepared
-from etude.runs.questions import answer_unasked
 from etude.tuning.preview import Preview, PreviewSpan
 
 # Width of everything next to the bar
@@ -43,31 +41,11 @@ def train(
         int | None,
         typer.Option("--show", min=1, help="Show how this many rows would be trained on, and exit."),
     ] = None,
-    each: Annotated[
-        str | None,
-        typer.Option(
-            "--each", metavar="COLUMN", help="Fit and measure one assistant for each value of a column."
-        ),
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", help="With --each: another method than fine_tune.")
-    ] = None,
-    on: options.On = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Fine-tune the model on the training rows."""
     screen = printing.create_console()
     task = open_task(task, screen)
-    unused: dict[str, object] = {"--method": method, "--on": on}
-    message, remedy = "works only with --each", "add --each"
-    if each is not None:
-        unused = {"--budget": budget, "--track": track, "--fresh": fresh, "--show": show}
-        message, remedy = "does not work with --each", "leave it out"
-    if issues := [Issue(flag, message, "", remedy) for flag, value in unused.items() if value]:
-        raise InputError(issues)
-    if each is not None:
-        train_values(screen, task, each, method or "fine_tune", on, yes)
-        return
     if show is not None:
         preview = tuning.preview(task, show)
         print_settings(screen, preview.supervision, preview.settings, preview.defaults)
@@ -92,32 +70,6 @@ def train(
             confirm=board.console.confirm,
         )
     printing.print_training(screen, result.run, task)
-
-
-def train_values(
-    console: Console, task: Path, column: str, method: str, on: str | None, yes: bool = False
-) -> None:
-    """Fit one assistant for each value of a column, print the table, and how to serve them."""
-    progress = printing.RunConsole(Console(stderr=True, highlight=False, soft_wrap=True), yes=yes)
-    with progress.exit_on_interrupt(printing.STOPPED), printing.show_steps("Reading") as steps:
-        values = by_column.train_each(
-            task,
-            column,
-            method=method,
-            on=on,
-            on_result=lambda _, num_done, total: steps.show(f"Values of {column}", num_done, total),
-            confirm=lambda question: answer_unasked(question) or steps.ask(progress, question),
-        )
-    estimate, needed = (
-        f"{values.metric.label}, on its own test",
-        f"for ±{100 * by_column.WIDE:.0f} points it needs",
-    )
-    table = printing.create_table(column, "rows", estimate, needed, right=("rows",))
-    for line in values.to_lines():
-        table.add_row(*map(Text, line))
-    console.print(table)
-    folder = printing.shorten_path(values.folder.absolute())
-    printing.print_line(console, f"\nTable: {folder}/table.md. To serve all of them: etude serve {folder}/*/")
 
 
 def print_settings(

@@ -28,7 +28,7 @@ from etude.comparison.outcome import choose_pair_on_dev, compute_verdict, report
 from etude.comparison.prepare import check_and_ask, report_data
 from etude.comparison.scope_check import add_limits, fit_limits
 from etude.comparison.sealed_test import AnswerRounds, check_stored_answers
-from etude.data.dataset import COMPARE_MIN, MinRows
+from etude.data.dataset import COMPARE_MIN
 from etude.errors import Declined, InputError, ModelError, RunError
 from etude.methods import Method, check_methods, get_methods, leave_out_unfit, needs_model, resolve_methods
 from etude.methods.shared.fit_context import initial_assistant
@@ -114,41 +114,17 @@ def compare(
         inputs = inputs | {"own methods": ", ".join(names)}
     parse_where(on or task.where)  # also for a run that is complete
     on_event = track_events(track or task.track, on_event, confirm)
-    return compare_rows(
-        TaskRun(task, dataset, test, inputs),
-        ladder,
-        where=on or task.where,
-        fresh=fresh,
-        on_event=on_event,
-        confirm=confirm,
-        clock=Clock(task.budget_seconds, started, stop),
-    )
-
-
-def compare_rows(
-    task_run: TaskRun,
-    ladder: Sequence[Method],
-    *,
-    where: str = "local",
-    fresh: bool = False,
-    on_event: OnEvent,
-    confirm: Confirm = answer_unasked,
-    clock: Clock | None = None,
-    sizes: Sequence[MinRows] = (COMPARE_MIN,),
-) -> Comparison:
-    """Compare methods on rows that are loaded; `compare` says how. `clock` has the budget; None: the task's, from now
-    on. `sizes` are the smallest sizes of the sides, as in `load_split`."""
-    clock = clock or Clock(task_run.task.budget_seconds, time.monotonic())
-    began = clock.started
+    task_run = TaskRun(task, dataset, test, inputs)
+    clock = Clock(task.budget_seconds, started, stop)
 
     def run_once(run: Run, on_event: OnEvent) -> None:
         earlier_seconds = run.info.get("elapsed_seconds", 0.0)
-        clock.started = began - earlier_seconds  # a resumed run gets the time that earlier attempts left
+        clock.started = started - earlier_seconds  # a resumed run gets the time that earlier attempts left
         try:
-            with open_workers(where) as workers:
-                run_comparison(task_run, run, ladder, on_event, confirm, clock, workers, sizes)
+            with open_workers(on or task.where) as workers:
+                run_comparison(task_run, run, ladder, on_event, confirm, clock, workers)
         finally:
-            run.update(elapsed_seconds=earlier_seconds + time.monotonic() - began)
+            run.update(elapsed_seconds=earlier_seconds + time.monotonic() - started)
 
     # Locks the folder, calls `run_once` unless the run is complete, and writes report.html and report.md.
     return Comparison(run_to_end(task_run, run_once, write_report, fresh=fresh, on_event=on_event))
@@ -162,13 +138,12 @@ def run_comparison(
     confirm: Confirm,
     clock: Clock,
     workers: Workers,
-    sizes: Sequence[MinRows] = (COMPARE_MIN,),
 ) -> None:
     """Run every step from the split to verdict.json. Nothing answers a test row before `open_test`."""
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
     # 1. Check the rows and split them once: findings.jsonl, split.json (seconds).
     findings = run_quick_checks(run, task, dataset, test, on_event, confirm)
-    split = load_split(run, task, dataset, test, findings, sizes)
+    split = load_split(run, task, dataset, test, findings, (COMPARE_MIN,))
     check_stored_answers(task, split.test, task.methods)
     # 2. Choose the metric from the training rows; report sizes and the smallest detectable difference: run.json.
     metric = choose_metric(task, split.train)

@@ -137,9 +137,8 @@ def _find_weights_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, st
         yield "weights", f"{message} a model behind a URL", bits, "set it on that server"
     if values.get("engine") == "llama_cpp":
         yield "weights", f"{message} engine: llama_cpp", bits, "choose a GGUF file of few bits as model:"
-    for key, value in (("weights", "full"), ("data_parallel", "fsdp")):
-        if train.get(key) == value:
-            yield "weights", f"{message} train: {{{key}: {value}}}", bits, "leave out one of the two"
+    if train.get("weights") == "full":
+        yield "weights", f"{message} train: {{weights: full}}", bits, "leave out one of the two"
 
 
 def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

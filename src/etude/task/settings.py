@@ -16,7 +16,6 @@ from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair,
 
 Weights = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
-DataParallel = Literal["ddp", "fsdp"]
 InstructionsMode = Literal["first_sentence", "whole", "none"]
 PreferenceLoss = Literal["dpo", "kto"]
 
@@ -77,7 +76,6 @@ SETTINGS: Mapping[str, Rule] = {
     "weight_decay": number(0),
     "betas": pair(number(0, 1, below=True), "[0.9, 0.999]"),
     "stop_on_spike": SWITCH,
-    "data_parallel": one_of(*get_args(DataParallel)),
     "seed": SEED,
 }
 

@@ -9,7 +9,7 @@ step to step, so weights, optimizer state and counters are the whole state.
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,16 +56,9 @@ class Checkpoint:
     facts: dict[str, Any]
     file: Any
 
-    def read_into(self, name: str, target: Tensor, slices: Iterable[tuple[int, int]]) -> None:
-        """Read slices (start, stop) of the flat tensor `name` into `target` one by one; read a scalar whole."""
-        if not target.ndim:
-            target.copy_(self.file.get_tensor(name))
-            return
-        position, values = 0, self.file.get_slice(name)
-        for start, stop in slices:
-            if stop > start:
-                target[position : position + stop - start].copy_(values[start:stop])
-            position += stop - start
+    def read_into(self, name: str, target: Tensor) -> None:
+        """Read the tensor `name` into `target`."""
+        target.copy_(self.file.get_tensor(name))
 
 
 @contextmanager
@@ -107,11 +100,10 @@ class Checkpointer:
             self.save()
 
     def save(self) -> None:
-        """Write the state of all processes in process 0. If that fails, log the error and keep the last checkpoint."""
-        started, gather = time.monotonic(), self.state.placement.gather
-        tensors = {name: gather(tensor) for name, tensor in _list_tensors(self.state).items()}
+        """Write the state in process 0. If that fails, log the error and keep the last checkpoint."""
+        started = time.monotonic()
         if self.state.world.is_leader:
-            self._write(tensors)
+            self._write()
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - started
 
@@ -130,10 +122,10 @@ class Checkpointer:
         if checkpoint is not None:
             self.output.log({"resumed_at_step": self.state.progress.steps})
 
-    def _write(self, tensors: Mapping[str, Tensor]) -> None:
+    def _write(self) -> None:
         facts = {"fingerprint": self.fingerprint, "progress": asdict(self.state.progress)}
         try:
-            save_checkpoint(self.output.checkpoint, tensors, facts)
+            save_checkpoint(self.output.checkpoint, _list_tensors(self.state), facts)
         except OSError as error:
             if not self.has_failed:
                 step = self.state.progress.steps
@@ -144,18 +136,17 @@ class Checkpointer:
             self.has_failed = False
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        """Load weights, optimizer and counters. Each process reads only its own part of large tensors."""
-        placement, buffer = self.state.placement, self.state.buffer
+        """Load weights, optimizer and counters."""
         if checkpoint.facts["fingerprint"] != self.fingerprint:
             raise RunError(
                 f"{self.output.checkpoint} has a checkpoint of a run with other rows, settings or weights. "
                 "Remove the folder to start again from the beginning, or choose another folder."
             )
         # The progress is set last, so an unreadable tensor does not change a counter.
-        progress, slices = TrainResult(**checkpoint.facts["progress"]), placement.list_slices(buffer)
+        progress = TrainResult(**checkpoint.facts["progress"])
         for name, tensor in _list_tensors(self.state).items():
-            checkpoint.read_into(name, tensor, slices)
-        placement.update_model(buffer)
+            checkpoint.read_into(name, tensor)
+        self.state.buffer.update_narrow()
         self.state.progress = progress
 
 

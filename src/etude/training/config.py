@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_setting
 from etude.task import ROW_TOKENS
-from etude.task.settings import (
-    ALL,
-    LORA_ONLY,
-    SETTINGS,
-    DataParallel,
-    Schedule,
-    Weights,
-    find_conflicts,
-    suggest_setting,
-)
+from etude.task.settings import ALL, LORA_ONLY, SETTINGS, Schedule, Weights, find_conflicts, suggest_setting
 
 if TYPE_CHECKING:
     from etude.training.time_box import TimeBox
@@ -93,9 +84,6 @@ class TrainConfig:
     """AdamW's two decay rates. With 0.95 instead of 0.999, the dev loss was 2% worse."""
     stop_on_spike: bool = True
     """Whether a step whose loss is a spike (early_stopping.py) stops the run."""
-    data_parallel: DataParallel = "ddp"
-    """How several processes share the model. With "ddp" each has the whole model, with "fsdp" each has a part
-    (shards.py). A single process always has the whole model."""
     seed: int = 0
     """Determines the order of rows, the initial weights of adapters, and dropout."""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)

@@ -77,7 +77,6 @@ def train(
     release_freed_memory()
     # 2. Put adapters into the model, move the trained weights into one buffer, create the optimizer.
     with start_training(module, config, len(rows), world, loss, output.earlier.adapter) as state:
-        # Before the shards, a GPU may have had the whole model, so the peak is measured from here.
         reset_peak_memory(state.module.device)
         loss.check_model(module)
         # 3. Resume from the checkpoint, if there is one.
@@ -214,13 +213,13 @@ def _check_rise(state: TrainingState, batch: Sequence[TokenRow], loss: float) ->
 
 def _measure_best_loss(state: TrainingState, rows: Sequence[TokenRow]) -> float:
     """Measure the loss of the best weights so far on the rows; at first, these are the untrained weights."""
-    weights, placement = state.buffer.weights.data, state.placement
+    weights = state.buffer.weights.data
     current = weights.clone()
     weights.copy_(state.best)
-    placement.update_model(state.buffer)
-    loss = measure_dev_loss(placement, rows, state.config.micro_tokens)
+    state.buffer.update_narrow()
+    loss = measure_dev_loss(state.placement, rows, state.config.micro_tokens)
     weights.copy_(current)
-    placement.update_model(state.buffer)
+    state.buffer.update_narrow()
     return loss
 
 
@@ -309,17 +308,16 @@ def _explain_dev_loss(state: TrainingState, dev_rows: Sequence[TokenRow], loss: 
 
 
 def _write_best(state: TrainingState, module: PreTrainedModel, output: Output) -> None:
-    # All processes gather, because each may have a part of the weights; only the first writes.
-    weights = state.placement.gather(state.best)
     if not state.world.is_leader:
         return
+    state.buffer.weights.data.copy_(state.best)
+    state.buffer.update_narrow()
     try:
-        with state.placement.use_weights(state.buffer, weights):
-            if state.adapters:
-                save_adapter(state.adapters, output.adapter, output.base_model)
-            else:
-                with atomic_folder(output.adapter) as folder:
-                    save_weights(module, folder)
+        if state.adapters:
+            save_adapter(state.adapters, output.adapter, output.base_model)
+        else:
+            with atomic_folder(output.adapter) as folder:
+                save_weights(module, folder)
     except OSError as error:
         file = output.checkpoint / CHECKPOINT_FILE
         scratch = "it starts again from the beginning, because no checkpoint could be written"
@@ -334,7 +332,7 @@ def _describe_full_tuning(
     state: TrainingState, module: PreTrainedModel, disk: forecast.DiskSpace, output: Output
 ) -> str:
     scope = " in each process" if state.world.size > 1 else ""
-    memory = format_size(forecast.compute_base_memory(module, state.config, state.world))
+    memory = format_size(forecast.compute_base_memory(module, state.config))
     return (
         f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned. In addition to the model, this needs "
         f"{memory} of memory{scope} (weights in 32 bits, gradients, two optimizer states, the best epoch) and "

@@ -214,8 +214,7 @@ class Loss:
     """Part of a checkpoint's fingerprint, so a run is never resumed with another loss."""
     compute: Callable[[PreTrainedModel, MicroBatch, Tensor], Tensor]
     """(model, micro-batch, its last hidden states (B, T, D)) -> a scalar, the sum over its rows. States at padding are
-    arbitrary. It is called in train mode for a step, and in eval mode without gradients for dev. It may use only the
-    model's head and no other layer, because with `fsdp` only the head's weights are present."""
+    arbitrary. It is called in train mode for a step, and in eval mode without gradients for dev."""
     weight: Callable[[TokenRow], float] = attrgetter("num_trained")
     """The amount that a row adds to the divisor. It is above 0 and depends only on the row."""
     group_size: int = 1

@@ -33,7 +33,7 @@ def compute_log_probs(
     module.eval()
     placement = Placement(module, is_packed=can_pack(module))
     sums_by_id: dict[str, float] = {}
-    for micro_rows in placement.split_micro_batches(rows, micro_tokens, 0):
+    for micro_rows in placement.split_batch(rows, micro_tokens):
         batch = collate(micro_rows, module.device)
         sums = compute_row_log_probs(module, batch, compute_hidden_states(module, batch, placement.is_packed))
         sums_by_id |= zip((row.id for row in micro_rows), sums.tolist(), strict=True)

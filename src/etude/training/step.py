@@ -8,8 +8,8 @@ to matrices, including embeddings. Norms and biases, which are vectors, do not d
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,12 +135,12 @@ class TrainingState:
     """The state of a running training."""
 
     placement: Placement
-    """The model that computes, and the placement of the learned weights."""
+    """The model, and the rows that this process computes."""
     config: TrainConfig
     adapters: list[Adapter]
     """The adapters; empty if all weights of the module are trained."""
     buffer: Buffer
-    """The trained weights, or this process's part of them."""
+    """The trained weights."""
     optimizer: Optimizer
     best: Tensor
     """The buffer's weights at the best epoch."""
@@ -166,42 +166,26 @@ def start_training(
     loss: Loss = supervised,
     saved: Path | None = None,
 ) -> Iterator[TrainingState]:
-    """Context manager: prepare a new run over `module`, with adapters, placement, buffer and optimizer. The adapters
+    """Context manager: prepare a new run over `module`, with adapters, buffer and optimizer. The adapters
     start with those in the folder `saved`, if it is given.
 
     At the end the module is restored, and so is the random state of the CPU and of the module's device. Raises
     ModelError if memory runs out, also within the `with`.
     """
     devices = [module.device] if module.device.type == "cuda" else []
-    is_sharded = world.size > 1 and config.data_parallel == "fsdp"
     with (
         explain_memory_errors(config, module.device),
         torch.random.fork_rng(devices),
-        # Fused layers have references to weights, which shards replace.
-        nullcontext() if is_sharded else fuse_layers(module),
+        fuse_layers(module),
         _select_weights(module, config, saved) as (adapters, parameters),
-        _place_weights(module, parameters, world, is_sharded, loss) as (placement, own_parameters),
-        use_buffer(own_parameters) as buffer,
+        use_buffer(parameters) as buffer,
     ):
         groups_per_step = count_groups_per_step(config.rows_per_step, loss.group_size)
         steps = config.epochs * -(-(num_rows // loss.group_size) // groups_per_step)
-        num_decayed = sum(parameter.numel() for parameter in own_parameters if parameter.ndim > 1)
+        num_decayed = sum(parameter.numel() for parameter in parameters if parameter.ndim > 1)
         optimizer = build_optimizer(buffer.weights, num_decayed, config)
+        placement = Placement(module, world, loss, can_pack(module))
         yield TrainingState(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
-
-
-@contextmanager
-def _place_weights(
-    module: PreTrainedModel, parameters: list[nn.Parameter], world: World, is_sharded: bool, loss: Loss
-) -> Iterator[tuple[Placement, Sequence[nn.Parameter]]]:
-    """Copy or shard the trained parameters; also yield this process's part of them."""
-    if not is_sharded:
-        yield Placement(module, world, loss, can_pack(module)), parameters
-        return
-    from etude.training.distributed.shards import shard_model  # only for FSDP: it loads torch.distributed
-
-    with shard_model(module, parameters, world, loss) as placement:
-        yield placement, placement.parameters
 
 
 @contextmanager
@@ -232,8 +216,8 @@ def measure_dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_token
     placement.module.eval()
     with torch.no_grad():
         losses = [
-            factor * float(placement.compute_loss(micro_batch))
-            for micro_batch, factor in placement.split_batch(rows, micro_tokens)
+            float(placement.compute_loss(micro_batch))
+            for micro_batch in placement.split_batch(rows, micro_tokens)
         ]
     return placement.world.sum_number(math.fsum(losses)) / sum(map(placement.loss.weight, rows))
 
@@ -248,11 +232,11 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
     _set_seed(state.module.device, (config.seed * 1_000_003 + state.progress.steps) * world.size + world.rank)
     state.module.train()
     # 1. Add up the gradients of all micro-batches, so their number does not matter.
-    loss = accumulate_gradients(
-        state.placement, batch, config.micro_tokens, lambda: state.placement.collect_gradients(state.buffer)
-    )
-    # 2. Compute the norm of the whole gradient over all processes, so all clip in the same way.
-    total_norm = state.placement.compute_norm(state.buffer)
+    loss = accumulate_gradients(state.placement, batch, config.micro_tokens)
+    # 2. Sum the gradient over all processes, so all clip in the same way.
+    assert weights.grad is not None
+    world.sum_tensor(weights.grad)
+    total_norm = nn.utils.get_total_norm([weights.grad])
     nn.utils.clip_grads_with_norm_([weights], config.clip, total_norm)
     norm = float(total_norm)
     if not math.isfinite(loss) or not math.isfinite(norm):
@@ -265,8 +249,7 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
     # 3. Update the 32-bit buffer, and copy it to the model.
     rate = learning_rate(config, *_find_schedule_step(state))
     state.optimizer.step(rate)
-    state.placement.update_model(state.buffer)
-    assert weights.grad is not None
+    state.buffer.update_narrow()
     weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
 
@@ -279,21 +262,15 @@ def _set_seed(device: torch.device, seed: int) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def accumulate_gradients(
-    placement: Placement,
-    batch: Sequence[TokenRow],
-    micro_tokens: int,
-    collect: Callable[[], None] = lambda: None,
-) -> float:
+def accumulate_gradients(placement: Placement, batch: Sequence[TokenRow], micro_tokens: int) -> float:
     """Add the gradient of the batch's loss to the parameters. Each process does this for its own rows. Returns the
-    loss of the whole batch. `collect` is called after each backward pass."""
+    loss of the whole batch."""
     # Each row counts with its weight in the whole batch, whichever process computes it.
     weight = sum(map(placement.loss.weight, batch))
     losses = []
-    for micro_batch, factor in placement.split_batch(batch, micro_tokens):
-        loss = placement.compute_loss(micro_batch) / weight * factor
+    for micro_batch in placement.split_batch(batch, micro_tokens):
+        loss = placement.compute_loss(micro_batch) / weight
         loss.backward()  # type: ignore[no-untyped-call]
-        collect()
         losses.append(float(loss.detach()))
     return placement.world.sum_number(math.fsum(losses))
 

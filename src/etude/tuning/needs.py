@@ -26,7 +26,7 @@ def compute_memory_at_rest(training: TrainingRun) -> Json:
 
     module, world = training.model.module, training.world
     device = module.device
-    memory = memory_in_use(device) + compute_base_memory(module, training.config, world)
+    memory = memory_in_use(device) + compute_base_memory(module, training.config)
     return {
         "memory": memory * (world.size if device.type == "cpu" else 1),
         "available_memory": available_memory(device),

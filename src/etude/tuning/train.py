@@ -137,9 +137,6 @@ def check_processes(task: Task, world: World, budget: float | None = None) -> No
     if world.size > 1 and budget is not None:
         remedy = "leave --budget out, or train in one process"
         raise InputError.of("--budget", f"not possible with {world.size} processes", f"{budget:g} s", remedy)
-    if world.size > 1 and task.train.get("dev_metric") and task.train.get("data_parallel") == "fsdp":
-        message = f"dev_metric needs the whole model in one process, but fsdp splits it over {world.size}"
-        raise InputError.of("train: dev_metric", message, "true", "remove one of the two")
 
 
 def _train(

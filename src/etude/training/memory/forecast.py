@@ -83,15 +83,13 @@ def check_disk_space(disk: DiskSpace, checkpoint: Path) -> str | None:
     )
 
 
-def compute_base_memory(module: PreTrainedModel, config: TrainConfig, world: World = SINGLE) -> int:
+def compute_base_memory(module: PreTrainedModel, config: TrainConfig) -> int:
     """Compute the bytes that `train` needs in this process before its first step, in addition to the model: for
     trained weights, their gradients, the optimizer's states and the best epoch.
 
     Raises the errors of `train` if layers cannot be adapted.
     """
-    numel, types = count_trained(module, config)
-    num_shards = world.size if config.data_parallel == "fsdp" else 1
-    return compute_buffer_bytes(-(-numel // num_shards), types)
+    return compute_buffer_bytes(*count_trained(module, config))
 
 
 def measure_training_memory(
@@ -163,7 +161,7 @@ def list_micro_batches(
     state: TrainingState, batches: Iterable[Sequence[TokenRow]]
 ) -> list[tuple[TokenRow, ...]]:
     """List the micro-batches that process 0 computes of these batches."""
-    split, limit = state.placement.split_micro_batches, state.config.micro_tokens
+    split, limit = state.placement.split_batch, state.config.micro_tokens
     return [micro_batch for batch in batches for micro_batch in split(batch, limit, rank=0)]
 
 
