@@ -463,7 +463,7 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
         "preferences",
         "encoder",
         "wordings",
-        "prompt_model",
+        *("prompt_model", "reflect_with", "searched_prompt"),
         *("suite", "gates", "handover", "costs", "decision_model", "evidence", "judge", "engine", "limits"),
     }
     assert unused_keys(FineTune(), task) == others | chosen_by

@@ -24,6 +24,8 @@ from small_task import compare_until, rows, write_task
 FULL = """\
 methods: [baseline, prompt]
 prompt_model: fake:delay=0.0
+reflect_with: fake:delay=0.0
+searched_prompt: {calls: 90}
 test: test.jsonl
 documents: notes.txt
 preferences: pairs.jsonl
@@ -51,6 +53,8 @@ CHANGES = {
     "contract": "contract: {fields: [Title, Ages], max_words: 40}",
     "methods": "methods: [baseline]",
     "prompt_model": "prompt_model: fake:delay=0.02",
+    "reflect_with": "reflect_with: fake:delay=0.02",
+    "searched_prompt": "searched_prompt: {calls: 91}",
     "wordings": "wordings: [Say it at length.]",
     "check": "check: checks.py:other",
     "metric": "metric: chrf",

@@ -105,8 +105,10 @@ def compare(
         task = replace(task, engine=parse_engine(engine, "engine"))
     ladder = get_methods(task.methods) if methods is None else check_methods(methods)
     # Skip methods for which the task lacks something, such as documents; that is an error if the user chose them.
+    missing = {method.name: method.missing_key(task) for method in ladder if method.names_missing_key}
+    left_out = [f"{name} was left out: it needs {key}." for name, key in missing.items() if key]
     ladder = resolve_methods(ladder, task, is_explicit=methods is None and task.methods != METHOD_NAMES)
-    task = replace(task, methods=tuple(method.name for method in ladder))
+    task = replace(task, methods=tuple(method.name for method in ladder), notes=(*task.notes, *left_out))
     # The fingerprints name the run folder: same inputs, same folder, so a second call resumes.
     inputs = compute_fingerprints(task, dataset, test)
     if methods is not None:

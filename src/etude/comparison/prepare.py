@@ -24,7 +24,7 @@ from etude.runs.split import count_sides
 from etude.stats.power import smallest_detectable, smallest_difference
 from etude.task import Task
 from etude.task.endpoint import SERVED
-from etude.types import Message, ModelRef
+from etude.types import Message, ModelRef, Request
 
 SAMPLED_ROWS = 50  # Dev rows whose prompts are counted; the total is extrapolated from them.
 # Shares of rows on which two methods may disagree; the smallest detectable difference is reported for each.
@@ -100,6 +100,8 @@ def check_and_ask(
     are too long, Declined."""
     check_lengths(task, methods, start, split, models)
     confirm_sending(task, methods, split, start, models, on_event, confirm)
+    reflections = [each for method in methods for each in method.list_reflections(task, split.train, start)]
+    confirm_reflecting(task.reflector, reflections, models, on_event, confirm)
     confirm_deciding(task, methods, split, models, on_event, confirm)
     confirm_judging(task, split, models, on_event, confirm)
 
@@ -127,6 +129,18 @@ def confirm_sending(
     confirm_service(service, sending, "will get the instructions and rows of this task", on_event, confirm)
 
 
+def confirm_reflecting(
+    name: str | None, requests: Sequence[Request], models: Models, on_event: OnEvent, confirm: Confirm
+) -> None:
+    """Report what the model `name`, which writes instructions, is sent, and ask before the first request. Raises
+    Declined."""
+    if name and requests and (service := models.find_service(name)):
+        tokens = sum(map(models.get(ModelRef(name)).count_tokens, (request.messages for request in requests)))
+        sending = SendLimits(len(requests), tokens, sum(request.max_tokens for request in requests))
+        purpose = "will get the instructions, and training rows with answers, to write better instructions"
+        confirm_service(service, sending, purpose, on_event, confirm)
+
+
 def confirm_deciding(
     task: Task, methods: Sequence[Method], split: Split, models: Models, on_event: OnEvent, confirm: Confirm
 ) -> None:
@@ -147,7 +161,7 @@ def confirm_deciding(
 def estimate_sending(
     task: Task, methods: Sequence[Method], split: Split, start: Assistant, models: Models
 ) -> SendLimits:
-    """Estimate the most that will be sent: all candidates on dev, and each method's longest on the test.
+    """Estimate the most that will be sent: all candidates on dev, searches, and each method's longest on the test.
 
     Each method is counted with the longest instructions of those before it, on which it may build. No test row is read.
     """
@@ -162,9 +176,9 @@ def estimate_sending(
             / len(rows)
             for prompt in prompts
         ]
-        samples = [prompt.samples for prompt in prompts]
-        requests += sum(samples) * len(split.dev) + max(samples) * len(split.test)
-        tokens += sum(lengths) * len(split.dev) + max(lengths) * len(split.test)
+        samples, calls = [prompt.samples for prompt in prompts], method.count_calls(task)
+        requests += sum(samples) * len(split.dev) + max(samples) * len(split.test) + calls
+        tokens += sum(lengths) * len(split.dev) + max(lengths) * (len(split.test) + calls)
         if not any(prompt.shots or prompt.search for prompt in prompts):
             base = max(prompts, key=lambda prompt: len(prompt.instructions))
     return SendLimits(requests, round(tokens), requests * start.max_tokens)

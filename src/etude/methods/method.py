@@ -13,7 +13,7 @@ from etude.errors import Issue
 from etude.methods.shared.fit_context import Candidate, FitContext
 from etude.models.registry import Models
 from etude.task import Task
-from etude.types import Example, Side
+from etude.types import Example, Request, Side
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Method(ABC):
     """The method on whose fit this method builds, and whose training rows it therefore uses."""
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
     """Keys of the task file that affect how it is fitted, apart from those that every method uses."""
+    names_missing_key: ClassVar[bool] = False
+    """Whether a note says what it lacks if it is left out by default."""
 
     @abstractmethod
     def fit(
@@ -97,6 +99,14 @@ class Method(ABC):
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
         """List the assistants with which `fit` would answer dev, or others with prompts of the same length."""
         return [start]
+
+    def count_calls(self, task: Task) -> int:
+        """Count the most requests of a search in `fit`, besides those of the listed prompts."""
+        return 0
+
+    def list_reflections(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Request]:
+        """List requests to the model that writes instructions, as many and about as long as `fit` sends at most."""
+        return ()
 
     def load_before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
         """Load the assistant as it was before it learned dev rows; `folder`: the method's in the run."""

@@ -207,6 +207,19 @@ def list_items(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
+def format_search_scores(method: MethodView) -> str:
+    """Format the scores of the chosen instructions on the rows that steered the search, on the others and on test."""
+    search, chosen = method.params["search"], next(trial for trial in method.candidates if trial.is_chosen)
+    is_kept = chosen == method.candidates[0]
+    start = "The instructions as given were kept" if is_kept else "The searched instructions were chosen"
+    score = search["scores"][0 if is_kept else search["best"]]
+    steered = (
+        f"{formatting.format_percent(score)} on {search['steering_rows']:,} dev rows that steered the search"
+    )
+    on_test = f", {format_estimate(method.test)} on the test" if method.test else ""
+    return f"{start}. They score {steered}, {format_estimate(chosen.dev)} on the other half of dev{on_test}."
+
+
 def list_confused_pairs(classes: Sequence[ClassResult], method: MethodView) -> list[tuple[str, ...]]:
     """List the pairs of labels that a method confuses most on test and dev: right label, answered label, test rows, dev
     rows, and inputs of dev rows as examples."""

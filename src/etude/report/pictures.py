@@ -149,6 +149,13 @@ def draw_risk(result: HandoverResult) -> LineChart:
     )
 
 
+def draw_search(scores: Sequence[float]) -> LineChart:
+    """Draw the scores of the instructions as given and of each proposal that was better on training rows."""
+    lines = tuple(Segment(n, a, n + 1, b) for n, (a, b) in enumerate(itertools.pairwise(scores)))
+    last = max(1, len(scores) - 1)
+    return LineChart(make_axis([0.0, last], 0.0, last), make_axis(scores, 0.0, 1.0), lines)
+
+
 def draw_learning_curve(evidence: Evidence) -> LineChart:
     """Draw the learning curve with equal distances: each point has twice the rows of the one before."""
     points = [point.estimate for point in evidence.curve]

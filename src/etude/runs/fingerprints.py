@@ -50,6 +50,8 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         "model": registry.find_backend(task.model).identify(task.model, task.folder),
         "prompt_model": task.prompt_model
         and registry.find_backend(task.prompt_model).identify(task.prompt_model, task.folder),
+        "reflect_with": task.reflect_with
+        and registry.find_backend(task.reflect_with).identify(task.reflect_with, task.folder),
         "check": task.check and [task.check.function, *_hash_check_files(task, task.check.file)],
         "encoder": task.encoder and weights.identify_weights(task.encoder, task.folder),
         "prices": [task.prices, *prices] if prices else task.prices,

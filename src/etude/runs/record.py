@@ -188,7 +188,7 @@ def find_hub_commits(task: Task) -> dict[str, str]:
     commits = {
         url: commit for url, commit in lock.items() if hub_rows.find_hub_file(task.folder, url) in files
     }
-    for name in filter(None, (task.model, task.prompt_model, task.encoder)):
+    for name in filter(None, (task.model, task.prompt_model, task.reflect_with, task.encoder)):
         folder = weights.find_licence_folder(weights.split_bits(name)[0])
         if folder and folder.parent.name == "snapshots":  # of the hub's cache
             commits[name] = folder.name

@@ -38,7 +38,8 @@ FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 # The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py.
 METHOD_NAMES = (
-    *("baseline", "decide", "prompt", "clear_prompt", "few_shot", "similar_shot", "retrieval", "constrained"),
+    *("baseline", "decide", "prompt", "clear_prompt", "searched_prompt", "few_shot", "similar_shot"),
+    *("retrieval", "constrained"),
     *("tag", "fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
 
@@ -248,10 +249,14 @@ class Task:
     file: Path
     prompt_model: str | None = None
     """A bigger model for the untuned methods."""
+    reflect_with: str | None = None
+    """The model that writes instructions for searched_prompt; None for the prompt_model."""
+    searched_prompt: Mapping[str, Any] = field(default_factory=dict)
+    """`calls`: the most requests of the search for instructions."""
     decision_model: str | None = None
     """The name of an endpoint for typed questions, or of a model of the package sparrow-decider."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
-    """Name -> endpoint, of `model`, `prompt_model`, `decision_model` and the judge."""
+    """Name -> endpoint, of `model`, `prompt_model`, `reflect_with`, `decision_model` and the judge."""
     test: RowSource | None = None
     documents: Path | None = None
     """Folder or file that the retrieving methods search."""
@@ -310,6 +315,11 @@ class Task:
     """Conditions that `etude test` checks."""
     notes: tuple[str, ...] = ()
     """Notes for the user on how the task was read."""
+
+    @property
+    def reflector(self) -> str | None:
+        """The model that writes instructions."""
+        return self.reflect_with or self.prompt_model
 
     @property
     def hands_over(self) -> bool:

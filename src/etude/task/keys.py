@@ -387,6 +387,10 @@ KEYS: Mapping[str, Key] = {
     "kind": Key(readers.rule_reader(one_of(*get_args(Kind)))),
     "model": Key(read_model, identity="content"),
     "prompt_model": Key(read_model, identity="content"),
+    "reflect_with": Key(read_model, identity="content"),
+    "searched_prompt": Key(
+        readers.mapping_reader({"calls": readers.rule_reader(number(30, whole=True))}, dict)
+    ),
     "decision_model": Key(read_decision_model),
     "examples": Key(read_row_source, identity="content"),
     "test": Key(read_row_source, identity="content"),

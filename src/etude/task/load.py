@@ -193,7 +193,7 @@ def _collect_endpoints(fields: Mapping[str, Any]) -> dict[str, Any]:
     gets the token prices of the task if it has no prices."""
     endpoints = {
         key: fields[key]
-        for key in ("model", "prompt_model", "decision_model", "engine")
+        for key in ("model", "prompt_model", "reflect_with", "decision_model", "engine")
         if isinstance(fields.get(key), Endpoint)
     }
     prices = fields.get("prices")

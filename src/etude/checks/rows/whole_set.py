@@ -20,11 +20,11 @@ from etude.types import Finding, Kind
 MAX_SPELLINGS = 5  # spellings in a message
 
 
-@finds(FindingKind("unknown_model", "note", "a `model:` or `prompt_model:` that does not exist"))
+@finds(FindingKind("unknown_model", "note", "a model that the task names and that does not exist"))
 def check_model_names(material: Material) -> Iterator[Finding]:
-    """Report a `model` or `prompt_model` that does not exist. Packaged models and hub ids need not be here."""
+    """Report a model of the task that does not exist. Packaged models and hub ids need not be here."""
     task = material.task
-    names = {"model": task.model, "prompt_model": task.prompt_model or ""}
+    names = {key: getattr(task, key) or "" for key in ("model", "prompt_model", "reflect_with")}
     reasons = {key: find_backend(name).check_name(name, key) for key, name in names.items() if name}
     unknown = {key: reason for key, reason in reasons.items() if reason}
     if unknown:

@@ -206,22 +206,32 @@ class FitContext:
         return sample_rows(self.dev_sample(dev), most if is_limited else None, self.seed)
 
     def choose(
-        self, candidates: Sequence[Candidate], dev: Dataset, *, cheap: bool = False, first: int = 0
+        self,
+        candidates: Sequence[Candidate],
+        dev: Dataset,
+        *,
+        cheap: bool = False,
+        first: int = 0,
+        order: Sequence[int] | None = None,
     ) -> Candidate:
         """Answer dev with the candidates and choose one of them by the rule of `stats.choose`.
 
         `candidates` are ordered from the simplest to the most complex. `first` is the index of the one that is usually
-        best: unless they are `cheap`, a short look tries only this one.
+        best: unless they are `cheap`, a short look tries only this one. `order`: the positions of the rows
+        that choose, as they come in `order_rows`; None for all.
         """
         # 1. Answer dev with each candidate: this is most of the time of a prompt.
         self.num_candidates = len(candidates)
         race = self.race or (Race(math.inf) if self.is_stopped() else None)
         if race and not cheap:
-            order = [first, *(index for index in range(len(candidates)) if index != first)]
-            order = order[: self.effort.candidates]
-            results_by_index = self._run_race({index: candidates[index] for index in order}, dev, race)
+            tried = [first, *(index for index in range(len(candidates)) if index != first)]
+            tried = tried[: self.effort.candidates]
+            order = order_rows(dev, self.seed) if order is None else order
+            results_by_index = self._run_race({index: candidates[index] for index in tried}, dev, race, order)
         else:
             rows, total = self.dev_sample(dev), len(candidates)
+            if order is not None:
+                rows = dev.select(sorted(order), "the rows that choose")
             results_by_index = {
                 index: self.evaluate(candidate.assistant, rows, Trial(index + 1, total))
                 for index, candidate in enumerate(candidates)
@@ -246,11 +256,10 @@ class FitContext:
         return tried_candidates[chosen]
 
     def _run_race(
-        self, candidates: Mapping[int, Candidate], dev: Dataset, race: Race
+        self, candidates: Mapping[int, Candidate], dev: Dataset, race: Race, order: Sequence[int]
     ) -> dict[int, list[ScoredAnswer]]:
         """Answer dev in growing blocks of one seeded order, while there is time. The first candidate answers the first
         block in any case. A candidate that is clearly worse answers no further block."""
-        order = order_rows(dev, self.seed)
         all_ends = list(iter_block_ends(len(order)))
         ends = list(iter_block_ends(len(order[: self.effort.dev_rows])))
         results: dict[int, list[ScoredAnswer]] = {}
