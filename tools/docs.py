@@ -47,7 +47,7 @@ COMMANDS = (
         "predict",
         "serve",
     ),
-    *("export", "launch", "studio", "mcp"),
+    *("watch", "export", "launch", "studio", "mcp"),
     *("feedback", "feedback list", "feedback apply", "feedback export"),
     *("runs", "runs list", "runs show", "runs compare"),
 )

@@ -40,6 +40,7 @@ ORDER = (
         "comparison",
         "tuning",
         "suites",
+        "watch",
         "export",
         "launch",
     ),

@@ -35,6 +35,7 @@ COMMANDS = {
     "chat": ("chatting:chat", "Talk to an assistant of a run."),
     "predict": ("predicting:predict", "Answer a file of inputs."),
     "serve": ("serving:serve", "Serve assistants to clients of OpenAI's API."),
+    "watch": ("testing:watch", "Report whether people ask what the rows ask, from recorded requests."),
     "export": ("exporting:export", "Export an assistant to another program and measure what it loses."),
     "launch": ("exporting:launch", "Write the file that starts a training on other machines."),
     "studio": ("serving:studio", "Open pages on which people accept and correct answers."),

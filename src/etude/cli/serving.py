@@ -143,6 +143,16 @@ def serve(
     log_prompts: Annotated[
         bool, typer.Option("--log-prompts", help="Also log questions and answers, as JSON lines on stderr.")
     ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="FOLDER", help="Append answered requests to files for etude watch."),
+    ] = None,
+    record_days: Annotated[
+        int, typer.Option("--record-days", min=1, help="Days after which a file of --record is deleted.")
+    ] = 30,
+    record_plain: Annotated[
+        bool, typer.Option("--record-plain", help="Do not mask personal data in the record.")
+    ] = False,
 ) -> None:
     """Serve assistants to clients of OpenAI's API."""
     if check:
@@ -153,6 +163,7 @@ def serve(
     from etude.serve.catalogue import ENGINES
     from etude.serve.launch import run_server
     from etude.serve.server import ServerSettings
+    from etude.watch.record import TrafficRecord
     from etude.web import api_keys
 
     if new_key is not None:
@@ -174,6 +185,7 @@ def serve(
         is_local=not (own or keys),
         origins=tuple(origin or []),
         log_prompts=log_prompts,
+        record=TrafficRecord(record, record_days, record_plain) if record else None,
     )
     hosted = None
     if jobs is not None:

@@ -1,5 +1,7 @@
-"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the path of the report."""
+"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the path of the report; and
+`etude watch`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +9,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from etude.base.files import write_text
 from etude.base.formatting import format_command, format_count, format_interval, format_percent
+from etude.base.typed_json import to_json
 from etude.cli import history, options
 from etude.cli.printing import (
     STOPPED,
@@ -91,6 +95,45 @@ def card(task: options.TaskPath, method: options.MethodName = None, run: options
     """Write a model card of an assistant from its measurements."""
     file = write_card(find_run(history.require_task(task), run), method)
     print(f"Wrote {shorten_path(file)}. Read it, add a licence, and correct it where you know better.")
+
+
+def watch(
+    task: options.TaskPath,
+    record: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of etude serve --record, or a file of requests. Default: record."),
+    ] = None,
+    method: options.MethodName = None,
+    run: options.RunName = None,
+    false_alarms: Annotated[
+        float,
+        typer.Option(
+            "--false-alarms", min=1e-6, max=0.5, help="Chance of any alarm ever, if nothing changes."
+        ),
+    ] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
+) -> None:
+    """Report from recorded requests whether people ask what the rows ask. Exit with 1 on an alarm."""
+    from etude.watch import page, watching
+
+    with show_steps("Reading") as steps:
+        report = watching.watch(
+            task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin
+        )
+    file = report.folder / "watch.html"
+    write_text(file, page.to_html(report))
+    if as_json:
+        print(json.dumps(to_json(report), indent=1))
+    else:
+        console = create_console()
+        console.print(Text(f"{page.format_headline(report)}.", "bold"))
+        new = [f"{group.size:,} x {group.typical[0]!r}" for group in report.groups[:5] if group.size > 1]
+        if report.right:
+            new.append(f"{format_percent(report.right.value)} of {report.right.n:,} judged answers right")
+        print_bullets(console, [*new, report.needed, *report.notes])
+        print_line(console, f"Report: {shorten_path(file)}")
+    if report.far:
+        raise typer.Exit(1)
 
 
 def print_report(console: Console, report: results.SuiteReport) -> None:

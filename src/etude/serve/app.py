@@ -126,3 +126,5 @@ async def _load_then_close(server: Server) -> AsyncIterator[None]:
     if server.hosted:
         server.hosted.close()
     await asyncio.to_thread(server.engine.close)
+    if server.settings.record:
+        await asyncio.to_thread(server.settings.record.close)

@@ -23,6 +23,7 @@ from etude.serve.generation import AnswerRequest, StreamEvent
 from etude.serve.responses import get_handover_reason
 from etude.serve.schemas import Json
 from etude.types import Message, ModelRef
+from etude.watch.record import TrafficRecord
 from etude.web.api_errors import ApiError
 from etude.web.api_keys import ApiKey
 
@@ -44,6 +45,7 @@ class ServerSettings:
     origins: tuple[str, ...] = ()  # origins whose pages may send requests, besides the server's own
     log_prompts: bool = False  # whether messages and answers are logged
     encoder: str = DEFAULT_ENCODER  # embeds texts
+    record: TrafficRecord | None = None  # of answered requests
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,10 @@ class Server:
                         request.served, request.get_messages(event.index), finished.answer.text
                     )
                     self.recent.add(response_id, event.index, answer)
+                    if self.settings.record:
+                        ids, served = {"id": response_id, "index": event.index}, request.served
+                        exchange = (answer.messages, finished.answer)
+                        self.settings.record.add(ids, served.source, served.assistant, *exchange)
                     if self.settings.log_prompts:
                         line = {"response": response_id, "index": event.index, **answer.exchange}
                         LOG.info(json.dumps(line))

@@ -1,0 +1,111 @@
+"""The record of answered requests that `etude serve --record FOLDER` writes: a file of JSON lines per day and process.
+
+A thread masks and writes the lines every FLUSH_SECONDS, so no answer waits for the disk, and a kill loses at most the
+lines of that time. If the disk fails, the record stops and the server goes on.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import threading
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from etude.assistant import Assistant
+from etude.base.files import Json
+from etude.privacy.find import find
+from etude.privacy.mask.masking import Masker
+from etude.types import Answer, Message
+
+LOG = logging.getLogger("etude.serve")
+FLUSH_SECONDS = 0.5
+MAX_WAITING = 20_000  # lines that wait for the disk; with more, the record stops
+FILES = "requests-*.jsonl"
+
+
+def hash_exchange(turns: Sequence[Message], answer: str) -> str:
+    """Hash an input and its answer, by which feedback on the answer is found although the record is masked."""
+    pairs = [(turn.role, turn.content) for turn in turns]
+    return hashlib.sha256(repr((pairs, answer)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def mask_texts(texts: Sequence[str], key: bytes) -> list[str]:
+    """Mask personal data of all kinds; a value has the same surrogate in all texts, and mostly in all calls."""
+    spans = [find(text) for text in texts]
+    masker = Masker(key) if any(spans) else None
+    pairs = zip(texts, spans, strict=True)
+    return [masker.mask(text, places) if masker and places else text for text, places in pairs]
+
+
+class TrafficRecord:
+    """Appends answered requests to a file in `folder`, where files are kept for `days`; `is_plain` masks nothing."""
+
+    def __init__(self, folder: Path, days: int = 30, is_plain: bool = False) -> None:
+        self.folder, self.days, self.is_plain = folder, days, is_plain
+        self._key, self._process = secrets.token_bytes(32), f"{os.getpid()}-{secrets.token_hex(3)}"
+        self._waiting = deque[tuple[Assistant, Sequence[Message], Json]]()
+        self._has_stopped, self._is_closing = False, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+        self._thread.start()
+
+    def add(
+        self, request: Json, source: str, assistant: Assistant, turns: Sequence[Message], answer: Answer
+    ) -> None:
+        """Queue an answered request. `request` has the id and the index that feedback on the answer refers to."""
+        if self._has_stopped:
+            return
+        line = {
+            **{**request, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "assistant": source},
+            **{"answer": answer.text, "confidence": answer.confidence, "handed_over": answer.handed_over},
+            **{"limit": answer.limit, "citations": answer.citations},
+        }
+        self._waiting.append((assistant, turns, line))
+        if len(self._waiting) > MAX_WAITING:
+            self._stop("requests arrive faster than they can be written")
+
+    def close(self) -> None:
+        """Write what waits, and end the thread."""
+        self._is_closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_last = False
+        while not (is_last or self._has_stopped):
+            is_last = self._is_closing.wait(FLUSH_SECONDS)
+            try:
+                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+            except OSError as error:
+                self._stop(error.strerror or str(error))
+
+    def _stop(self, reason: str) -> None:
+        self._has_stopped = True
+        self._waiting.clear()
+        LOG.error(
+            "The record in %s stopped (%s). The server goes on; restart it to record", self.folder, reason
+        )
+
+    def _write(self, lines: Sequence[tuple[Assistant, Sequence[Message], Json]]) -> None:
+        if not lines:
+            return
+        today = datetime.now(UTC).date()
+        file = self.folder / f"requests-{today}-{self._process}.jsonl"
+        if not file.exists():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for old in self.folder.glob(FILES):
+                if old.name < f"requests-{today - timedelta(days=self.days)}":
+                    old.unlink(missing_ok=True)
+        content = b"".join(self._encode(*line) for line in lines)
+        with open(file, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
+            out.write(content)
+
+    def _encode(self, assistant: Assistant, turns: Sequence[Message], line: Json) -> bytes:
+        texts = [*(turn.content for turn in turns), line["answer"]]
+        masked = texts if self.is_plain else mask_texts(texts, self._key)
+        messages = [{"role": turn.role, "content": text} for turn, text in zip(turns, masked, strict=False)]
+        names = {"fingerprint": assistant.fingerprint, "exchange": hash_exchange(turns, line["answer"])}
+        body = {**line, **names, "input": masked[0] if len(turns) == 1 else messages, "answer": masked[-1]}
+        return json.dumps(body).encode() + b"\n"

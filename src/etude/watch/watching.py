@@ -1,0 +1,246 @@
+"""`etude watch`: compare a record of answered requests with the rows of the task, and count what became of them."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from etude.assistant import load
+from etude.base.files import Json, list_lines, read_json, write_lines
+from etude.base.formatting import format_count, format_share
+from etude.data.dataset import TRAIN_MIN
+from etude.errors import RunError
+from etude.feedback import FILE, FeedbackLog
+from etude.feedback.agreement import collect_judgements
+from etude.limits.scope import get_question
+from etude.models.registry import Models
+from etude.runs import Run, find_run, find_task_runs
+from etude.runs.lifecycle import load_task_rows
+from etude.runs.recommended import choose_method, find_run_at
+from etude.stats import estimate_known
+from etude.stats.power import rows_to_decide
+from etude.task import Task
+from etude.types import Estimate
+from etude.watch.martingale import ChangeTest, detect_change
+from etude.watch.questions import QuestionSpace, group_questions
+from etude.watch.reading import RecordedRequest, read_record
+from etude.watch.record import hash_exchange, mask_texts
+
+FAR = 0.95  # a question is far from the rows if this share of the held-out rows is nearer
+FEW_ROWS = 100  # held-out rows; with fewer, a change is found late
+LOW_CONFIDENCE = 0.5
+MAX_DAYS = 21  # up to here, shares are given by day, else by week
+MAX_GROUPED = 2_000  # the latest far questions, which are grouped
+RECORD = "record"  # the default folder, beside the task file
+_KEY = b"etude watch"  # of masking: the same surrogates in every call
+
+
+@dataclass(frozen=True)
+class NewQuestions:
+    """A group of far questions since the change, with masked texts."""
+
+    size: int
+    typical: tuple[str, ...]
+    nearest_row: str  # the training question nearest to the first typical one
+    num_limited: int  # questions that a limit turned away
+
+
+@dataclass(frozen=True)
+class Period:
+    """The requests of a day, or of a week from Monday on, and shares of them."""
+
+    start: str
+    num_requests: int
+    limited: Estimate | None  # turned away by a limit
+    handed_over: Estimate | None
+    unsure: Estimate | None  # with a confidence below LOW_CONFIDENCE; None without confidences
+
+
+@dataclass(frozen=True)
+class WatchReport:
+    """What a record says about an assistant in use."""
+
+    task: str
+    run: str
+    method: str
+    folder: Path  # the run's
+    num_requests: int
+    num_held_out: int
+    num_compared: int  # in the test, with requests that are no longer in the record
+    false_alarms: float
+    test: ChangeTest
+    alarm_time: str
+    change_time: str
+    far: (
+        Estimate | None
+    )  # share of the questions since the change that are far from the rows; None without an alarm
+    groups: tuple[NewQuestions, ...]
+    periods: tuple[Period, ...]
+    right: Estimate | None  # share of right answers among those that people judged
+    needed: str  # how many judged answers would be enough
+    notes: tuple[str, ...]
+
+
+def watch(
+    task_file: Path,
+    record: Path | None = None,
+    *,
+    run: str | None = None,
+    method: str | None = None,
+    false_alarms: float = 0.05,
+    on_step: Callable[[str], None] = lambda name: None,
+) -> WatchReport:
+    """Watch an assistant of a task (default: as `etude serve` chooses it) through a record of requests.
+
+    `record` is a folder of `etude serve --record` (default: `record` beside the task file) or a file of requests. The
+    distances of a folder's questions are saved in it, so that the next call continues the same test. Raises InputError
+    for a record that cannot be used, and RunError without a run.
+    """
+    on_step("Reading")
+    task_run = find_run(task_file, run) if run else find_run_at(task_file, prefer_complete=True)
+    method, notes = method or choose_method(task_run)[0], list[str]()
+    task, train, held_out = _load_questions(task_run, notes)
+    path, runs = record or task.folder / RECORD, {item.name for item in find_task_runs(task_run.task_file)}
+    fingerprint = load(task_run.assistant_folder(method)).fingerprint
+    requests = read_record(path, task.examples.input, runs, fingerprint, notes)
+    if num_others := sum(request.fingerprint not in ("", fingerprint) for request in requests):
+        notes.append(f"{format_count(num_others, 'request')} answered by another assistant of this task")
+    on_step("Comparing questions")
+    space = QuestionSpace(task, train, Models())
+    reference = space.find_nearest(space.embed(held_out))[0]
+    key = hashlib.sha256(repr((train, held_out, space.name)).encode("utf-8", "surrogatepass")).hexdigest()
+    file = path / f"distances-{key[:12]}.jsonl" if path.is_dir() else None
+    # In a file of requests, an id may be that of a customer.
+    by_id = {(file and item.id) or str(number): item for number, item in enumerate(requests)}
+    stream = _measure_stream(by_id, space, file, notes)
+    test = detect_change(reference.tolist(), [line["distance"] for line in stream], false_alarms, task.seed)
+    recent = stream[test.change :] if test.change is not None else []
+    is_far = [line["distance"] > np.quantile(reference, FAR, method="higher") for line in recent]
+    far = [by_id[line["id"]] for line, hit in zip(recent, is_far, strict=True) if hit and line["id"] in by_id]
+    alarm, change = (
+        "" if position is None else stream[position]["time"] for position in (test.alarm, test.change)
+    )
+    return WatchReport(
+        *(task.name, task_run.name, method, task_run.folder, len(requests), len(held_out), len(stream)),
+        *(false_alarms, test, alarm, change),
+        estimate_known([float(hit) for hit in is_far]),
+        _group_far(far[-MAX_GROUPED:], space, train),
+        _count_periods(requests),
+        _judge(task, requests),
+        _describe_needed(task, task_run, method),
+        (*space.notes, *notes),
+    )
+
+
+def _load_questions(run: Run, notes: list[str]) -> tuple[Task, list[str], list[str]]:
+    """Load the task, and the masked questions of its training rows and of its held-out rows: dev and test."""
+    task, dataset, test = load_task_rows(run.task_file, None, TRAIN_MIN)
+    split, questions = read_json(run.folder / "split.json"), dict[str, list[str]]()
+    for side in ("train", "dev", "test"):
+        rows = {row.id: row for row in (test if side == "test" and test else dataset)}
+        questions[side] = [get_question(rows[name].input) for name in split[side] if name in rows]
+        if num_missing := len(split[side]) - len(questions[side]):
+            missing = format_count(num_missing, f"{side} row")
+            notes.append(f"{missing} of {run.name} left out, because the examples have changed")
+    train, held_out = questions["train"], [*questions["dev"], *questions["test"]]
+    if not (train and held_out):
+        raise RunError(f"{run.name} has no rows to compare with. Run `etude compare` again.")
+    if len(held_out) < FEW_ROWS:
+        few = format_count(len(held_out), "held-out row")
+        notes.append(f"With only {few}, a change may be found late, or not if it was there from the start")
+    return task, mask_texts(train, _KEY), mask_texts(held_out, _KEY)
+
+
+def _measure_stream(
+    by_id: Mapping[str, RecordedRequest], space: QuestionSpace, file: Path | None, notes: list[str]
+) -> list[Json]:
+    """Measure how far questions are from the rows, in their order. With a `file`, the questions measured before come
+    first, also if they were deleted from the record since, so that all calls together are one test."""
+    lines = list_lines(file) if file else []
+    measured = {line["id"] for line in lines}
+    new = {name: request for name, request in by_id.items() if name not in measured}
+    if not new:
+        return lines
+    texts = mask_texts([request.question for request in new.values()], _KEY)
+    distances = space.find_nearest(space.embed(texts))[0].tolist()
+    for (name, request), distance in zip(new.items(), distances, strict=True):
+        lines.append({"id": name, "time": str(request.time or "")[:16], "distance": distance})
+    try:
+        if file:
+            write_lines(file, lines, private=True)
+    except OSError as error:
+        notes.append(f"The distances cannot be saved ({error.strerror}); the next call starts a new test")
+    return lines
+
+
+def _group_far(
+    requests: Sequence[RecordedRequest], space: QuestionSpace, train: Sequence[str]
+) -> tuple[NewQuestions, ...]:
+    if not requests:
+        return ()
+    texts = mask_texts([request.question for request in requests], _KEY)
+    vectors = space.embed(texts)
+    nearest = space.find_nearest(vectors)[1]
+    return tuple(
+        NewQuestions(
+            len(group),
+            tuple(dict.fromkeys(texts[row] for row in group))[:3],
+            train[nearest[group[0]]],
+            sum(bool(requests[row].limit) for row in group),
+        )
+        for group in group_questions(vectors)
+    )
+
+
+def _count_periods(requests: Sequence[RecordedRequest]) -> tuple[Period, ...]:
+    days = [(request.time.astimezone(UTC).date(), request) for request in requests if request.time]
+    by_week = bool(days) and (days[-1][0] - days[0][0]).days > MAX_DAYS
+    groups = dict[date, list[RecordedRequest]]()
+    for day, request in days:
+        groups.setdefault(day - timedelta(days=day.weekday() * by_week), []).append(request)
+    return tuple(
+        Period(
+            str(start),
+            len(group),
+            estimate_known([float(bool(item.limit)) for item in group]),
+            estimate_known([float(item.handed_over) for item in group]),
+            estimate_known(
+                [
+                    None if item.confidence is None else float(item.confidence < LOW_CONFIDENCE)
+                    for item in group
+                ]
+            ),
+        )
+        for start, group in groups.items()
+    )
+
+
+def _judge(task: Task, requests: Sequence[RecordedRequest]) -> Estimate | None:
+    """Estimate the share of right answers of the record among those that people judged; ties do not count."""
+    exchanges = {request.exchange for request in requests}
+    judgements = collect_judgements(FeedbackLog(task.folder / FILE).entries)
+    votes = [
+        sum(judged.values()) / len(judged)
+        for (turns, answer), judged in judgements.items()
+        if hash_exchange(turns, answer) in exchanges
+    ]
+    return estimate_known([float(vote > 0.5) for vote in votes if vote != 0.5])
+
+
+def _describe_needed(task: Task, run: Run, method: str) -> str:
+    """Say how many judged answers would show that the target is met or, without one, how often answers are right."""
+    is_share = run.info["metric"] in ("accuracy", "exact_match")  # whose value is the share of right answers
+    rows = run.verdict.ladder if run.verdict and is_share else ()
+    right = next((row.estimate.value for row in rows if row.method == method), 0.0)
+    target, needed = task.target, None
+    if target is not None and right > target:
+        needed = rows_to_decide(1, 1.96, (right * (1 - right)) ** 0.5, right - target)
+    if needed is None:
+        goal = "give the share of right answers within 5 points"  # 1.96² / 4 / 0.05²
+        return f"384 judged answers, drawn at random, would {goal}."
+    goal = f"show in 80% of cases that they meet the target of {format_share(target or 0)}"
+    condition = f"if they are right as often as on the test ({format_share(right)})"
+    return f"{needed:,} judged answers, drawn at random, would {goal}, {condition}."

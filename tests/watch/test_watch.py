@@ -1,0 +1,189 @@
+"""The record of answered requests, the test of change, and what `etude watch` says about them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etude.assistant import Assistant
+from etude.cli import main as etude
+from etude.errors import InputError
+from etude.feedback import FeedbackLog, read_feedback
+from etude.serve.server import ServerSettings
+from etude.types import Message, ModelRef
+from etude.watch import martingale, record
+from etude.watch.record import TrafficRecord
+from etude.watch.watching import watch
+from real_runs import copy_task
+from serving import open_client, serve_as
+from small_task import rows, write_json_lines
+
+FAKE = Assistant("prompt", "answer", ModelRef("fake"))
+MAIL = "Write to ann.lee@firm.com about trains"
+
+
+def get_log_wealth(p_values: Sequence[float]) -> float:
+    return float(martingale.compute_log_wealth(martingale.compute_gains(np.array(p_values)))[-1])
+
+
+def test_p_values_are_ranks_among_the_reference_and_all_earlier_scores() -> None:
+    draw = random.Random(0)
+    reference, scores = ([draw.randint(0, 9) for _ in range(number)] for number in (7, 40))
+    p_values = martingale.compute_p_values(reference, scores, np.random.default_rng(1))
+    ties, seen = np.random.default_rng(1), list(reference)
+    for score, p_value in zip(scores, p_values, strict=True):
+        seen.append(score)
+        higher, equal = sum(other > score for other in seen), seen.count(score)
+        assert p_value == pytest.approx((higher + ties.random() * equal) / len(seen))
+
+
+def test_the_wealth_is_the_mean_over_all_paths_between_bets() -> None:
+    p_values = [0.004, 0.3, 0.04]
+    bets = [None, *martingale.BETS]
+
+    def gain(bet: tuple[float, float] | None, p_value: float) -> float:
+        return 1.0 if bet is None else 1 - bet[0] + (bet[0] / bet[1] if p_value <= bet[1] else 0.0)
+
+    wealth = 0.0
+    for (jump,) in martingale.JUMPS.tolist():
+        for path in itertools.product(range(len(bets)), repeat=len(p_values)):
+            steps = [jump / len(bets) + (1 - jump) * (a == b) for a, b in itertools.pairwise(path)]
+            gains = [gain(bets[bet], p_value) for bet, p_value in zip(path, p_values, strict=True)]
+            wealth += math.prod([*steps, *gains]) / len(bets) / len(martingale.JUMPS)
+    assert get_log_wealth(p_values) == pytest.approx(math.log(wealth))
+
+
+def test_the_wealth_neither_grows_nor_falls_on_average_without_a_change() -> None:
+    grid = (np.arange(100) + 0.5) / 100  # every width is a whole number of its cells
+    wealths = [math.exp(get_log_wealth(pair)) for pair in itertools.product(grid, grid)]
+    assert np.mean(wealths) == pytest.approx(1.0)
+
+
+def test_a_change_is_dated() -> None:
+    draw = np.random.default_rng(3)
+    reference, before, after = draw.normal(size=300), draw.normal(size=400), draw.normal(2, size=200)
+    scores = [*before, *after]
+    result = martingale.detect_change(reference, scores, 0.05)
+    assert result.alarm is not None
+    assert result.change is not None
+    assert 390 <= result.change <= result.alarm < 460
+    assert martingale.detect_change(reference, before.tolist(), 0.05).alarm is None
+
+
+def test_a_server_records_what_it_answered(tmp_path: Path) -> None:
+    folder, feedback = tmp_path / "record", tmp_path / "feedback.jsonl"
+    plain = TrafficRecord(tmp_path / "plain", is_plain=True)
+    for traffic in (TrafficRecord(folder), plain):
+        with open_client(serve_as("luma", FAKE, feedback), settings=ServerSettings(record=traffic)) as client:
+            done = client.chat.completions.create(
+                model="luma", messages=[{"role": "user", "content": MAIL}], n=2
+            )
+    lines = [json.loads(line) for file in folder.glob("*") for line in file.read_text().splitlines()]
+    assert [line["index"] for line in lines] == [0, 1]
+    assert {(line["assistant"], line["fingerprint"]) for line in lines} == {("luma/prompt", FAKE.fingerprint)}
+    assert "ann" not in json.dumps(lines)
+    assert lines[0]["input"].startswith("Write to ")
+    assert lines[0]["input"].endswith("@example.org about trains")
+    (file,) = plain.folder.glob("*")
+    line = json.loads(file.read_text().splitlines()[0])
+    assert (line["id"], line["input"], line["answer"]) == (done.id, MAIL, done.choices[0].message.content)
+    assert (
+        line["exchange"]
+        == lines[0]["exchange"]
+        == record.hash_exchange([Message("user", MAIL)], line["answer"])
+    )
+    assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_a_record_is_bounded_and_stops_without_an_answer_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, kept = tmp_path / "requests-2020-01-01-1-a.jsonl", tmp_path / "requests-2999-01-01-1-a.jsonl"
+    old.touch()
+    kept.touch()
+    broken = tmp_path / "file"
+    broken.touch()
+    turns, answer = [Message("user", "a")], FAKE.answer("a")
+    for folder in (tmp_path, broken):
+        traffic = TrafficRecord(folder)
+        for index in range(3):
+            traffic.add({"id": "x", "index": index}, "run/prompt", FAKE, turns, answer)
+        traffic.close()
+        traffic.add({"id": "x", "index": 3}, "run/prompt", FAKE, turns, answer)
+    assert not old.exists()
+    assert len(list(tmp_path.glob(record.FILES))) == 2
+    (message,) = [entry.getMessage() for entry in caplog.records]
+    assert message.startswith(f"The record in {broken} stopped (")
+
+
+def to_line(number: int, question: str, run: str, **more: object) -> dict[str, object]:
+    ids = {"id": f"r{number}", "index": 0, "time": f"2026-11-{1 + number // 100:02}T10:00:00+00:00"}
+    return {**ids, "assistant": f"{run}/baseline", "input": question, "answer": "a", **more}
+
+
+def test_new_questions_raise_an_alarm_and_the_others_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = copy_task(tmp_path)
+    (run,) = (path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    usual = [str(row["input"]) for row in rows("answer", 300, seed=1)]
+    new = [f"Where is parcel {number} of ann.lee@firm.com?" for number in range(200)]
+    lines = [to_line(number, text, run, confidence=0.4) for number, text in enumerate(usual)]
+    write_json_lines(tmp_path / "usual.jsonl", lines)
+    assert etude(["watch", str(task), str(tmp_path / "usual.jsonl")]) == 0
+    assert "No alarm: " in capsys.readouterr().out
+    folder = tmp_path / "record"
+    folder.mkdir()
+    lines += [to_line(300 + number, text, run, limit="danger") for number, text in enumerate(new)]
+    lines[7]["time"] = "2026-10-01T10:00:00+00:00"
+    write_json_lines(folder / "requests-2026-11-01-1-a.jsonl", [*lines, to_line(900, "x", "other-1")])
+    with (folder / "requests-2026-11-01-1-a.jsonl").open("a") as out:
+        out.write('{"id": "cut')
+    assert etude(["watch", str(task), "--json"]) == 1
+    body = json.loads(capsys.readouterr().out)
+    assert 295 <= body["test"]["change"] <= body["test"]["alarm"] < 340
+    assert body["change_time"].startswith("2026-11-0")
+    assert body["far"]["value"] > 0.8
+    assert body["groups"][0]["size"] == body["groups"][0]["num_limited"] >= 150
+    assert "@example.org" in body["groups"][0]["typical"][0]
+    assert [period["num_requests"] for period in body["periods"]] == [100] * 5
+    assert body["periods"][0]["unsure"]["value"] == body["periods"][4]["limited"]["value"] == 1.0
+    notes = " ".join(body["notes"])
+    for part in (
+        "by their words alone",
+        "such as requests-2026-11-01-1-a.jsonl:502",
+        "other-1",
+        "ran backwards",
+    ):
+        assert part in notes
+    page = (Path(body["folder"]) / "watch.html").read_text(encoding="utf-8")
+    assert "Nothing is known" in page
+    assert "ann.lee" not in page
+    # A day's file is deleted, but the test goes on; and two people judge an answer.
+    write_json_lines(folder / "requests-2026-11-01-1-a.jsonl", lines[:1])
+    log = FeedbackLog(tmp_path / "feedback.jsonl")
+    said = {"assistant": f"{run}/baseline", "answer": "a", "thumb": "up"}
+    for reviewer, question in (("ana", usual[0]), ("ben", usual[0]), ("ana", usual[1])):
+        log.add(read_feedback({"reviewer": reviewer, "input": question, **said}))
+    report = watch(task)
+    assert (report.num_requests, report.num_compared) == (1, 500)
+    assert report.test.alarm == body["test"]["alarm"]
+    assert report.right is not None
+    assert (report.right.value, report.right.n) == (1.0, 1)
+
+
+def test_a_record_without_requests_of_the_task_is_refused(tmp_path: Path) -> None:
+    task = copy_task(tmp_path)
+    for lines in ([], [to_line(0, "x", "other-1")]):
+        file = write_json_lines(tmp_path / "requests.jsonl", lines)
+        with pytest.raises(InputError, match="no requests of this task in the record"):
+            watch(task, file)
+    with pytest.raises(InputError, match="record: no requests of this task"):
+        watch(task)
