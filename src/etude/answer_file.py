@@ -146,7 +146,6 @@ def _open_partial(output: Path, *inputs: object) -> BinaryIO:
 def _write_rows(
     partial_file: BinaryIO, layout: "Layout", read_answers: ReadAnswers, total: int, on_progress: OnProgress
 ) -> None:
-    """Append the missing rows, each chunk on disk before the next is answered."""
     num_before = num_done = _cut_incomplete_row(partial_file, layout)
     started = time.perf_counter()
     for chunk in read_answers(num_done - num_done % CHUNK):
@@ -178,7 +177,6 @@ def _cut_incomplete_row(stream: BinaryIO, layout: "Layout") -> int:
 def _answer_rows(
     assistant: Assistant, models: Models, workers: Workers, file: Path, columns: Sequence[str], first_row: int
 ) -> Iterator[list[tuple[RawRow, Json]]]:
-    """Answer the rows from `first_row` on, in chunks, each with its answer columns."""
     source, taken = islice(read_raw_rows(RowReader(file)), first_row, None), deque[list[RawRow]]()
 
     def take_chunks() -> Iterator[list[RawRow]]:

@@ -308,7 +308,6 @@ class Assistant:
     def _build_with_nearest(
         self, turns: Sequence[Message], positions: Sequence[int], model: Model, searches: Searches
     ) -> Request:
-        """The request with as many of the nearest examples as fit."""
         nearest = [self.pool[position] for position in positions]
         for num in range(len(nearest), -1, -1):
             candidate = replace(self.without_examples(), shots=tuple(reversed(nearest[:num])))
@@ -622,7 +621,6 @@ class PromptLimit:
         return len(self.model.render_text(messages).encode()) <= tokens
 
     def _count_shot_tokens(self, num_shots: int) -> int:
-        """Tokens that the first `num_shots` examples add to a prompt."""
         if num_shots not in self._shot_tokens:
             question = (Message("user", "."),)
             without, with_shots = (

@@ -252,7 +252,6 @@ def _answer_requests(
 
 
 def _answer_part(others: _OtherBatches, requests: Sequence[Request], assistant: Assistant) -> list[Batch]:
-    """Answer one part of the batches with the models of this process."""
     models = get_shared_models()
     models.keep_only(assistant.model)
     return [*models.get(assistant.model, *assistant.needs).batches(requests, others)]

@@ -384,7 +384,6 @@ def _score_values(example: Example, answer: Answer) -> float:
 
 @lru_cache(maxsize=100_000)
 def _count_right_values(answer: str, output: str) -> ValueHits:
-    """Count the values of all fields that are right, answered and expected."""
     hits = count_value_hits(answer, [output]).values()
     return ValueHits(*(sum(counts) for counts in zip((0, 0, 0), *hits, strict=True)))
 
@@ -404,7 +403,6 @@ def _score_chrf(example: Example, answer: Answer, max_characters: int | None = N
 
 
 def _score_most_similar(measure: Callable[[str, str], float]) -> RowScore:
-    """Measure the answer against the most similar right output."""
     return lambda example, answer: max(
         measure(answer.text, output) for output in _list_right_outputs(example)
     )

@@ -457,7 +457,6 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
         "usage",
         "prices",
         "where",
-        "track",
         "budget",
         "documents",
         "preferences",

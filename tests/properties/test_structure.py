@@ -34,7 +34,6 @@ ORDER = (
         "checks",
         "repair",
         "report",
-        "tracking",
         "answer_file",
         "feedback",
         "comparison",

@@ -51,7 +51,6 @@ def compare(
             help="local, llama_cpp or URL#BASE, a server such as vLLM that takes adapters; overrides the task file.",
         ),
     ] = None,
-    track: options.Track = None,
     on: options.On = None,
     fresh: options.Fresh = False,
     gate: Annotated[
@@ -78,7 +77,6 @@ def compare(
             evidence=evidence,
             on=on,
             engine=engine,
-            track=track,
             fresh=fresh,
             on_event=board.handle_event,
             confirm=board.confirm,

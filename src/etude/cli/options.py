@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from etude.task import TrackerName
-
 TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
 TaskOrRowsPath = Annotated[
     Path,
@@ -32,10 +30,4 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every ques
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start from scratch instead of resuming.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also print details, which are in the report too.")
-]
-Track = Annotated[
-    TrackerName | None,
-    typer.Option(
-        "--track", help="Send figures, weights and report to this tracker; overrides the task file."
-    ),
 ]

@@ -35,7 +35,6 @@ def train(
             help="Train for at most this time, such as 15m. Without it, all epochs; the task's budget is for compare.",
         ),
     ] = None,
-    track: options.Track = None,
     fresh: options.Fresh = False,
     show: Annotated[
         int | None,
@@ -64,7 +63,6 @@ def train(
         result = tuning.train(
             task,
             budget=compare_board.parse_budget(budget),
-            track=track,
             fresh=fresh,
             on_event=board.handle_event,
             confirm=board.console.confirm,

@@ -45,9 +45,8 @@ from etude.runs.progress import choose_reporter
 from etude.runs.questions import Confirm, answer_unasked
 from etude.runs.split import load_split
 from etude.runs.verdict import Verdict, write_verdict
-from etude.task import METHOD_NAMES, EvidenceLevel, TrackerName
+from etude.task import METHOD_NAMES, EvidenceLevel
 from etude.task.urls import parse_engine
-from etude.tracking import track_events
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ def compare(
     *,
     budget: float | None = None,
     evidence: EvidenceLevel | None = None,
-    track: TrackerName | None = None,
     on: str | None = None,
     engine: str | None = None,
     fresh: bool = False,
@@ -83,7 +81,7 @@ def compare(
 ) -> Comparison:
     """Compare the task's methods on one sealed test and write the run folder next to the task file.
 
-    `budget` (seconds; infinity for none), `evidence`, `track` and `engine` override the task file. `methods` (simplest
+    `budget` (seconds; infinity for none), `evidence` and `engine` override the task file. `methods` (simplest
     first) replace its methods: `[*LADDER, Own()]` adds one of your own. The same call with the same inputs resumes a
     run that was stopped, and returns at once if the run is complete. A method that fails is left out, and the next call
     tries it again. `fresh` starts a new run and keeps the old one. The names and settings of methods identify a run;
@@ -115,7 +113,6 @@ def compare(
         names = [repr(own) if is_dataclass(own) else type(own).__qualname__ for own in methods]
         inputs = inputs | {"own methods": ", ".join(names)}
     parse_where(on or task.where)  # also for a run that is complete
-    on_event = track_events(track or task.track, on_event, confirm)
     task_run = TaskRun(task, dataset, test, inputs)
     clock = Clock(task.budget_seconds, started, stop)
 

@@ -247,7 +247,6 @@ def _compare_equal_rows(inputs: VerdictInputs, headline: HeadlineResult) -> Base
 
 
 def _add_run_results(inputs: VerdictInputs) -> Evidence | None:
-    """Return the evidence with each training run's result on the test."""
     if inputs.evidence is None:
         return None
     seed = inputs.evidence.runs[0].seed

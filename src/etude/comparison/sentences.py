@@ -71,7 +71,6 @@ def _report_missed_target(inputs: VerdictInputs, ladder: Sequence[LadderRow]) ->
 def _write_use(
     inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision, is_tuned_best: bool
 ) -> str:
-    """Write which method to use and why, or why none is recommended."""
     name, best = decision.method, max(ladder, key=lambda row: row.estimate.value)
     shares = {row.method: format_share(row.estimate.value) for row in ladder}
     if decision.basis == "copies":

@@ -321,7 +321,6 @@ def _find_wrong_labels(task: Task, rows: LoadedRows, has_questions: bool) -> Ite
 
 
 def _by_question(find: FindIssues, task: Task, rows: LoadedRows) -> Iterator[Issue]:
-    """The issues of each question of the task, with its name; those of the task if it has no questions."""
     if not task.questions:
         yield from find(task, rows)
     for name, question in task.split_questions().items():

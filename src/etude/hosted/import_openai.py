@@ -134,7 +134,6 @@ def _read_job(saved: SavedFolder, models: Sequence[str]) -> dict[str, JobRows]:
 
 
 def _write_rows(target: Path, items: ItemRows | None, files: dict[str, JobRows]) -> tuple[Json, list[str]]:
-    """Write examples.jsonl, and test.jsonl if there is one. Return the keys of the task file, and sentences."""
     rows = [{"id": f"item-{number}", **row} for number, row in enumerate(items.rows)] if items else []
     columns: Json = {"messages": "messages", **({"id": "id"} if items else {})}
     columns |= {"answers": ["answers"]} if items and items.models else {}

@@ -138,7 +138,6 @@ def _read_pdf_pages(file: Path) -> Iterator[str]:
 
 
 def _read_docx(file: Path) -> Iterator[str]:
-    """Read the paragraphs of a Word file as Markdown; a row of a table is a line."""
     _require("docx", "Reading Word files")
     from docx import Document
     from docx.opc.exceptions import OpcError

@@ -140,7 +140,6 @@ def _build_tagger(
 def _fit_classifiers(
     task: Task, texts: Sequence[str], answers: Sequence[Any], counts: ValueCounts, models: Models
 ) -> tuple[dict[Field, Predictor], list[str]]:
-    """Fit a classifier for each field that is not tagged and has few distinct values."""
     from etude.models.classical import Linear
 
     classified: dict[Field, Predictor] = {}

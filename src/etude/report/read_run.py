@@ -181,9 +181,6 @@ def _list_versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         "Memory": f"{machine['memory_gb']:g} GB" if machine.get("memory_gb") else None,
         "Seed": run.get("seed"),
         **(run.get("packages") or {}),
-        "Tracked by": ": ".join(run["tracked"][key] for key in ("tool", "link"))
-        if "tracked" in run
-        else None,
     }
     return tuple((name, str(value)) for name, value in values.items() if value is not None)
 

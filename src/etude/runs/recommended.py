@@ -17,7 +17,7 @@ from etude.runs.folder import FOLDER, TESTS, Run, find_run, find_task_runs
 from etude.stats.ladder import choose
 from etude.task import Endpoint, load_task
 
-_KEYS_WITHOUT_EFFECT = ("suite", "gates", "usage", "prices", "margin", "target", "budget", "where", "track")
+_KEYS_WITHOUT_EFFECT = ("suite", "gates", "usage", "prices", "margin", "target", "budget", "where")
 """Keys of the task file that change no assistant."""
 
 

@@ -207,7 +207,6 @@ async def _build_sample(server: Server, source: Json, line: Json) -> Json:
 
 
 def _build_messages(source: Json, item: Json) -> list[Json]:
-    """The messages of an item: a filled-in template, or a field with a text or with messages. Raises InputError."""
     if "item_reference" in source:
         text = render_template(f"{{{{{source['item_reference']}}}}}", item, {})
         with suppress(ValueError):

@@ -190,7 +190,6 @@ def _summarize_run(run: Run) -> dict[str, Any]:
 
 
 def _read_number(text: str) -> int:
-    """Return 0 if the text is not a number, or has too many digits for SQLite's integers."""
     return int(text) if text.isdecimal() and len(text) < 9 else 0
 
 

@@ -16,7 +16,6 @@ from etude.runs import Run
 from etude.runs.folder import TESTS
 from etude.runs.recommended import choose_method
 from etude.suites.measures.shares import Measure
-from etude.tracking import attach_file
 from etude.types import Estimate
 
 FILE = "card.md"
@@ -27,17 +26,14 @@ MIN_CASES = 2  # least number of cases for a kind that the card lists as weak
 def write_card(run: Run, method: str | None = None, file: Path | None = None, usage: str = "") -> Path:
     """Write the card of a method's assistant (by default the recommended one) to `file` (default: card.md of the run).
 
-    `usage` is Markdown that says how to load published weights. A card in the run also goes to the run's tracker.
-    Raises RunError if the run has no assistant yet, and the errors of `attach_file`.
+    `usage` is Markdown that says how to load published weights.
+    Raises RunError if the run has no assistant yet.
     """
-    name, own_file = method or choose_method(run)[0], run.folder / FILE
-    file = file or own_file
+    name, file = method or choose_method(run)[0], file or run.folder / FILE
     templates = create_environment(Path(__file__).parent, autoescape=False)
     templates.globals.update(watts=WATTS_PER_CORE)
     template = templates.get_template("card.md.j2")
     write_text(file, template.render(_collect_facts(run, name), usage=usage))
-    if file == own_file:
-        attach_file(run, file)
     return file
 
 

@@ -157,7 +157,6 @@ def _build_judge(subject: Subject, own: SuiteFile) -> Judge:
 
 
 def _list_available(subject: Subject) -> list[str]:
-    """List the available ones of the things that measures and cases may need."""
     available = {
         "contract": subject.assistant.contract,
         "documents": subject.task and subject.task.documents,

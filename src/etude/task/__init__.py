@@ -17,7 +17,6 @@ from etude.task.definition import (
     MetricName,
     RowSource,
     Task,
-    TrackerName,
     Usage,
     format_row_files,
 )

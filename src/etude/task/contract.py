@@ -268,7 +268,6 @@ def _normalise_label(text: str) -> str:
 
 
 def _parse_value(text: str) -> tuple[Any, bool]:
-    """(value, True), or (None, False) if the text is not JSON by RFC 8259: NaN and Infinity are not."""
     try:
         return parse_json(text), True
     except ValueError:

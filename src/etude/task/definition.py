@@ -33,7 +33,6 @@ MetricName = Literal[
 
 EvidenceLevel = Literal["one_run", "full"]
 Engine = Literal["local", "llama_cpp"]
-TrackerName = Literal["trackio", "mlflow", "wandb"]
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 # The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py.
@@ -292,8 +291,6 @@ class Task:
     """The workers: this process (local) or those of a Ray cluster; see `cluster.WHERE_SYNTAX`."""
     engine: str = "local"
     """What computes the answers of weights on this machine: an Engine, or the name of an endpoint after `served:`."""
-    track: TrackerName | None = None
-    """The program that gets the figures of runs; None for none."""
     evidence: EvidenceLevel = "one_run"
     """`full` adds a learning curve and further training runs of the best tuned method."""
     usage: Usage = Usage()

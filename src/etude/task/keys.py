@@ -414,9 +414,6 @@ KEYS: Mapping[str, Key] = {
     "weights": Key(readers.rule_reader(one_of("8bit", "4bit"))),
     "engine": Key(urls.read_engine, is_for_verdict=True),
     "evidence": Key(readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))), is_for_verdict=True),
-    "track": Key(
-        readers.rule_reader(one_of(*get_args(definition.TrackerName))), is_for_verdict=True, identity="none"
-    ),
     "usage": Key(readers.mapping_reader(_USAGE, definition.Usage), is_for_verdict=True),
     "prices": Key(
         readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices),

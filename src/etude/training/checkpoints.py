@@ -136,7 +136,6 @@ class Checkpointer:
             self.has_failed = False
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        """Load weights, optimizer and counters."""
         if checkpoint.facts["fingerprint"] != self.fingerprint:
             raise RunError(
                 f"{self.output.checkpoint} has a checkpoint of a run with other rows, settings or weights. "

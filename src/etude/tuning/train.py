@@ -46,9 +46,8 @@ from etude.runs.questions import Confirm, answer_unasked
 from etude.runs.record import write_data_record, write_method_record
 from etude.runs.split import count_sides, load_split
 from etude.runs.training_log import TrainingLog
-from etude.task import Task, TrackerName
+from etude.task import Task
 from etude.task.definition import Limit
-from etude.tracking import track_events
 from etude.tuning import needs
 
 METHOD = FineTune()
@@ -80,7 +79,6 @@ def train(
     task_file: Path | str,
     *,
     budget: float | None = None,
-    track: TrackerName | None = None,
     fresh: bool = False,
     on_event: OnEvent | None = None,
     confirm: Confirm = answer_unasked,
@@ -92,7 +90,7 @@ def train(
     without a budget, unless `budget` (seconds) ends the training earlier; the task's own budget is for comparisons.
     `confirm` is called if the run would need more than the available memory. The same call on the same inputs resumes a
     stopped training, ends with the same weights, and returns at once if the training had finished; `fresh` starts
-    again. `track` overrides the task's tracker. Under torchrun all processes call this function: the first one
+    again. Under torchrun all processes call this function: the first one
     reports, the others compute their share of the steps, and all return the same run.
 
     Raises InputError with all errors of the task and its rows, ModelError for weights and for a loss that is NaN or a
@@ -106,8 +104,9 @@ def train(
                 task_run = replace(task_run, inputs={**task_run.inputs, "budget": f"{budget:g} s"})
             check_processes(task_run.task, world, budget)
             work = partial(_train, task_run, world, budget, confirm)
-            on_event = track_events(track or task_run.task.track, on_event or choose_reporter(), confirm)
-            run = run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event)
+            run = run_to_end(
+                task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter()
+            )
             world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
         from etude.training.distributed.workers import run_jobs

@@ -52,12 +52,10 @@ def check_repeated_inputs(material: Material) -> Iterator[Finding]:
 
 
 def _list_later(groups: Iterable[Sequence[int]]) -> list[int]:
-    """List the rows of groups in order, without the first of each."""
     return sorted(row for group in groups for row in group[1:])
 
 
 def _group_same_rows(material: Material) -> list[list[int]]:
-    """Group rows with the same input and the same answer: groups of two or more."""
     pairs = zip(material.input_hashes.tolist(), material.output_hashes.tolist(), strict=True)
     return group_equal(hash_texts(f"{source} {answer}" for source, answer in pairs))
 

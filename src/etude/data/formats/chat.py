@@ -164,7 +164,6 @@ def _is_trained(cells: Cells, location: str, turn: Mapping[str, Any]) -> bool:
 
 
 def _join_parts(parts: list[Any]) -> str | None:
-    """The text of content given in parts; None if a part is not a text."""
     texts = [
         part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts
     ]

@@ -120,7 +120,6 @@ def check_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse_object(reader: RowReader, number: int, line: str) -> dict[str, Any] | None:
-    """The object of a line; None, with an issue, if the line is not an object."""
     value = quote_value(line.strip())
     remedy = 'write one whole object on the line, such as {"input": "...", "output": "..."}'
     if line.lstrip().startswith("["):

@@ -241,7 +241,6 @@ def _report_absent(reader: RowReader, absent: Sequence[str], cells: Sequence[Map
 
 
 def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
-    """Adds the row's example, or its issues."""
     # All cells are read even after an error, so that one run reports every error of the row.
     num_issues = len(reader.issues)
     cells = Cells(reader, row)

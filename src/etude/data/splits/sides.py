@@ -140,7 +140,6 @@ def _exclude_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
 
 
 def _count_torn(clusters: Iterable[Cluster], earlier: Mapping[str, Side]) -> int:
-    """Rows in clusters whose rows were on more than one side."""
     return sum(cluster.size for cluster in clusters if len(_earlier_sides(cluster, earlier)) > 1)
 
 

@@ -191,7 +191,6 @@ class TaskDraft:
         return guess_contract(self.kind[0], self._list_labels(self.readable))
 
     def _list_labels(self, examples: Sequence[Example]) -> list[str]:
-        """The answers, or the labels in them if an answer is a list of labels."""
         outputs = [example.output for example in examples]
         return (
             [label for output in outputs for label in split_labels(output)]
@@ -291,7 +290,6 @@ def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
 
 
 def _parse_value(text: str) -> Any:
-    """The JSON value of a text; None if it is not JSON."""
     try:
         return files.parse_json(text)
     except ValueError:

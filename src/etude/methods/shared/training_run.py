@@ -337,7 +337,6 @@ def _describe_result(result: TrainResult, num_dev: int, num_done: int = 0) -> st
 
 
 def _name_start(num_done: int) -> str:
-    """Name the weights that a training began with."""
     return f"weights of the first {num_done:,} steps" if num_done else "untrained weights"
 
 

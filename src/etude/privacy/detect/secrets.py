@@ -72,7 +72,6 @@ def find_secrets(text: str) -> Iterator[Span]:
 
 
 def _find_tokens(text: str) -> Iterator[Span]:
-    """Find secrets by their format alone."""
     if "PRIVATE KEY" in text:
         yield from to_spans(_PATTERNS["pem"].finditer(text), "private_key", "PEM")
     if "PuTTY" in text:

@@ -245,7 +245,6 @@ def _read_numbers(text: str) -> dict[str, set[str]]:
 
 
 def _write_digits(text: str) -> str:
-    """Write number words as digits."""
     return _NUMBER_WORD.sub(_read_number_word, text)
 
 
