@@ -114,19 +114,19 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
 ) -> None:
     """Report from recorded requests whether people ask what the rows ask. Exit with 1 on an alarm."""
-    from etude.watch import page, watching
+    from etude.watch import watching
 
     with show_steps("Reading") as steps:
         report = watching.watch(
             task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin
         )
     file = report.folder / "watch.html"
-    write_text(file, page.to_html(report))
+    write_text(file, watching.to_html(report))
     if as_json:
         print(json.dumps(to_json(report), indent=1))
     else:
         console = create_console()
-        console.print(Text(f"{page.format_headline(report)}.", "bold"))
+        console.print(Text(f"{watching.format_headline(report)}.", "bold"))
         new = [f"{group.size:,} x {group.typical[0]!r}" for group in report.groups[:5] if group.size > 1]
         if report.right:
             new.append(f"{format_percent(report.right.value)} of {report.right.n:,} judged answers right")

@@ -7,7 +7,6 @@ import numpy as np
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.metrics.pairwise import cosine_distances
-from sklearn.pipeline import make_pipeline
 from sklearn.utils.extmath import safe_sparse_dot
 
 from etude.index.build import load_task_encoder
@@ -34,7 +33,8 @@ class QuestionSpace:
         else:
             self.notes.append("Questions are compared by their words alone, because there is no encoder")
             counts = HashingVectorizer(alternate_sign=False, norm=None)
-            self._embed = make_pipeline(counts, TfidfTransformer(sublinear_tf=True)).fit(train).transform
+            weights = TfidfTransformer(sublinear_tf=True).fit(counts.transform(train))
+            self._embed = lambda texts: weights.transform(counts.transform(texts))
         self._train = self._embed(list(train))
 
     def embed(self, texts: Sequence[str]) -> Vectors:

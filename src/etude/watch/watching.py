@@ -11,12 +11,14 @@ import numpy as np
 from etude.assistant import load
 from etude.base.files import Json, list_lines, read_json, write_lines
 from etude.base.formatting import format_count, format_share
+from etude.base.pages import render_page
 from etude.data.dataset import TRAIN_MIN
 from etude.errors import RunError
 from etude.feedback import FILE, FeedbackLog
 from etude.feedback.agreement import collect_judgements
 from etude.limits.scope import get_question
 from etude.models.registry import Models
+from etude.report.pictures import SHARES
 from etude.runs import Run, find_run, find_task_runs
 from etude.runs.lifecycle import load_task_rows
 from etude.runs.recommended import choose_method, find_run_at
@@ -26,8 +28,7 @@ from etude.task import Task
 from etude.types import Estimate
 from etude.watch.martingale import ChangeTest, detect_change
 from etude.watch.questions import QuestionSpace, group_questions
-from etude.watch.reading import RecordedRequest, read_record
-from etude.watch.record import hash_exchange, mask_texts
+from etude.watch.record import RecordedRequest, hash_exchange, mask_texts, read_record
 
 FAR = 0.95  # a question is far from the rows if this share of the held-out rows is nearer
 FEW_ROWS = 100  # held-out rows; with fewer, a change is found late
@@ -244,3 +245,25 @@ def _describe_needed(task: Task, run: Run, method: str) -> str:
     goal = f"show in 80% of cases that they meet the target of {format_share(target or 0)}"
     condition = f"if they are right as often as on the test ({format_share(right)})"
     return f"{needed:,} judged answers, drawn at random, would {goal}, {condition}."
+
+
+def format_headline(report: WatchReport) -> str:
+    """Say whether the questions are those of the rows and, if not, since when and how many."""
+    if report.far is None:
+        return "No alarm: the questions are as near to the rows as held-out rows are"
+    since = f"since {report.change_time.replace('T', ' ')}" if report.change_time else "in this record"
+    share, usual = format_share(report.far.value), format_share(1 - FAR)
+    return f"Alarm: {since}, {share} of the questions are far from the rows ({usual} would be usual)"
+
+
+def to_html(report: WatchReport) -> str:
+    """Render the page."""
+    return render_page(
+        Path(__file__).parent,
+        "page.html.j2",
+        *("report.css", "page.css"),
+        report=report,
+        headline=format_headline(report),
+        low_confidence=format_share(LOW_CONFIDENCE),
+        axis=SHARES,
+    )
