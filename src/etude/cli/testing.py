@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from etude.base.files import write_text
 from etude.base.formatting import format_command, format_count, format_interval, format_percent
 from etude.base.typed_json import to_json
 from etude.cli import history, options
@@ -120,8 +119,7 @@ def watch(
         report = watching.watch(
             task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin
         )
-    file = report.folder / "watch.html"
-    write_text(file, watching.to_html(report))
+    file = watching.write_page(report)
     if as_json:
         print(json.dumps(to_json(report), indent=1))
     else:

@@ -11,7 +11,6 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 from etude.index.build import load_task_encoder
 from etude.models.registry import Models
-from etude.stats.sample import FloatArray
 from etude.task import Task
 
 Vectors = Any
@@ -42,7 +41,7 @@ class QuestionSpace:
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         return self._embed(list(row_of))[[row_of[text] for text in texts]]
 
-    def find_nearest(self, vectors: Vectors) -> tuple[FloatArray, list[int]]:
+    def find_nearest(self, vectors: Vectors) -> tuple[Vectors, list[int]]:
         """Return each vector's cosine distance to the nearest training row, and the position of this row.
 
         Distances are rounded, so that a text has the same one in every batch of the encoder.

@@ -9,9 +9,7 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import threading
-from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -56,8 +54,8 @@ class TrafficRecord:
 
     def __init__(self, folder: Path, days: int = 30, is_plain: bool = False) -> None:
         self.folder, self.days, self.is_plain = folder, days, is_plain
-        self._key, self._process = secrets.token_bytes(32), f"{os.getpid()}-{secrets.token_hex(3)}"
-        self._waiting = deque[tuple[Assistant, Sequence[Message], Json]]()
+        self._key, self._process = os.urandom(32), f"{os.getpid()}-{os.urandom(3).hex()}"
+        self._waiting: list[tuple[Assistant, Sequence[Message], Json]] = []
         self._has_stopped, self._is_closing = False, threading.Event()
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._thread.start()
@@ -86,8 +84,10 @@ class TrafficRecord:
         is_last = False
         while not (is_last or self._has_stopped):
             is_last = self._is_closing.wait(FLUSH_SECONDS)
+            lines = self._waiting[:]
+            del self._waiting[: len(lines)]  # another thread may have appended
             try:
-                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+                self._write(lines)
             except OSError as error:
                 self._stop(error.strerror or str(error))
 

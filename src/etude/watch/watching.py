@@ -1,6 +1,5 @@
 """`etude watch`: compare a record of answered requests with the rows of the task, and count what became of them."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from etude.assistant import load
-from etude.base.files import Json, list_lines, read_json, write_lines
+from etude.base.files import Json, list_lines, read_json, write_lines, write_text
 from etude.base.formatting import format_count, format_share
 from etude.base.pages import render_page
 from etude.data.dataset import TRAIN_MIN
@@ -18,7 +17,6 @@ from etude.feedback import FILE, FeedbackLog
 from etude.feedback.agreement import collect_judgements
 from etude.limits.scope import get_question
 from etude.models.registry import Models
-from etude.report.pictures import SHARES
 from etude.runs import Run, find_run, find_task_runs
 from etude.runs.lifecycle import load_task_rows
 from etude.runs.recommended import choose_method, find_run_at
@@ -112,8 +110,8 @@ def watch(
     on_step("Comparing questions")
     space = QuestionSpace(task, train, Models())
     reference = space.find_nearest(space.embed(held_out))[0]
-    key = hashlib.sha256(repr((train, held_out, space.name)).encode("utf-8", "surrogatepass")).hexdigest()
-    file = path / f"distances-{key[:12]}.jsonl" if path.is_dir() else None
+    key = hash_exchange((), repr((train, held_out, space.name)))
+    file = path / f"distances-{key}.jsonl" if path.is_dir() else None
     # In a file of requests, an id may be that of a customer.
     by_id = {(file and item.id) or str(number): item for number, item in enumerate(requests)}
     stream = _measure_stream(by_id, space, file, notes)
@@ -256,14 +254,16 @@ def format_headline(report: WatchReport) -> str:
     return f"Alarm: {since}, {share} of the questions are far from the rows ({usual} would be usual)"
 
 
-def to_html(report: WatchReport) -> str:
-    """Render the page."""
-    return render_page(
+def write_page(report: WatchReport) -> Path:
+    """Write the page into the run's folder."""
+    page = render_page(
         Path(__file__).parent,
         "page.html.j2",
         *("report.css", "page.css"),
         report=report,
         headline=format_headline(report),
         low_confidence=format_share(LOW_CONFIDENCE),
-        axis=SHARES,
     )
+    file = report.folder / "watch.html"
+    write_text(file, page)
+    return file
