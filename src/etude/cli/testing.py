@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from etude.base.files import write_text
 from etude.base.formatting import format_command, format_count, format_interval, format_percent
 from etude.base.typed_json import to_json
 from etude.cli import history, options
@@ -114,19 +113,18 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
 ) -> None:
     """Report from recorded requests whether people ask what the rows ask. Exit with 1 on an alarm."""
-    from etude.watch import page, watching
+    from etude.watch import watching
 
     with show_steps("Reading") as steps:
         report = watching.watch(
             task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin
         )
-    file = report.folder / "watch.html"
-    write_text(file, page.to_html(report))
+    file = watching.write_page(report)
     if as_json:
         print(json.dumps(to_json(report), indent=1))
     else:
         console = create_console()
-        console.print(Text(f"{page.format_headline(report)}.", "bold"))
+        console.print(Text(f"{watching.format_headline(report)}.", "bold"))
         new = [f"{group.size:,} x {group.typical[0]!r}" for group in report.groups[:5] if group.size > 1]
         if report.right:
             new.append(f"{format_percent(report.right.value)} of {report.right.n:,} judged answers right")

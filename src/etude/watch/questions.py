@@ -7,12 +7,10 @@ import numpy as np
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.metrics.pairwise import cosine_distances
-from sklearn.pipeline import make_pipeline
 from sklearn.utils.extmath import safe_sparse_dot
 
 from etude.index.build import load_task_encoder
 from etude.models.registry import Models
-from etude.stats.sample import FloatArray
 from etude.task import Task
 
 Vectors = Any
@@ -34,7 +32,8 @@ class QuestionSpace:
         else:
             self.notes.append("Questions are compared by their words alone, because there is no encoder")
             counts = HashingVectorizer(alternate_sign=False, norm=None)
-            self._embed = make_pipeline(counts, TfidfTransformer(sublinear_tf=True)).fit(train).transform
+            weights = TfidfTransformer(sublinear_tf=True).fit(counts.transform(train))
+            self._embed = lambda texts: weights.transform(counts.transform(texts))
         self._train = self._embed(list(train))
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -42,7 +41,7 @@ class QuestionSpace:
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         return self._embed(list(row_of))[[row_of[text] for text in texts]]
 
-    def find_nearest(self, vectors: Vectors) -> tuple[FloatArray, list[int]]:
+    def find_nearest(self, vectors: Vectors) -> tuple[Vectors, list[int]]:
         """Return each vector's cosine distance to the nearest training row, and the position of this row.
 
         Distances are rounded, so that a text has the same one in every batch of the encoder.

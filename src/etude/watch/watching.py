@@ -1,6 +1,5 @@
 """`etude watch`: compare a record of answered requests with the rows of the task, and count what became of them."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
@@ -9,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from etude.assistant import load
-from etude.base.files import Json, list_lines, read_json, write_lines
+from etude.base.files import Json, list_lines, read_json, write_lines, write_text
 from etude.base.formatting import format_count, format_share
+from etude.base.pages import render_page
 from etude.data.dataset import TRAIN_MIN
 from etude.errors import RunError
 from etude.feedback import FILE, FeedbackLog
@@ -26,8 +26,7 @@ from etude.task import Task
 from etude.types import Estimate
 from etude.watch.martingale import ChangeTest, detect_change
 from etude.watch.questions import QuestionSpace, group_questions
-from etude.watch.reading import RecordedRequest, read_record
-from etude.watch.record import hash_exchange, mask_texts
+from etude.watch.record import RecordedRequest, hash_exchange, mask_texts, read_record
 
 FAR = 0.95  # a question is far from the rows if this share of the held-out rows is nearer
 FEW_ROWS = 100  # held-out rows; with fewer, a change is found late
@@ -111,8 +110,8 @@ def watch(
     on_step("Comparing questions")
     space = QuestionSpace(task, train, Models())
     reference = space.find_nearest(space.embed(held_out))[0]
-    key = hashlib.sha256(repr((train, held_out, space.name)).encode("utf-8", "surrogatepass")).hexdigest()
-    file = path / f"distances-{key[:12]}.jsonl" if path.is_dir() else None
+    key = hash_exchange((), repr((train, held_out, space.name)))
+    file = path / f"distances-{key}.jsonl" if path.is_dir() else None
     # In a file of requests, an id may be that of a customer.
     by_id = {(file and item.id) or str(number): item for number, item in enumerate(requests)}
     stream = _measure_stream(by_id, space, file, notes)
@@ -244,3 +243,27 @@ def _describe_needed(task: Task, run: Run, method: str) -> str:
     goal = f"show in 80% of cases that they meet the target of {format_share(target or 0)}"
     condition = f"if they are right as often as on the test ({format_share(right)})"
     return f"{needed:,} judged answers, drawn at random, would {goal}, {condition}."
+
+
+def format_headline(report: WatchReport) -> str:
+    """Say whether the questions are those of the rows and, if not, since when and how many."""
+    if report.far is None:
+        return "No alarm: the questions are as near to the rows as held-out rows are"
+    since = f"since {report.change_time.replace('T', ' ')}" if report.change_time else "in this record"
+    share, usual = format_share(report.far.value), format_share(1 - FAR)
+    return f"Alarm: {since}, {share} of the questions are far from the rows ({usual} would be usual)"
+
+
+def write_page(report: WatchReport) -> Path:
+    """Write the page into the run's folder."""
+    page = render_page(
+        Path(__file__).parent,
+        "page.html.j2",
+        *("report.css", "page.css"),
+        report=report,
+        headline=format_headline(report),
+        low_confidence=format_share(LOW_CONFIDENCE),
+    )
+    file = report.folder / "watch.html"
+    write_text(file, page)
+    return file
