@@ -133,7 +133,7 @@ def test_fifty_budgets_are_never_exceeded_and_nearly_used(tmp_path: Path) -> Non
         calls, kinds = randoms.randint(30, 400), randoms.choices(KINDS, k=3)
         bench = Bench(tmp_path / str(number), calls, kinds, number % 2 == 0, number)
         bench.fit()
-        search, num_chosen = bench.fitting.params["search"], len(bench.fitting.chosen_scored)
+        search, num_chosen = bench.fitting.params["prompt_search"], len(bench.fitting.chosen_scored)
         num_searched = bench.asked.total() - num_chosen * len(bench.fitting.trials)
         assert num_searched <= search["calls"] <= calls
         if max(search["scores"]) < 1:  # else nothing could be better
@@ -179,7 +179,7 @@ def test_proposals_are_refused_by_rule(text: str, fault: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("more", ["", "prompt_model: smollm2-135m-instruct\n"])
 def test_without_a_bigger_model_it_is_refused_or_left_out_with_a_sentence(more: str, tmp_path: Path) -> None:
-    sentence = "it needs a bigger model under reflect_with:"
+    sentence = "it needs reflect_with: with a bigger model"
     with pytest.raises(InputError, match=sentence):
         compare(write_task(tmp_path / "named", "classify", more=f"{more}methods: [searched_prompt]\n"))
     if not more:

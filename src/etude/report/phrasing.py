@@ -209,7 +209,10 @@ def list_items(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def format_search_scores(method: MethodView) -> str:
     """Format the scores of the chosen instructions on the rows that steered the search, on the others and on test."""
-    search, chosen = method.params["search"], next(trial for trial in method.candidates if trial.is_chosen)
+    search, chosen = (
+        method.params["prompt_search"],
+        next(trial for trial in method.candidates if trial.is_chosen),
+    )
     is_kept = chosen == method.candidates[0]
     start = "The instructions as given were kept" if is_kept else "The searched instructions were chosen"
     score = search["scores"][0 if is_kept else search["best"]]

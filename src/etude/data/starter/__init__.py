@@ -64,8 +64,8 @@ def write_starter(
     if the columns of the input and the output are unclear and there is no `choose`.
     """
     source = path if isinstance(path, RowSource) else RowSource(path)
-    target = _choose_target(source.file, target)
     cells = peek_rows(source.file, MAX_ROWS)
+    target = _choose_target(source.file, target)
     if not cells:  # raises the error of a file without rows
         read_rows(source)
     roles = guess_roles(source, cells, choose)

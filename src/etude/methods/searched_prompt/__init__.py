@@ -29,7 +29,7 @@ class SearchedPrompt(Method):
         """Require a model that can write instructions; the packaged one is too small."""
         name = task.reflector or ""
         reason = f" ({name} is too small)" if any(small in name for small in PACKAGED) else ""
-        return f"a bigger model under reflect_with:{reason}" if reason or not name else ""
+        return f"reflect_with: with a bigger model{reason}" if reason or not name else ""
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
         """Return why no instructions can be searched for."""

@@ -74,7 +74,7 @@ class PromptSearch:
         texts: list[str] = [candidate[PART] for candidate in result.candidates]
         scores: list[float] = result.val_aggregate_scores
         best = self._pick(texts, scores)
-        self.context.params["search"] = {
+        self.context.params["prompt_search"] = {
             "given": self.given.instructions,
             "found": texts[best],
             "scores": scores,
