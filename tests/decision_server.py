@@ -41,7 +41,6 @@ class DecisionServer:
     url: str = ""
 
     def answer(self, body: Body) -> Body:
-        """The answer to a request, in OpenAI's shape."""
         self.bodies.append(body)
         text = body["input"] if isinstance(body["input"], str) else body["input"][-1]["content"]
         (question,) = body["questions"]

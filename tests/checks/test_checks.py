@@ -63,7 +63,6 @@ class CheckedTask:
         return check_declared(check_material(self.material))
 
     def find_kinds(self, *kinds: str) -> Findings:
-        """What the checks find that find these kinds."""
         finders = [each for each in CHECKS if any(kind.name in kinds for kind in each.kinds)]
         assert finders, f"no check finds {kinds}"
         return check_declared(check_material(self.material, finders))

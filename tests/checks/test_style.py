@@ -27,7 +27,6 @@ BY_NAME = {style.name: style for style in STYLES}
 
 
 def create_pairs(num: int = 120) -> list[Pair]:
-    """Questions, and answers that are all written alike."""
     draw, pairs = random.Random(7), []
     for entry, other in (draw.sample(WORDS, 2) for _ in range(num)):
         answer = f"The {entry} near the {other} is old, and the {draw.choice(WORDS)} beside it is older."
@@ -219,7 +218,6 @@ def test_what_the_input_asks_for_is_no_finding(name: str) -> None:
 
 
 def _find_first_side(name: str, text: str, plain: str, shown: str) -> bool:
-    """Whether an answer was made the first way."""
     return BY_NAME[name].find_side(text) == 0 if shown else text != plain
 
 

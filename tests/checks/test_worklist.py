@@ -44,7 +44,6 @@ def write_task(folder: Path, rows: Sequence[Row]) -> Path:
 
 
 def change_labels(rows: Sequence[Row], wrong: Callable[[int, str], str]) -> list[Row]:
-    """The rows with the labels that `wrong` gives."""
     return [(text, wrong(row, label)) for row, (text, label) in enumerate(rows)]
 
 

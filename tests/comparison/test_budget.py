@@ -15,7 +15,7 @@ from test_rescore import check_rescored
 from etude.base.files import read_lines
 from etude.comparison import compare
 from etude.runs import Run
-from etude.runs.events import Event, MethodEnded, MethodStarted, NoteEvent
+from etude.runs.events import BatchAnswered, Event, MethodEnded, MethodStarted, NoteEvent
 from real_runs import SHORT, real_run, simulate_time
 from small_task import write_task
 
@@ -103,6 +103,17 @@ def test_ctrl_c_ends_a_run_with_a_verdict(moment: str, budget: float | None, tmp
     assert set(run.fitted_methods) <= {*measured}
     assert run.fitted_methods[:1] == ["baseline"], "one method is always fitted"
     check_rescored(run.folder)
+
+
+def test_ctrl_c_while_a_trained_method_answers_dev_keeps_it(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def press(event: Event) -> None:
+        if isinstance(event, BatchAnswered) and event.method == "fine_tune":
+            stop.set()
+
+    run = compare(write_task(tmp_path, **SLOW), on_event=press, stop=stop).run
+    assert "fine_tune" in run.fitted_methods
 
 
 def test_nothing_is_fitted_after_the_test_was_opened(tmp_path: Path) -> None:

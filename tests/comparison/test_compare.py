@@ -56,7 +56,6 @@ def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:
 
 
 def list_notes(events: Sequence[Event]) -> str:
-    """The notes among the events, a line each."""
     return "\n".join(event.text for event in events if isinstance(event, NoteEvent))
 
 
@@ -577,7 +576,6 @@ class Told(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Shows the first rows of the training rows."""
         shown = replace(start, method=self.name, shots=train.examples[: self.rows])
         return context.choose([Candidate("the first rows", shown)], dev).assistant
 

@@ -308,7 +308,6 @@ def correct_in_the_studio(task_file: Path, folder: Path) -> None:
 
 
 def make_scored_answer(line: dict[str, Any]) -> ScoredAnswer:
-    """What hand-over needs of a line of predictions.jsonl."""
     stated = line.get("stated_confidence", line["confidence"])
     answer = Answer(line["id"], line["answer"], None, True, (), stated, 0, 0, 0, 0.0, False)
     row = Example(line["id"], (Message("user", line["input"]),), line["expected"])

@@ -35,7 +35,6 @@ ROW = st.fixed_dictionaries(
 
 
 def chat(row: dict[str, Any]) -> dict[str, Any]:
-    """A drawn row as OpenAI's fine-tuning has it."""
     messages = [{"role": "system", "content": row["system"]}] if row["system"] else []
     for asked, answered, trained in row["turns"]:
         reply = {"role": "assistant", "content": answered} | ({} if trained else {"weight": 0})

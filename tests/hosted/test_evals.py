@@ -58,7 +58,6 @@ def create_eval(client: openai.OpenAI, *criteria: dict[str, Any], with_sample: b
 
 
 def list_items(rights: list[bool]) -> list[dict[str, Any]]:
-    """Items with samples, of which some are right."""
     items = [{"question": f"q{n}", "answer": "the red book"} for n in range(len(rights))]
     samples = [{"output_text": "the red book" if is_right else "a red hat"} for is_right in rights]
     return [{"item": item, "sample": sample} for item, sample in zip(items, samples, strict=True)]

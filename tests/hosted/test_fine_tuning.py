@@ -214,7 +214,6 @@ def test_a_killed_worker_goes_on_and_a_cancelled_job_ends(
 
 
 def find_workers(root: Path) -> list[int]:
-    """Process ids of the workers on a queue."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

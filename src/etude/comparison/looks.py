@@ -108,6 +108,7 @@ class Looks:
         name, to_come = method.name, self._order_looks()
         to_come = to_come[to_come.index(method) :]
         if self.ladder.is_ending and self.ladder.run.fitted_methods:
+            self._skip(name, None)
             return
         seconds = None if is_quick(method) else self.ladder.clock.share_first_looks(method, to_come)
         if seconds is not None and (needed := self._find_too_slow(method, to_come)):

@@ -169,7 +169,6 @@ class AnswerRounds:
         return self.ladder.run.info.get("first_block") or LARGE_BLOCK_ROWS
 
     def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:
-        """Whether an earlier attempt has answered this block."""
         block = self._select_rows(begin, end)
         log = open_answer_log(self.ladder.work_folder(name), assistant, block)
         return log.num_requests == len(block) * assistant.samples

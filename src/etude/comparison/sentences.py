@@ -78,7 +78,7 @@ def _write_use(
         few = f", and {name} answered only {len(inputs.get_method(name).scores):,} test rows"
         return f"No method is recommended: {copies}{'' if name in inputs.copying_methods else few}."
     if decision.basis == "one answer" and inputs.most_frequent:
-        share = format_share(inputs.build_sample(inputs.most_frequent).value)
+        share = format_share(measure_most_frequent(inputs, best.rows))
         answer = quote_value(inputs.most_frequent.name)
         return (
             f"No method beats the answer {answer} to every row ({share}). The best one, {best.method}, scores "
@@ -163,7 +163,7 @@ def write_nothing_right(
             if value > (best[label][1] if label in best else 0):  # the simplest of equals stays
                 best[label] = (method, value)
     rows = f"{len(inputs.rows.ids):,} rows"
-    nothing = f"scored above 0 on any of {rows}" if inputs.metric.graded else f"got any of {rows} right"
+    nothing = f"scored above 0 on {rows}" if inputs.metric.graded else f"got any of {rows} right"
     measures = [f"Best {label}: {format_share(value)} ({name})." for label, (name, value) in best.items()]
     none = "No method that writes its own answers" if inputs.copying_methods else "No method"
     return _add_opening(inputs, [f"{none} {nothing}.", *measures, *_report_open(decision)])
@@ -408,12 +408,15 @@ def _caveats_on_most_frequent(
     inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision
 ) -> Iterator[str]:
     """Yield which methods score less than the most frequent answer would."""
-    values = {row.method: (row.estimate.value, measure_most_frequent(inputs, row.rows)) for row in ladder}
-    below = [name for name, (value, most_frequent) in values.items() if value < most_frequent]
-    if below and inputs.most_frequent:
-        share = format_share(inputs.build_sample(inputs.most_frequent).value)
-        answer = quote_value(inputs.most_frequent.name)
-        yield f"The answer {answer} to every row would score {share}, more than {format_names(below)}."
+    below: dict[int, list[str]] = {}  # by the number of test rows that they answered
+    for row in ladder:
+        if row.estimate.value < measure_most_frequent(inputs, row.rows):
+            below.setdefault(row.rows, []).append(row.method)
+    for num_rows, names in below.items():
+        share = format_share(measure_most_frequent(inputs, num_rows))
+        answer = quote_value(inputs.most_frequent.name if inputs.most_frequent else "")
+        rows = f" of the first {num_rows:,}" if num_rows < len(inputs.rows.ids) else ""
+        yield f"The answer {answer} to every row{rows} would score {share}, more than {format_names(names)}."
 
 
 def measure_most_frequent(inputs: VerdictInputs, num_rows: int) -> float:

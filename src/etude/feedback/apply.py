@@ -156,7 +156,6 @@ class _ChangeBuilder:
             self._add(new, template, ids)
 
     def _replace_answer(self, row: EditableRow, output: str) -> str | None:
-        """Return the row with another answer; None if the file format cannot hold it."""
         if texts := row.place_answer(output):
             replaced = row.with_texts(texts)
             return replaced.raw.decode() if replaced else None

@@ -63,7 +63,6 @@ class Prefer(FineTune):
     def _fit_tuned(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Load the assistant of fine_tune if the run has fitted it, else fit it."""
         fitted = (folder for folder in context.lower_folders if folder.parent.name == FINE_TUNE.name)
         inner = replace(
             context,
@@ -109,7 +108,6 @@ METHOD = Prefer()
 def _build_run(
     task: Task, tuned: Assistant, model: TrainableModel, context: FitContext
 ) -> tuple[TrainingRun, Callable[[], Mapping[str, Any]]]:
-    """Build the training run on preferences, and the function that measures an epoch."""
     from etude.training.preference_losses import add_mismatched_rows, compute_log_probs
 
     config = choose_config(task, model, len(context.preferences.get("train", ())))

@@ -15,7 +15,7 @@ from etude.runs.verdict import LadderRow, TargetMark, Verdict
 NOT_YET = "Ready: not yet, because"
 _WITHOUT_RECOMMENDATION = {
     "few rows": ("there are too few rows for a verdict", "Collect more rows."),
-    "nothing right": ("no method got a test row right", "Read the answers: etude studio {task}"),
+    "nothing right": ("no method scored above 0", "Read the answers: etude studio {task}"),
     "one answer": (
         "no method is better than one answer to every row",
         "Read the answers: etude studio {task}",

@@ -51,7 +51,6 @@ def find_beaten(samples: Sequence[UnitSums], margin: float, num_looks: int = 1) 
 
 
 def _num_favouring(better: UnitSums, worse: UnitSums) -> int:
-    """Units in which `better` scores higher."""
     if better.aggregate != "mean":
         return MIN_DISAGREEMENTS  # macro-F1 has no score of a single unit; its replicates carry the spread
     return int((better.sums[:, 0] - worse.sums[:, 0] > 1e-9).sum())

@@ -68,7 +68,6 @@ def _hash_case(case: Case) -> str:
 
 
 def _read_answers(assistant: Assistant, models: Models, folder: Path) -> dict[str, Answer]:
-    """Read the answers of all finished tests by the hash of their case."""
     answers = dict[str, Answer]()
     for file in folder.glob(f"{assistant.fingerprint}-*.json"):
         keys, log = read_json(file)["cases"], AnswerLog(file.with_suffix(".jsonl"))

@@ -104,7 +104,6 @@ def parse_number(digits: str) -> Iterator[str]:
 
 
 def _join_digits(whole: str, decimals: str) -> str:
-    """Join the digits of a number without zeros at its ends."""
     decimals = decimals.rstrip("0")
     return (whole.lstrip("0") or "0") + (f".{decimals}" if decimals else "")
 

@@ -30,7 +30,6 @@ def _find_pattern(expression: str, flags: int = re.IGNORECASE) -> Finder:
 
 
 def _find_question_mark(text: str) -> CharSpan | None:
-    """Find a question mark at the end; only emoji, closing quotes and brackets may follow it."""
     end = len(strip_emoji(text).rstrip(" \t\r\n\"'”’»)]*"))
     return (end - 1, end) if end and text[end - 1] in "?？؟" else None
 

@@ -178,7 +178,6 @@ def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
 
 
 def _format_turns(format_name: str, system: str | None, turns: Sequence[Message], *answers: str) -> list[Any]:
-    """The turns before the answer as a list, then the turn of each answer."""
     format_one = format_sharegpt_turn if format_name == "sharegpt" else format_turn
     prompt = [Message("system", system)] if system else []
     formatted = [format_one(turn) for turn in (*prompt, *turns)]

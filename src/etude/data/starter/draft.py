@@ -93,7 +93,6 @@ class TaskDraft:
 
     @property
     def _has_labels(self) -> bool:
-        """Whether an answer is one label, so that the labels affect the split."""
         return self.kind[0] == "classify" and not self.labels_of_lists
 
     @cached_property

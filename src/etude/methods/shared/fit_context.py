@@ -166,7 +166,7 @@ class FitContext:
     full_seconds: float | None = None
     """Seconds of the whole training at the speed that was measured, if it was cut."""
     row_seconds: float | None = None
-    """Seconds of a dev row, as the latest rows took; None if all answers were already known."""
+    """Seconds of a dev row, as the latest rows took; None before the first."""
 
     @property
     def num_learned(self) -> int | None:
@@ -315,7 +315,8 @@ class FitContext:
         def report(batch: Sequence[ScoredAnswer], done: int, total: int, remaining: float) -> None:
             if self.on_answers:
                 self.on_answers(trial, batch, done, total, remaining)
-            if done < total and self.is_stopped() and not was_stopped:
+            # What a training has cost is not given up for the last answers to dev.
+            if done < total and self.is_stopped() and not (was_stopped or self.has_learned):
                 raise LookStopped
             is_far = 4 * (total - done) > done  # the rest is not worth losing what is done
             if is_far and self.is_overdue() and self.effort.dev_rows and not self.row_seconds:
@@ -327,6 +328,8 @@ class FitContext:
             self.answer_seconds += sum(row.answer.seconds for row in scored)
         if num_new := len(rows) - num_known:
             self.row_seconds = (time.perf_counter() - started) / num_new
+        elif self.row_seconds is None:  # as long as when they were answered
+            self.row_seconds = sum(row.answer.seconds for row in scored) / max(1, len(rows))
         return scored
 
 

@@ -83,7 +83,6 @@ def update_max_tokens(
 
 
 def _count_tokens_above(limit: PromptLimit, row: Example, model: TrainableModel, max_tokens: int) -> int:
-    """Count the tokens of the row with its answer; 0 if they are not above `max_tokens`."""
     student = limit.assistant
     messages = student.build_messages(row.input)
     if limit.is_clearly_within(messages, max_tokens - len(row.output.encode()) - TOKEN_MARGIN):
