@@ -233,7 +233,7 @@ def test_a_killed_search_asks_nothing_twice_and_the_report_shows_it(tmp_path: Pa
         run = compare(task, confirm=lambda question: True).run
         assert set(script.answered.values()) == {1}
     search = json.loads((run.method_folder("searched_prompt") / "method.json").read_text())["params"][
-        "search"
+        "prompt_search"
     ]
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert all(f"<pre>{text}</pre>" in page for text in (search["given"], search["found"]))
