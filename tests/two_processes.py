@@ -49,7 +49,7 @@ def run(
     **more: Any,
 ) -> None:
     """The run `name`, stopped or with the last process killed at a step; its adapter in FOLDER/adapter, and
-    what each process was told in FOLDER/news-RANK.json."""
+    the lines that each process logged in FOLDER/news-RANK.json."""
     told: list[Mapping[str, Any]] = []
 
     def log(news: Mapping[str, Any]) -> None:

@@ -669,7 +669,9 @@ def test_macro_f1_is_reported_with_its_reason_and_accuracy(
 def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool) -> None:
     verdict = Run(real_run()).verdict
     assert verdict is not None
-    if macro_f1:  # accuracy stands beside it; thousands of test rows, and a stored model with a long name
+    if (
+        macro_f1
+    ):  # the widest table: accuracy beside it, thousands of test rows, a stored model with a long name
         ladder = tuple(
             replace(step, estimate=replace(step.estimate, n=1540), rows_to_decide=4000)
             for step in (

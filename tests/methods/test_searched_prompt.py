@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import re
-import signal
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_endpoint import count_saved
+from test_endpoint import kill_comparison
 
 from endpoint_server import Body, ScriptedServer, serve_script
 from etude.comparison import compare
@@ -36,7 +33,6 @@ from etude.stats import compare_paired
 from etude.task import load_task
 from etude.task.contract import Contract
 from etude.types import Completion, Example, Message, ModelRef, Request
-from processes import start_command
 from small_task import THEMES, write_task
 
 CAREFUL, CARELESS = "Read the whole question.", "Answer quickly."
@@ -221,14 +217,8 @@ def test_a_killed_search_asks_nothing_twice_and_the_report_shows_it(tmp_path: Pa
             compare(task, confirm=lambda question: not questions.append(question) and len(questions) < 2)
         assert not script.asked
         assert "write better instructions: at most 30 requests" in questions[1]
-        for script.hold_after in (100, 150):
-            process, until = start_command("compare", task), time.monotonic() + 300
-            while count_saved(tmp_path) < script.hold_after:
-                assert time.monotonic() < until
-                assert process.poll() is None, process.stderr.read() if process.stderr else ""
-                time.sleep(0.01)
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
+        for num_saved in (100, 150):
+            kill_comparison(task, tmp_path, script, num_saved, 300)
         script.hold_after = None
         run = compare(task, confirm=lambda question: True).run
         assert set(script.answered.values()) == {1}

@@ -389,15 +389,7 @@ def check_kills(folder: Path, script: ScriptedServer, kills: int) -> None:
     """Kills a comparison each time the server has answered 17 more requests, and lets it end after the last."""
     task = write_endpoint_task(folder, script, "baseline, prompt, few_shot, fine_tune")
     for kill in range(1, kills + 1):
-        script.hold_after = 17 * kill
-        process = start_command("compare", task)
-        until = time.monotonic() + 900  # then it hangs; an earlier kill would prove nothing
-        while count_saved(folder) < 17 * kill:
-            assert time.monotonic() < until
-            assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        kill_comparison(task, folder, script, 17 * kill, 900)
     script.hold_after = None
     process = start_command("compare", task)
     _, error = process.communicate(timeout=900)
@@ -405,6 +397,18 @@ def check_kills(folder: Path, script: ScriptedServer, kills: int) -> None:
     assert set(script.answered.values()) == {1}
     assert count_saved(folder) == len(script.answered)
     check_no_key(folder)
+
+
+def kill_comparison(task: Path, folder: Path, script: ScriptedServer, num_saved: int, seconds: float) -> None:
+    """Kills a comparison when so many answers are saved; after `seconds` it hangs, and a kill would prove nothing."""
+    script.hold_after = num_saved
+    process, until = start_command("compare", task), time.monotonic() + seconds
+    while count_saved(folder) < num_saved:
+        assert time.monotonic() < until
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def count_saved(folder: Path) -> int:

@@ -124,9 +124,8 @@ class Clock:
         if seconds is None or self.budget is None:
             return Effort()
         most = FIRST_TRAINING * self.budget
-        train_seconds = max(
-            min(TRAINING_SHARE * seconds, most), most / 2
-        )  # also if the looks before were slow
+        # At least half of it, also if the looks before were slow.
+        train_seconds = min(most, max(TRAINING_SHARE * seconds, most / 2))
         return Effort(1, FIRST_LOOK_ROWS, round(train_seconds, 1), FIRST_ROWS, 0.0)
 
     def count_beaten_rows(self, row_seconds: float) -> int:

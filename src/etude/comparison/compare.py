@@ -81,11 +81,11 @@ def compare(
 ) -> Comparison:
     """Compare the task's methods on one sealed test and write the run folder next to the task file.
 
-    `budget` (seconds; infinity for none), `evidence` and `engine` override the task file. `methods` (simplest
-    first) replace its methods: `[*LADDER, Own()]` adds one of your own. The same call with the same inputs resumes a
-    run that was stopped, and returns at once if the run is complete. A method that fails is left out, and the next call
-    tries it again. `fresh` starts a new run and keeps the old one. The names and settings of methods identify a run;
-    their code does not. `on` (default: the task's `where`) is local, or a Ray cluster whose workers answer rows and fit
+    `budget` (seconds; infinity for none), `evidence` and `engine` override the task file. `methods` (simplest first)
+    replace its methods: `[*LADDER, Own()]` adds one of your own. The same call with the same inputs resumes a run that
+    was stopped, and returns at once if the run is complete. A method that fails is left out, and the next call tries it
+    again. `fresh` starts a new run and keeps the old one. The names and settings of methods identify a run; their code
+    does not. `on` (default: the task's `where`) is local, or a Ray cluster whose workers answer rows and fit
     methods that do not build on each other; it changes no result.
 
     When `stop` is set, no further method is fitted, and the methods answer the test for at most a minute: the run is

@@ -100,7 +100,7 @@ def check_and_ask(
     are too long, Declined."""
     check_lengths(task, methods, start, split, models)
     confirm_sending(task, methods, split, start, models, on_event, confirm)
-    reflections = [each for method in methods for each in method.list_reflections(task, split.train, start)]
+    reflections = [item for method in methods for item in method.list_reflections(task, split.train, start)]
     confirm_reflecting(task.reflector, reflections, models, on_event, confirm)
     confirm_deciding(task, methods, split, models, on_event, confirm)
     confirm_judging(task, split, models, on_event, confirm)

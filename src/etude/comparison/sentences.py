@@ -408,15 +408,16 @@ def _caveats_on_most_frequent(
     inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision
 ) -> Iterator[str]:
     """Yield which methods score less than the most frequent answer would."""
-    below: dict[int, list[str]] = {}  # by the number of test rows that they answered
-    for row in ladder:
-        if row.estimate.value < measure_most_frequent(inputs, row.rows):
-            below.setdefault(row.rows, []).append(row.method)
-    for num_rows, names in below.items():
-        share = format_share(measure_most_frequent(inputs, num_rows))
-        answer = quote_value(inputs.most_frequent.name if inputs.most_frequent else "")
-        rows = f" of the first {num_rows:,}" if num_rows < len(inputs.rows.ids) else ""
-        yield f"The answer {answer} to every row{rows} would score {share}, more than {format_names(names)}."
+    if inputs.most_frequent is None:
+        return
+    answer = quote_value(inputs.most_frequent.name)
+    for num_rows in dict.fromkeys(row.rows for row in ladder):
+        share = measure_most_frequent(inputs, num_rows)
+        below = [row.method for row in ladder if row.rows == num_rows and row.estimate.value < share]
+        rows = f"every row of the first {num_rows:,}" if num_rows < len(inputs.rows.ids) else "every row"
+        if below:
+            more = f"{format_share(share)}, more than {format_names(below)}"
+            yield f"The answer {answer} to {rows} would score {more}."
 
 
 def measure_most_frequent(inputs: VerdictInputs, num_rows: int) -> float:

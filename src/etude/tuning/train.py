@@ -90,8 +90,8 @@ def train(
     without a budget, unless `budget` (seconds) ends the training earlier; the task's own budget is for comparisons.
     `confirm` is called if the run would need more than the available memory. The same call on the same inputs resumes a
     stopped training, ends with the same weights, and returns at once if the training had finished; `fresh` starts
-    again. Under torchrun all processes call this function: the first one
-    reports, the others compute their share of the steps, and all return the same run.
+    again. Under torchrun all processes call this function: the first one reports, the others compute their share of the
+    steps, and all return the same run.
 
     Raises InputError with all errors of the task and its rows, ModelError for weights and for a loss that is NaN or a
     spike, RunError for the run folder, Declined if `confirm` says no, Parted if another process has exited.

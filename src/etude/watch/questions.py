@@ -48,10 +48,10 @@ class QuestionSpace:
         """
         distances, nearest = np.empty(vectors.shape[0]), list[int]()
         for start in range(0, vectors.shape[0], AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            similarities = safe_sparse_dot(vectors[part], self._train.T, dense_output=True)
+            block = slice(start, start + AT_ONCE)
+            similarities = safe_sparse_dot(vectors[block], self._train.T, dense_output=True)
             nearest += similarities.argmax(axis=1).tolist()
-            distances[part] = np.round(1 - similarities.max(axis=1), 5)
+            distances[block] = np.round(1 - similarities.max(axis=1), 5)
         return distances, nearest
 
 
