@@ -227,11 +227,13 @@ def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
     if engine == "bare":
         from etude.models.llama_cpp.gguf import find_base_file
         from etude.models.local.loading import read_tokenizer
+        from etude.models.registry import Models
         from etude.render import render
 
         tokenizer = read_tokenizer(find_base_file(assistant.model.name))
+        turns = [(Message("user", row),) for row in rows()[:64]]
         prompts = [
-            render(tokenizer, assistant.build_messages((Message("user", row),))) for row in rows()[:64]
+            render(tokenizer, request.messages) for request in assistant.build_requests(turns, Models())
         ]
         bodies = [
             {

@@ -40,7 +40,7 @@ from etude.stats.intervals import estimate_sample
 from etude.stats.racing import FIRST_BLOCK
 
 MIN_LOOK_SECONDS = 5.0
-"""A longer look with less time could hardly change anything."""
+"""A longer look with less time, besides that for a block of dev rows, could hardly change anything."""
 # If at least this share of rows gets one label, it is reported as the same answer to all.
 SAME_ANSWER_SHARE = 0.95
 
@@ -180,7 +180,8 @@ class Looks:
         key, effort = f"{name}/longer", self._make_longer_effort(method, record, seconds)
         has_begun = key in self.ladder.run.info.get("looks", {})
         is_open = "openings" in self.ladder.run.info  # then nothing is chosen any more
-        if is_open or self.ladder.is_ending or (seconds < MIN_LOOK_SECONDS and not has_begun):
+        needed = MIN_LOOK_SECONDS + FIRST_BLOCK * self.ladder.get_row_seconds(name)
+        if is_open or self.ladder.is_ending or (seconds < needed and not has_begun):
             return
         effort, recorded = self._record_look(key, effort, round(seconds, 1))
         # Answers of a first look are always reused; its training if it was whole. An encoder's training begins afresh,

@@ -81,8 +81,6 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
         return
     (_, tuned), (_, untuned) = ladder_run.build_dev_samples([pair["tuned"], pair["untuned"]])
     share = stats.measure_disagreement(tuned, untuned)
-    if shared := min(ladder_run.count_share_rows(pair[side]) for side in ("tuned", "untuned")):
-        rows = ladder_run.test_rows.select(range(shared), "test rows that both answer")
     num_rows, num_units = len(rows), len({get_unit(example) for example in rows})
     smallest = (
         stats.smallest_detectable if tuned.right_wrong and untuned.right_wrong else stats.smallest_difference

@@ -38,34 +38,42 @@ class AnswerRounds:
     ladder: LadderRun
 
     def count_expected_rows(self, contenders: Collection[str]) -> int:
-        """Estimate how many test rows the contenders will answer in the time that is left."""
-        total = len(self.ladder.split.test)
-        slow = [name for name in contenders if not self.ladder.count_share_rows(name)]
-        if not self.ladder.clock.is_limited or not slow:
+        """Estimate how many test rows the headline pair will answer in the time that is left."""
+        pair, total = self._find_pair(contenders) or contenders, len(self.ladder.split.test)
+        if not self.ladder.clock.is_limited:
             return total
-        if num_rows := self._count_rows_answered_before(slow):
+        if num_rows := self._count_rows_answered_before(pair):
             return num_rows
-        rows = self._count_rows_in_time(slow)
+        slow = [name for name in contenders if not self.ladder.count_share_rows(name)]
+        if not {*slow} & {*pair}:
+            return min(map(self.ladder.count_share_rows, pair))
+        others = FIRST_BLOCK * sum(self.ladder.get_row_seconds(name) for name in slow if name not in pair)
+        rows = self._count_rows_in_time([name for name in pair if name in slow], others)
         return rows if rows == total else max(rows - rows % BLOCK_ROWS, min(total, rows, BLOCK_ROWS))
 
-    def _count_rows_in_time(self, names: Iterable[str]) -> int:
+    def _find_pair(self, names: Iterable[str]) -> list[str]:
+        """Find those of the names that are in the headline pair."""
+        decided = self.ladder.run.info.get("decided", {})
+        return [name for name in names if name in (decided.get("tuned"), decided.get("untuned"))]
+
+    def _count_rows_in_time(self, names: Iterable[str], kept_seconds: float = 0.0) -> int:
         """Count the rows that these methods can answer until the deadline, at least those of a first block of dev."""
         seconds = sum(map(self.ladder.get_row_seconds, names))
         total = len(self.ladder.test_rows)
-        rows = self.ladder.clock.seconds_left / seconds if seconds > 0 else math.inf
+        rows = (self.ladder.clock.seconds_left - kept_seconds) / seconds if seconds > 0 else math.inf
         return total if rows >= total else min(total, max(FIRST_BLOCK, int(rows)))
 
     def _count_rows_answered_before(self, names: Collection[str]) -> int:
         """Count the test rows that these methods answered in an attempt that ended; 0 without one."""
         answered = self.ladder.run.info.get("test_answered", {})
-        return max((answered.get(name, 0) for name in names), default=0)
+        return min((answered.get(name, 0) for name in names), default=0)
 
     def answer(self, fitted: Mapping[str, Assistant], contenders: Collection[str]) -> None:
         """Answer the test with every method, into predictions.jsonl.
 
-        Fast methods answer the rows of their share, and methods that are clearly worse on dev a few rows. Then the
-        contenders take turns, one block each, while there is time, and after them the others. Only the clock limits the
-        number of rows, never an answer.
+        Fast methods answer the rows of their share, methods that are clearly worse on dev a few rows, and the other
+        contenders a first block. Then, while there is time, the headline pair takes turns, after it the other
+        contenders, and after these the rest. Only the clock limits the number of rows, never an answer.
         """
         scored: dict[str, list[ScoredAnswer]] = {name: [] for name in fitted}
         before = self.ladder.run.info.get("test_answered", {})
@@ -76,41 +84,29 @@ class AnswerRounds:
                 # A continued run keeps the number of rows, and with it the verdict.
                 rows = self.ladder.clock.count_beaten_rows(self.ladder.get_row_seconds(name))
                 self._answer_block(name, assistant, before.get(name, rows), scored)
-        slow = [name for name in fitted if len(scored[name]) < len(self.ladder.test_rows)]
-        leading = {name: fitted[name] for name in slow if name in contenders}
-        unanswered = [name for name in leading if not scored[name]]
-        first_block = self._count_first_block(unanswered) if unanswered else BLOCK_ROWS
-        self._take_turns(leading, scored, first_block, is_sure=bool(unanswered))
-        # If time is left, the figures of the others become surer.
-        self._take_turns({name: fitted[name] for name in slow if name not in leading}, scored, BLOCK_ROWS)
+        unanswered = [name for name in fitted if not scored[name] and name not in self.ladder.failures]
+        first_block = self._count_first_block(unanswered)
+        for name in unanswered:
+            self._answer_block(name, fitted[name], first_block, scored)
+        for names in (self._find_pair(fitted), contenders, fitted):
+            self._take_turns({name: fitted[name] for name in names}, scored)
         for name, assistant in fitted.items():
             if name not in self.ladder.failures:
                 self._write_test(name, assistant, scored[name])
         answered = {name: len(rows) for name, rows in scored.items() if name not in self.ladder.failures}
         self.ladder.run.update(test_answered=answered)
 
-    def _take_turns(
-        self,
-        assistants: Mapping[str, Assistant],
-        scored: dict[str, list[ScoredAnswer]],
-        end: int,
-        *,
-        is_sure: bool = False,
-    ) -> None:
-        """Answer the rows up to `end` and further blocks, all of the assistants in each round, while there is time. If
-        `is_sure`, the first round is not asked for its time."""
-        size, total = (
-            BLOCK_ROWS if self.ladder.clock.is_limited else LARGE_BLOCK_ROWS,
-            len(self.ladder.test_rows),
-        )
-        for round_end in [*range(end, total, size), total]:
+    def _take_turns(self, assistants: Mapping[str, Assistant], scored: dict[str, list[ScoredAnswer]]) -> None:
+        """Answer further blocks, all of the assistants in each round, while there is time."""
+        size = BLOCK_ROWS if self.ladder.clock.is_limited else LARGE_BLOCK_ROWS
+        total = len(self.ladder.test_rows)
+        for round_end in [*range(size, total, size), total]:
             running = {
                 name: assistant
                 for name, assistant in assistants.items()
                 if name not in self.ladder.failures and len(scored[name]) < min(round_end, total)
             }
-            end = round_end if is_sure else self._limit_round(running, scored, round_end)
-            is_sure = False
+            end = self._limit_round(running, scored, round_end)
             for name, assistant in running.items():
                 self._answer_block(name, assistant, end, scored)
             if end < round_end:
@@ -165,7 +161,8 @@ class AnswerRounds:
         """Count the rows of the first block, which is shorter if time is short. A resumed run keeps the number, so that
         it reuses the answers."""
         if names and self.ladder.clock.is_limited and not self.ladder.run.info.get("first_block"):
-            self.ladder.run.update(first_block=min(BLOCK_ROWS, self._count_rows_in_time(names)))
+            is_short = self._count_rows_in_time(names) < BLOCK_ROWS
+            self.ladder.run.update(first_block=FIRST_BLOCK if is_short else BLOCK_ROWS)
         return self.ladder.run.info.get("first_block") or LARGE_BLOCK_ROWS
 
     def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:
