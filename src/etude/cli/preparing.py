@@ -103,9 +103,7 @@ def _choose_service() -> None:
 def from_openai(
     folder: Annotated[
         Path,
-        typer.Argument(
-            help="A folder with evals, runs, output items, jobs and files saved from OpenAI, or files of promptfoo."
-        ),
+        typer.Argument(help="A folder with evals, runs, output items, jobs and files saved from OpenAI."),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write. Default: the subfolder etude.")
