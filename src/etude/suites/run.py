@@ -121,20 +121,12 @@ def _choose_cases(subject: Subject, gathered: Sequence[Case], models: Models) ->
 def _measure(subject: Subject, results: tuple[CaseResult, ...], models: Models) -> SuiteReport:
     forgotten = forgetting.measure_forgetting(subject.assistant.model, models)
     measures = (*measure_shares(results, _list_available(subject)), *bias.measure_bias(results), *forgotten)
-    exposures = []
-    if subject.task:
-        exposures = leaks.measure_exposures(
-            subject.task, subject.assistant.model, models, subject.train_questions
-        )
-    planted = [exposure.is_found for exposure in exposures if exposure.canary.times]
-    counts = {"canaries": sum(planted)} if planted else {}
     return SuiteReport(
         subject=subject,
         results=results,
         measures=measures,
-        gates=tuple(decide_gates(subject.task.gates if subject.task else (), measures, counts)),
+        gates=tuple(decide_gates(subject.task.gates if subject.task else (), measures)),
         notes=(*subject.notes, *_list_notes(subject, results)),
-        exposures=tuple(exposures),
     )
 
 

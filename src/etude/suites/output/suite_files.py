@@ -40,7 +40,6 @@ def to_report_json(report: SuiteReport) -> dict[str, Any]:
             for result in report.gates
         ],
         "measures": [to_json(measure) for measure in report.measures],
-        "canaries": [to_json(exposure) for exposure in report.exposures],
         "notes": list(report.notes),
     }
 
