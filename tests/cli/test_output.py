@@ -52,7 +52,6 @@ def test_an_open_file_is_written_through(task: Path, capfd: pytest.CaptureFixtur
     ("name", "begin"),
     [
         ("found", "40 rows of"),
-        ("found.sarif.json", '{\n "$schema"'),
         ("Found.JSON", '{\n "task"'),
         ("found.htm", "<!"),
     ],
