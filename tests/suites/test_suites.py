@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -366,11 +365,9 @@ def test_the_page_has_every_case_and_allows_no_other_script(tmp_path: Path) -> N
     assert not re.search(r"(?:src|href)=\"(?!#)", page)
 
 
-def test_junit_fails_only_for_gates(tmp_path: Path) -> None:
+def test_a_test_fails_by_its_gates(tmp_path: Path) -> None:
     task = copy_task("answer", tmp_path, "gates: [normal >= 1%, sensitive >= 99%]\n")
     folder = run_suites(task, quick=True).subject.folder
-    [gates] = ElementTree.parse(folder / "junit.xml").getroot()
-    assert (gates.get("tests"), gates.get("failures")) == ("2", "1")
     told = json.loads((folder / "test.json").read_text(encoding="utf-8"))
     assert [gate["outcome"] for gate in told["gates"]] == ["passed", "failed"]
     assert not told["passed"]
