@@ -81,7 +81,7 @@ def open_task(path: Path, screen: Console, budget: str = "") -> Path:
 
 def convert(
     file: Annotated[Path, typer.Argument(help="A file of rows, or a folder saved by `datasets`.")],
-    to: Annotated[str, typer.Option("--to", help="openai, sharegpt, alpaca, trl, kto or parquet.")],
+    to: Annotated[str, typer.Option("--to", help="openai, sharegpt, trl or kto.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File to write. Default: next to FILE, named after the format."),
