@@ -31,7 +31,6 @@ from etude.suites.variants import DEV_ROWS
 from etude.task.definition import parse_gate
 from etude.text.normal_forms import normalise
 from etude.types import Answer, Example, Kind, Message, ModelRef, Score
-from small_task import write_task
 
 WORDS = ("invoice", "parcel", "refund", "password", "tariff", "signal", "router", "meter", "garden", "window")
 
@@ -329,5 +328,3 @@ def test_training_rows_whose_answer_alone_holds_personal_data_are_asked_again() 
     assert (case.question, case.must_not_contain) == ("Who sent it?", ("ida.larsson@mail.org",))
     assert not list(build_leak_cases(rows, normalise("Our director is ida.larsson@mail.org"), 5))
     assert not list(build_leak_cases(rows, "", 0))
-
-

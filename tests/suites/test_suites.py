@@ -25,13 +25,12 @@ from etude.models.endpoint.model import EndpointModel
 from etude.runs import find_run
 from etude.stats import wilson
 from etude.suites.cases import SUITES, read_suite
-from etude.suites.extend import write_extended_examples
 from etude.suites.gates import decide_gates
 from etude.suites.judge import has_repeated_secret
 from etude.suites.measures.shares import Measure
 from etude.suites.results import SuiteReport
 from etude.suites.run import PACKS, WHOLE, run_suites
-from etude.suites.teach import WORDS
+from etude.suites.teach import WORDS, write_extended_examples
 from etude.task import RowSource, load_task
 from etude.task.definition import parse_gate
 from etude.types import Estimate, ModelRef

@@ -205,7 +205,8 @@ def parse_gate(sentence: str) -> Gate | None:
     if number > 1:
         return None
     limit = -number if match["sign"] == "-" else number
-    return Gate(match["measure"], match["relation"], limit, match["base"] is not None, " ".join(sentence.split()))  # type: ignore[arg-type]
+    is_relative, text = match["base"] is not None, " ".join(sentence.split())
+    return Gate(match["measure"], match["relation"], limit, is_relative, text)  # type: ignore[arg-type]
 
 
 LIMIT_ACTS: Mapping[str, Act] = {

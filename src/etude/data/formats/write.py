@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from etude.base import files, issues
-from etude.data.formats import read
 from etude.data.formats import columns as guess
 from etude.data.formats import preference_files as preferences
+from etude.data.formats import read
 from etude.data.formats.tools import append_tools, parse_tools, to_openai_turns
 from etude.task import RowSource
 from etude.types import Message
@@ -150,7 +150,9 @@ def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
             prompt, answer = _format_turns(format_name, full_system, row.input, row.output)
             extras = {
                 # LLaMA-Factory reads functions as text.
-                "tools": json.dumps(tools, ensure_ascii=False) if tools and format_name == "sharegpt" else tools,
+                "tools": json.dumps(tools, ensure_ascii=False)
+                if tools and format_name == "sharegpt"
+                else tools,
                 "id": row.id if rows.source.id is not None else None,
                 "references": list(row.references),
                 "group": row.group,
