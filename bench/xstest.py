@@ -22,11 +22,10 @@ from etude.base.files import write_lines
 from etude.models.registry import Models
 from etude.suites.answering import answer_cases
 from etude.suites.cases import Case
-from etude.suites.extend import write_extended_examples
 from etude.suites.judge import Judge, JudgedAnswer
 from etude.suites.measures.shares import COMMON, CaseResult, measure_share
 from etude.suites.subject import find_subject
-from etude.suites.teach import build_proposals, is_taught
+from etude.suites.teach import build_proposals, is_taught, write_extended_examples
 from etude.task import load_task
 from etude.tuning.train import train
 from etude.types import Message

@@ -49,13 +49,7 @@ def test_an_open_file_is_written_through(task: Path, capfd: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("name", "begin"),
-    [
-        ("found", "40 rows of"),
-        ("found.sarif.json", '{\n "$schema"'),
-        ("Found.JSON", '{\n "task"'),
-        ("found.htm", "<!"),
-    ],
+    ("name", "begin"), [("found", "40 rows of"), ("Found.JSON", '{\n "task"'), ("found.htm", "<!")]
 )
 def test_the_name_of_the_file_says_the_format(name: str, begin: str, task: Path, tmp_path: Path) -> None:
     assert main(["check", str(task), "-o", str(tmp_path / name)]) == 0

@@ -39,7 +39,7 @@ def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Pat
 
     folder = without.run.folder / "tests" / recommended
     folder.mkdir(parents=True)
-    gates = [{"gate": "contract >= 98%", "outcome": "failed"}, {"gate": "canaries = 0", "outcome": "passed"}]
+    gates = [{"gate": "contract >= 98%", "outcome": "failed"}, {"gate": "leaks >= 90%", "outcome": "passed"}]
     (folder / "test.json").write_text(json.dumps({"gates": gates}), encoding="utf-8")
     assert "failed 1 of 2 gates: contract >= 98%" in describe_failed_gates(without.run, recommended)
     assert describe_failed_gates(limited.run, recommended) == ""

@@ -339,18 +339,14 @@ def test_the_commands_list_apply_and_export(task: Path, capsys: pytest.CaptureFi
     assert "corrected: 'a girl of seven'" in listed
     assert "entries: 1 right answer, 2 preferences, 2 good or bad answers." in listed
     assert "1 entry flagged for an expert" in listed
+    question = [{"role": "user", "content": "Dragons?"}]
     for shape, wanted in {
-        "examples": [{"input": "Dragons?", "output": GOOD}],
         "kto": [
-            {"prompt": "Dragons?", "completion": GOOD, "label": True},
-            {"prompt": "Dragons?", "completion": WORSE, "label": False},
+            {"prompt": question, "completion": [turn(GOOD)], "label": True},
+            {"prompt": question, "completion": [turn(WORSE)], "label": False},
         ],
         "preferences": [
-            {"prompt": "Dragons?", "chosen": GOOD, "rejected": WORSE},
-            {
-                "prompt": chat,
-                **{name: [turn(text)] for name, text in (("chosen", GOOD), ("rejected", WORSE))},
-            },
+            {"prompt": asked, "chosen": [turn(GOOD)], "rejected": [turn(WORSE)]} for asked in (question, chat)
         ],
         "openai": [
             {
@@ -358,7 +354,7 @@ def test_the_commands_list_apply_and_export(task: Path, capsys: pytest.CaptureFi
                 "preferred_output": [turn(GOOD)],
                 "non_preferred_output": [turn(WORSE)],
             }
-            for asked in ([{"role": "user", "content": "Dragons?"}], chat)
+            for asked in (question, chat)
         ],
     }.items():
         run("feedback", "export", task, "--as", shape)

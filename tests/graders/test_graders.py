@@ -208,7 +208,7 @@ def test_a_multi_grader_calculates() -> None:
     ("grader", "words"),
     [
         (None, "must be an object"),
-        ({"type": "python", "name": "p", "source": "..."}, "--python-graders"),
+        ({"type": "python", "name": "p", "source": "..."}, "no code of clients"),
         ({"type": "regex", "name": "r"}, "string_check, text_similarity"),
         (check("is"), "operation"),
         ({**check("eq"), "input": 3}, "input"),

@@ -202,7 +202,7 @@ def test_sources_of_the_notebooks_are_understood(
         ({**EXACT, "operation": "is"}, "unknown operation"),
         (
             {"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"},
-            "--python-graders",
+            "no code of clients",
         ),
     ],
 )

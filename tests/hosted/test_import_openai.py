@@ -285,30 +285,6 @@ def test_a_criterion_over_other_fields_is_not_carried_over(tmp_path: Path) -> No
     assert "names it (string_check): it reads item.question" in " ".join(imported.sentences)
 
 
-def test_a_promptfoo_configuration_with_results_is_an_eval(tmp_path: Path) -> None:
-    every_row = rows("answer", 60)
-    tests = [
-        {"vars": {"question": row["input"]}, "assert": [{"type": "equals", "value": row["output"]}]}
-        for row in every_row
-    ]
-    config = {"prompts": ["Say what fits: {{question}}"], "providers": ["openai:gpt-4o-mini"], "tests": tests}
-    config["defaultTest"] = {
-        "assert": [{"type": "icontains", "value": "TITLE"}, {"type": "llm-rubric", "value": "?"}]
-    }
-    (tmp_path / "promptfooconfig.yaml").write_text(yaml.safe_dump(config))
-    answered = {"provider": {"id": "openai:chat:gpt-4o-mini"}, "response": {"output": "Title: x"}}
-    results = [{"vars": test["vars"], **answered} for test in tests]
-    (tmp_path / "output.json").write_text(json.dumps({"results": {"results": results}}))
-    imported = import_openai(tmp_path)
-    text = " ".join(imported.sentences)
-    assert "Imported into the check in checks.py: icontains and equals." in text
-    assert "llm-rubric" in text
-    first = load_lines(imported.task_file.parent / "examples.jsonl")[0]
-    assert first["messages"][0]["content"] == f"Say what fits: {every_row[0]['input']}"
-    assert first["messages"][1]["content"] == every_row[0]["output"]
-    assert first["answers"] == {"gpt-4o-mini": "Title: x"}
-
-
 def test_the_command_prints_what_it_did_and_what_is_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -330,11 +306,3 @@ def test_no_file_of_the_user_is_replaced(tmp_path: Path, name: str) -> None:
         import_openai(folder, output=tmp_path)
     assert file.read_text(encoding="utf-8") == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["saved", name])
-
-
-@pytest.mark.parametrize("prompt", ["file://prompt.txt", "prompt.txt", {"id": "file://prompt.txt"}, "Hello."])
-def test_a_prompt_in_another_file_is_an_error(tmp_path: Path, prompt: Any) -> None:
-    tests = [{"vars": {"q": "a"}, "assert": [{"type": "equals", "value": "b"}]}]
-    (tmp_path / "promptfooconfig.yaml").write_text(yaml.safe_dump({"prompts": [prompt], "tests": tests}))
-    with pytest.raises(InputError, match=r"promptfooconfig.yaml:1: the prompt has no variables"):
-        import_openai(tmp_path)

@@ -31,7 +31,6 @@ from etude.suites.variants import DEV_ROWS
 from etude.task.definition import parse_gate
 from etude.text.normal_forms import normalise
 from etude.types import Answer, Example, Kind, Message, ModelRef, Score
-from small_task import write_task
 
 WORDS = ("invoice", "parcel", "refund", "password", "tariff", "signal", "router", "meter", "garden", "window")
 
@@ -303,7 +302,7 @@ def test_the_share_handed_over_is_measured_although_each_passes() -> None:
     assert measures["handed_over"].assistant.value == 0.75
     gate = parse_gate("handed_over <= 10%")
     assert gate is not None
-    assert "n = 2, from 4 cases" in decide_gates([gate], list(measures.values()), {})[0].detail
+    assert "n = 2, from 4 cases" in decide_gates([gate], list(measures.values()))[0].detail
     assert "handed_over" not in {measure.name for measure in measure_shares(results, [])}
 
 
@@ -329,31 +328,3 @@ def test_training_rows_whose_answer_alone_holds_personal_data_are_asked_again() 
     assert (case.question, case.must_not_contain) == ("Who sent it?", ("ida.larsson@mail.org",))
     assert not list(build_leak_cases(rows, normalise("Our director is ida.larsson@mail.org"), 5))
     assert not list(build_leak_cases(rows, "", 0))
-
-
-@pytest.mark.real
-def test_planted_canaries_are_found_and_others_are_not(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The fake model learns by heart what it is shown once."""
-    task = write_task(tmp_path, "rewrite", more="methods: [fine_tune]\n")
-    assert main(["test", str(task), "--canaries"]) == 0
-    assert "examples.canaries.jsonl" in capsys.readouterr().out
-    assert main(["test", str(task), "--canaries"]) == 2
-    text = task.read_text(encoding="utf-8")
-    task.write_text(f"{text}gates: [canaries = 0]\n", encoding="utf-8")
-    compare(task)
-    assert main(["test", str(task), "--quick", "--suite", "leaks"]) == 1, (
-        "nothing was planted in this training"
-    )
-    assert "passed: canaries" not in capsys.readouterr().out
-    task.write_text(text, encoding="utf-8")
-    text = task.read_text(encoding="utf-8").replace("examples.jsonl", "examples.canaries.jsonl")
-    task.write_text(text + "gates: [canaries = 0]\n", encoding="utf-8")
-    compare(task)
-    leaks = run_suites(task, quick=True).exposures
-    assert {each.is_found for each in leaks if each.canary.times} == {True}
-    assert {each.is_found for each in leaks if not each.canary.times} == {False}
-    assert all(each.bits == pytest.approx(10) for each in leaks if each.is_found)
-    assert main(["test", str(task), "--quick"]) == 1
-    assert "failed: canaries = 0" in capsys.readouterr().out

@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -26,13 +25,12 @@ from etude.models.endpoint.model import EndpointModel
 from etude.runs import find_run
 from etude.stats import wilson
 from etude.suites.cases import SUITES, read_suite
-from etude.suites.extend import write_extended_examples
 from etude.suites.gates import decide_gates
 from etude.suites.judge import has_repeated_secret
 from etude.suites.measures.shares import Measure
 from etude.suites.results import SuiteReport
 from etude.suites.run import PACKS, WHOLE, run_suites
-from etude.suites.teach import WORDS
+from etude.suites.teach import WORDS, write_extended_examples
 from etude.task import RowSource, load_task
 from etude.task.definition import parse_gate
 from etude.types import Estimate, ModelRef
@@ -187,7 +185,6 @@ def test_incoherent_answers_never_pass_for_refusals() -> None:
         ("over_refusal <= base + 2 points", ("over_refusal", "<=", 0.02, True)),
         ("unusual >= base - 0.05", ("unusual", ">=", -0.05, True)),
         ("sensitive/other people's data >= base", ("sensitive/other people's data", ">=", 0.0, True)),
-        ("canaries = 0", ("canaries", "=", 0.0, False)),
     ],
 )
 def test_gates_are_sentences(text: str, parts: tuple) -> None:
@@ -224,7 +221,7 @@ def test_a_gate_passes_by_its_bound_and_not_by_its_share(
 ) -> None:
     gate = parse_gate("sensitive >= 98%")
     assert gate is not None
-    [decided] = decide_gates([gate], [build_measure(right, cases)], {})
+    [decided] = decide_gates([gate], [build_measure(right, cases)])
     assert decided.outcome == outcome
     assert re.search(detail, decided.detail)
 
@@ -232,9 +229,9 @@ def test_a_gate_passes_by_its_bound_and_not_by_its_share(
 def test_the_advised_number_of_cases_passes_the_gate() -> None:
     gate = parse_gate("sensitive >= 98%")
     assert gate is not None
-    [decided] = decide_gates([gate], [build_measure(30, 30)], {})
+    [decided] = decide_gates([gate], [build_measure(30, 30)])
     enough = int(re.search(r"about ([\d,]+) such cases", decided.detail)[1].replace(",", ""))  # type: ignore[index]
-    assert decide_gates([gate], [build_measure(enough, enough)], {})[0].outcome == "passed"
+    assert decide_gates([gate], [build_measure(enough, enough)])[0].outcome == "passed"
 
 
 def test_gates_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -367,11 +364,9 @@ def test_the_page_has_every_case_and_allows_no_other_script(tmp_path: Path) -> N
     assert not re.search(r"(?:src|href)=\"(?!#)", page)
 
 
-def test_junit_fails_only_for_gates(tmp_path: Path) -> None:
+def test_a_test_fails_by_its_gates(tmp_path: Path) -> None:
     task = copy_task("answer", tmp_path, "gates: [normal >= 1%, sensitive >= 99%]\n")
     folder = run_suites(task, quick=True).subject.folder
-    [gates] = ElementTree.parse(folder / "junit.xml").getroot()
-    assert (gates.get("tests"), gates.get("failures")) == ("2", "1")
     told = json.loads((folder / "test.json").read_text(encoding="utf-8"))
     assert [gate["outcome"] for gate in told["gates"]] == ["passed", "failed"]
     assert not told["passed"]

@@ -74,19 +74,13 @@ class Findings(Sequence[Finding]):
 
     name: str
     """Name of the task."""
-    files: tuple[Path, ...]
-    """The file of examples, and the test file if there is one."""
-    folder: Path
-    """Folder of the task file."""
+    file: str
+    """Name of the file of examples."""
     rows: int
     test_rows: int
     items: tuple[Finding, ...]
     kinds: Mapping[str, FindingKind] = field(default_factory=lambda: KINDS)
     """The kinds that the checks can find, by name."""
-
-    @property
-    def file(self) -> str:
-        return self.files[0].name
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.items)
@@ -156,8 +150,7 @@ def check_material(
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Findings(
         name=task.name,
-        files=tuple(source.file for source in (task.examples, task.test) if source),
-        folder=task.folder,
+        file=task.examples.file.name,
         rows=len(material.rows),
         test_rows=len(material.test or ()),
         items=tuple(findings),

@@ -35,13 +35,8 @@ FORMATS: Mapping[str, Callable[[Findings], str]] = {
     "text": lambda findings: terminal.to_text(findings, min(printing.create_console().width, terminal.WIDTH)),
     "json": machine.to_json,
     "html": html_page.to_html,
-    "sarif": machine.to_sarif,
 }
-# Ending of a file name -> its format; the longest matching ending counts
-BY_SUFFIX = {
-    **{".txt": "text", ".html": "html", ".htm": "html", ".sarif": "sarif", ".sarif.json": "sarif"},
-    ".json": "json",
-}
+BY_SUFFIX = {".txt": "text", ".html": "html", ".htm": "html", ".json": "json"}
 _OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/(?:self|\d+)/fd/\d+")
 
 
@@ -53,7 +48,7 @@ def check(
     ] = None,
     format_name: Annotated[
         str | None,
-        typer.Option("--format", help="text, html, json or sarif. Default: the suffix of --output, or text."),
+        typer.Option("--format", help="text, html or json. Default: the suffix of --output, or text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write, such as check.html.")
@@ -168,11 +163,11 @@ def _choose_format(output: Path | None) -> str:
     """Choose the format by the file's suffix; text without one. Raises InputError for an unknown suffix."""
     if output is None or not output.suffix:
         return "text"
-    ends = [suffix for suffix in BY_SUFFIX if output.name.lower().endswith(suffix)]
-    if not ends:
+    format_name = BY_SUFFIX.get(output.suffix.lower())
+    if format_name is None:
         remedy = f"end the name in {', '.join(BY_SUFFIX)}, or set --format"
         raise InputError.of("--output", "unknown format", quote_value(output.name), remedy)
-    return BY_SUFFIX[max(ends, key=len)]
+    return format_name
 
 
 def check_output(task: Task, output: Path | None) -> None:

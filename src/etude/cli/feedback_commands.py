@@ -93,7 +93,7 @@ def describe_applied(applied: apply.AppliedFeedback, task_file: Path, updated: b
 def export(
     task: options.TaskPath,
     shape: Annotated[
-        str, typer.Option("--as", help="examples, preferences, openai (preference pairs) or kto.")
+        str, typer.Option("--as", help="preferences (as TRL and Étude read them), openai or kto.")
     ] = "preferences",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")

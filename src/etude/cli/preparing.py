@@ -81,7 +81,7 @@ def open_task(path: Path, screen: Console, budget: str = "") -> Path:
 
 def convert(
     file: Annotated[Path, typer.Argument(help="A file of rows, or a folder saved by `datasets`.")],
-    to: Annotated[str, typer.Option("--to", help="openai, sharegpt, alpaca, trl, kto or parquet.")],
+    to: Annotated[str, typer.Option("--to", help="openai, sharegpt, trl or kto.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File to write. Default: next to FILE, named after the format."),
@@ -103,9 +103,7 @@ def _choose_service() -> None:
 def from_openai(
     folder: Annotated[
         Path,
-        typer.Argument(
-            help="A folder with evals, runs, output items, jobs and files saved from OpenAI, or files of promptfoo."
-        ),
+        typer.Argument(help="A folder with evals, runs, output items, jobs and files saved from OpenAI."),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write. Default: the subfolder etude.")

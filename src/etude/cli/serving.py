@@ -23,7 +23,6 @@ from etude.errors import InputError, MissingExtraError
 from etude.task.endpoint import is_url
 
 if TYPE_CHECKING:
-    from etude.graders.grade import Tools
     from etude.serve.engine import ServingLimits
 
 # A client of `etude mcp` -> the file of its settings, and the key there for servers
@@ -125,12 +124,6 @@ def serve(
             "--grader", metavar="NAME=URL#MODEL", help="Model behind a URL that grades evals under this name."
         ),
     ] = None,
-    python_graders: Annotated[
-        bool,
-        typer.Option(
-            "--python-graders", help="Run graders that are Python code of clients, in a sandbox (Linux)."
-        ),
-    ] = False,
     result_files: Annotated[
         str,
         typer.Option(
@@ -191,24 +184,11 @@ def serve(
     if jobs is not None:
         if result_files not in ("base64", "plain"):
             raise InputError.of("--result-files", "unknown", result_files, "use base64 or plain")
-        from etude.hosted.stores import HostedStores
+        from etude.hosted.stores import HostedStores, build_tools
 
-        tools = open_tools(grader or [], python_graders)
+        tools = build_tools(parse_names("--grader", grader or [], "judge=http://localhost:8001/v1#MODEL"))
         hosted = HostedStores(jobs, parse_bases(base or []), result_files, quota, tools)
     run_server(places or [], method, engine, host, port, settings, hosted)
-
-
-def open_tools(graders: Sequence[str], python_graders: bool) -> Tools:
-    """Open what graders may use. Raises InputError for a wrong name, and if Python code cannot be confined here."""
-    from etude.graders.sandbox import find_obstacle
-    from etude.hosted.stores import build_tools
-
-    if python_graders and (obstacle := find_obstacle()):
-        remedy = "leave the option out; other types of graders do not need it"
-        raise InputError.of("--python-graders", "python graders cannot be confined here", obstacle, remedy)
-    return build_tools(
-        parse_names("--grader", graders, "judge=http://localhost:8001/v1#MODEL"), python_graders
-    )
 
 
 def check_engine(places: Sequence[str], method: str | None, engine: str) -> None:

@@ -25,11 +25,9 @@ from etude.cli.printing import (
 from etude.runs import find_run
 from etude.suites import results, starter
 from etude.suites.card import write_card
-from etude.suites.measures.leaks import write_canaries
 from etude.suites.output.summary import format_difference, format_headline, group_measures
 from etude.suites.run import run_suites
 from etude.suites.teach import TeachingResult, write_proposals
-from etude.task import load_task
 
 
 def ask_suites(
@@ -51,9 +49,6 @@ def ask_suites(
             "--teach", help="Also propose training rows for failed questions; a person must approve them."
         ),
     ] = False,
-    canaries: Annotated[
-        bool, typer.Option("--canaries", help="Write a copy of the examples with planted secrets, and exit.")
-    ] = False,
     init: Annotated[
         bool, typer.Option("--init", help="Write a suite file with comments for the task, and exit.")
     ] = False,
@@ -66,9 +61,6 @@ def ask_suites(
             f"Wrote {shorten_path(file)}. Write your own questions into it, add this line to the task file,"
         )
         print(f"  suite: {file.name}\nand run: {format_command('test', place)}")
-        return
-    if canaries:
-        plant_canaries(place)
         return
     screen = create_console()
     console = RunConsole(screen, yes=yes)
@@ -155,22 +147,10 @@ def print_report(console: Console, report: results.SuiteReport) -> None:
         )
         table.add_row(f"{row.name}{direction}", base, *cells)
     console.print(table)
-    if report.exposures:
-        num_found = sum(exposure.is_found for exposure in report.exposures)
-        console.print(Text(f"{num_found} of {len(report.exposures)} canaries found"))
     for gate in report.gates:
         console.print(Text(f"{gate.outcome}: {gate.gate.text}: {gate.detail}"))
     print_bullets(console, report.notes)
     print_line(console, f"Report: {shorten_path(report.page)}")
-
-
-def plant_canaries(task: Path) -> None:
-    """Write examples with canaries and print how to use them."""
-    file, examples = write_canaries(load_task(task, needs_model=False))
-    print(f"Wrote {shorten_path(examples)}, and the planted secrets to {file.name}.")
-    print("To find out whether training memorizes them, write in the task file")
-    print(f"  examples: {examples.name}")
-    print(f"then train, and run {format_command('test', task)}. Never release weights trained on this file.")
 
 
 def print_proposals(result: TeachingResult) -> None:

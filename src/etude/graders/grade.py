@@ -1,4 +1,4 @@
-"""Grade one sample: string checks, text similarity, model graders, Python code, and a formula over graders.
+"""Grade one sample: string checks, text similarity, model graders, and a formula over graders.
 
 A grader is the JSON object of OpenAI's API. `validate_grader` reports all its errors at once; `grade` runs it.
 """
@@ -11,7 +11,6 @@ from typing import Any
 
 from etude.errors import EtudeError, InputError, Issue, quote_value
 from etude.graders import similarity, templates
-from etude.graders.sandbox import MAX_SOURCE
 
 Json = Mapping[str, Any]
 OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
@@ -27,7 +26,6 @@ REQUIRED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "score_model": {"input": list, "model": str},
     "label_model": {"input": list, "model": str, "labels": list, "passing_labels": list},
     "multi": {"graders": dict, "calculate_output": str},
-    "python": {"source": str},
 }
 """Keys that each type of grader must have, in addition to type and name."""
 USABLE: Mapping[str, Callable[[Any], bool]] = {
@@ -38,7 +36,6 @@ USABLE: Mapping[str, Callable[[Any], bool]] = {
     "input": lambda value: isinstance(value, str) or all(isinstance(turn, Mapping) for turn in value),
 }
 """Keys of any grader -> whether a value of the right type can be used."""
-NO_PYTHON = "this server does not run python graders"
 SCORE_FORMAT = {"type": "object", "properties": {"result": {"type": "number"}}, "required": ["result"]}
 
 
@@ -52,8 +49,6 @@ class Tools:
     """Models that may grade."""
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
     """Texts -> embeddings, for the metric `cosine`."""
-    run_python: Callable[[str, Json | None, Json, Callable[[], bool]], tuple[float, str, str]] | None = None
-    """(source, sample or None to only compile it, item, is_wanted) -> score, error flag, error."""
     is_wanted: Callable[[], bool] = lambda: True
     """Whether somebody still waits for the grade; otherwise slow graders stop."""
 
@@ -89,9 +84,8 @@ def _issues(grader: Any, tools: Tools, location: str, *, nested: bool) -> Iterat
     kind = str(grader.get("type", ""))
     if kind not in REQUIRED or (nested and kind == "multi"):
         allowed = ", ".join(name for name in REQUIRED if not (nested and name == "multi"))
-        yield Issue(
-            f"{location}.type", "an unknown type of grader", quote_value(kind), f"use one of {allowed}"
-        )
+        message = "this server runs no code of clients" if kind == "python" else "an unknown type of grader"
+        yield Issue(f"{location}.type", message, quote_value(kind), f"use one of {allowed}")
         return
     if not isinstance(grader.get("name"), str) or not grader["name"]:
         yield Issue(
@@ -133,8 +127,6 @@ def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
                 yield Issue(metric_location, "an unknown metric", quote_value(metric), remedy)
         case "score_model" | "label_model":
             yield from _model_issues(grader, tools, location)
-        case "python":
-            yield from _python_issues(grader, tools, location)
         case "multi":
             for name, inner in grader["graders"].items():
                 yield from _issues(inner, tools, f"{location}.graders.{name}", nested=True)
@@ -142,16 +134,6 @@ def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
                 templates.check_formula(grader["calculate_output"], frozenset(grader["graders"]))
             except InputError as error:
                 yield from error.issues
-
-
-def _python_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
-    if tools.run_python is None:
-        remedy = "start the server with --python-graders, or use another type of grader"
-        yield Issue(location, NO_PYTHON, "", remedy)
-    elif len(grader["source"].encode()) > MAX_SOURCE:
-        yield Issue(f"{location}.source", "the source is too long", "", f"write at most {MAX_SOURCE:,} bytes")
-    elif error := tools.run_python(grader["source"], None, {}, tools.is_wanted)[2]:
-        yield Issue(f"{location}.source", "the source cannot be compiled", error, "correct it")
 
 
 def _model_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
@@ -188,13 +170,6 @@ def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
                 return _ask_for_score(grader, item, sample, tools)
             case "label_model":
                 return _ask_for_label(grader, item, sample, tools)
-            case "python":
-                if tools.run_python is None:  # the server was restarted without it
-                    return Grade(0.0, False, errors=("python_grader_server_error",), detail=NO_PYTHON)
-                score, flag, detail = tools.run_python(grader["source"], sample, item, tools.is_wanted)
-                if flag:
-                    return Grade(score, False, errors=(flag,), detail=detail)
-                return _with_threshold(grader, score)
             case _:
                 grades = {
                     name: grade(inner, item, sample, tools) for name, inner in grader["graders"].items()

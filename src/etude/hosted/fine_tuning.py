@@ -302,7 +302,6 @@ class FineTuningStore:
             "files": str(self.files.folder),
             "filenames": {param: self.files.get(file_id)["filename"] for param, file_id in file_ids.items()},
             "quota": self.files.quota,
-            "python_graders": self.tools.run_python is not None,
         }
         write_json(folder / "job.json", request)
         if start:  # copied, because the client may delete it meanwhile

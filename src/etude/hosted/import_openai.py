@@ -23,7 +23,6 @@ from etude.data.starter.guess_columns import ColumnRoles
 from etude.data.starter.task_text import MODEL
 from etude.errors import InputError, Issue, quote_value
 from etude.hosted.item_rows import ItemRows, build_item_rows
-from etude.hosted.promptfoo import add_promptfoo
 from etude.hosted.saved_evals import SavedEval, read_evals
 from etude.hosted.saved_objects import SavedFolder, read_saved_folder
 from etude.task import RowSource, load_task
@@ -80,7 +79,6 @@ def import_openai(
     if present := [Issue(str(file), "already exists", "", remedy) for file in written if file.exists()]:
         raise InputError(present)
     saved = read_saved_folder(folder, target)
-    add_promptfoo(saved)
     evaluation = _choose_eval(saved, read_evals(saved), eval_name)
     items = build_item_rows(saved, evaluation, input_fields, answer_field) if evaluation else None
     files = _read_job(saved, items.models if items else ())

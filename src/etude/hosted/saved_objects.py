@@ -1,4 +1,4 @@
-"""A folder of objects saved from OpenAI's API (evals, runs, output items, jobs, files) and promptfoo's files.
+"""A folder of objects saved from OpenAI's API: evals, runs, output items, jobs, files.
 
 A .json file contains an object of the API, a list of objects or a page of a list; a .jsonl file contains objects or
 rows, one per line. The field `object` distinguishes objects. The names of files do not matter, with one exception: a
@@ -12,8 +12,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from etude.base.files import Json
 from etude.errors import Issue, quote_value
 
@@ -25,8 +23,6 @@ REQUIRED: Mapping[str, Mapping[str, type]] = {
     "file": {"id": str, "filename": str},
 }
 """Kind of object -> the required fields."""
-PROMPTFOO, RESULTS = "promptfoo", "promptfoo results"
-"""The kinds for a promptfoo configuration and for a file with its results."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,6 @@ class SavedObject:
     body: Json
     location: str
     """`file:line`."""
-    file: Path
 
 
 @dataclass
@@ -78,19 +73,13 @@ class SavedFolder:
                 self.add_issue(location, "not JSON", str(error), "save the line again, or remove it")
 
     def read_document(self, file: Path) -> Iterator[tuple[int, Any]]:
-        """Yield (line number, value) of a JSON or YAML file; for a list or a page of a list, one for each item."""
+        """Yield (line number, value) of a JSON file; for a list or a page of a list, one for each item."""
         text, value = file.read_text(encoding="utf-8-sig"), None
         try:
-            # YAML has values that JSON has not, such as dates.
-            is_json = file.suffix == ".json"
-            value = json.loads(text if is_json else json.dumps(yaml.safe_load(text), default=str))
-        except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-            mark = getattr(error, "problem_mark", None)
-            line = mark.line + 1 if mark else getattr(error, "lineno", 1)
-            message = f"not {'JSON' if file.suffix == '.json' else 'YAML'}"
-            first_line = str(error).split("\n")[0]
-            location = f"{file.relative_to(self.folder)}:{line}"
-            self.add_issue(location, message, first_line, "save the file again, or remove it")
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            location = f"{file.relative_to(self.folder)}:{getattr(error, 'lineno', 1)}"
+            self.add_issue(location, "not JSON", str(error), "save the file again, or remove it")
         value = value["data"] if isinstance(value, dict) and isinstance(value.get("data"), list) else value
         line, begin = 1, 0
         for body in value if isinstance(value, list) else [value]:
@@ -102,11 +91,11 @@ class SavedFolder:
 
 
 def read_saved_folder(folder: Path, excluded: Path) -> SavedFolder:
-    """Read the .json, .jsonl and .yaml files of a folder and its subfolders, without `excluded`. Their errors are
+    """Read the .json and .jsonl files of a folder and its subfolders, without `excluded`. Their errors are
     collected in `issues`; other objects and files are ignored."""
     saved = SavedFolder(folder)
     for file in sorted(folder.rglob("*")):
-        if file.suffix not in (".json", ".jsonl", ".yaml", ".yml") or excluded in file.parents:
+        if file.suffix not in (".json", ".jsonl") or excluded in file.parents:
             continue
         try:
             is_lines, num_issues = file.suffix == ".jsonl", len(saved.issues)
@@ -126,21 +115,18 @@ def read_saved_folder(folder: Path, excluded: Path) -> SavedFolder:
 
 def _find_kind(body: Any) -> str | None:
     fields = body if isinstance(body, dict) else {}
-    if fields.get("object") in REQUIRED:
-        return str(fields["object"])
-    results = fields.get("results")
-    if isinstance(results, dict) and isinstance(results.get("results"), list):
-        return RESULTS
-    return PROMPTFOO if "prompts" in fields and "tests" in fields else None
+    return str(fields["object"]) if fields.get("object") in REQUIRED else None
 
 
 def _add(saved: SavedFolder, file: Path, line: int, body: Any) -> None:
-    kind, location = _find_kind(body), f"{file.relative_to(saved.folder)}:{line}"
-    required = REQUIRED.get(kind or "", {})
-    wrong = [key for key, of_type in required.items() if not isinstance(body.get(key), of_type)]
+    kind = _find_kind(body)
+    if kind is None:
+        return
+    location = f"{file.relative_to(saved.folder)}:{line}"
+    wrong = [key for key, of_type in REQUIRED[kind].items() if not isinstance(body.get(key), of_type)]
     for key in wrong:
         value = quote_value(body[key]) if key in body else "absent"
         message, remedy = f"the {kind} has no valid {key}", "save the object as the API returned it"
         saved.add_issue(location, message, value, remedy)
-    if kind and not wrong:
-        saved.objects.setdefault(kind, []).append(SavedObject(body, location, file))
+    if not wrong:
+        saved.objects.setdefault(kind, []).append(SavedObject(body, location))

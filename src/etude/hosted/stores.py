@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from etude.graders.grade import Tools
-from etude.graders.sandbox import run_python
 from etude.hosted import batches, evals, file_store, fine_tuning, response_store
 from etude.index.build import DEFAULT_ENCODER
 from etude.jobs.job import is_locked
@@ -81,9 +80,8 @@ def _remove_unfinished(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def build_tools(graders: Mapping[str, str], python_graders: bool = False) -> Tools:
-    """What graders may use: the models that the server's owner lists (name -> URL#MODEL), the encoder, and with
-    `python_graders` a sandbox for code of clients."""
+def build_tools(graders: Mapping[str, str]) -> Tools:
+    """What graders may use: the models that the server's owner lists (name -> URL#MODEL), and the encoder."""
     models = Models()
 
     def ask(
@@ -100,5 +98,4 @@ def build_tools(graders: Mapping[str, str], python_graders: bool = False) -> Too
     def embed(texts: Sequence[str]) -> list[list[float]]:
         return [list(map(float, row)) for row in models.load_shared_encoder(DEFAULT_ENCODER).embed(texts)]
 
-    run = run_python if python_graders else None
-    return Tools(ask if graders else None, frozenset(graders), embed if find_spec("torch") else None, run)
+    return Tools(ask if graders else None, frozenset(graders), embed if find_spec("torch") else None)

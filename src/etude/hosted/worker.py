@@ -196,7 +196,7 @@ def _train_on_draws(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
     ]
     _announce(job, [DRAWS_NOTE.format(num=len(items) - num_train)])
     grader = job.request["method"]["reinforcement"]["grader"]
-    tools = build_tools({}, job.request["python_graders"])
+    tools = build_tools({})
     requests = [Request(chat, MAX_DRAW_TOKENS) for chat in chats]
     model = Models().get(ModelRef(job.request["base"]), "sample")
     draws = draw_best(model, requests, items, grader, tools, job.folder / "draws.jsonl")

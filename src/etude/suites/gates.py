@@ -1,7 +1,7 @@
 """Decide gates by the bounds of intervals: passed, failed, or too few cases."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,33 +37,23 @@ def check_gates(task: Task) -> None:
     shares = (*suites, *measures, "forgetting", "abilities")
     issues = []
     for gate in task.gates:
-        names = ("canaries",) if gate.relation == "=" else shares
-        if gate.measure not in names and "/" not in gate.measure:
-            remedy = suggest_instead(gate.measure, names)
+        if gate.measure not in shares and "/" not in gate.measure:
+            remedy = suggest_instead(gate.measure, shares)
             issues.append(Issue(f"gates: {gate.text}", "no such measure", quote_value(gate.measure), remedy))
     if issues:
         raise InputError(issues)
 
 
-def decide_gates(
-    gates: Sequence[Gate], measures: Sequence[Measure], counts: Mapping[str, int]
-) -> list[GateResult]:
-    """Decide each gate: a gate on a share by the bound of its 95% interval, a gate with `= 0` by `counts`. A gate on
-    something that was not measured has not passed."""
+def decide_gates(gates: Sequence[Gate], measures: Sequence[Measure]) -> list[GateResult]:
+    """Decide each gate by the bound of the 95% interval of its share. A gate on something that was not measured has not
+    passed."""
     shares = {measure.name: measure for measure in measures}
-    return [_decide_gate(gate, shares, counts) for gate in gates]
+    return [_decide_gate(gate, shares.get(gate.measure)) for gate in gates]
 
 
-def _decide_gate(gate: Gate, shares: Mapping[str, Measure], counts: Mapping[str, int]) -> GateResult:
-    if gate.relation == "=" and gate.measure in counts:
-        count = counts[gate.measure]
-        return GateResult(gate, "passed" if count == gate.limit else "failed", f"{count:,} found")
-    if gate.relation != "=" and gate.measure in shares:
-        return _decide_share(gate, shares[gate.measure])
-    return GateResult(gate, "too few cases", "not measured in this test")
-
-
-def _decide_share(gate: Gate, measure: Measure) -> GateResult:
+def _decide_gate(gate: Gate, measure: Measure | None) -> GateResult:
+    if measure is None:
+        return GateResult(gate, "too few cases", "not measured in this test")
     estimate = measure.difference if gate.is_relative else measure.assistant
     if estimate is None:
         return GateResult(gate, "too few cases", "not measured for the base")

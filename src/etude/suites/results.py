@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etude.suites.gates import GateResult
-from etude.suites.measures.leaks import Exposure
 from etude.suites.measures.shares import CaseResult, Measure
 from etude.suites.subject import Subject
 from etude.types import Act
@@ -20,7 +19,6 @@ class SuiteReport:
     measures: tuple[Measure, ...]
     gates: tuple[GateResult, ...]
     notes: tuple[str, ...]
-    exposures: tuple[Exposure, ...] = ()  # how well each planted canary was learned
     quick: bool = False
     acts: Mapping[Act, Sequence[str]] = field(default_factory=dict)  # the task's own phrases for acts
 

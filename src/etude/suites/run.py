@@ -27,7 +27,7 @@ from etude.suites.judge import Judge, JudgedAnswer
 from etude.suites.measures import bias, forgetting, leaks
 from etude.suites.measures.grounding import Grounds
 from etude.suites.measures.shares import CaseResult, measure_shares
-from etude.suites.output.suite_files import to_html, to_junit, to_line, to_report_json
+from etude.suites.output.suite_files import to_html, to_line, to_report_json
 from etude.suites.results import SuiteReport
 from etude.suites.subject import Subject, find_subject
 from etude.suites.variants import DEV_ROWS, CaseRows, build_original_case, fill_patterns, rewrite_rows
@@ -121,20 +121,12 @@ def _choose_cases(subject: Subject, gathered: Sequence[Case], models: Models) ->
 def _measure(subject: Subject, results: tuple[CaseResult, ...], models: Models) -> SuiteReport:
     forgotten = forgetting.measure_forgetting(subject.assistant.model, models)
     measures = (*measure_shares(results, _list_available(subject)), *bias.measure_bias(results), *forgotten)
-    exposures = []
-    if subject.task:
-        exposures = leaks.measure_exposures(
-            subject.task, subject.assistant.model, models, subject.train_questions
-        )
-    planted = [exposure.is_found for exposure in exposures if exposure.canary.times]
-    counts = {"canaries": sum(planted)} if planted else {}
     return SuiteReport(
         subject=subject,
         results=results,
         measures=measures,
-        gates=tuple(decide_gates(subject.task.gates if subject.task else (), measures, counts)),
+        gates=tuple(decide_gates(subject.task.gates if subject.task else (), measures)),
         notes=(*subject.notes, *_list_notes(subject, results)),
-        exposures=tuple(exposures),
     )
 
 
@@ -285,9 +277,8 @@ def _list_unsure_acts(subject: Subject, judge: Judge, results: Sequence[CaseResu
 
 
 def write_results(report: SuiteReport) -> None:
-    """Write results.jsonl, test.json, junit.xml and report.html to the test's folder."""
+    """Write results.jsonl, test.json and report.html to the test's folder."""
     folder = report.subject.folder
     write_lines(folder / "results.jsonl", map(to_line, report.results))
     write_json(folder / "test.json", to_report_json(report))
-    write_text(folder / "junit.xml", to_junit(report))
     write_text(folder / "report.html", to_html(report))

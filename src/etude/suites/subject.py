@@ -41,7 +41,7 @@ class Subject:
 
     @cached_property
     def train_questions(self) -> frozenset[str]:
-        """Questions of the training rows; only the suite `leaks` uses them."""
+        """Questions of the training rows; only the suite `leaks` asks them."""
         return frozenset(row.input[-1].content for row in self.train)
 
     @property

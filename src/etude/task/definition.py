@@ -175,10 +175,10 @@ class JudgeSettings:
 
 
 _GATE = re.compile(
-    r"(?P<measure>[^<>=]*?[^<>=\s])\s*(?P<relation>>=|<=|=)\s*"
+    r"(?P<measure>[^<>=]*?[^<>=\s])\s*(?P<relation>>=|<=)\s*"
     r"(?:(?P<base>base)\s*(?:(?P<sign>[+-])\s*)?)?(?:(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|points?)?)?\s*"
 )
-GATE_EXAMPLES = "contract >= 98%, over_refusal <= base + 2 points, canaries = 0"
+GATE_EXAMPLES = "contract >= 98%, over_refusal <= base + 2 points"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +186,9 @@ class Gate:
     """A condition that an assistant must meet before its release: one sentence under `gates:`."""
 
     measure: str
-    relation: Literal[">=", "<=", "="]
+    relation: Literal[">=", "<="]
     limit: float
-    """A share from 0 to 1; a difference to the base if `is_relative`; a count after `=`."""
+    """A share from 0 to 1; a difference to the base if `is_relative`."""
     is_relative: bool
     text: str
     """The sentence."""
@@ -202,11 +202,11 @@ def parse_gate(sentence: str) -> Gate | None:
     if match["base"] and match["number"] and not match["sign"]:
         return None
     number = float(match["number"] or 0) / (100 if match["unit"] else 1)
-    is_count, is_relative = match["relation"] == "=", match["base"] is not None
-    if (is_count and (is_relative or match["unit"])) or (not is_count and number > 1):
+    if number > 1:
         return None
     limit = -number if match["sign"] == "-" else number
-    return Gate(match["measure"], match["relation"], limit, is_relative, " ".join(sentence.split()))  # type: ignore[arg-type]
+    is_relative, text = match["base"] is not None, " ".join(sentence.split())
+    return Gate(match["measure"], match["relation"], limit, is_relative, text)  # type: ignore[arg-type]
 
 
 LIMIT_ACTS: Mapping[str, Act] = {

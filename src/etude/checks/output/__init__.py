@@ -1,1 +1,1 @@
-"""Findings as text, HTML, JSON and SARIF."""
+"""Findings as text, HTML and JSON."""

@@ -137,16 +137,3 @@ def format_cell(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def write_parquet(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
-    """Writes rows as one Parquet table; all are in memory at once. Raises MissingExtraError without pyarrow."""
-    if not find_spec("pyarrow"):
-        raise MissingExtraError(f"Writing {file.name}", "tables")
-    from pyarrow import Table, parquet
-
-    # Parquet needs all columns before the first row, and a row may lack some.
-    rows = list(rows)
-    names = dict.fromkeys(name for row in rows for name in row)
-    table = Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
-    parquet.write_table(table, file)

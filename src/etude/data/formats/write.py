@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from etude.base import files, issues
-from etude.data.formats import binary_files, read
 from etude.data.formats import columns as guess
 from etude.data.formats import preference_files as preferences
+from etude.data.formats import read
 from etude.data.formats.tools import append_tools, parse_tools, to_openai_turns
-from etude.errors import InputError, quote_value
 from etude.task import RowSource
 from etude.types import Message
 
@@ -25,10 +24,9 @@ class RowFormat:
     """How rows are written for another tool: functions that take the turns before the answer, and the answer's turn."""
 
     format_row: Callable[[list[Json], Json], Json]
-    # From the turns, the chosen and the rejected answer to one or two rows; None if the format has none.
-    format_preference: Callable[[list[Json], Json, Json], list[Json]] | None = None
+    # From the turns, the chosen and the rejected answer to one or two rows.
+    format_preference: Callable[[list[Json], Json, Json], list[Json]]
     has_tool_column: bool = True  # if not, the functions on offer go into the system message
-    suffix: str = ".jsonl"
 
 
 def format_turn(message: Message) -> Json:
@@ -45,13 +43,6 @@ def format_sharegpt_turn(message: Message) -> Json:
 def format_chat(prompt: list[Json], answer: Json) -> Json:
     """A chat for OpenAI's fine-tuning, Axolotl and LLaMA-Factory."""
     return {"messages": to_openai_turns([*prompt, answer], as_json=True)}
-
-
-def format_instruction(prompt: list[Json], answer: Json) -> Json:
-    """One instruction and its answer, as in Stanford Alpaca."""
-    *system, question = (turn["content"] for turn in prompt)
-    row = {"instruction": question, "input": "", "output": answer["content"]}
-    return row | ({"system": system[0]} if system else {})
 
 
 def format_completion(prompt: list[Json], answer: Json) -> Json:
@@ -76,7 +67,6 @@ FORMATS: Mapping[str, RowFormat] = {
         lambda prompt, answer: {"conversations": [*prompt, answer]},
         lambda prompt, chosen, rejected: [{"conversations": prompt, "chosen": chosen, "rejected": rejected}],
     ),
-    "alpaca": RowFormat(format_instruction, has_tool_column=False),
     "trl": RowFormat(
         format_completion,
         lambda prompt, chosen, rejected: [{"prompt": prompt, "chosen": [chosen], "rejected": [rejected]}],
@@ -89,7 +79,6 @@ FORMATS: Mapping[str, RowFormat] = {
         ],
         has_tool_column=False,
     ),
-    "parquet": RowFormat(format_chat, suffix=".parquet"),
 }
 
 
@@ -100,9 +89,7 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
     Raises InputError for the format, the file and its rows, and if the new file exists.
     """
     issues.check_known("--to", [format_name], FORMATS, "an unknown format")
-    suffix = FORMATS[format_name].suffix
-    ending = suffix if suffix == f".{format_name}" else f".{format_name}{suffix}"
-    output = output or file.with_name(f"{file.stem}{ending}")
+    output = output or file.with_name(f"{file.stem}.{format_name}.jsonl")
     issues.refuse_existing(output, "choose another with --output")
     head = read.peek_rows(file)
     if guess.find_preference_columns(guess.list_names(head)):
@@ -111,11 +98,15 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
         head, guess.guess_columns(head, RowSource(file)).source
     ):
         answers = preferences.read_rated_answers(file)
-        lines = []
-        for rated in answers:
-            system = append_tools(rated.system or "", rated.tools)
-            prompt, answer = _format_turns("kto", system, rated.example.input, rated.example.output)
-            lines.append(format_rated(prompt, answer, rated.is_good))
+        lines = (
+            format_rating(
+                append_tools(rated.system or "", rated.tools),
+                rated.example.input,
+                rated.example.output,
+                rated.is_good,
+            )
+            for rated in answers
+        )
         files.write_lines(output, lines)
         return len(answers), (), output
     rows = read.read_rows(RowSource(file))
@@ -124,34 +115,32 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
 
 
 def write_preferences(rows: Sequence[preferences.PreferenceRow], format_name: str, file: Path) -> int:
-    """Writes preferences in a format and returns the number of rows. Raises InputError if the format has none."""
-    format_preference = FORMATS[format_name].format_preference
-    if format_preference is None:
-        usable = [name for name, row_format in FORMATS.items() if row_format.format_preference]
-        message = "this format cannot hold preferences"
-        raise InputError.of("--to", message, quote_value(format_name), f"convert to {', '.join(usable)}")
+    """Writes preferences in a format and returns the number of rows."""
     lines: list[Json] = []
     for row in rows:
-        texts = row.chosen.output, row.rejected
         system = append_tools(row.system or "", row.tools)
-        prompt, *answers = _format_turns(format_name, system, row.chosen.input, *texts)
-        lines += format_preference(prompt, *answers)
+        lines += format_preference(format_name, system, row.chosen.input, row.chosen.output, row.rejected)
     files.write_lines(file, lines)
     return len(lines)
 
 
-def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
-    """Writes examples with their references, groups, tags and own ids, atomically.
+def format_preference(
+    format_name: str, system: str, turns: Sequence[Message], chosen: str, rejected: str
+) -> list[Json]:
+    """A preference in a format: one row, or two rows in KTO's format."""
+    prompt, *answers = _format_turns(format_name, system, turns, chosen, rejected)
+    return FORMATS[format_name].format_preference(prompt, *answers)
 
-    Raises InputError if the format cannot hold a row: alpaca has one question and no history.
-    """
+
+def format_rating(system: str, turns: Sequence[Message], answer: str, is_good: bool) -> Json:
+    """An answer with its rating, in KTO's format."""
+    prompt, answer_turn = _format_turns("kto", system, turns, answer)
+    return format_rated(prompt, answer_turn, is_good)
+
+
+def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
+    """Writes examples with their references, groups, tags and own ids, atomically."""
     row_format = FORMATS[format_name]
-    dialogues = [row.location for row in rows.examples if len(row.input) > 1]
-    if format_name == "alpaca" and dialogues:
-        message = f"{len(dialogues):,} rows have several turns, but alpaca allows only one question per row"
-        raise InputError.of(dialogues[0], message, "", "convert to openai, sharegpt or trl")
-    # LLaMA-Factory reads functions as text, and a Parquet column has one type.
-    as_text = format_name in ("sharegpt", "parquet")
 
     def format_lines() -> Iterator[Json]:
         for system, offer, row in zip(rows.systems, rows.offers, rows.examples, strict=True):
@@ -160,7 +149,10 @@ def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
             full_system = "\n\n".join(filter(None, (system, "" if row_format.has_tool_column else offer)))
             prompt, answer = _format_turns(format_name, full_system, row.input, row.output)
             extras = {
-                "tools": json.dumps(tools, ensure_ascii=False) if tools and as_text else tools,
+                # LLaMA-Factory reads functions as text.
+                "tools": json.dumps(tools, ensure_ascii=False)
+                if tools and format_name == "sharegpt"
+                else tools,
                 "id": row.id if rows.source.id is not None else None,
                 "references": list(row.references),
                 "group": row.group,
@@ -170,11 +162,7 @@ def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
             line = row_format.format_row(prompt, answer)
             yield line | {name: value for name, value in extras.items() if value}
 
-    if row_format.suffix == ".parquet":
-        with files.atomic_file(file) as temporary:
-            binary_files.write_parquet(format_lines(), temporary)
-    else:
-        files.write_lines(file, format_lines())
+    files.write_lines(file, format_lines())
 
 
 def _format_turns(format_name: str, system: str | None, turns: Sequence[Message], *answers: str) -> list[Any]:

@@ -1,1 +1,1 @@
-"""A finished test as a page, as JSON and as JUnit."""
+"""A finished test as a page and as JSON."""

@@ -1,9 +1,7 @@
-"""The files of a finished test: report.html, test.json, results.jsonl, and JUnit XML with a test case per gate."""
+"""The files of a finished test: report.html, test.json and results.jsonl."""
 
-import re
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from etude import __version__
 from etude.base.pages import render_page
@@ -15,8 +13,6 @@ from etude.suites.measures.shares import CaseResult
 from etude.suites.output import summary
 from etude.suites.results import SuiteReport
 from etude.types import ACTS
-
-_NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_report_json(report: SuiteReport) -> dict[str, Any]:
@@ -40,7 +36,6 @@ def to_report_json(report: SuiteReport) -> dict[str, Any]:
             for result in report.gates
         ],
         "measures": [to_json(measure) for measure in report.measures],
-        "canaries": [to_json(exposure) for exposure in report.exposures],
         "notes": list(report.notes),
     }
 
@@ -60,26 +55,6 @@ def to_line(result: CaseResult) -> dict[str, Any]:
         "assistant": to_json(result.assistant),
         "etude": __version__,
     }
-
-
-def to_junit(report: SuiteReport) -> str:
-    """Return JUnit XML with one test case for each gate."""
-    failed = sum(gate.outcome != "passed" for gate in report.gates)
-    root = ElementTree.Element("testsuites", {"name": "etude test"})
-    counts = {"tests": str(len(report.gates)), "failures": str(failed)}
-    suite = ElementTree.SubElement(root, "testsuite", {"name": "gates", **counts})
-    for gate in report.gates:
-        names = {"classname": "etude.gates", "name": _remove_controls(gate.gate.text)}
-        case = ElementTree.SubElement(suite, "testcase", names)
-        if gate.outcome != "passed":
-            message = {"type": gate.outcome, "message": _remove_controls(f"{gate.outcome}: {gate.detail}")}
-            ElementTree.SubElement(case, "failure", message)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _remove_controls(text: str) -> str:
-    # XML 1.0 does not allow control characters, even if they are escaped.
-    return _NO_XML.sub("?", text)
 
 
 def to_html(report: SuiteReport) -> str:
