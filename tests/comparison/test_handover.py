@@ -23,6 +23,7 @@ from etude.evaluate import ScoredAnswer
 from etude.index.passages import Passage
 from etude.index.search import Search
 from etude.models.registry import Models
+from etude.report.headline import read_headline
 from etude.runs import find_run
 from etude.runs.details import compute_details
 from etude.runs.fingerprints import compute_fingerprints, list_changes
@@ -145,6 +146,13 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
     assert result.answered.value == pytest.approx(np.mean([not line.get("handed_over") for line in lines]))
     assert main(["test", str(task), "--quick", "-m", method]) == 0
     assert "handed over" in (run.folder / "tests" / method / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_assistant_that_answers_nothing_itself_is_not_said_to_be_usable(tmp_path: Path) -> None:
+    run = compare(write_task(tmp_path, "classify", num=120, more="handover: 0.01\nmethods: [baseline]\n")).run
+    assert run.verdict is not None
+    assert "hands every question over to a person and answers none itself" in run.verdict.sentence
+    assert "hands every question over" in read_headline(run).ready
 
 
 def test_a_task_without_handover_is_the_run_it_was(tmp_path: Path) -> None:

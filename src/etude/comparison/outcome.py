@@ -145,6 +145,8 @@ def compute_verdict(
     kind, handover = ladder_run.task.kind, ladder_run.task.handover
     details = {name: compute_details(kind, rows, handover) for name, rows in (lines | stored).items()}
     caveats = (*caveats, *_describe_handover(verdict.leaning, details[verdict.leaning]))
+    if (result := details[verdict.leaning].handover) and result.wrong is None:
+        sentence += f" But {verdict.leaning} hands every question over to a person and answers none itself."
     notes = read_method_records(ladder_run.run)[verdict.leaning]["notes"]
     extremes = [note for note in notes if note.startswith(("hands over nothing", "hands over everything"))]
     caveats = (*caveats, *(f"{verdict.leaning} {note}." for note in extremes))

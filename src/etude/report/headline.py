@@ -93,6 +93,12 @@ def _list_obstacles(
         yield _WITHOUT_RECOMMENDATION[verdict.basis]
     if run.info["metric"]["contract_only"]:
         yield _WITHOUT_RECOMMENDATION["copies"]
+    details = verdict.details.get(row.method)
+    if details and details.handover and details.handover.wrong is None:
+        yield (
+            "it hands every question over to a person",
+            "Add rows, or allow more wrong answers: handover: in {task}",
+        )
     if reason := explain_gates(outcomes):
         has_failed = "failed" in outcomes
         yield (
