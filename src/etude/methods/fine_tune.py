@@ -25,7 +25,7 @@ from etude.types import ModelRef
 if TYPE_CHECKING:
     from etude.training.config import EarlierTraining, TrainConfig
 
-ADAPTER_SETTINGS = ("weights", "rank", "alpha", "rslora", "targets", "lora_layers", "epochs", "seed")
+ADAPTER_SETTINGS = ("weights", "rank", "alpha", "targets", "epochs", "seed")
 """The settings that a training must share with one that it continues."""
 
 

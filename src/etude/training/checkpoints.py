@@ -150,7 +150,7 @@ class Checkpointer:
 
 
 def _list_tensors(state: TrainingState) -> dict[str, Tensor]:
-    return {"weights": state.buffer.weights.data, "best": state.best, **state.optimizer.to_tensors()}
+    return {"weights": state.buffer.weights.data, "best": state.best, **state.optimizer.states}
 
 
 def compute_fingerprint(

@@ -3,8 +3,7 @@
 The loss of a step is a sum over all rows of the global batch, divided by their weight (losses.py). Micro-batches,
 padding and the number of processes therefore do not change it.
 
-The optimizer is AdamW over the buffer (Loshchilov and Hutter 2019, arXiv 1711.05101). Weight decay applies
-to matrices, including embeddings. Norms and biases, which are vectors, do not decay, as in transformers' Trainer.
+The optimizer is AdamW over the buffer (Loshchilov and Hutter 2019, arXiv 1711.05101), without weight decay.
 """
 
 import math
@@ -30,50 +29,30 @@ from etude.training.memory.buffer import Buffer, use_buffer
 from etude.training.memory.usage import explain_memory_errors
 from etude.training.rows.batches import TokenRow, count_groups_per_step
 
+MAX_NORM = 1.0
+"""Highest norm of the whole gradient."""
+BETAS = (0.9, 0.999)
+"""AdamW's two decay rates. With 0.95 instead of 0.999, the dev loss was 2% worse."""
 
-@dataclass(frozen=True, slots=True)
+
 class Optimizer:
-    """AdamW and its states, which checkpoints write and read."""
+    """AdamW over `weights` (all numbers,), which have a gradient, and its states, which checkpoints write and read."""
 
-    adamw: torch.optim.AdamW
-    mean: Tensor
-    """(all numbers,) the running mean of the gradients."""
-    square: Tensor
-    """(all numbers,) the running mean of the squared gradients."""
-    counts: list[Tensor]
-    """The number of finished steps, for matrices and for vectors."""
+    def __init__(self, weights: nn.Parameter) -> None:
+        self.adamw = torch.optim.AdamW([weights], lr=0.0, betas=BETAS, weight_decay=0.0, fused=True)
+        self.states = {
+            "step": torch.zeros((), device=weights.device),
+            "exp_avg": torch.zeros_like(weights),
+            "exp_avg_sq": torch.zeros_like(weights),
+        }
+        """By name: the number of finished steps, and the running means of the gradients and of their squares. Writing
+        to these tensors changes the optimizer."""
+        self.adamw.state[weights] = self.states
 
     def step(self, learning_rate: float) -> None:
         """Update the weights by their gradient."""
-        for group in self.adamw.param_groups:
-            group["lr"] = learning_rate
+        self.adamw.param_groups[0]["lr"] = learning_rate
         self.adamw.step()
-
-    def to_tensors(self) -> dict[str, Tensor]:
-        """Return all states by name. Writing to these tensors changes the optimizer."""
-        counts = {f"step_{number}": count for number, count in enumerate(self.counts)}
-        return {"exp_avg": self.mean, "exp_avg_sq": self.square, **counts}
-
-
-def build_optimizer(weights: nn.Parameter, num_decayed: int, config: TrainConfig) -> Optimizer:
-    """Build the optimizer of `weights` (all numbers,), which have a gradient. Weight decay applies to the first
-    `num_decayed` of them."""
-    grad, mean, square = weights.grad, torch.zeros_like(weights), torch.zeros_like(weights)
-    assert grad is not None
-    end = len(weights) if config.weight_decay == 0 else num_decayed
-    # Two groups of views of one buffer: matrices decay, vectors do not.
-    groups: list[dict[str, Any]] = []
-    states: dict[Tensor, dict[str, Tensor]] = {}
-    for span, decay in ((slice(0, end), config.weight_decay), (slice(end, len(weights)), 0.0)):
-        if span.start < span.stop:
-            parameter = nn.Parameter(weights.data[span])
-            parameter.grad = grad[span]
-            groups.append({"params": [parameter], "weight_decay": decay})
-            count = torch.zeros((), device=weights.device)
-            states[parameter] = {"step": count, "exp_avg": mean[span], "exp_avg_sq": square[span]}
-    adamw = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, fused=True)
-    adamw.state.update(states)
-    return Optimizer(adamw, mean, square, [state["step"] for state in states.values()])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,8 +161,7 @@ def start_training(
     ):
         groups_per_step = count_groups_per_step(config.rows_per_step, loss.group_size)
         steps = config.epochs * -(-(num_rows // loss.group_size) // groups_per_step)
-        num_decayed = sum(parameter.numel() for parameter in parameters if parameter.ndim > 1)
-        optimizer = build_optimizer(buffer.weights, num_decayed, config)
+        optimizer = Optimizer(buffer.weights)
         placement = Placement(module, world, loss, can_pack(module))
         yield TrainingState(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
 
@@ -202,13 +180,13 @@ def _select_weights(
 
 @contextmanager
 def unfreeze_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Context manager: make every parameter trainable. Yields each once (tied parameters are one), matrices before
-    vectors, as the optimizer expects. Their own data does not change: `use_buffer` trains copies."""
+    """Context manager: make every parameter trainable. Yields each once (tied parameters are one). Their own data does
+    not change: `use_buffer` trains copies."""
     with preserve_modes(module):
         floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
         for parameter in floating:
             parameter.requires_grad_(True)
-        yield sorted(floating, key=lambda parameter: parameter.ndim < 2)
+        yield floating
 
 
 def measure_dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_tokens: int) -> float:
@@ -237,7 +215,7 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
     assert weights.grad is not None
     world.sum_tensor(weights.grad)
     total_norm = nn.utils.get_total_norm([weights.grad])
-    nn.utils.clip_grads_with_norm_([weights], config.clip, total_norm)
+    nn.utils.clip_grads_with_norm_([weights], MAX_NORM, total_norm)
     norm = float(total_norm)
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
@@ -284,12 +262,10 @@ def _find_schedule_step(state: TrainingState) -> tuple[float, int]:
 
 
 def learning_rate(config: TrainConfig, step: float, total_steps: int) -> float:
-    """Compute the learning rate of step `step` (from 0) of `total_steps`: linear warm-up, then down to zero."""
+    """Compute the learning rate of step `step` (from 0) of `total_steps`: a linear warm-up, then linearly to zero."""
     # The rate of the first step is already above 0.
     warmup = max(1, round(config.warmup * total_steps))
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     share = (total_steps - step) / max(1, total_steps - warmup)
-    if config.schedule == "cosine":
-        share = (1 - math.cos(math.pi * share)) / 2
     return config.learning_rate * share

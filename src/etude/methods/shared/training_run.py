@@ -252,9 +252,8 @@ def choose_config(
 ) -> TrainConfig:
     """Choose the settings for training on `num_rows` rows of `row_tokens` on average; the user's overrides win.
 
-    A model that `copies` from passages in its prompt is trained for one epoch.
-    Raises InputError for overrides that are impossible, contradict each other or choose more layers than there are, and
-    ModelError for `targets` that the model does not have.
+    A model that `copies` from passages in its prompt is trained for one epoch. Raises InputError for overrides that are
+    impossible or contradict each other, and ModelError for `targets` that the model does not have.
     """
     from etude.training.config import auto_config
     from etude.training.layers.lora import find_targets
@@ -265,7 +264,7 @@ def choose_config(
     if copies and config.epochs > 1 and "epochs" not in task.train:
         config = replace(config, epochs=1, reasons={**config.reasons, "epochs": COPIED})
     if config.weights == "lora":
-        find_targets(model.module, config)
+        find_targets(model.module, config.targets)
     if "seed" in task.train:
         return config
     return replace(config, reasons={**config.reasons, "seed": "from the task"})

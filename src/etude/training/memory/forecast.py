@@ -43,7 +43,7 @@ def count_trained(module: PreTrainedModel, config: TrainConfig) -> tuple[int, se
     if config.weights == "full":
         floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
         return sum(parameter.numel() for parameter in floating), {parameter.dtype for parameter in floating}
-    linear = [base for _, base in find_targets(module, config)]
+    linear = [base for _, base in find_targets(module, config.targets)]
     numel = config.rank * sum(base.in_features + base.out_features for base in linear)
     return numel, {torch.promote_types(base.weight.dtype, torch.float32) for base in linear}
 
