@@ -26,7 +26,7 @@ from etude.errors import InputError
 from etude.models.registry import Models
 from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.training import Output, auto_config, train
-from etude.training.distributed.placement import Placement
+from etude.training.losses import Objective
 from etude.training.memory.buffer import use_buffer
 from etude.training.memory.forecast import compute_disk_space
 from etude.training.step import (
@@ -64,7 +64,7 @@ def test_gradients_of_all_weights_are_those_of_torch(tied: bool) -> None:
     with unfreeze_weights(module) as parameters:
         gradients = torch.autograd.grad(plain_loss(module, rows), parameters)
         with use_buffer(parameters) as buffer:
-            accumulate_gradients(Placement(module), rows, 24)
+            accumulate_gradients(Objective(module), rows, 24)
             ours = buffer.weights.grad
     assert ours is not None
     expected = torch.cat([grad.flatten() for grad in gradients])
@@ -118,14 +118,14 @@ def test_the_tuned_model_is_loaded_by_transformers_and_by_us(
     # A product of 16 bits may round in another way where its matrix lies elsewhere in memory.
     limit = 1e-6 if dtype == torch.float32 else 1e-3
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    assert measure_dev_loss(Placement(theirs), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    assert measure_dev_loss(Objective(theirs), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert ("lm_head.weight" in file.keys()) == (not tied)  # noqa: SIM118
     build_tokenizer().save_pretrained(folder)
     ours = Models("cpu", str(dtype).removeprefix("torch.")).get_trainable(ModelRef("a base", folder))
     assert snapshot(ours.module.float()) == snapshot(theirs.float())
     ours.module.to(dtype)
-    assert measure_dev_loss(Placement(ours.module), dev, 40) == pytest.approx(
+    assert measure_dev_loss(Objective(ours.module), dev, 40) == pytest.approx(
         min(result.dev_losses), rel=limit
     )
 

@@ -28,11 +28,10 @@ from etude.models.local.adapters import apply_adapter, fold_adapter
 from etude.task import settings as task_settings
 from etude.training import Output, TokenRow, TrainConfig, TrainResult, auto_config, make_batches, train
 from etude.training.checkpoints import CHECKPOINT_FILE, open_checkpoint, save_checkpoint
-from etude.training.distributed.placement import Placement
 from etude.training.early_stopping import spike_limit
 from etude.training.layers.forward import use_training_attention
 from etude.training.layers.lora import add_adapters, find_targets, save_adapter
-from etude.training.losses import _SummedLoss, check_head, count_chunk_logits
+from etude.training.losses import Objective, _SummedLoss, check_head, count_chunk_logits
 from etude.training.rows.batches import MICRO_BATCH_COST, compute_work, split_groups, split_micro_batches
 from etude.training.step import accumulate_gradients, learning_rate, measure_dev_loss
 from tiny import build_module
@@ -219,7 +218,7 @@ def test_the_loss_and_its_gradient_equal_the_plain_ones(
         weights = [weight for adapter in adapters for weight in (adapter.a, adapter.b)]
         expected = plain_loss(module, rows)
         gradients = torch.autograd.grad(expected, weights)
-        loss = accumulate_gradients(Placement(module), rows, micro_tokens)
+        loss = accumulate_gradients(Objective(module), rows, micro_tokens)
         assert loss == pytest.approx(expected.item(), rel=1e-12)
         for weight, grad in zip(weights, gradients, strict=True):
             torch.testing.assert_close(weight.grad, grad, rtol=1e-10, atol=1e-12)
@@ -247,16 +246,16 @@ def test_dev_loss_is_weighted_by_tokens() -> None:
     module, rows = tiny_model(torch.float64), token_rows(9)
     with torch.no_grad():
         expected = float(plain_loss(module, rows))
-    assert measure_dev_loss(Placement(module), rows, 40) == pytest.approx(expected, rel=1e-12)
+    assert measure_dev_loss(Objective(module), rows, 40) == pytest.approx(expected, rel=1e-12)
 
 
 def test_padding_does_not_reach_a_real_token() -> None:
     module = tiny_model(torch.float64)
     short, long = token_rows(1)[0], TokenRow("long", (4,) * 40, (False,) + (True,) * 39)
     with torch.no_grad():
-        short_loss = Placement(module).compute_loss([short])
-        padded_loss = Placement(module).compute_loss([short, long])
-        long_loss = Placement(module).compute_loss([long])
+        short_loss = Objective(module).compute_loss([short])
+        padded_loss = Objective(module).compute_loss([short, long])
+        long_loss = Objective(module).compute_loss([long])
     assert float(short_loss + long_loss) == pytest.approx(float(padded_loss), rel=1e-12)
 
 
@@ -306,7 +305,7 @@ def test_the_base_is_as_it_was_afterwards(fails: bool) -> None:
     try:
         with add_adapters(module, SETTINGS) as adapters:
             shake_weights(adapters)
-            accumulate_gradients(Placement(module.train()), token_rows(4), 100)
+            accumulate_gradients(Objective(module.train()), token_rows(4), 100)
             if fails:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -344,7 +343,7 @@ def test_peft_reads_our_adapter_with_equal_logits_and_gradients(tmp_path: Path) 
         save_adapter(adapters, tmp_path)
         with torch.no_grad():
             ours = module(input_ids=ids).logits
-        accumulate_gradients(Placement(module), rows, 10_000)
+        accumulate_gradients(Objective(module), rows, 10_000)
     theirs = peft_model(tmp_path, trainable=True)
     with torch.no_grad():
         torch.testing.assert_close(theirs(input_ids=ids).logits, ours, rtol=1e-5, atol=1e-5)
@@ -431,7 +430,7 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert [line["step"] for line in news if "step" in line] == list(range(1, 41))
     assert json.loads(json.dumps(news)) == news
     tuned = apply_adapter(module, tmp_path / "a")
-    assert measure_dev_loss(Placement(tuned), rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
+    assert measure_dev_loss(Objective(tuned), rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
 
 
 def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: Path) -> None:
@@ -931,7 +930,7 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
     assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
     tuned = apply_adapter(model.module, tmp_path / "a")
-    assert measure_dev_loss(Placement(tuned), dev, 2048) == pytest.approx(
+    assert measure_dev_loss(Objective(tuned), dev, 2048) == pytest.approx(
         min(result.dev_losses), rel=0.005
     ), "attention rounds differently"
 

@@ -130,4 +130,4 @@ def _suggest_line(key: str, value: Any) -> str:
     value = ALL if key == "targets" and value in ("all-linear", "all_linear") else value
     is_valid = value is not None and rule.check("", key, value) is None
     line = f"write {key}: {format_setting(value)}" if is_valid else f"write {rule.description} for {key}"
-    return f"{line} (rows of one step over all processes)" if key == "rows_per_step" else line
+    return f"{line} (all rows of one step)" if key == "rows_per_step" else line

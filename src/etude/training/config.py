@@ -234,7 +234,7 @@ class Output:
     on_eval: OnEval = dict
     is_stopped: Callable[[], bool] = lambda: False
     """Whether the user has asked to end now. Called after each step: if so, the dev loss is measured and the best
-    weights so far are the result. Only for a single process."""
+    weights so far are the result."""
     box: TimeBox | None = None
     """Limits the seconds. The dev loss is then measured up to three times in the box, and `patience` and `is_stopped`
     are ignored."""

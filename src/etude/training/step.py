@@ -1,7 +1,7 @@
 """One step of the optimizer, and the state of a training run.
 
-The loss of a step is a sum over all rows of the global batch, divided by their weight (losses.py). Micro-batches,
-padding and the number of processes therefore do not change it.
+The loss of a step is a sum over all rows of the global batch, divided by their weight (losses.py). Micro-batches
+and padding therefore do not change it.
 
 The optimizer is AdamW over the buffer (Loshchilov and Hutter 2019, arXiv 1711.05101), without weight decay.
 """
@@ -17,14 +17,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from etude.base.processes import SINGLE, World
 from etude.errors import TrainingDiverged
 from etude.training.config import TrainConfig
-from etude.training.distributed.placement import Placement
 from etude.training.layers.forward import can_pack
 from etude.training.layers.fused import fuse_layers
 from etude.training.layers.lora import Adapter, add_adapters, preserve_modes
-from etude.training.losses import Loss, supervised
+from etude.training.losses import Loss, Objective, supervised
 from etude.training.memory.buffer import Buffer, use_buffer
 from etude.training.memory.usage import explain_memory_errors
 from etude.training.rows.batches import TokenRow, count_groups_per_step
@@ -113,8 +111,7 @@ class TrainResult:
 class TrainingState:
     """The state of a running training."""
 
-    placement: Placement
-    """The model, and the rows that this process computes."""
+    objective: Objective
     config: TrainConfig
     adapters: list[Adapter]
     """The adapters; empty if all weights of the module are trained."""
@@ -129,11 +126,7 @@ class TrainingState:
 
     @property
     def module(self) -> PreTrainedModel:
-        return self.placement.module
-
-    @property
-    def world(self) -> World:
-        return self.placement.world
+        return self.objective.module
 
 
 @contextmanager
@@ -141,7 +134,6 @@ def start_training(
     module: PreTrainedModel,
     config: TrainConfig,
     num_rows: int,
-    world: World = SINGLE,
     loss: Loss = supervised,
     saved: Path | None = None,
 ) -> Iterator[TrainingState]:
@@ -162,8 +154,8 @@ def start_training(
         groups_per_step = count_groups_per_step(config.rows_per_step, loss.group_size)
         steps = config.epochs * -(-(num_rows // loss.group_size) // groups_per_step)
         optimizer = Optimizer(buffer.weights)
-        placement = Placement(module, world, loss, can_pack(module))
-        yield TrainingState(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
+        objective = Objective(module, loss, can_pack(module))
+        yield TrainingState(objective, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
 
 
 @contextmanager
@@ -189,15 +181,15 @@ def unfreeze_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
         yield floating
 
 
-def measure_dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_tokens: int) -> float:
+def measure_dev_loss(objective: Objective, rows: Sequence[TokenRow], micro_tokens: int) -> float:
     """Measure the loss over all rows in eval mode; for `supervised` in nats per trained token."""
-    placement.module.eval()
+    objective.module.eval()
     with torch.no_grad():
         losses = [
-            float(placement.compute_loss(micro_batch))
-            for micro_batch in placement.split_batch(rows, micro_tokens)
+            float(objective.compute_loss(micro_batch))
+            for micro_batch in objective.split_batch(rows, micro_tokens)
         ]
-    return placement.world.sum_number(math.fsum(losses)) / sum(map(placement.loss.weight, rows))
+    return math.fsum(losses) / sum(map(objective.loss.weight, rows))
 
 
 def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, float]:
@@ -205,15 +197,12 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
 
     Raises TrainingDiverged, and leaves the weights unchanged, if the loss or the norm is NaN or infinite.
     """
-    config, world, weights = state.config, state.world, state.buffer.weights
-    # Each process computes other rows, so it needs other dropout.
-    _set_seed(state.module.device, (config.seed * 1_000_003 + state.progress.steps) * world.size + world.rank)
+    config, weights = state.config, state.buffer.weights
+    _set_seed(state.module.device, config.seed * 1_000_003 + state.progress.steps)
     state.module.train()
-    # 1. Add up the gradients of all micro-batches, so their number does not matter.
-    loss = accumulate_gradients(state.placement, batch, config.micro_tokens)
-    # 2. Sum the gradient over all processes, so all clip in the same way.
+    # 1. Add up the gradients of all micro-batches, so their number does not matter, and clip the sum.
+    loss = accumulate_gradients(state.objective, batch, config.micro_tokens)
     assert weights.grad is not None
-    world.sum_tensor(weights.grad)
     total_norm = nn.utils.get_total_norm([weights.grad])
     nn.utils.clip_grads_with_norm_([weights], MAX_NORM, total_norm)
     norm = float(total_norm)
@@ -224,7 +213,7 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
             f"Rows of the batch: {ids}. Correct these rows if they are wrong, or lower the learning rate "
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
-    # 3. Update the 32-bit buffer, and copy it to the model.
+    # 2. Update the 32-bit buffer, and copy it to the model.
     rate = learning_rate(config, *_find_schedule_step(state))
     state.optimizer.step(rate)
     state.buffer.update_narrow()
@@ -240,17 +229,15 @@ def _set_seed(device: torch.device, seed: int) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def accumulate_gradients(placement: Placement, batch: Sequence[TokenRow], micro_tokens: int) -> float:
-    """Add the gradient of the batch's loss to the parameters. Each process does this for its own rows. Returns the
-    loss of the whole batch."""
-    # Each row counts with its weight in the whole batch, whichever process computes it.
-    weight = sum(map(placement.loss.weight, batch))
+def accumulate_gradients(objective: Objective, batch: Sequence[TokenRow], micro_tokens: int) -> float:
+    """Add the gradient of the batch's loss to the parameters; return the loss of the batch."""
+    weight = sum(map(objective.loss.weight, batch))
     losses = []
-    for micro_batch in placement.split_batch(batch, micro_tokens):
-        loss = placement.compute_loss(micro_batch) / weight
+    for micro_batch in objective.split_batch(batch, micro_tokens):
+        loss = objective.compute_loss(micro_batch) / weight
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(float(loss.detach()))
-    return placement.world.sum_number(math.fsum(losses))
+    return math.fsum(losses)
 
 
 def _find_schedule_step(state: TrainingState) -> tuple[float, int]:

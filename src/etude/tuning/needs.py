@@ -11,12 +11,12 @@ from etude.methods.shared.training_run import TrainingRun
 
 def measure_memory(training: TrainingRun) -> Json:
     """Measure the peak bytes of a few steps; return them with the available bytes."""
+    from etude.training.memory.forecast import measure_training_memory
     from etude.training.memory.usage import available_memory
 
-    device = training.model.module.device
-    # Processes on one processor share its memory; each GPU has its own.
-    memory = training.measure_memory() * (training.world.size if device.type == "cpu" else 1)
-    return {"memory": memory, "available_memory": available_memory(device)}
+    module = training.model.module
+    memory = measure_training_memory(module, training.rows, training.dev_rows, training.config)
+    return {"memory": memory, "available_memory": available_memory(module.device)}
 
 
 def compute_memory_at_rest(training: TrainingRun) -> Json:
@@ -24,13 +24,9 @@ def compute_memory_at_rest(training: TrainingRun) -> Json:
     from etude.training.memory.forecast import compute_base_memory
     from etude.training.memory.usage import available_memory, memory_in_use
 
-    module, world = training.model.module, training.world
-    device = module.device
-    memory = memory_in_use(device) + compute_base_memory(module, training.config)
-    return {
-        "memory": memory * (world.size if device.type == "cpu" else 1),
-        "available_memory": available_memory(device),
-    }
+    module = training.model.module
+    memory = memory_in_use(module.device) + compute_base_memory(module, training.config)
+    return {"memory": memory, "available_memory": available_memory(module.device)}
 
 
 def format_disk_space(training: TrainingRun, checkpoint: Path) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from etude.assistant import Assistant
 from etude.base.files import Json, read_json
 from etude.base.formatting import format_count, format_size
-from etude.base.processes import World, join_processes
 from etude.checks.quick_checks import list_label_notes, run_quick_checks
 from etude.checks.rows.whole_set import USUAL_SIZES
 from etude.data.dataset import (
@@ -27,7 +26,7 @@ from etude.data.dataset import (
 )
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
-from etude.errors import Declined, InputError
+from etude.errors import Declined
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
 from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
@@ -90,28 +89,19 @@ def train(
     without a budget, unless `budget` (seconds) ends the training earlier; the task's own budget is for comparisons.
     `confirm` is called if the run would need more than the available memory. The same call on the same inputs resumes a
     stopped training, ends with the same weights, and returns at once if the training had finished; `fresh` starts
-    again. Under torchrun all processes call this function: the first one reports, the others compute their share of the
-    steps, and all return the same run.
+    again.
 
     Raises InputError with all errors of the task and its rows, ModelError for weights and for a loss that is NaN or a
-    spike, RunError for the run folder, Declined if `confirm` says no, Parted if another process has exited.
+    spike, RunError for the run folder, Declined if `confirm` says no.
     """
     budget = None if budget is None or math.isinf(budget) else budget
-    with join_processes() as world:
-        if world.is_leader:
-            task_run = open_training_task(task_file)
-            if budget is not None:
-                task_run = replace(task_run, inputs={**task_run.inputs, "budget": f"{budget:g} s"})
-            check_processes(task_run.task, world, budget)
-            work = partial(_train, task_run, world, budget, confirm)
-            run = run_to_end(
-                task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter()
-            )
-            world.broadcast({"over": str(run.folder.absolute())})
-            return Training(run)
-        from etude.training.distributed.workers import run_jobs
-
-        return Training(Run(Path(run_jobs(world))))
+    task_run = open_training_task(task_file)
+    if budget is not None:
+        task_run = replace(task_run, inputs={**task_run.inputs, "budget": f"{budget:g} s"})
+    work = partial(_train, task_run, budget, confirm)
+    return Training(
+        run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter())
+    )
 
 
 def open_training_task(task_file: Path | str, least: MinRows = TRAIN_MIN) -> TaskRun:
@@ -131,16 +121,7 @@ def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
     return (COMPARE_MIN, TRAIN_MIN) if num_train >= MIN_TRAIN_ROWS_WITH_TEST else (TRAIN_MIN,)
 
 
-def check_processes(task: Task, world: World, budget: float | None = None) -> None:
-    """Raise InputError if the processes of `world` cannot train together as the task asks."""
-    if world.size > 1 and budget is not None:
-        remedy = "leave --budget out, or train in one process"
-        raise InputError.of("--budget", f"not possible with {world.size} processes", f"{budget:g} s", remedy)
-
-
-def _train(
-    task_run: TaskRun, world: World, seconds: float | None, confirm: Confirm, run: Run, on_event: OnEvent
-) -> None:
+def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run, on_event: OnEvent) -> None:
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
     # 1. Check the rows, then split them: split.json, findings.jsonl. Nothing below gets a test row.
     checked = run_quick_checks(run, task, dataset, test, on_event, confirm)
@@ -169,7 +150,6 @@ def _train(
     def prepare_run() -> TrainingRun:
         model = models.get_trainable(student.model)
         training_run = build_training_run(task, student, rows, split.dev, model, left_out=context.left_out)
-        training_run = replace(training_run, world=world)
         defaults = training_run.config.defaults
         on_event(TrainingPrepared(training_run.supervision, training_run.settings, defaults))
         if not run.info.get("needs"):

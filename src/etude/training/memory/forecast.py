@@ -1,6 +1,6 @@
 """Measure the memory and compute the disk space of a training run before it starts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 
 from etude.base.files import free_bytes
 from etude.base.formatting import format_size
-from etude.base.processes import SINGLE, World
 from etude.errors import ModelError, RunError
 from etude.training.checkpoints import CHECKPOINT_FILE
 from etude.training.config import TrainConfig
@@ -84,8 +83,8 @@ def check_disk_space(disk: DiskSpace, checkpoint: Path) -> str | None:
 
 
 def compute_base_memory(module: PreTrainedModel, config: TrainConfig) -> int:
-    """Compute the bytes that `train` needs in this process before its first step, in addition to the model: for
-    trained weights, their gradients, the optimizer's states and the best epoch.
+    """Compute the bytes that `train` needs before its first step, in addition to the model: for trained weights, their
+    gradients, the optimizer's states and the best epoch.
 
     Raises the errors of `train` if layers cannot be adapted.
     """
@@ -97,35 +96,36 @@ def measure_training_memory(
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     config: TrainConfig,
-    world: World = SINGLE,
 ) -> int:
-    """Measure the peak bytes of `train` on these rows with a few steps; 0 if the system does not report them. All
-    processes must call it together.
+    """Measure the peak bytes of `train` on these rows with a few steps; 0 if the system does not report them.
 
     Memory is proportional to the number of rows of one length. So half of the rows of the largest micro-batch are
     measured, and the rest is extrapolated. All dev rows are measured: without gradients they need little memory. Raises
     ModelError if a weight of the model is NaN or infinite.
     """
     check_weights(module)
-    with start_training(module, config, len(rows), world) as state:
-        micro_batches = list_micro_batches(
-            state, make_batches(rows, config.rows_per_step, config.seed, epoch=1)
-        )
-        work = partial(compute_work, is_packed=state.placement.is_packed)
+    with start_training(module, config, len(rows)) as state:
+        batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
+        micro_batches = [
+            micro_batch
+            for batch in batches
+            for micro_batch in state.objective.split_batch(batch, config.micro_tokens)
+        ]
+        work = partial(compute_work, is_packed=state.objective.is_packed)
         max_work = max(map(work, micro_batches))
         candidates = [batch for batch in micro_batches if work(batch) >= NEAR_MAX * max_work]
         largest = max(candidates, key=lambda batch: len(batch[0].ids))
         # Half of the rows is also possible on a machine that has too little memory for all.
         half = largest[: -(-len(largest) // 2)]
         # This step allocates everything that stays allocated.
-        train_step(state, repeat_for_processes(largest[:1], world))
+        train_step(state, largest[:1])
         resting = _reset_memory(state)
-        train_step(state, repeat_for_processes(half, world))
+        train_step(state, half)
         peak = peak_memory(state.module.device)
         _reset_memory(state)
         # Dev rows need no gradients, so their largest micro-batch is measured whole.
-        largest_dev = max(list_micro_batches(state, [dev_rows]), key=work)
-        measure_dev_loss(state.placement, repeat_for_processes(largest_dev, world), config.micro_tokens)
+        largest_dev = max(state.objective.split_batch(dev_rows, config.micro_tokens), key=work)
+        measure_dev_loss(state.objective, largest_dev, config.micro_tokens)
         peak_dev = peak_memory(state.module.device)
     slope = (peak - resting) / work(half)
     return max(round(peak + slope * (max_work - work(half))), peak_dev)
@@ -155,16 +155,3 @@ def _reset_memory(state: TrainingState) -> int:
     release_freed_memory()
     reset_peak_memory(device)
     return memory_in_use(device)
-
-
-def list_micro_batches(
-    state: TrainingState, batches: Iterable[Sequence[TokenRow]]
-) -> list[tuple[TokenRow, ...]]:
-    """List the micro-batches that process 0 computes of these batches."""
-    split, limit = state.placement.split_batch, state.config.micro_tokens
-    return [micro_batch for batch in batches for micro_batch in split(batch, limit, rank=0)]
-
-
-def repeat_for_processes(rows: Sequence[TokenRow], world: World) -> list[TokenRow]:
-    """Make a batch in which every process computes `rows`."""
-    return [row for row in rows for _ in range(world.size)]
