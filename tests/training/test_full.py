@@ -14,21 +14,18 @@ from test_train import (
     CONFIG,
     StopError,
     ignore,
-    load_checkpoint,
     plain_loss,
     snapshot,
     tiny_model,
     token_rows,
 )
 
-from etude.base.formatting import format_size
 from etude.errors import InputError
 from etude.models.registry import Models
 from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.training import Output, auto_config, train
 from etude.training.losses import Objective
 from etude.training.memory.buffer import use_buffer
-from etude.training.memory.forecast import compute_disk_space
 from etude.training.step import (
     BETAS,
     MAX_NORM,
@@ -145,25 +142,6 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
         (tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "cut")
     ]
     assert uninterrupted == cut
-
-
-def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    news: list[Mapping[str, Any]] = []
-    train_all_weights(tmp_path, news.append)
-    first, lines = news[0]["note"], list[Mapping[str, Any]]()
-    assert "kB of memory" in first
-    needed = compute_disk_space(tiny_model(), FULL)
-    monkeypatch.setattr("etude.training.memory.forecast.free_bytes", lambda folder: needed.result)
-    train_all_weights(tmp_path / "full", lines.append)
-    checkpoint = load_checkpoint(tmp_path / "full" / "checkpoint")
-    assert checkpoint is not None
-    assert needed.checkpoints == 2 * sum(tensor.nbytes for tensor in checkpoint[0].values() if tensor.ndim)
-    disk = format_size(needed.checkpoints + needed.result)
-    assert f"{disk} on disk in {tmp_path}" in first
-    assert [line["warning"] for line in lines if "warning" in line] == [lines[0]["warning"]], (
-        "before the first step"
-    )
-    assert f"need {disk} on the disk of" in lines[0]["warning"]
 
 
 def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from etude.base.files import atomic_folder
-from etude.base.formatting import format_loss_change, format_size
+from etude.base.formatting import format_loss_change
 from etude.errors import RunError, TrainingDiverged
 from etude.models.local.loading import save_weights
 from etude.training import early_stopping
@@ -23,7 +23,6 @@ from etude.training.checkpoints import CHECKPOINT_FILE, Checkpointer, compute_fi
 from etude.training.config import Output, TrainConfig
 from etude.training.layers.lora import save_adapter
 from etude.training.losses import Loss, supervised
-from etude.training.memory import forecast
 from etude.training.memory.usage import peak_memory, release_freed_memory, reset_peak_memory
 from etude.training.rows.batches import TokenRow, check_rows, count_tokens, make_batches, split_groups
 from etude.training.step import TrainingState, TrainResult, measure_dev_loss, start_training, train_step
@@ -58,13 +57,13 @@ def train(
       `train_loss` is the mean over its steps (absent for epoch 0), `seconds` the time of the dev loss and `on_eval`;
     - a plan of a time box: {"planned_steps", "after_step", "share_used"}; in a box, steps also have "seconds_left" and
     "steps", the planned number, and "epoch" of a dev loss is a fraction;
-    - {"resumed_at_step"}; {"note"}: the memory and disk that tuning all weights needs; {"warning"}: too little disk
-    for checkpoints, the first checkpoint that could not be written, or a worse dev loss after the first epoch.
+    - {"resumed_at_step"}; {"warning"}: the first checkpoint that could not be written, or a worse dev loss after the
+    first epoch.
 
     Raises InputError (lists all rows that cannot be trained on), TrainingDiverged (a NaN, an infinity or losses that
     rise and stay high, with the ids of the rows; before that, the best trained epoch so far, if any, is written to
     `output.adapter`), ModelError (the model cannot be trained), RunError (the checkpoint is from another run, or the
-    result does not fit on the disk).
+    result cannot be written).
     """
     # 1. Check all rows before anything is allocated.
     check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.group_size)
@@ -102,13 +101,8 @@ def _run_epochs(
     planner: BoxPlanner | None,
     threads: ThreadChoice,
 ) -> None:
-    """Check the disk space, then run all remaining epochs. A run that diverges writes its best trained epoch."""
+    """Run all remaining epochs. A run that diverges writes its best trained epoch."""
     output, progress = checkpointer.output, state.progress
-    disk = forecast.compute_disk_space(module, state.config)
-    if warning := forecast.check_disk_space(disk, output.checkpoint):
-        output.log({"warning": warning})
-    if not state.adapters:
-        output.log({"note": _describe_full_tuning(state, module, disk, output)})
     try:
         while not _is_finished(state, planner) and (planner or progress.epoch < 1 or not output.is_stopped()):
             if progress.epoch >= 0:  # the first pass only measures the untrained model
@@ -317,15 +311,3 @@ def _write_best(state: TrainingState, module: PreTrainedModel, output: Output) -
             f"The tuned weights cannot be written to {output.adapter} ({error}). Free disk space and run the same "
             f"command again: {resume}."
         ) from error
-
-
-def _describe_full_tuning(
-    state: TrainingState, module: PreTrainedModel, disk: forecast.DiskSpace, output: Output
-) -> str:
-    memory = format_size(forecast.compute_base_memory(module, state.config))
-    return (
-        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned. In addition to the model, this needs "
-        f"{memory} of memory (weights in 32 bits, gradients, two optimizer states, the best epoch) and "
-        f"{format_size(disk.checkpoints + disk.result)} on disk in {output.checkpoint.parent} (two "
-        f"checkpoints while one replaces the other, and {format_size(disk.result)} for the tuned weights)."
-    )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.base.files import Json, read_json
-from etude.base.formatting import format_count, format_size
+from etude.base.formatting import format_count
 from etude.checks.quick_checks import list_label_notes, run_quick_checks
 from etude.checks.rows.whole_set import USUAL_SIZES
 from etude.data.dataset import (
@@ -26,13 +26,12 @@ from etude.data.dataset import (
 )
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
-from etude.errors import Declined
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
 from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
 from etude.methods.shared.row_checks import check_lengths
 from etude.methods.shared.training_rows import list_left_out, sample_share
-from etude.methods.shared.training_run import CHECKPOINT, TrainingRun, build_training_run
+from etude.methods.shared.training_run import TrainingRun, build_training_run
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
@@ -47,7 +46,7 @@ from etude.runs.split import count_sides, load_split
 from etude.runs.training_log import TrainingLog
 from etude.task import Task
 from etude.task.definition import Limit
-from etude.tuning import needs
+from etude.tuning.needs import confirm_memory
 
 METHOD = FineTune()
 NAME = METHOD.name
@@ -146,16 +145,14 @@ def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run,
     if context.left_out:
         context.notes.append(f"trained on {len(share):,} of {len(split.train):,} rows")
 
-    # 3. Check memory and disk, only before the first step. A resumed run has what it needs in run.json.
+    # 3. Check the memory, only before the first step. A resumed run has what it needs in run.json.
     def prepare_run() -> TrainingRun:
         model = models.get_trainable(student.model)
         training_run = build_training_run(task, student, rows, split.dev, model, left_out=context.left_out)
         defaults = training_run.config.defaults
         on_event(TrainingPrepared(training_run.supervision, training_run.settings, defaults))
         if not run.info.get("needs"):
-            disk = needs.format_disk_space(training_run, context.folder / CHECKPOINT)
-            on_event(NoteEvent(disk, detail=True))
-            run.update(needs=_confirm_memory(training_run, on_event, confirm))
+            run.update(needs=confirm_memory(training_run, on_event, confirm))
         return training_run
 
     # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
@@ -204,22 +201,3 @@ def _warn_of_few_rows(task: Task, split: Split) -> list[str]:
         f"Usual for this kind of task: {usual}. "
         f"With at least {MIN_VERDICT_ROWS} rows, etude compare measures whether tuning helps."
     ]
-
-
-def _confirm_memory(training: TrainingRun, on_event: OnEvent, confirm: Confirm) -> Json:
-    """Ask if less memory is available than the run needs: first before a timed step allocates it, then by what a few
-    steps have used. Returns the measured memory. Raises Declined."""
-    from etude.training.memory.usage import suggest_less_memory
-
-    at_rest = needs.compute_memory_at_rest(training)
-    if (question := needs.format_memory_question(at_rest, " before its first step")) and not confirm(
-        question
-    ):
-        raise Declined(f"Nothing was trained. {suggest_less_memory(training.config, before_start=True)}")
-    measured = needs.measure_memory(training)
-    if measured["memory"] and measured["available_memory"]:
-        memory, available = format_size(measured["memory"]), format_size(measured["available_memory"])
-        on_event(NoteEvent(f"Memory: about {memory} ({available} available)."))
-    if (question := needs.format_memory_question(measured)) and not confirm(question):
-        raise Declined(f"Nothing was trained. {suggest_less_memory(training.config)}")
-    return measured

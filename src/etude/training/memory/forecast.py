@@ -1,17 +1,12 @@
-"""Measure the memory and compute the disk space of a training run before it starts."""
+"""Measure the memory of a training run before it starts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
-from etude.base.files import free_bytes
-from etude.base.formatting import format_size
-from etude.errors import ModelError, RunError
-from etude.training.checkpoints import CHECKPOINT_FILE
+from etude.errors import ModelError
 from etude.training.config import TrainConfig
 from etude.training.layers.lora import find_targets
 from etude.training.memory.buffer import compute_buffer_bytes
@@ -19,67 +14,11 @@ from etude.training.memory.usage import memory_in_use, peak_memory, release_free
 from etude.training.rows.batches import TokenRow, compute_work, make_batches
 from etude.training.step import TrainingState, measure_dev_loss, start_training, train_step
 
-OVERHEAD = 2**18
-"""Bytes on disk for headers and settings."""
 MAX_NAMED = 3
 """The maximum of damaged weights that a message lists."""
 NEAR_MAX = 0.9
 """A micro-batch with at least this share of the largest number of tokens may need the most memory, because attention
 stores more per token for long rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiskSpace:
-    """The bytes on disk that a run needs."""
-
-    result: int
-    checkpoints: int
-    """Two checkpoints: the old one and the next while it is written."""
-
-
-def count_trained(module: PreTrainedModel, config: TrainConfig) -> tuple[int, set[torch.dtype]]:
-    """Count the numbers that `train` learns; return their types. Raises its errors if layers cannot be adapted."""
-    if config.weights == "full":
-        floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
-        return sum(parameter.numel() for parameter in floating), {parameter.dtype for parameter in floating}
-    linear = [base for _, base in find_targets(module, config.targets)]
-    numel = config.rank * sum(base.in_features + base.out_features for base in linear)
-    return numel, {torch.promote_types(base.weight.dtype, torch.float32) for base in linear}
-
-
-def compute_disk_space(module: PreTrainedModel, config: TrainConfig) -> DiskSpace:
-    """Compute the disk space that `train` needs. Raises the errors of `train` if layers cannot be adapted."""
-    numel, types = count_trained(module, config)
-    wide = {torch.promote_types(dtype, torch.float32) for dtype in types}
-    width = max(dtype.itemsize for dtype in wide)
-    # The best epoch is stored in the model's type; weights and the optimizer's two states are in 32 bits or more.
-    best = width if types & wide else max(dtype.itemsize for dtype in types)
-    # Adapters are written in 32 bits, a model in its own type.
-    model = sum(parameter.nbytes for parameter in module.parameters())
-    result = numel * 4 if config.weights == "lora" else model
-    return DiskSpace(result + OVERHEAD, 2 * numel * (3 * width + best))
-
-
-def check_disk_space(disk: DiskSpace, checkpoint: Path) -> str | None:
-    """Return a warning if the disk has space for the result but not for checkpoints; None if it has space for both.
-
-    `checkpoint` is the folder of checkpoints; the space of an existing checkpoint counts as free. Raises RunError if
-    there is too little space for the result.
-    """
-    free, folder, file = free_bytes(checkpoint.absolute()), checkpoint.parent, checkpoint / CHECKPOINT_FILE
-    if free < disk.result:
-        raise RunError(
-            f"The tuned weights need {format_size(disk.result)} on the disk of {folder}, but only "
-            f"{format_size(free)} are free. Training was not started. Free disk space, or "
-            "move the task to another disk."
-        )
-    needed = disk.result + max(0, disk.checkpoints - (file.stat().st_size if file.exists() else 0))
-    if free >= needed:
-        return None
-    return (
-        f"The tuned weights and checkpoints need {format_size(needed)} on the disk of {folder}, but only "
-        f"{format_size(free)} are free. Free disk space: without a checkpoint, a stopped run repeats its steps."
-    )
 
 
 def compute_base_memory(module: PreTrainedModel, config: TrainConfig) -> int:
@@ -88,7 +27,15 @@ def compute_base_memory(module: PreTrainedModel, config: TrainConfig) -> int:
 
     Raises the errors of `train` if layers cannot be adapted.
     """
-    return compute_buffer_bytes(*count_trained(module, config))
+    if config.weights == "full":
+        floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
+        numel = sum(parameter.numel() for parameter in floating)
+        return compute_buffer_bytes(numel, (parameter.dtype for parameter in floating))
+    linear = [base for _, base in find_targets(module, config.targets)]
+    numel = config.rank * sum(base.in_features + base.out_features for base in linear)
+    return compute_buffer_bytes(
+        numel, (torch.promote_types(base.weight.dtype, torch.float32) for base in linear)
+    )
 
 
 def measure_training_memory(
