@@ -156,27 +156,6 @@ def test_the_run_is_listed_shown_and_reported(
     assert re.search(r"max_rows</th><td[^>]*>32<", page)
 
 
-@pytest.mark.real
-def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(tmp_path: Path) -> None:
-    told: list[Event] = []
-    task_file = tiny_task(tmp_path, train="max_rows: 24, epochs: 3, learning_rate: 0.02, dev_metric: true")
-    result = train(task_file, on_event=told.append)
-    epochs = [event for event in told if isinstance(event, EpochEnded)]
-    scores = [event.score.value for event in epochs if event.score]
-    assert len(scores) == len(epochs)
-    losses = result.record["params"]["dev_losses"]
-    best = max(range(len(scores)), key=lambda epoch: (scores[epoch], -losses[epoch]))
-    assert result.record["params"]["best_epoch"] == best, (
-        "of epochs with the best metric, the lowest loss is kept"
-    )
-    task, dataset = load_dataset(load_task(task_file))
-    ids = json.loads((result.run.folder / "split.json").read_text())
-    metric = choose_metric(task, dataset.select(ids["train"], "train"))
-    rows = evaluate(load(result.assistant), Models(), dataset.select(ids["dev"], "dev"), metric)
-    found = estimate_sample(build_sample(metric, [row.outcome for row in rows]))
-    assert found.value == pytest.approx(max(scores), abs=0.04), "one row of dev may turn by rounding"
-
-
 def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,7 +72,6 @@ SETTINGS: Mapping[str, Rule] = {
 # Keys under `train:` that choose the input of the training loop rather than how it runs.
 DATA_SETTINGS: Mapping[str, Rule] = {
     "max_rows": or_word(ALL, COUNT),
-    "dev_metric": SWITCH,
     "instructions": one_of(*get_args(InstructionsMode)),
     "preference_loss": one_of(*get_args(PreferenceLoss)),
     "beta": number(0, above=True),

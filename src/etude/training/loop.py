@@ -268,8 +268,7 @@ def _measure_dev(
     score = float(evaluation.get("score", -loss))
     if not math.isfinite(score):
         raise TrainingDiverged(
-            f"The score of epoch {state.progress.epoch + 1} on dev is {score}, so it cannot choose an epoch. Check "
-            "metric: and check: in the task file, which score the answers, or remove train: dev_metric."
+            f"The score of epoch {state.progress.epoch + 1} on dev is {score}, so it cannot choose an epoch."
         )
     return loss, score, evaluation
 

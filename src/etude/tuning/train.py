@@ -156,7 +156,7 @@ def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run,
         return training_run
 
     # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
-    tuned = train_student(task, student, rows, split.dev, context, prepare_run)
+    tuned = train_student(task, student, rows, context, prepare_run)
     clause_limits, notes = tuple[Limit, ...](), list[str]()
     if task.clause_limits:
         from etude.limits.fit import fit_clause_limits  # scikit-learn takes a second to import

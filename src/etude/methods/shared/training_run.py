@@ -46,7 +46,7 @@ class TrainingRun:
     left_out: tuple[str, ...]  # `file:line` of training rows that are not used
     silent_rows: frozenset[str] = frozenset()  # ids of rows with an assistant turn of weight 0
     extra_settings: Mapping[str, object] = field(default_factory=dict)
-    """Settings of the user that the loop does not know: `max_rows`, `dev_metric`."""
+    """Settings of the user that the loop does not know, such as `max_rows`."""
     loss: Loss | None = None  # the loss in place of the cross-entropy
     earlier: EarlierTraining | None = None  # the training that this one continues in a time box
     full_rows: int | None = None  # rows of all epochs of a training without a time limit; None: of this one
@@ -86,7 +86,7 @@ class TrainingRun:
         folder: Path,
         name: str,
         log: Log,
-        on_eval: Callable[[], Mapping[str, Any]],
+        on_eval: Callable[[], Mapping[str, Any]] = dict,
         box: TimeBox | None = None,
     ) -> TrainingRecord:
         """Train, from the last checkpoint if there is one, and write adapter/ and rows.jsonl to `folder`. With a `box`,

@@ -148,33 +148,6 @@ def preserve_modes(module: nn.Module) -> Iterator[None]:
             layer.training = training
 
 
-@contextmanager
-def merge_adapters(module: nn.Module) -> Iterator[None]:
-    """Context manager: every adapter of `module` becomes a plain layer with folded weights, folded only once.
-
-    Needs additional memory for all adapted matrices, so weights of few bits are left as they are. Updates of the
-    adapters within the `with` have no effect.
-    """
-    adapters = [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, Adapter) and not isinstance(layer.base, QuantizedLinear)
-    ]
-    for adapter in adapters:
-        weight, bias = adapter.base.weight, adapter.base.bias
-        # On the meta device, a new layer uses no memory.
-        layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-        with torch.no_grad():
-            folded = fold_adapter(weight, adapter.a, adapter.b, adapter.config.scale)
-        layer.weight, layer.bias = nn.Parameter(folded, False), bias
-        module.set_submodule(adapter.name, layer)
-    try:
-        yield
-    finally:
-        for adapter in adapters:
-            module.set_submodule(adapter.name, adapter)
-
-
 def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:
     """Write the adapters in PEFT's format. The same weights give the same bytes.
 
