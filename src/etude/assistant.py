@@ -65,11 +65,7 @@ _ALWAYS_SAVED = {
     *("format", "method", "kind", "model", "instructions", "instructions_role"),
     *("shots", "choices", "contract", "max_tokens"),
 }
-_SAVED_WITH = {
-    "num_passages": "search",
-    "pool": "similar",
-    "num_similar": "similar",
-}
+_SAVED_WITH = {"num_passages": "search", "pool": "similar", "num_similar": "similar"}
 """Setting -> the setting with which it is saved. All others are saved if they are not the default."""
 TOKEN_MARGIN = 32  # a prompt may have this many tokens more or fewer than its parts counted separately
 

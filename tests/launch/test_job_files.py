@@ -181,7 +181,7 @@ def test_what_a_launcher_lacks_is_reported_together(launcher: str, task: Task) -
         write_job_file(task, launcher, wrong)
     locations = [issue.location for issue in raised.value.issues]
     assert set(locations) == {f"--{name}" for name in LAUNCHERS[launcher].needs} | {"--wheel"}
-    with pytest.raises(InputError, match="--gpu.*one GPU.*Write --gpu L4"):
+    with pytest.raises(InputError, match=r"--gpu.*one GPU.*Write --gpu L4"):
         write_job_file(task, launcher, replace(WHOLE, gpu="L4:8"))
     assert not list(task.folder.glob(f"*{LAUNCHERS[launcher].suffix}"))
 

@@ -295,7 +295,9 @@ def test_the_scope_sees_no_test_row(tmp_path: Path) -> None:
         info={"notes": []}, update=lambda **_: None, assistant_folder=lambda name: tmp_path / name
     )
     task = SimpleNamespace(**TASK, limits=LIMITS, clause_limits=())
-    ladder_run = SimpleNamespace(task=task, split=SealedSplit(), run=run, on_event=lambda event: None)
+    ladder_run = SimpleNamespace(
+        task=task, split=SealedSplit(), run=run, models=None, on_event=lambda event: None
+    )
     plain = Assistant("prompt", "answer", ModelRef("fake"))
     unsure = replace(plain, handover=0.5)
     fitted = {"prompt": plain, "unsure": unsure, "own": replace(unsure, handover_sentence="Ask Kim.")}

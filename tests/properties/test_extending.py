@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from etude.assistant import Assistant, load
+from etude.assistant import Assistant
 from etude.comparison import compare
 from etude.data.dataset import Dataset
 from etude.errors import Declined, ModelError
@@ -22,7 +22,6 @@ from etude.models.backend import BatchedModel
 from etude.models.registry import BACKENDS, Backend, Models, register
 from etude.models.remote import Journal, RemoteModel, Service
 from etude.task import Task
-from etude.task.contract import Contract
 from etude.types import Completion, ModelRef, Request
 from small_task import write_task
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from test_train import SETTINGS, peft_model, shake_weights, tiny_model, token_rows
 
-from etude.training.losses import Objective
 from etude.training.layers.lora import add_adapters, save_adapter
+from etude.training.losses import Objective
 from etude.training.step import accumulate_gradients
 from tiny import build_tokenizer
 

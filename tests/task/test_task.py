@@ -159,9 +159,7 @@ def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> Non
 @given(
     rows=st.integers(1, 10**5),
     parameters=st.integers(10**6, 10**11),
-    own=st.sampled_from(
-        [{}, {"rank": 7}, {"weights": "full"}, {"warmup": 1 / 3, "targets": ["o_proj"]}]
-    ),
+    own=st.sampled_from([{}, {"rank": 7}, {"weights": "full"}, {"warmup": 1 / 3, "targets": ["o_proj"]}]),
 )
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_settings_as_they_are_printed_may_be_written_back(

@@ -10,15 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from test_train import (
-    CONFIG,
-    StopError,
-    ignore,
-    plain_loss,
-    snapshot,
-    tiny_model,
-    token_rows,
-)
+from test_train import CONFIG, StopError, ignore, plain_loss, snapshot, tiny_model, token_rows
 
 from etude.errors import InputError
 from etude.models.registry import Models

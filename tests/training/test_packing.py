@@ -14,9 +14,9 @@ from test_layers import FAMILIES
 from test_train import SETTINGS, shake_weights, tiny_model
 
 from etude.training import Output, TokenRow, TrainConfig, train
-from etude.training.losses import Objective
 from etude.training.layers.forward import MAX_PLAIN_TOKENS, can_pack, compute_hidden_states
 from etude.training.layers.lora import add_adapters
+from etude.training.losses import Objective
 from etude.training.rows.batches import collate
 from etude.training.rows.packing import build_packing, count_shared_tokens, use_packing
 from etude.training.step import accumulate_gradients

@@ -875,9 +875,7 @@ def test_wrong_settings_are_refused_all_at_once() -> None:
     assert "rank" in caught.value.issues[0].remedy
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"seed": 2**50}, {"rank": math.inf}, {"alpha": math.nan}, {"epochs": 1.5}]
-)
+@pytest.mark.parametrize("wrong", [{"seed": 2**50}, {"rank": math.inf}, {"alpha": math.nan}, {"epochs": 1.5}])
 def test_a_number_that_no_run_could_use_is_refused_where_it_is_set(wrong: dict[str, Any]) -> None:
     for refused in (lambda: TrainConfig(**wrong), lambda: auto_config(500, 135_000_000, wrong)):
         with pytest.raises(InputError, match=f"train: {next(iter(wrong))}: must be"):

@@ -30,14 +30,11 @@ from etude.cli.training import bracket_trained, print_rows, print_settings, styl
 from etude.comparison import compare
 from etude.data.dataset import load_dataset
 from etude.errors import Declined, InputError, ModelError
-from etude.evaluate import build_sample, evaluate
 from etude.methods.shared.training_run import _describe_result, _list_notes
-from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
 from etude.runs.events import EpochEnded, Event, NoteEvent, StepTrained, TrainingPrepared
 from etude.runs.split import compute_split
-from etude.stats import estimate_sample
 from etude.task import load_task
 from etude.task.settings import SETTINGS
 from etude.training import TrainConfig, TrainResult

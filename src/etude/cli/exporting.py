@@ -137,8 +137,7 @@ def launch(
     gpu: Annotated[
         str,
         typer.Option(
-            "--gpu",
-            help="The launcher's name for the kind of GPU, such as L4; with hf-jobs, the flavor.",
+            "--gpu", help="The launcher's name for the kind of GPU, such as L4; with hf-jobs, the flavor."
         ),
     ] = "",
     hours: Annotated[int, typer.Option("--hours", min=1, help="Hours after which the job is stopped.")] = 4,
@@ -156,8 +155,7 @@ def launch(
         Path | None, typer.Option("--output", "-o", help="File to write. Default: next to the task file.")
     ] = None,
 ) -> None:
-    """Write the file that starts a training on another machine, and print the command that starts it. Starts nothing.
-    """
+    """Write the file that starts a training on another machine, and print the command that starts it. Starts nothing."""
     issues.check_known("--to", [to], LAUNCHERS)
     issues.check_known("--command", [command], LAUNCHED)
     settings = JobSettings(command, gpus, gpu, hours, image, wheel, volume)

@@ -34,12 +34,7 @@ class Rule:
 
 
 def number(
-    low: float,
-    high: float = math.inf,
-    *,
-    whole: bool = False,
-    above: bool = False,
-    share: bool = False,
+    low: float, high: float = math.inf, *, whole: bool = False, above: bool = False, share: bool = False
 ) -> Rule:
     """Accept numbers from `low` to `high`; `above` excludes `low` itself. With `share`, the remedy for a value in per
     cent is the share. A number may be a text, because YAML reads 1e-4 as one."""

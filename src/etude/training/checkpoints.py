@@ -120,9 +120,9 @@ class Checkpointer:
         except OSError as error:
             if not self.has_failed:
                 step = self.state.progress.steps
-                message = f"The checkpoint of step {step} was not written: {error}. Free disk space: without a checkpoint"
-                remedy = "a stopped run repeats its steps. Training continues and tries again"
-                self.output.log({"warning": f"{message}, {remedy}; further failures are not reported."})
+                message = f"The checkpoint of step {step} was not written: {error}. Free disk space"
+                remedy = "without a checkpoint, a stopped run repeats its steps. Training continues and tries again"
+                self.output.log({"warning": f"{message}: {remedy}; further failures are not reported."})
             self.has_failed = True
         else:
             self.has_failed = False

@@ -207,8 +207,8 @@ class Loss:
     sum of their `weight`. The dev loss is the same over all dev rows.
 
     Micro-batches do not change the result: each is divided by the weight of the whole step, and the gradients are added
-    up. A loss looks up other data that it needs (the log-probabilities of a reference, weights of rows) by the `id` of a
-    row.
+    up. A loss looks up other data that it needs (the log-probabilities of a reference, weights of rows) by the `id` of
+    a row.
     """
 
     name: str

@@ -23,9 +23,7 @@ def confirm_memory(training: TrainingRun, on_event: OnEvent, confirm: Confirm) -
     memory = measure_training_memory(module, training.rows, training.dev_rows, config)
     available = available_memory(module.device)
     if memory and available:
-        on_event(
-            NoteEvent(f"Memory: about {format_size(memory)} ({format_size(available)} available).")
-        )
+        on_event(NoteEvent(f"Memory: about {format_size(memory)} ({format_size(available)} available)."))
     _ask_if_too_little(memory, available, "", suggest_less_memory(config), confirm)
     return {"memory": memory, "available_memory": available}
 

@@ -45,7 +45,6 @@ from etude.runs.record import write_data_record, write_method_record
 from etude.runs.split import count_sides, load_split
 from etude.runs.training_log import TrainingLog
 from etude.task import Task
-from etude.task.definition import Limit
 from etude.tuning.needs import confirm_memory
 
 METHOD = FineTune()
@@ -157,18 +156,13 @@ def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run,
 
     # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
     tuned = train_student(task, student, rows, context, prepare_run)
-    clause_limits, notes = tuple[Limit, ...](), list[str]()
-    if task.clause_limits:
-        from etude.limits.fit import fit_clause_limits  # scikit-learn takes a second to import
+    scoped = tuned
+    if task.limits:
+        from etude.limits.fit import fit_task_limits  # scikit-learn takes a second to import
 
-        clause_limits, notes = fit_clause_limits(task, split, models)
-    scoped = replace(tuned, clause_limits=clause_limits)
-    if task.scope_limits:
-        from etude.limits.fit import fit_task_scope
-
-        scope, scope_notes = fit_task_scope(task, split)
-        scoped, notes = replace(scoped, scope=scope), [*notes, *scope_notes]
-    context.notes = [*context.notes, *notes]
+        scope, clause_limits, limit_notes = fit_task_limits(task, split, models)
+        scoped = replace(tuned, scope=scope, clause_limits=clause_limits)
+        context.notes = [*context.notes, *limit_notes]
     scoped.save(run.method_folder(NAME) / "assistant")
     prompt = models.get(student.model).render_text(student.build_messages(split.dev[0].input))
     write_method_record(run, METHOD, tuned, context, prompt)

@@ -106,7 +106,14 @@ class TrainingRun:
         is_stopped = box.is_stopped if box else bool
         finite_box = box if box and math.isfinite(box.seconds) else None
         output = Output(
-            *(folder / CHECKPOINT, folder / "adapter", self._add_totals(log), on_eval, is_stopped, finite_box),
+            *(
+                folder / CHECKPOINT,
+                folder / "adapter",
+                self._add_totals(log),
+                on_eval,
+                is_stopped,
+                finite_box,
+            ),
             *(self.earlier or EarlierTraining(), name),
         )
         loss = self.loss or supervised  # cross-entropy

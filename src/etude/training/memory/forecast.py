@@ -39,10 +39,7 @@ def compute_base_memory(module: PreTrainedModel, config: TrainConfig) -> int:
 
 
 def measure_training_memory(
-    module: PreTrainedModel,
-    rows: Sequence[TokenRow],
-    dev_rows: Sequence[TokenRow],
-    config: TrainConfig,
+    module: PreTrainedModel, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], config: TrainConfig
 ) -> int:
     """Measure the peak bytes of `train` on these rows with a few steps; 0 if the system does not report them.
 
