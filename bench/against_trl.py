@@ -38,7 +38,7 @@ from etude.render import render_training
 from etude.training import Output, TokenRow, TrainConfig, make_batches, train
 from etude.training.layers.lora import add_adapters, save_adapter
 from etude.training.memory.usage import peak_memory, reset_peak_memory
-from etude.training.step import learning_rate
+from etude.training.step import BETAS, MAX_NORM, learning_rate
 from etude.types import Message, ModelRef
 
 MODEL = "smollm2-135m-instruct"
@@ -260,7 +260,7 @@ def build_sft_trainer(
         num_train_epochs=1,
         per_device_train_batch_size=config.rows_per_step,
         gradient_checkpointing=checkpointing,
-        max_grad_norm=config.clip,
+        max_grad_norm=MAX_NORM,
         bf16=next(model.parameters()).dtype == torch.bfloat16,
         use_cpu=not torch.cuda.is_available(),
         completion_only_loss=True,
@@ -271,7 +271,7 @@ def build_sft_trainer(
         dataloader_drop_last=False,
     )
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1.0, betas=config.betas, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(parameters, lr=1.0, betas=BETAS, weight_decay=0.0)
     steps = math.ceil(len(rows) / config.rows_per_step)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(config, step, steps))
     return InOrder(

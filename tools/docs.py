@@ -61,7 +61,7 @@ Written by `make docs` from the commands' own help. Exit codes:
 | 1 | a target or gate was missed, a method of `etude compare` failed, `--fail-on` matches, or you answered no |
 | 2 | an error in the input, or a file that cannot be read or written |
 | 3 | a bug in Étude |
-| 130 | stopped by Ctrl-C (under torchrun, its own code is 1) |
+| 130 | stopped by Ctrl-C |
 """
 
 

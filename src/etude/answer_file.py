@@ -125,8 +125,7 @@ def _confirm_sending(
     questions = [_read_question(Cells(reading, row), columns, limit) for row in rows]
     requests = assistant.build_requests([turns for turns in questions if not isinstance(turns, str)], models)
     tokens = sum(model.count_tokens(request.messages) for request in requests) / len(questions) * total
-    num_requests = total * assistant.samples
-    sending = SendLimits(num_requests, round(tokens), num_requests * assistant.max_tokens)
+    sending = SendLimits(total, round(tokens), total * assistant.max_tokens)
     confirm_service(service, sending, f"will get the rows of {file.name}", lambda event: None, confirm)
 
 

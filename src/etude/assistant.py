@@ -1,7 +1,7 @@
 """The Assistant: the result of every method, which is evaluated, chatted with and served.
 
-Every method combines the same ingredients (instructions, examples in the prompt, weights, restricted answers,
-samples), so there is one class and no subclass.
+Every method combines the same ingredients (instructions, examples in the prompt, weights, restricted answers), so
+there is one class and no subclass.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
@@ -48,7 +47,6 @@ from etude.types import (
     PromptFacts,
     Request,
     Role,
-    Sampling,
     SearchRef,
     TaskQuestion,
 )
@@ -67,12 +65,7 @@ _ALWAYS_SAVED = {
     *("format", "method", "kind", "model", "instructions", "instructions_role"),
     *("shots", "choices", "contract", "max_tokens"),
 }
-_SAVED_WITH = {
-    "num_passages": "search",
-    "pool": "similar",
-    "num_similar": "similar",
-    "temperature": "samples",
-}
+_SAVED_WITH = {"num_passages": "search", "pool": "similar", "num_similar": "similar"}
 """Setting -> the setting with which it is saved. All others are saved if they are not the default."""
 TOKEN_MARGIN = 32  # a prompt may have this many tokens more or fewer than its parts counted separately
 
@@ -140,10 +133,6 @@ class Assistant:
     """Decides which questions are turned away with the sentence of a limit, before any model is asked."""
     clause_limits: tuple[Limit, ...] = ()
     """Limits that are judged clause by clause, before the scope."""
-    samples: int = 1
-    """Completions sampled for each input; the most frequent parsed value is the answer."""
-    temperature: float = 0.0
-    """Temperature of the samples; ignored with one sample, which is always the likeliest."""
     questions: tuple[TaskQuestion, ...] = ()
     """The questions that an answer, a JSON object, has to answer; empty if there is only one."""
     question_recalibrations: Mapping[str, Recalibration] = field(default_factory=dict)
@@ -157,7 +146,6 @@ class Assistant:
             "generate": True,
             "choices": self.choices,
             "grammar": self.enforced,
-            "sample": self.samples > 1,
         }
         return tuple(capability for capability, is_needed in wanted.items() if is_needed)
 
@@ -238,7 +226,7 @@ class Assistant:
     def prepare(
         self, inputs: Sequence[Sequence[Message]], model: Model, searches: Searches = NO_SEARCHES
     ) -> list[Request]:
-        """Build the requests: `samples` of them for each input, next to each other, in the order of the inputs.
+        """Build a request for each input, in order.
 
         Each request has the passages and examples that the searches find. Passages are dropped, the last one first,
         then examples, until the prompt and `max_tokens` fit the model's context; `shots_dropped` counts the examples.
@@ -258,13 +246,7 @@ class Assistant:
             nearness = searches.training.measure_nearness(list(map(get_question, inputs)))
             pairs = zip(requests, nearness, strict=True)
             requests = [replace(request, nearness=value) for request, value in pairs]
-        if self.samples == 1:
-            return requests
-        return [
-            replace(request, sampling=Sampling(self.temperature, seed=seed))
-            for request in requests
-            for seed in range(self.samples)
-        ]
+        return requests
 
     def find_limits(
         self, inputs: Sequence[Sequence[Message]], clause_encoder: Encoder | None
@@ -329,34 +311,10 @@ class Assistant:
     def finish(
         self, ids: Sequence[str], completions: Sequence[Completion], facts: Sequence[PromptFacts] = ()
     ) -> list[Answer]:
-        """Build the answer to each id from its `samples` completions; `facts` of the requests are in the same order as
-        the completions, or empty if they are unknown."""
-        answers, pairs = [], zip(completions, facts or [PromptFacts()] * len(completions), strict=True)
-        votes = [self._build_answer(*pair) for pair in pairs]
-        for number, row in enumerate(ids):
-            row_votes = votes[number * self.samples : (number + 1) * self.samples]
-            is_single = self.samples == 1 or row_votes[0].limit
-            answers.append(replace(row_votes[0] if is_single else self._vote(row_votes), id=row))
-        return answers
-
-    def _vote(self, votes: Sequence[Answer]) -> Answer:
-        """Choose the first answer with the most frequent value (self-consistency, Wang et al. 2022, arXiv 2203.11171).
-
-        Answers that break the contract count only if all do. The share of votes becomes a label's confidence.
-        """
-        valid = [vote for vote in votes if not vote.failures] or list(votes)
-        values = [json.dumps(vote.value, sort_keys=True, default=str) for vote in valid]
-        value, num_votes = Counter(values).most_common(1)[0]
-        voted = valid[values.index(value)]
-        if voted.signals:
-            voted = replace(voted, signals={**voted.signals, "agreement": num_votes / len(votes)})
-        return replace(
-            self.rate(voted, num_votes / len(votes) if self.choices else None),
-            prompt_tokens=sum(vote.prompt_tokens for vote in votes),
-            cached_tokens=sum(vote.cached_tokens for vote in votes),
-            answer_tokens=sum(vote.answer_tokens for vote in votes),
-            seconds=sum(vote.seconds for vote in votes),
-        )
+        """Build the answer to each id from its completion; `facts` of the requests are in the same order as the
+        completions, or empty if they are unknown."""
+        facts = facts or [PromptFacts()] * len(completions)
+        return [self._build_answer(*row) for row in zip(ids, completions, facts, strict=True)]
 
     @overload
     def answer(self, inputs: Input, models: Models | None = None) -> Answer: ...  # type: ignore[overload-overlap]
@@ -383,7 +341,7 @@ class Assistant:
     def stream(self, chat_input: Input, models: Models | None = None) -> Iterator[str]:
         """Yield the answer to one input piece by piece; as one piece if only its end shows what is said."""
         models = models or get_shared_models()
-        if self.samples > 1 or self.unsure_sentence:
+        if self.unsure_sentence:
             return iter([self.answer([chat_input], models)[0].shown])
         return stream_request(
             models.get(self.model), self.build_requests([self._parse_turns(chat_input)], models)[0]
@@ -422,12 +380,12 @@ class Assistant:
             questions=self.questions,
         )
 
-    def _build_answer(self, completion: Completion, facts: PromptFacts) -> Answer:
+    def _build_answer(self, row_id: str, completion: Completion, facts: PromptFacts) -> Answer:
         text = completion.text.strip()
         if completion.limit:
             is_for_person = LIMIT_ACTS[completion.limit] == "hand_over"
             return Answer(
-                *("", text, None, None, (), None, 0, 0, 0, completion.seconds, False),
+                *(row_id, text, None, None, (), None, 0, 0, 0, completion.seconds, False),
                 handed_over=is_for_person,
                 limit=completion.limit,
             )
@@ -435,7 +393,7 @@ class Assistant:
         confidence = math.exp(completion.logprob) if self.choices and completion.logprob is not None else None
         failures = self.contract.check(text) if self.contract else ()
         answer = Answer(
-            id="",
+            id=row_id,
             text=text,
             value=self.contract.parse(text) if self.contract else text,
             keeps_contract=not failures if self.contract else None,

@@ -6,9 +6,8 @@
     ├── ModelError  (RuntimeError)        weights cannot be found, read or run
     │   ├── GrammarError                  a grammar cannot be enforced
     │   ├── ServiceError                  a service does not answer, or a limit on it is reached
-    │   └── TrainingDiverged              the loss of a training jumped or is NaN; raised in all its processes
+    │   └── TrainingDiverged              the loss of a training jumped or is NaN
     ├── RunError    (RuntimeError)        a run folder cannot be read, resumed or written
-    ├── WorkerExited (RuntimeError)       another training process exited
     └── Declined                          the user answered a question with no
 
 A message is one sentence on what was wrong, the value that Étude got, and what to do now. A failed `assert` is a bug in
@@ -133,10 +132,6 @@ RUN_REMEDY = (
 """The remedy for an unreadable file of a run."""
 
 
-class WorkerExited(EtudeError, RuntimeError):  # noqa: N818 - the error is another process's
-    """Another training process exited; that one reports why."""
-
-
 class Declined(EtudeError):  # noqa: N818 - an answer, not an error
     """The user answered a question with no."""
 
@@ -160,5 +155,5 @@ def _truncate(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-STOPPING_ERRORS = (InputError, RunError, Declined, ServiceError, WorkerExited, OSError)
+STOPPING_ERRORS = (InputError, RunError, Declined, ServiceError, OSError)
 """Errors that stop a comparison: every method would raise them, or only the user can correct them."""

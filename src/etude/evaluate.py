@@ -164,27 +164,13 @@ def answer_in_batches(
     build_requests: Callable[[], Sequence[Request]],
     log: AnswerLog,
 ) -> Iterator[tuple[int, dict[int, Answer]]]:
-    """Yield the number of each batch with the answers that it completes, by the position of their ids.
+    """Yield the number of each batch with its answers, by the position of their ids.
 
-    Batches in the log come first and are not computed again. Of several samples, the last completes an answer.
+    Batches in the log come first and are not computed again.
     """
-    samples = assistant.samples
-    finished: dict[int, tuple[Completion, PromptFacts]] = {}
-    for batch in _run_batches(assistant, models, len(ids) * samples, build_requests, log):
-        facts = batch.facts or (PromptFacts(),) * len(batch.indices)
-        finished |= zip(batch.indices, zip(batch.completions, facts, strict=True), strict=True)
-        positions = [
-            position
-            for position in dict.fromkeys(index // samples for index in batch.indices)
-            if all(position * samples + number in finished for number in range(samples))
-        ]
-        parts = [finished[position * samples + number] for position in positions for number in range(samples)]
-        answers = (
-            assistant.finish([ids[position] for position in positions], *zip(*parts, strict=True))
-            if parts
-            else []
-        )
-        yield batch.number, dict(zip(positions, answers, strict=True))
+    for batch in _run_batches(assistant, models, len(ids), build_requests, log):
+        answers = assistant.finish([ids[index] for index in batch.indices], batch.completions, batch.facts)
+        yield batch.number, dict(zip(batch.indices, answers, strict=True))
 
 
 def _run_batches(

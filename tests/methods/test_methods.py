@@ -445,15 +445,13 @@ def test_every_key_of_the_task_file_is_of_a_method_of_all_methods_or_of_the_verd
     assert of_all | of_one | set(VERDICT_KEYS) == set(KEYS)
 
 
-@pytest.mark.parametrize(("more", "chosen_by"), [({}, {"metric", "check"}), ({"dev_metric": True}, set())])
-def test_what_a_training_does_not_depend_on_follows_from_the_methods(
-    more: dict[str, object], chosen_by: set[str], tmp_path: Path
-) -> None:
-    task = replace(load_task(write_task(tmp_path)), train=more)
+def test_what_a_training_does_not_depend_on_follows_from_the_methods(tmp_path: Path) -> None:
+    task = load_task(write_task(tmp_path))
     others = {
         "methods",
         "margin",
         "target",
+        *("metric", "check"),
         "usage",
         "prices",
         "where",
@@ -465,7 +463,7 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
         *("prompt_model", "reflect_with", "searched_prompt"),
         *("suite", "gates", "handover", "costs", "decision_model", "evidence", "judge", "engine", "limits"),
     }
-    assert unused_keys(FineTune(), task) == others | chosen_by
+    assert unused_keys(FineTune(), task) == others
 
 
 def test_every_method_says_what_it_is_in_words_of_its_own() -> None:

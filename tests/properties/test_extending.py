@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from etude.assistant import Assistant, load
+from etude.assistant import Assistant
 from etude.comparison import compare
 from etude.data.dataset import Dataset
 from etude.errors import Declined, ModelError
@@ -22,7 +22,6 @@ from etude.models.backend import BatchedModel
 from etude.models.registry import BACKENDS, Backend, Models, register
 from etude.models.remote import Journal, RemoteModel, Service
 from etude.task import Task
-from etude.task.contract import Contract
 from etude.types import Completion, ModelRef, Request
 from small_task import write_task
 
@@ -40,35 +39,6 @@ class Loud(Method):
         return context.choose([Candidate("in capitals", loud)], dev).assistant
 
 
-class SelfConsistency(Method):
-    """The commonest of five sampled answers."""
-
-    name = "self_consistency"
-    label = "Voted on by five samples"
-
-    def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
-        """Five samples of the best prompt so far."""
-        return [replace(start, method=self.name, samples=5, temperature=0.7)]
-
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
-        (voting,) = self.list_prompts(task, train, start)
-        return context.choose([Candidate("5 samples", voting)], dev).assistant
-
-
-class Dice(BatchedModel):
-    """Answers with the question in three of five samples; otherwise, and without sampling, it has no idea."""
-
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        seeds = [request.sampling.seed if request.sampling else 0 for request in requests]
-        texts = [
-            request.messages[-1].content if seed in (1, 3, 4) else "no idea"
-            for request, seed in zip(requests, seeds, strict=True)
-        ]
-        return [Completion(text, "stop", 2, 0, 1, 0.0, 0.0) for text in texts]
-
-
 class Echo(BatchedModel):
     """Answers with the question."""
 
@@ -80,13 +50,6 @@ def echo(ref: ModelRef, models: object) -> Echo:
     return Echo(ref.name)
 
 
-def dice(ref: ModelRef, models: object) -> Dice:
-    return Dice(ref.name)
-
-
-DICE = Backend(
-    "dice", "dice:1", lambda name: name.startswith("dice:"), dice, can=("generate", "sample", "stream")
-)
 ECHO = Backend("echo", "echo:ANYTHING", lambda name: name.startswith("echo:"), echo, can=("generate",))
 
 
@@ -145,7 +108,6 @@ def _registered() -> Iterator[None]:
     """Both among the backends, until the test has ended."""
     before = list(BACKENDS)
     register(ECHO)
-    register(DICE)
     register(OLLAMA)
     TRANSPORT.sent.clear()
     yield
@@ -162,35 +124,6 @@ def test_an_own_method_is_compared_like_the_built_in_ones(tmp_path: Path) -> Non
     assert {step.method for step in run.verdict.ladder} == set(run.fitted_methods)  # type: ignore[union-attr]
     assert "The prompt in capitals" in (run.folder / "report.html").read_text()
     assert json.loads((run.method_folder("loud") / "method.json").read_text())["label"] == Loud.label
-
-
-@pytest.mark.usefixtures("_registered")
-def test_a_method_may_sample_several_answers_and_vote(tmp_path: Path) -> None:
-    prompt = next(method for method in METHODS if method.name == "prompt")
-    task = write_task(tmp_path, "rewrite", model="dice:1")
-    run = compare(task, methods=[prompt, SelfConsistency()]).run
-    assert {line["answer"] for line in run.read_predictions("prompt")} == {"no idea"}
-    lines = list(run.read_predictions("self_consistency"))
-    assert [line["answer"] for line in lines] == [line["input"] for line in lines]
-    assert {line["prompt_tokens"] for line in lines} == {10}, "five requests for each row"
-    saved = load(run.assistant_folder("self_consistency"))
-    assert saved.samples == 5
-    assert saved.answer("Who?").text == "".join(saved.stream("Who?")) == "Who?"
-
-
-def test_votes_that_break_the_contract_do_not_count() -> None:
-    assistant = Assistant("a", "extract", ModelRef("x"), contract=Contract(fields=("Age",)), samples=3)
-    texts = ("no idea", "no idea", "Age: 7")
-    completions = [Completion(text, "stop", 1, 0, 1, 0.0, None) for text in texts]
-    (answer,) = assistant.finish(["1"], completions)
-    assert (answer.id, answer.text) == ("1", "Age: 7")
-
-
-@pytest.mark.usefixtures("_registered")
-def test_a_model_that_cannot_sample_is_refused_before_anything_is_fitted(tmp_path: Path) -> None:
-    task = write_task(tmp_path, model="echo:1")
-    with pytest.raises(ModelError, match="echo:1 cannot sample answers at random"):
-        compare(task, methods=[SelfConsistency()])
 
 
 @pytest.mark.usefixtures("_registered")

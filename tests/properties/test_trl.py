@@ -10,8 +10,8 @@ import pytest
 import torch
 from test_train import SETTINGS, peft_model, shake_weights, tiny_model, token_rows
 
-from etude.training.distributed.placement import Placement
 from etude.training.layers.lora import add_adapters, save_adapter
+from etude.training.losses import Objective
 from etude.training.step import accumulate_gradients
 from tiny import build_tokenizer
 
@@ -51,7 +51,7 @@ def test_loss_and_gradients_equal_those_of_trl(tmp_path: Path, monkeypatch: pyte
     with add_adapters(module, SETTINGS) as adapters:
         shake_weights(adapters)
         save_adapter(adapters, tmp_path / "adapter")
-        ours = accumulate_gradients(Placement(module), rows, 24)  # in several micro-batches
+        ours = accumulate_gradients(Objective(module), rows, 24)  # in several micro-batches
     trainer = trainer_over(peft_model(tmp_path / "adapter", trainable=True), rows, tmp_path / "out")
     (batch,) = trainer.get_train_dataloader()
     loss = trainer.compute_loss(trainer.model, batch)

@@ -149,9 +149,7 @@ def test_every_event_is_read_as_it_was_written(event: Event) -> None:
 
 
 def test_what_training_will_learn_is_read_as_it_was_written() -> None:
-    event = TrainingPrepared(
-        ("answers",), (("rank", 16, "16 beat 8"), ("lora_layers", None, "")), {"seed": 0}
-    )
+    event = TrainingPrepared(("answers",), (("rank", 16, "16 beat 8"), ("targets", None, "")), {"seed": 0})
     assert from_json(TrainingPrepared, to_json(event)) == event
     assert from_json(TrainingPrepared, to_json(replace(event, supervision=["answers"]))) == event
 

@@ -60,7 +60,7 @@ budget: 1h30m
 usage: {requests_per_month: 20_000, facts_change: monthly}
 prices: {prompt: 0.15, per_hour: 1e-1}
 seed: 7
-train: {rank: 8, learning_rate: 1e-4, lora_layers: top-12}
+train: {rank: 8, learning_rate: 1e-4, patience: 3}
 max_tokens: 200
 evidence: full
 judge: {endpoint: http://localhost:1/v1, model: m, rubric: It is kind., labels: rows.jsonl}
@@ -101,7 +101,7 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert task.budget_seconds == 5400
     assert task.usage == Usage(20_000, "monthly")
     assert task.prices == Prices(prompt=0.15, per_hour=0.1)
-    assert task.train == {"rank": 8, "learning_rate": 1e-4, "lora_layers": "top-12"}
+    assert task.train == {"rank": 8, "learning_rate": 1e-4, "patience": 3}
     assert task.evidence == "full"
     judge = Endpoint("http://localhost:1/v1", "m")
     assert task.judge == JudgeSettings(judge, "It is kind.", folder / "rows.jsonl")
@@ -120,12 +120,9 @@ def test_a_short_task_has_the_deerrors(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("lora_layers: 8", "all or top-N.*got '8'.*top-8"),
-        ("lora_layers: top-0", "all or top-N"),
-        ("lora_layers: [1, 2]", "all or top-N"),
+        ("schedule: cosine", "does not exist.*Leave it out: the learning rate falls linearly"),
         ("weights: full, rank: 4", "rank is only for adapters, not for weights: full .*got 4"),
         ("targets: q_proj", "a list of names.*Write train.targets: .q_proj, v_proj."),
-        ("betas: [0.9, 1]", r"two, each a number from 0 to below 1 \(got \[0.9, 1\]\)"),
         ("targets: [q_proj, true]", r'a list of names \(got \["q_proj", true\]\)'),
         ("weights: full, targets: [q_proj]", r'targets is only for adapters, .*\(got \["q_proj"\]\)'),
         ("warmup: 6%", "Write train.warmup: 0.06"),
@@ -137,10 +134,10 @@ def test_settings_of_the_training_are_refused_by_their_line(folder: Path, settin
 
 
 @pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize(("above", "below"), [(False, False), (True, False), (False, True)])
-def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool, below: bool) -> None:
-    rule = number(0, 2, whole=whole, above=above, below=below)
-    left_out = {0: above, 0.5: whole, 2: below}
+@pytest.mark.parametrize("above", [False, True])
+def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool) -> None:
+    rule = number(0, 2, whole=whole, above=above)
+    left_out = {0: above, 0.5: whole}
     for value in (-1, 0, 0.5, 1, 2, 2.5, 10**30):
         taken = 0 <= value <= 2 and not left_out.get(value)
         assert (rule.check("here", "key", value) is None) == taken
@@ -151,20 +148,18 @@ def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool, b
 
 def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> None:
     given = {name: TrainConfig().to_dict()[name] for name in SETTINGS}
-    given |= {"targets": ["q_proj"], "betas": [0.8, 0.9], "max_rows": 3, "dev_metric": True}
+    given |= {"targets": ["q_proj"], "max_rows": 3}
     given |= {"instructions": "whole", "preference_loss": "kto", "beta": 0.2}
     task = read(folder, REQUIRED + json.dumps({"train": given})[1:-1])
     assert set(given) == {*SETTINGS, *DATA_SETTINGS}
-    assert task.train == {**given, "targets": ("q_proj",), "betas": (0.8, 0.9)}
-    assert TrainConfig(**{name: task.train[name] for name in SETTINGS}).betas == (0.8, 0.9)
+    assert task.train == {**given, "targets": ("q_proj",)}
+    assert TrainConfig(**{name: task.train[name] for name in SETTINGS}).targets == ("q_proj",)
 
 
 @given(
     rows=st.integers(1, 10**5),
     parameters=st.integers(10**6, 10**11),
-    own=st.sampled_from(
-        [{}, {"rank": 7, "rslora": True}, {"weights": "full"}, {"betas": [0.1, 1 / 3], "targets": ["o_proj"]}]
-    ),
+    own=st.sampled_from([{}, {"rank": 7}, {"weights": "full"}, {"warmup": 1 / 3, "targets": ["o_proj"]}]),
 )
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_settings_as_they_are_printed_may_be_written_back(
@@ -181,8 +176,7 @@ def test_settings_as_they_are_printed_may_be_written_back(
 def test_a_name_from_another_tool_is_answered_with_the_line_that_is_taken(folder: Path, theirs: str) -> None:
     """From a task file, under train: and outside of it, and from Python; with the value where ours takes it."""
     ours = RENAMED[theirs]
-    value = {"targets": ["o_proj"], "schedule": "cosine", "rslora": True, "betas": [0.5, 0.6]}.get(ours, 1)
-    value = 0.5 if ours == "dropout" else value
+    value: Any = {"targets": ["o_proj"], "dropout": 0.5}.get(ours, 1)
     for line in (f"train: {{{theirs}: {format_setting(value)}}}", f"{theirs}: {format_setting(value)}"):
         with pytest.raises(InputError) as caught:
             read(folder, f"{REQUIRED}{line}\n")

@@ -14,9 +14,9 @@ from test_layers import FAMILIES
 from test_train import SETTINGS, shake_weights, tiny_model
 
 from etude.training import Output, TokenRow, TrainConfig, train
-from etude.training.distributed.placement import Placement
 from etude.training.layers.forward import MAX_PLAIN_TOKENS, can_pack, compute_hidden_states
 from etude.training.layers.lora import add_adapters
+from etude.training.losses import Objective
 from etude.training.rows.batches import collate
 from etude.training.rows.packing import build_packing, count_shared_tokens, use_packing
 from etude.training.step import accumulate_gradients
@@ -78,7 +78,7 @@ def gradient(module: Any, rows: Sequence[TokenRow], packed: bool, micro_tokens: 
     """Of shaken adapters, after one micro-batch or several."""
     with add_adapters(module, SETTINGS) as adapters:
         shake_weights(adapters)
-        accumulate_gradients(Placement(module, is_packed=packed), rows, micro_tokens)
+        accumulate_gradients(Objective(module, is_packed=packed), rows, micro_tokens)
         grads = [parameter.grad for adapter in adapters for parameter in (adapter.a, adapter.b)]
     return torch.cat([parameter.flatten() for parameter in grads if parameter is not None])
 

@@ -30,10 +30,9 @@ from test_train import (
 )
 
 from etude.training import Loss, Output, TokenRow, train
-from etude.training.distributed.placement import Placement
 from etude.training.layers.forward import can_pack
 from etude.training.layers.lora import add_adapters, save_adapter
-from etude.training.losses import _TokenLosses, compute_cross_entropy
+from etude.training.losses import Objective, _TokenLosses, compute_cross_entropy
 from etude.training.preference_losses import accuracy, add_mismatched_rows, compute_log_probs, dpo, kto
 from etude.training.rows.batches import collate
 from etude.training.step import accumulate_gradients
@@ -143,8 +142,8 @@ def compute_ours(
     with add_adapters(module, SETTINGS) as adapters:
         shake_weights(adapters)
         save_adapter(adapters, folder / "adapter")
-        placement = Placement(module, loss=loss_of(reference), is_packed=can_pack(module))
-        return accumulate_gradients(placement, rows, 24), adapters, reference  # in several micro-batches
+        objective = Objective(module, loss=loss_of(reference), is_packed=can_pack(module))
+        return accumulate_gradients(objective, rows, 24), adapters, reference  # in several micro-batches
 
 
 def assert_same(found: tuple[float, Any], theirs: tuple[Any, Any]) -> None:

@@ -267,13 +267,6 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def free_bytes(folder: Path) -> int:
-    """Return the free bytes on the disk of a folder. The folder need not exist yet."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
 def _flush(path: Path) -> None:
     if os.name == "nt":  # Windows flushes no file that is open for reading, and opens no folder
         return

@@ -114,8 +114,8 @@ def read_question() -> str:
 
 def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> str:
     """Print an answer, streamed if possible, and return it. Of an answer that is handed over, print the guess too."""
-    # A vote over several samples cannot be streamed, nor what is only said if the answer is confident.
-    if assistant.handover is None and assistant.samples == 1:
+    # What is only said if the answer is confident cannot be streamed.
+    if assistant.handover is None:
         pieces = []
         request = assistant.build_requests([turns], models)[0]
         for piece in stream_request(models.get(assistant.model), request):

@@ -23,7 +23,7 @@ from etude.export import (
     measure_loss,
     upload_folder,
 )
-from etude.launch import LAUNCHERS, JobSettings, count_gpus, job_files, write_job_file
+from etude.launch import LAUNCHERS, JobSettings, job_files, write_job_file
 from etude.models.weights import CARD_FILE, HUB_ID
 from etude.runs.questions import SensitiveQuestion
 from etude.runs.recommended import find_run_at, find_run_of, load
@@ -131,16 +131,13 @@ def launch(
     task: TaskPath,
     to: Annotated[str, typer.Option("--to", help="skypilot, kubeflow, slurm or hf-jobs.")],
     command: Annotated[str, typer.Option("--command", help="train or compare.")] = "train",
-    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of machines.")] = 1,
     gpus: Annotated[
-        int | None,
-        typer.Option("--gpus", min=0, help="GPUs of each machine. Default: the number in --gpu, or 1."),
-    ] = None,
+        int, typer.Option("--gpus", min=0, max=1, help="0 for a machine without a GPU, otherwise 1.")
+    ] = 1,
     gpu: Annotated[
         str,
         typer.Option(
-            "--gpu",
-            help="The launcher's name for the kind of GPU, such as L4 or L4:8; with hf-jobs, the flavor.",
+            "--gpu", help="The launcher's name for the kind of GPU, such as L4; with hf-jobs, the flavor."
         ),
     ] = "",
     hours: Annotated[int, typer.Option("--hours", min=1, help="Hours after which the job is stopped.")] = 4,
@@ -158,11 +155,10 @@ def launch(
         Path | None, typer.Option("--output", "-o", help="File to write. Default: next to the task file.")
     ] = None,
 ) -> None:
-    """Write the file that starts a training on other machines, and print the command that starts it. Starts nothing."""
+    """Write the file that starts a training on another machine, and print the command that starts it. Starts nothing."""
     issues.check_known("--to", [to], LAUNCHERS)
     issues.check_known("--command", [command], LAUNCHED)
-    kind, num_gpus = count_gpus(to, gpu, gpus)
-    settings = JobSettings(command, nodes, num_gpus, kind, hours, image, wheel, volume)
+    settings = JobSettings(command, gpus, gpu, hours, image, wheel, volume)
     loaded = load_task(task, needs_model=False)
     file, start = write_job_file(loaded, to, settings, output)
     upload = job_files.describe_copy(loaded, to)

@@ -1,7 +1,6 @@
 """`etude train`: a progress bar, a line for each epoch, the result."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,10 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from etude import tuning
-from etude.base import formatting, processes
+from etude.base import formatting
 from etude.cli import compare_board, options, printing
 from etude.cli.preparing import open_task
-from etude.errors import WorkerExited
 from etude.runs.events import EpochEnded, Event, StepTrained, TrainingPrepared
 from etude.tuning.preview import Preview, PreviewSpan
 
@@ -52,11 +50,6 @@ def train(
         printing.print_line(
             screen, f"Nothing was trained. To train: {formatting.format_command('train', task)}"
         )
-        return
-    if processes.read_rank():
-        # Of several processes only the first reports. An exit code other than 0 here would make torchrun stop it.
-        with suppress(KeyboardInterrupt, WorkerExited):
-            tuning.train(task)
         return
     board = TrainingBoard(printing.RunConsole(screen, yes=yes, verbose=verbose))
     with board.console.exit_on_interrupt(), board:

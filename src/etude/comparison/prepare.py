@@ -171,13 +171,11 @@ def estimate_sending(
     for method in methods:
         prompts = method.list_prompts(task, split.train, base)
         lengths = [
-            prompt.samples
-            * sum(model.count_tokens(prompt.build_messages(row.input)) for row in rows)
-            / len(rows)
+            sum(model.count_tokens(prompt.build_messages(row.input)) for row in rows) / len(rows)
             for prompt in prompts
         ]
-        samples, calls = [prompt.samples for prompt in prompts], method.count_calls(task)
-        requests += sum(samples) * len(split.dev) + max(samples) * len(split.test) + calls
+        calls = method.count_calls(task)
+        requests += len(prompts) * len(split.dev) + len(split.test) + calls
         tokens += sum(lengths) * len(split.dev) + max(lengths) * (len(split.test) + calls)
         if not any(prompt.shots or prompt.search for prompt in prompts):
             base = max(prompts, key=lambda prompt: len(prompt.instructions))

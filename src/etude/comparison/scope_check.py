@@ -23,17 +23,11 @@ PROBED_KINDS = ("classify", "answer")  # The inputs of the other kinds are texts
 
 def fit_limits(ladder_run: LadderRun) -> tuple[Scope | None, tuple[Limit, ...]]:
     """Fit the scope and the clause limits of the task's `limits:` on train and dev."""
-    task, scope = ladder_run.task, None
-    clause_limits, notes = tuple[Limit, ...](), list[str]()
-    if task.clause_limits:
-        from etude.limits.fit import fit_clause_limits  # scikit-learn takes a second to import
+    if not ladder_run.task.limits:
+        return None, ()
+    from etude.limits.fit import fit_task_limits  # scikit-learn takes a second to import
 
-        clause_limits, notes = fit_clause_limits(task, ladder_run.split, ladder_run.models)
-    if task.scope_limits:
-        from etude.limits.fit import fit_task_scope
-
-        scope, scope_notes = fit_task_scope(task, ladder_run.split)
-        notes += scope_notes
+    scope, clause_limits, notes = fit_task_limits(ladder_run.task, ladder_run.split, ladder_run.models)
     for note in notes:
         ladder_run.on_event(NoteEvent(f"Note: {note}."))
     if notes:  # a resumed run has them already

@@ -168,7 +168,7 @@ class AnswerRounds:
     def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:
         block = self._select_rows(begin, end)
         log = open_answer_log(self.ladder.work_folder(name), assistant, block)
-        return log.num_requests == len(block) * assistant.samples
+        return log.num_requests == len(block)
 
     def _select_rows(self, begin: int, end: int) -> Dataset:
         end = min(end, len(self.ladder.test_rows))

@@ -5,7 +5,6 @@ works in FOLDER, and its runs are saved to BUCKET: while it works, as one file o
 a folder. After a preemption the same line continues from what was saved.
 """
 
-import os
 import shutil
 import signal
 import subprocess
@@ -25,10 +24,9 @@ def run_in_copy(
 ) -> int:
     """Copy the bucket to a folder, run a command there, and save its runs; return the command's exit code.
 
-    On several machines, only the first one saves. SIGTERM and SIGINT end the command before the last save.
+    SIGTERM and SIGINT end the command before the last save.
     """
     restore(bucket, folder)
-    saves = os.environ.get("SKYPILOT_NODE_RANK", "0") == "0"
     process = subprocess.Popen(command, cwd=folder)
     signals = (signal.SIGTERM, signal.SIGINT)
     handlers = [
@@ -38,12 +36,11 @@ def run_in_copy(
         try:
             process.wait(save_seconds)
         except subprocess.TimeoutExpired:
-            if saves:
-                save_snapshot(folder, bucket)
+            save_snapshot(folder, bucket)
     for number, handler in zip(signals, handlers, strict=True):
         signal.signal(number, handler)
     # The snapshot first: it is quick, and if this machine ends while files are copied, the next one starts with it.
-    if saves and save_snapshot(folder, bucket):
+    if save_snapshot(folder, bucket):
         copy_files(folder / RUNS, bucket / RUNS)
         for path in bucket.glob(f"{RUNS}-*"):
             path.unlink()

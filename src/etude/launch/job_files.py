@@ -25,18 +25,12 @@ class JobSettings:
     """What a job runs, on which machines, and where Étude and the task's folder come from there."""
 
     command: str = "train"  # of etude: train or compare
-    nodes: int = 1
-    gpus: int = 1  # of each node; 0 for none
+    gpus: int = 1  # 0 or 1
     gpu: str = ""  # the launcher's name of a kind of GPU, or of a machine
     hours: int = 4  # after which the launcher stops the job
     image: str = ""  # a container image with Étude
     wheel: str = ""  # a file that pip installs
     volume: str = ""  # where the launcher keeps the task's folder
-
-    @property
-    def num_processes(self) -> int:
-        """Processes that train together: one for each GPU, or one for each machine without GPUs."""
-        return self.nodes * max(1, self.gpus)
 
 
 @dataclass(frozen=True)
@@ -46,9 +40,7 @@ class Launcher:
     suffix: str
     start: str  # a command, before the file's path
     needs: Mapping[str, str]  # the name of a setting that may not be empty -> an example of it
-    max_nodes: int | None = None
     uploads: bool = False  # whether the start copies the task's folder to a bucket
-    count_mark: str = ":"  # what separates a GPU's name from a number of GPUs
 
 
 LAUNCHERS: Mapping[str, Launcher] = {
@@ -70,9 +62,7 @@ LAUNCHERS: Mapping[str, Launcher] = {
         ".hf-jobs.sh",
         "sh",
         {"gpu": "--gpu l4x1", "image": "--image IMAGE", "volume": "--volume me/my-bucket"},
-        max_nodes=1,
         uploads=True,
-        count_mark="x",
     ),
 }
 
@@ -108,21 +98,8 @@ def render_job_file(task: Task, launcher: str, settings: JobSettings) -> str:
         "wheel": str(Path(settings.wheel).resolve()),
         "wheel_name": Path(settings.wheel).name,
         "python": sys.executable,
-        "is_distributed": settings.num_processes > 1,
     }
     return templates.get_template(f"{launcher}.j2").render(values).rstrip("\n") + "\n"
-
-
-def count_gpus(launcher: str, gpu: str, gpus: int | None) -> tuple[str, int]:
-    """Return the kind of GPU without a number, and the number of GPUs of a machine (default: 1): `L4:8` names both. A
-    flavor of the Hub keeps its number. Raises InputError for two different numbers."""
-    mark = LAUNCHERS[launcher].count_mark
-    kind, _, number = gpu.rpartition(mark)
-    if not (kind and number.isdecimal()):
-        return gpu, 1 if gpus is None else gpus
-    if gpus not in (None, int(number)):
-        raise InputError.of("--gpus", f"--gpu {gpu} has another number", str(gpus), "leave out --gpus")
-    return kind if mark == ":" else gpu, int(number)
 
 
 def describe_copy(task: Task, launcher: str) -> str:
@@ -153,19 +130,16 @@ def check_paths(task: Task, launcher: str, entry: Launcher) -> list[Issue]:
 
 
 def check_settings(launcher: str, entry: Launcher, settings: JobSettings) -> list[Issue]:
-    """List what a launcher needs and does not get, and what it or the command cannot do."""
+    """List what a launcher needs and does not get, and what a job cannot do."""
     values = asdict(settings)
     issues = [
         Issue(f"--{name}", f"is needed for --to {launcher}", "", f"add {example}")
         for name, example in entry.needs.items()
         if not values[name]
     ]
-    if settings.command == "compare" and settings.num_processes > 1:
-        message = "etude compare runs in one process"
-        issues.append(Issue("--command", message, "compare", "use --nodes 1 --gpus 1, or --command train"))
-    if entry.max_nodes is not None and settings.nodes > entry.max_nodes:
-        message = f"--to {launcher} starts at most {entry.max_nodes} machine"
-        issues.append(Issue("--nodes", message, str(settings.nodes), "use another launcher"))
+    if ":" in settings.gpu:
+        message = "has a number, but a job uses one GPU"
+        issues.append(Issue("--gpu", message, settings.gpu, f"write --gpu {settings.gpu.split(':')[0]}"))
     if settings.wheel and not Path(settings.wheel).is_file():
         remedy = "build it with python -m pip wheel --no-deps --wheel-dir dist FOLDER-OF-ETUDE"
         issues.append(Issue("--wheel", "no such file", settings.wheel, remedy))

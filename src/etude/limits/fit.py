@@ -78,6 +78,15 @@ def list_answered(task: Task, rows: Iterable[Example]) -> list[Example]:
     ]
 
 
+def fit_task_limits(
+    task: Task, split: Split, models: "Models"
+) -> tuple[Scope | None, tuple[Limit, ...], list[str]]:
+    """Fit the scope and the clause limits of the task's `limits:` on train and dev; return them with notes."""
+    clause_limits, notes = fit_clause_limits(task, split, models) if task.clause_limits else ((), [])
+    scope, scope_notes = fit_task_scope(task, split) if task.scope_limits else (None, [])
+    return scope, clause_limits, [*notes, *scope_notes]
+
+
 def fit_task_scope(task: Task, split: Split) -> tuple[Scope | None, list[str]]:
     """Fit a scope on the rows of train and dev that are to be answered. See `fit_scope`."""
     sides = [side.examples for side in (split.train, split.dev)]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from etude.base.files import read_json, write_json
 from etude.errors import Issue
-from etude.evaluate import build_sample, evaluate
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, RowLengths, Task
 from etude.methods.shared.fit_context import choose_max_tokens
 from etude.methods.shared.fitted_search import FittedSearch
@@ -19,21 +17,20 @@ from etude.methods.shared.instructions import choose_instructions
 from etude.methods.shared.training_rows import find_too_long_to_train, update_max_tokens
 from etude.methods.shared.training_run import CHECKPOINT, TrainingRecord, TrainingRun, build_training_run
 from etude.models.registry import Models, find_backend
-from etude.stats import estimate_sample
 from etude.types import ModelRef
 
 if TYPE_CHECKING:
     from etude.training.config import EarlierTraining, TrainConfig
 
-ADAPTER_SETTINGS = ("weights", "rank", "alpha", "rslora", "targets", "lora_layers", "epochs", "seed")
+ADAPTER_SETTINGS = ("weights", "rank", "alpha", "targets", "epochs", "seed")
 """The settings that a training must share with one that it continues."""
 
 
 class FineTune(Method):
     """A LoRA adapter, or with `train: {weights: full}` all weights, trained to give the training answers.
 
-    The epoch with the lowest loss on dev is kept, or with `train: {dev_metric: true}` the one with the best metric on
-    dev. The prompt is short, because the weights learn the rest; shared/instructions.py chooses its instructions.
+    The epoch with the lowest loss on dev is kept. The prompt is short, because the weights learn the rest;
+    shared/instructions.py chooses its instructions.
     """
 
     name = "fine_tune"
@@ -45,10 +42,6 @@ class FineTune(Method):
     def is_supported(self, task: Task) -> bool:
         """Whether the model has weights to train, or learns rows by itself."""
         return not {"train", "learn"}.isdisjoint(find_backend(task.model).can)
-
-    def used_keys(self, task: Task) -> tuple[str, ...]:
-        """`keys`, plus those of the metric if it chooses the epoch."""
-        return (*self.keys, "metric", "check") if task.train.get("dev_metric") else self.keys
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
@@ -71,7 +64,7 @@ class FineTune(Method):
             context.log({"supervision": list(run.supervision)})
             return run
 
-        tuned = train_student(task, student, rows, dev_rows, context, build_run)
+        tuned = train_student(task, student, rows, context, build_run)
         return context.choose([Candidate("best epoch", tuned)], dev).assistant
 
     def fit_passages(
@@ -127,7 +120,6 @@ def train_student(
     task: Task,
     student: Assistant,
     rows: Sequence[Example],
-    dev: Dataset,
     context: FitContext,
     build_run: Callable[[], TrainingRun],
 ) -> Assistant:
@@ -144,10 +136,9 @@ def train_student(
             seconds = time.perf_counter() - started
             result = TrainingRecord({"rows": len(rows), "text": sentence, "seconds": seconds}, (note,))
         else:
-            measure = partial(score_dev, student, dev, context) if task.train.get("dev_metric") else dict
             run = build_run()
             run = replace(run, earlier=find_earlier(run.config, context))
-            result = run.train(context.folder, task.model, context.log, measure, context.make_box())
+            result = run.train(context.folder, task.model, context.log, box=context.make_box())
         # The record is written last: with it, the training is done and its checkpoints are useless.
         write_json(record_file, asdict(result))
         shutil.rmtree(context.folder / CHECKPOINT, ignore_errors=True)
@@ -175,13 +166,3 @@ def find_earlier(config: TrainConfig, context: FitContext) -> EarlierTraining | 
         return None
     num_steps = -(-params["trained_rows"] // config.rows_per_step)
     return EarlierTraining(record_file.with_name("adapter"), num_steps, params["seconds"])
-
-
-def score_dev(student: Assistant, dev: Dataset, context: FitContext) -> Mapping[str, Any]:
-    """Measure the metric on dev with the weights under training: `score` with its interval and n."""
-    from etude.training.layers.lora import merge_adapters
-
-    with merge_adapters(context.models.get_trainable(student.model).module):
-        scored = evaluate(student, context.models, dev, context.metric)
-    estimate = estimate_sample(build_sample(context.metric, [row.outcome for row in scored]))
-    return {"score": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}

@@ -118,7 +118,7 @@ class EpochEnded:
     """Mean loss of the epoch's steps; None for epoch 0."""
     dev_loss: float
     score: Estimate | None
-    """The metric on dev, if the task sets dev_metric."""
+    """The share of preferences on dev that are in the right order, for the method prefer."""
     best: bool
     """Whether the epoch is the best so far."""
     overfits: bool

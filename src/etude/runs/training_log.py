@@ -77,7 +77,7 @@ class TrainingLog:
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         notes = [NoteEvent(text, detail=True) for text in line.get("supervision", ())]
-        notes += [NoteEvent(str(line[key])) for key in ("note", "warning") if key in line]
+        notes += [NoteEvent(str(line["warning"]))] if "warning" in line else []
         for note in notes:
             self.on_event(note)
         if line.get("resumed_at_step"):

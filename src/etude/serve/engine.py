@@ -90,10 +90,10 @@ class QueuedRequest:
 
 
 def samples_tokens(assistant: Assistant) -> bool:
-    """Return whether a request can change how the answer's tokens are sampled. Labels and votes are computed exactly
-    as they were measured."""
+    """Return whether a request can change how the answer's tokens are sampled. Labels are computed exactly as they were
+    measured."""
     can = find_backend(assistant.model.name).can
-    is_whole = assistant.samples > 1 or (bool(assistant.choices) and "choices" in can)
+    is_whole = bool(assistant.choices) and "choices" in can
     return not is_whole and ("live" in can or "concurrent" in can)
 
 

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from etude.assistant import Assistant, PromptLimit
@@ -32,7 +31,7 @@ def answer_cases(
     file = folder / f"{assistant.fingerprint}-{digest}.json"
     write_json(file, {"cases": list(new)})
     log = AnswerLog(file.with_suffix(".jsonl"))
-    ids, num_logged = list(new), log.num_requests // assistant.samples
+    ids, num_logged = list(new), log.num_requests
     started, num_done = time.perf_counter(), 0
     batches = answer_in_batches(
         assistant, models, ids, lambda: _build_requests(assistant, models, [*new.values()]), log
@@ -71,7 +70,7 @@ def _read_answers(assistant: Assistant, models: Models, folder: Path) -> dict[st
     answers = dict[str, Answer]()
     for file in folder.glob(f"{assistant.fingerprint}-*.json"):
         keys, log = read_json(file)["cases"], AnswerLog(file.with_suffix(".jsonl"))
-        if log.num_requests == len(keys) * assistant.samples:
+        if log.num_requests == len(keys):
             for _, batch_answers in answer_in_batches(assistant, models, keys, list, log):
                 answers |= {keys[position]: answer for position, answer in batch_answers.items()}
     return answers
@@ -88,18 +87,14 @@ def _build_requests(assistant: Assistant, models: Models, cases: Sequence[Case])
     """Build the requests of the cases, with the text that a case puts after its passages."""
     requests = assistant.build_requests([case.input for case in cases], models)
     bare = [position for position, case in enumerate(cases) if assistant.search and not case.with_passages]
-    samples = assistant.samples
     if bare:
         without_search = replace(assistant, search=None)
-        bare_requests = iter(
-            without_search.build_requests([cases[position].input for position in bare], models)
-        )
-        for position in bare:
-            requests[position * samples : (position + 1) * samples] = islice(bare_requests, samples)
-    texts = (case.after_passages for case in cases for _ in range(samples))
+        bare_requests = without_search.build_requests([cases[position].input for position in bare], models)
+        for position, request in zip(bare, bare_requests, strict=True):
+            requests[position] = request
     return [
-        replace(request, messages=_append_text(request.messages, text))
-        for request, text in zip(requests, texts, strict=True)
+        replace(request, messages=_append_text(request.messages, case.after_passages))
+        for request, case in zip(requests, cases, strict=True)
     ]
 
 

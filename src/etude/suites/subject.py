@@ -78,7 +78,6 @@ def _load_folder(folder: Path) -> Subject:
         model=ModelRef(assistant.model.name),
         search=None,
         enforced=False,
-        samples=1,
     )
     note = "There is no task, so there are no dev rows, metric or gates. Only packaged questions are asked."
     return Subject(folder.name, assistant, base, folder.with_name(f"{folder.name}-{TESTS}"), notes=(note,))

@@ -34,21 +34,15 @@ class Rule:
 
 
 def number(
-    low: float,
-    high: float = math.inf,
-    *,
-    whole: bool = False,
-    above: bool = False,
-    below: bool = False,
-    share: bool = False,
+    low: float, high: float = math.inf, *, whole: bool = False, above: bool = False, share: bool = False
 ) -> Rule:
-    """Accept numbers from `low` to `high`; `above` excludes `low` itself, `below` excludes `high`. With `share`, the
-    remedy for a value in per cent is the share. A number may be a text, because YAML reads 1e-4 as one."""
+    """Accept numbers from `low` to `high`; `above` excludes `low` itself. With `share`, the remedy for a value in per
+    cent is the share. A number may be a text, because YAML reads 1e-4 as one."""
     first, last = (f"{bound:.0f}" if whole else f"{bound:g}" for bound in (low, high))
     if last == "inf":
         bounds = f"above {first}" if above else f"of {first} or more"
     else:
-        bounds = f"{'above' if above else 'from'} {first} to {'below ' if below else ''}{last}"
+        bounds = f"{'above' if above else 'from'} {first} to {last}"
     description = f"{'a whole number' if whole else 'a number'} {bounds}"
 
     def parse(value: Any) -> float:
@@ -58,7 +52,7 @@ def number(
         if whole and isinstance(value, float) and not value.is_integer():
             raise ValueError(value)
         parsed = int(value) if whole else float(value)
-        if not low <= parsed <= high or (above and parsed == low) or (below and parsed == high):
+        if not low <= parsed <= high or (above and parsed == low):
             raise ValueError(value)
         return parsed
 
@@ -83,17 +77,6 @@ def one_of(*known: str) -> Rule:
     return Rule(f"one of {', '.join(known)}", parse, lambda key, value: suggest_instead(str(value), known))
 
 
-def pattern(description: str, regex: re.Pattern[str], example: str) -> Rule:
-    """Accept texts that match a regular expression, such as the example."""
-
-    def parse(value: Any) -> str:
-        if not regex.fullmatch(value):
-            raise ValueError(value)
-        return str(value)
-
-    return Rule(description, parse, lambda key, value: f"write {key}: {example}, or another number")
-
-
 def names(example: str) -> Rule:
     """Accept lists of texts, such as the example."""
 
@@ -112,18 +95,6 @@ def or_word(word: str, rule: Rule) -> Rule:
         return None if value is None or value == word else rule.parse(value)
 
     return Rule(f"{word}, or {rule.description}", parse, rule.suggest)
-
-
-def pair(rule: Rule, example: str) -> Rule:
-    """Accept lists of two values that the rule accepts."""
-
-    def parse(value: Any) -> tuple[Any, Any]:
-        first, second = value
-        return rule.parse(first), rule.parse(second)
-
-    return Rule(
-        f"a list of two, each {rule.description}", parse, lambda key, value: f"write {key}: {example}"
-    )
 
 
 def parse_switch(value: Any) -> bool:

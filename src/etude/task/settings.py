@@ -3,7 +3,6 @@
 A name of another tool is not an alias: the error says which line to write instead.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -12,15 +11,13 @@ from etude.base.formatting import format_setting
 from etude.base.issues import suggest_instead
 from etude.base.word_lists import read_table
 from etude.errors import Issue, quote_setting
-from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair, pattern
+from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word
 
 Weights = Literal["lora", "full"]
-Schedule = Literal["linear", "cosine"]
 InstructionsMode = Literal["first_sentence", "whole", "none"]
 PreferenceLoss = Literal["dpo", "kto"]
 
 ALL = "all"
-TOP_LAYERS = re.compile(r"top-([1-9]\d*)")  # n of `top-N`, the last N decoder layers
 _OTHER_TOOLS = read_table(__file__, "other_tools.yaml")
 # Name in another tool -> our setting with the same meaning.
 RENAMED: Mapping[str, str] = {
@@ -51,7 +48,6 @@ def suggest_weights(key: str, value: Any) -> str:
     return explain_absent(word) if word in ABSENT else suggest_instead(str(value), get_args(Weights))
 
 
-LAYERS = pattern(f"{ALL} or top-N", re.compile(rf"{ALL}|{TOP_LAYERS.pattern}"), "top-8")
 SEED = number(0, 2**32 - 1, whole=True)
 COUNT = number(1, whole=True)
 
@@ -60,21 +56,15 @@ SETTINGS: Mapping[str, Rule] = {
     "weights": replace(one_of(*get_args(Weights)), suggest=suggest_weights),
     "rank": number(1, 512, whole=True),
     "alpha": number(0, above=True),
-    "rslora": SWITCH,
     "dropout": number(0, 0.9, share=True),
     "targets": or_word(ALL, names("[q_proj, v_proj]")),
-    "lora_layers": LAYERS,
     "learning_rate": number(0, 1, above=True),
-    "schedule": one_of(*get_args(Schedule)),
     "warmup": number(0, 1, share=True),
     "epochs": number(1, 1000, whole=True),
     "patience": COUNT,
     "rows_per_step": COUNT,
     "micro_tokens": COUNT,
     "max_tokens": COUNT,
-    "clip": number(0, above=True),
-    "weight_decay": number(0),
-    "betas": pair(number(0, 1, below=True), "[0.9, 0.999]"),
     "stop_on_spike": SWITCH,
     "seed": SEED,
 }
@@ -82,7 +72,6 @@ SETTINGS: Mapping[str, Rule] = {
 # Keys under `train:` that choose the input of the training loop rather than how it runs.
 DATA_SETTINGS: Mapping[str, Rule] = {
     "max_rows": or_word(ALL, COUNT),
-    "dev_metric": SWITCH,
     "instructions": one_of(*get_args(InstructionsMode)),
     "preference_loss": one_of(*get_args(PreferenceLoss)),
     "beta": number(0, above=True),
@@ -92,7 +81,7 @@ DATA_SETTINGS: Mapping[str, Rule] = {
 SETTINGS_WITHOUT_EFFECT = frozenset(("stop_on_spike",))
 
 # Settings of adapters, which `weights: full` does not have.
-LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers")
+LORA_ONLY = ("rank", "alpha", "dropout", "targets")
 
 
 def find_conflicts(settings: Mapping[str, Any]) -> Iterator[Issue]:
@@ -140,4 +129,4 @@ def _suggest_line(key: str, value: Any) -> str:
     value = ALL if key == "targets" and value in ("all-linear", "all_linear") else value
     is_valid = value is not None and rule.check("", key, value) is None
     line = f"write {key}: {format_setting(value)}" if is_valid else f"write {rule.description} for {key}"
-    return f"{line} (rows of one step over all processes)" if key == "rows_per_step" else line
+    return f"{line} (all rows of one step)" if key == "rows_per_step" else line

@@ -92,33 +92,24 @@ class Checkpointer:
     """Whether the last save failed."""
 
     def save_when_due(self) -> None:
-        """Save after a step, if the last checkpoint is old enough by the clock of process 0."""
+        """Save after a step, if the last checkpoint is old enough."""
         # If a save takes 1 s, it may be repeated every 20 s.
         wait = 0.0 if self.output.every_step else max(MIN_SECONDS, self.save_seconds / MAX_TIME_SHARE)
-        world = self.state.world
-        if world.sum_number(world.is_leader and time.monotonic() - self.saved_at >= wait):
+        if time.monotonic() - self.saved_at >= wait:
             self.save()
 
     def save(self) -> None:
-        """Write the state in process 0. If that fails, log the error and keep the last checkpoint."""
+        """Write the state. If that fails, log the error and keep the last checkpoint."""
         started = time.monotonic()
-        if self.state.world.is_leader:
-            self._write()
+        self._write()
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - started
 
     def restore(self) -> None:
-        """Resume from the folder's checkpoint, if there is one. Raises RunError if processes see different ones."""
+        """Resume from the folder's checkpoint, if there is one."""
         with open_checkpoint(self.output.checkpoint) as checkpoint:
             if checkpoint is not None:
                 self._load(checkpoint)
-        # Processes with different disks would resume at different steps.
-        world, progress = self.state.world, [checkpoint is not None, self.state.progress.steps]
-        if world.sum_number(progress != world.broadcast(progress)):
-            raise RunError(
-                f"Not all processes see the same checkpoint in {self.output.checkpoint}. Put the run on a disk that "
-                "all machines share."
-            )
         if checkpoint is not None:
             self.output.log({"resumed_at_step": self.state.progress.steps})
 
@@ -129,8 +120,9 @@ class Checkpointer:
         except OSError as error:
             if not self.has_failed:
                 step = self.state.progress.steps
-                message = f"The checkpoint of step {step} was not written: {error}. Training continues and tries again"
-                self.output.log({"warning": f"{message}; further failures are not reported."})
+                message = f"The checkpoint of step {step} was not written: {error}. Free disk space"
+                remedy = "without a checkpoint, a stopped run repeats its steps. Training continues and tries again"
+                self.output.log({"warning": f"{message}: {remedy}; further failures are not reported."})
             self.has_failed = True
         else:
             self.has_failed = False
@@ -150,7 +142,7 @@ class Checkpointer:
 
 
 def _list_tensors(state: TrainingState) -> dict[str, Tensor]:
-    return {"weights": state.buffer.weights.data, "best": state.best, **state.optimizer.to_tensors()}
+    return {"weights": state.buffer.weights.data, "best": state.best, **state.optimizer.states}
 
 
 def compute_fingerprint(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_setting
 from etude.task import ROW_TOKENS
-from etude.task.settings import ALL, LORA_ONLY, SETTINGS, Schedule, Weights, find_conflicts, suggest_setting
+from etude.task.settings import LORA_ONLY, SETTINGS, Weights, find_conflicts, suggest_setting
 
 if TYPE_CHECKING:
     from etude.training.time_box import TimeBox
@@ -46,23 +46,16 @@ class TrainConfig:
     rank: int = 16
     """The rank of the adapter of each matrix."""
     alpha: float = 32.0
-    """The low-rank product is multiplied by alpha / rank (with `rslora`: alpha / sqrt(rank))."""
-    rslora: bool = False
-    """Whether the scale is alpha / sqrt(rank) (Kalajdzievski 2023, arXiv 2312.03732)."""
+    """The low-rank product is multiplied by alpha / rank."""
     dropout: float = 0.0
     """Share of the adapter's inputs that are set to zero in training. Above 0, adapters are not folded, which is
     slower."""
     targets: tuple[str, ...] = ()
     """The last part of the names of the matrices to adapt, e.g. "q_proj"; empty: all matrices of the decoder
     layers."""
-    lora_layers: str = ALL
-    """The decoder layers that are adapted: "all", or "top-N" for the N layers nearest to the output. Layers below them
-    are not trained and need no gradient."""
     learning_rate: float = 2e-3
-    """The highest learning rate, reached after warm-up."""
-    schedule: Schedule = "linear"
-    """How the learning rate falls from its highest value to zero; zero would be reached one step after the last
-    step."""
+    """The highest learning rate, reached after warm-up. It then falls linearly; zero would be reached one step after
+    the last step."""
     warmup: float = 0.06
     """Share of all steps in which the learning rate rises linearly to its highest value; at least one step."""
     epochs: int = 3
@@ -76,12 +69,6 @@ class TrainConfig:
     rounding."""
     max_tokens: int = ROW_TOKENS
     """A longer row is an error; rows are never cut."""
-    clip: float = 1.0
-    """Highest norm of the whole gradient."""
-    weight_decay: float = 0.0
-    """AdamW's weight decay: the share of a weight that each step removes at a learning rate of 1."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's two decay rates. With 0.95 instead of 0.999, the dev loss was 2% worse."""
     stop_on_spike: bool = True
     """Whether a step whose loss is a spike (early_stopping.py) stops the run."""
     seed: int = 0
@@ -103,7 +90,7 @@ class TrainConfig:
     @property
     def scale(self) -> float:
         """The factor of the adapters' low-rank product."""
-        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+        return self.alpha / self.rank
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -141,12 +128,8 @@ def auto_config(
             else "16 was better than 8 with 96 rows"
         )
         proposals["rank"] = (32 if large else 16), f"{num_rows:,} training rows; {reason}"
-        rslora = user_settings.get("rslora", False)
-        base = math.sqrt(get("rank")) if rslora else get("rank")
-        reason = (
-            f"{SCALE:g} times {'the root of ' * rslora}the rank, so the same learning rate fits every rank"
-        )
-        proposals["alpha"] = SCALE * base, reason
+        reason = f"{SCALE:g} times the rank, so the same learning rate fits every rank"
+        proposals["alpha"] = SCALE * get("rank"), reason
     proposals["learning_rate"] = _choose_learning_rate(num_parameters, get("rows_per_step"), is_full)
     reasons = {name: reason for name, (_, reason) in proposals.items()}
     reasons |= dict.fromkeys(user_settings, "set by the user")
@@ -251,7 +234,7 @@ class Output:
     on_eval: OnEval = dict
     is_stopped: Callable[[], bool] = lambda: False
     """Whether the user has asked to end now. Called after each step: if so, the dev loss is measured and the best
-    weights so far are the result. Only for a single process."""
+    weights so far are the result."""
     box: TimeBox | None = None
     """Limits the seconds. The dev loss is then measured up to three times in the box, and `patience` and `is_stopped`
     are ignored."""

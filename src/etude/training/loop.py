@@ -15,8 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from etude.base.files import atomic_folder
-from etude.base.formatting import format_loss_change, format_size
-from etude.base.processes import SINGLE, World
+from etude.base.formatting import format_loss_change
 from etude.errors import RunError, TrainingDiverged
 from etude.models.local.loading import save_weights
 from etude.training import early_stopping
@@ -24,7 +23,6 @@ from etude.training.checkpoints import CHECKPOINT_FILE, Checkpointer, compute_fi
 from etude.training.config import Output, TrainConfig
 from etude.training.layers.lora import save_adapter
 from etude.training.losses import Loss, supervised
-from etude.training.memory import forecast
 from etude.training.memory.usage import peak_memory, release_freed_memory, reset_peak_memory
 from etude.training.rows.batches import TokenRow, check_rows, count_tokens, make_batches, split_groups
 from etude.training.step import TrainingState, TrainResult, measure_dev_loss, start_training, train_step
@@ -41,7 +39,6 @@ def train(
     dev_rows: Sequence[TokenRow],
     config: TrainConfig,
     output: Output,
-    world: World = SINGLE,
     loss: Loss = supervised,
 ) -> TrainResult:
     """Train LoRA adapters over `module`, or all its weights, and write those of the best epoch to `output.adapter`.
@@ -54,29 +51,25 @@ def train(
     the resumed run ends with the same bits. On a GPU it may differ by rounding, because the order in which gradients
     of attention are added is not fixed. The steps after the last checkpoint are logged again.
 
-    All processes of a `world` call it with the same arguments, on copies of the same weights, and share the rows of
-    every batch. All get the same losses and end with the same weights; only process 0 writes and calls `on_eval`. All
-    read the checkpoint, so all need access to its disk.
-
     `output.log` gets one line for
     - a step: {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"};
     - an epoch: {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and the values from `on_eval`.
       `train_loss` is the mean over its steps (absent for epoch 0), `seconds` the time of the dev loss and `on_eval`;
     - a plan of a time box: {"planned_steps", "after_step", "share_used"}; in a box, steps also have "seconds_left" and
     "steps", the planned number, and "epoch" of a dev loss is a fraction;
-    - {"resumed_at_step"}; {"note"}: the memory and disk that tuning all weights needs; {"warning"}: too little disk
-    for checkpoints, the first checkpoint that could not be written, or a worse dev loss after the first epoch.
+    - {"resumed_at_step"}; {"warning"}: the first checkpoint that could not be written, or a worse dev loss after the
+    first epoch.
 
     Raises InputError (lists all rows that cannot be trained on), TrainingDiverged (a NaN, an infinity or losses that
     rise and stay high, with the ids of the rows; before that, the best trained epoch so far, if any, is written to
     `output.adapter`), ModelError (the model cannot be trained), RunError (the checkpoint is from another run, or the
-    result does not fit on the disk), WorkerExited (another process exited).
+    result cannot be written).
     """
     # 1. Check all rows before anything is allocated.
     check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.group_size)
     release_freed_memory()
     # 2. Put adapters into the model, move the trained weights into one buffer, create the optimizer.
-    with start_training(module, config, len(rows), world, loss, output.earlier.adapter) as state:
+    with start_training(module, config, len(rows), loss, output.earlier.adapter) as state:
         reset_peak_memory(state.module.device)
         loss.check_model(module)
         # 3. Resume from the checkpoint, if there is one.
@@ -108,13 +101,8 @@ def _run_epochs(
     planner: BoxPlanner | None,
     threads: ThreadChoice,
 ) -> None:
-    """Check the disk space, then run all remaining epochs. A run that diverges writes its best trained epoch."""
+    """Run all remaining epochs. A run that diverges writes its best trained epoch."""
     output, progress = checkpointer.output, state.progress
-    disk = forecast.compute_disk_space(module, state.config)
-    if state.world.is_leader and (warning := forecast.check_disk_space(disk, output.checkpoint)):
-        output.log({"warning": warning})
-    if not state.adapters:
-        output.log({"note": _describe_full_tuning(state, module, disk, output)})
     try:
         while not _is_finished(state, planner) and (planner or progress.epoch < 1 or not output.is_stopped()):
             if progress.epoch >= 0:  # the first pass only measures the untrained model
@@ -141,7 +129,7 @@ def _is_finished(state: TrainingState, planner: BoxPlanner | None) -> bool:
 def _make_epoch(
     state: TrainingState, rows: Sequence[TokenRow], epoch: int, is_stratified: bool
 ) -> list[tuple[TokenRow, ...]]:
-    config, group_size = state.config, state.placement.loss.group_size
+    config, group_size = state.config, state.objective.loss.group_size
     return make_batches(rows, config.rows_per_step, config.seed, epoch, group_size, is_stratified)
 
 
@@ -217,7 +205,7 @@ def _measure_best_loss(state: TrainingState, rows: Sequence[TokenRow]) -> float:
     current = weights.clone()
     weights.copy_(state.best)
     state.buffer.update_narrow()
-    loss = measure_dev_loss(state.placement, rows, state.config.micro_tokens)
+    loss = measure_dev_loss(state.objective, rows, state.config.micro_tokens)
     weights.copy_(current)
     state.buffer.update_narrow()
     return loss
@@ -273,16 +261,14 @@ def _measure_dev(
     state: TrainingState, dev_rows: Sequence[TokenRow], output: Output
 ) -> tuple[float, float, dict[str, Any]]:
     """Return the dev loss, the score by which the epoch is chosen, and the values from `on_eval`."""
-    loss = measure_dev_loss(state.placement, dev_rows, state.config.micro_tokens)
+    loss = measure_dev_loss(state.objective, dev_rows, state.config.micro_tokens)
     if not math.isfinite(loss):
         raise TrainingDiverged(_explain_dev_loss(state, dev_rows, loss))
-    # Only process 0 answers dev rows. The others wait for its score, so all choose the same epoch.
-    evaluation = state.world.broadcast(dict(output.on_eval()) if state.world.is_leader else None)
+    evaluation = dict(output.on_eval())
     score = float(evaluation.get("score", -loss))
     if not math.isfinite(score):
         raise TrainingDiverged(
-            f"The score of epoch {state.progress.epoch + 1} on dev is {score}, so it cannot choose an epoch. Check "
-            "metric: and check: in the task file, which score the answers, or remove train: dev_metric."
+            f"The score of epoch {state.progress.epoch + 1} on dev is {score}, so it cannot choose an epoch."
         )
     return loss, score, evaluation
 
@@ -290,8 +276,8 @@ def _measure_dev(
 def _explain_dev_loss(state: TrainingState, dev_rows: Sequence[TokenRow], loss: float) -> str:
     # Measure every group of rows separately to find the rows.
     config, epoch = state.config, state.progress.epoch + 1
-    groups = split_groups(dev_rows, state.placement.loss.group_size)
-    losses = [measure_dev_loss(state.placement, group, config.micro_tokens) for group in groups]
+    groups = split_groups(dev_rows, state.objective.loss.group_size)
+    losses = [measure_dev_loss(state.objective, group, config.micro_tokens) for group in groups]
     pairs = zip(groups, losses, strict=True)
     bad_ids = [row.id for group, group_loss in pairs if not math.isfinite(group_loss) for row in group]
     rest = f" and {len(bad_ids) - MAX_NAMED:,} more" if len(bad_ids) > MAX_NAMED else ""
@@ -308,8 +294,6 @@ def _explain_dev_loss(state: TrainingState, dev_rows: Sequence[TokenRow], loss: 
 
 
 def _write_best(state: TrainingState, module: PreTrainedModel, output: Output) -> None:
-    if not state.world.is_leader:
-        return
     state.buffer.weights.data.copy_(state.best)
     state.buffer.update_narrow()
     try:
@@ -326,16 +310,3 @@ def _write_best(state: TrainingState, module: PreTrainedModel, output: Output) -
             f"The tuned weights cannot be written to {output.adapter} ({error}). Free disk space and run the same "
             f"command again: {resume}."
         ) from error
-
-
-def _describe_full_tuning(
-    state: TrainingState, module: PreTrainedModel, disk: forecast.DiskSpace, output: Output
-) -> str:
-    scope = " in each process" if state.world.size > 1 else ""
-    memory = format_size(forecast.compute_base_memory(module, state.config))
-    return (
-        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned. In addition to the model, this needs "
-        f"{memory} of memory{scope} (weights in 32 bits, gradients, two optimizer states, the best epoch) and "
-        f"{format_size(disk.checkpoints + disk.result)} on disk in {output.checkpoint.parent} (two "
-        f"checkpoints while one replaces the other, and {format_size(disk.result)} for the tuned weights)."
-    )

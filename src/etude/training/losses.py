@@ -8,7 +8,7 @@ B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens, D 
 V = vocabulary, C = positions of a chunk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from etude.errors import ModelError
-from etude.training.rows.batches import MicroBatch, TokenRow
+from etude.training.layers.forward import compute_hidden_states
+from etude.training.rows.batches import MicroBatch, TokenRow, collate, split_micro_batches
 
 CHUNK_LOGITS = 2**22
 """Logits of one chunk on a CPU: 16 MiB in fp32. Larger chunks are not faster and raise the peak memory."""
@@ -205,9 +206,9 @@ class Loss:
     """A loss to minimise. For the rows of one step it is the sum of `compute` over their micro-batches, divided by the
     sum of their `weight`. The dev loss is the same over all dev rows.
 
-    Neither micro-batches nor the number of processes change the result: every process computes the micro-batches of
-    its own rows and divides by the weight of the whole step; then the gradients are added up. A loss looks up other
-    data that it needs (the log-probabilities of a reference, weights of rows) by the `id` of a row.
+    Micro-batches do not change the result: each is divided by the weight of the whole step, and the gradients are added
+    up. A loss looks up other data that it needs (the log-probabilities of a reference, weights of rows) by the `id` of
+    a row.
     """
 
     name: str
@@ -225,3 +226,24 @@ class Loss:
 
 supervised = Loss("supervised", compute_cross_entropy)
 """The mean cross-entropy of the learned tokens, each with the same weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A model, and the loss that is minimised."""
+
+    module: PreTrainedModel
+    loss: Loss = supervised
+    is_packed: bool = False
+    """Whether rows are packed, so only attention computes padding."""
+
+    def split_batch(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[tuple[TokenRow, ...]]:
+        """Split a global batch into micro-batches."""
+        return split_micro_batches(rows, micro_tokens, self.is_packed, self.loss.group_size)
+
+    def compute_loss(self, rows: Sequence[TokenRow]) -> Tensor:
+        """Compute the loss of a micro-batch, not yet divided by its weight."""
+        batch = collate(rows, self.module.device)
+        return self.loss.compute(
+            self.module, batch, compute_hidden_states(self.module, batch, self.is_packed)
+        )

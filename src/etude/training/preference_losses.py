@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from etude.training.distributed.placement import Placement
 from etude.training.layers.forward import can_pack, compute_hidden_states
-from etude.training.losses import Loss, compute_row_log_probs
+from etude.training.losses import Loss, Objective, compute_row_log_probs
 from etude.training.rows.batches import MicroBatch, TokenRow, collate
 
 Reference = Mapping[str, float]
@@ -31,11 +30,11 @@ def compute_log_probs(
     If computed before training, it is the `Reference` of the losses below. Ids must be unique.
     """
     module.eval()
-    placement = Placement(module, is_packed=can_pack(module))
+    objective = Objective(module, is_packed=can_pack(module))
     sums_by_id: dict[str, float] = {}
-    for micro_rows in placement.split_batch(rows, micro_tokens):
+    for micro_rows in objective.split_batch(rows, micro_tokens):
         batch = collate(micro_rows, module.device)
-        sums = compute_row_log_probs(module, batch, compute_hidden_states(module, batch, placement.is_packed))
+        sums = compute_row_log_probs(module, batch, compute_hidden_states(module, batch, objective.is_packed))
         sums_by_id |= zip((row.id for row in micro_rows), sums.tolist(), strict=True)
     return sums_by_id
 

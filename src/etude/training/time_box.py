@@ -42,7 +42,7 @@ class TimeBox:
 
 @dataclass(slots=True)
 class BoxPlanner:
-    """Plans the steps of a running training. Only for a single process."""
+    """Plans the steps of a running training."""
 
     box: TimeBox
     progress: TrainResult

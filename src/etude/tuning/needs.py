@@ -1,57 +1,37 @@
-"""Memory and disk space that a training run will need, and the question to ask if there is too little memory."""
+"""The memory that a training will need, and the question to ask if there is too little."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from etude.base.files import Json, free_bytes
+from etude.base.files import Json
 from etude.base.formatting import format_size
+from etude.errors import Declined
 from etude.methods.shared.training_run import TrainingRun
+from etude.runs.events import NoteEvent, OnEvent
+from etude.runs.questions import Confirm
 
 
-def measure_memory(training: TrainingRun) -> Json:
-    """Measure the peak bytes of a few steps; return them with the available bytes."""
-    from etude.training.memory.usage import available_memory
+def confirm_memory(training: TrainingRun, on_event: OnEvent, confirm: Confirm) -> Json:
+    """Ask if less memory is available than the training needs: first before a step allocates it, then by what a few
+    steps have used. Returns the measured memory. Raises Declined."""
+    from etude.training.memory.forecast import compute_base_memory, measure_training_memory
+    from etude.training.memory.usage import available_memory, memory_in_use, suggest_less_memory
 
-    device = training.model.module.device
-    # Processes on one processor share its memory; each GPU has its own.
-    memory = training.measure_memory() * (training.world.size if device.type == "cpu" else 1)
-    return {"memory": memory, "available_memory": available_memory(device)}
-
-
-def compute_memory_at_rest(training: TrainingRun) -> Json:
-    """Compute the bytes needed before the first step, including those in use now, and the available bytes."""
-    from etude.training.memory.forecast import compute_base_memory
-    from etude.training.memory.usage import available_memory, memory_in_use
-
-    module, world = training.model.module, training.world
-    device = module.device
-    memory = memory_in_use(device) + compute_base_memory(module, training.config)
-    return {
-        "memory": memory * (world.size if device.type == "cpu" else 1),
-        "available_memory": available_memory(device),
-    }
+    module, config = training.model.module, training.config
+    at_rest = memory_in_use(module.device) + compute_base_memory(module, config)
+    advice = suggest_less_memory(config, before_start=True)
+    _ask_if_too_little(at_rest, available_memory(module.device), " before its first step", advice, confirm)
+    memory = measure_training_memory(module, training.rows, training.dev_rows, config)
+    available = available_memory(module.device)
+    if memory and available:
+        on_event(NoteEvent(f"Memory: about {format_size(memory)} ({format_size(available)} available)."))
+    _ask_if_too_little(memory, available, "", suggest_less_memory(config), confirm)
+    return {"memory": memory, "available_memory": available}
 
 
-def format_disk_space(training: TrainingRun, checkpoint: Path) -> str:
-    """Format the disk space that the run needs. Raises RunError if there is not even room for the result."""
-    from etude.training.memory.forecast import check_disk_space, compute_disk_space
-
-    disk = compute_disk_space(training.model.module, training.config)
-    check_disk_space(disk, checkpoint)
-    free = format_size(free_bytes(checkpoint.absolute()))
-    return (
-        f"Disk: {format_size(disk.result)} for the tuned weights and, during training, "
-        f"{format_size(disk.checkpoints)} for checkpoints ({free} free)."
-    )
-
-
-def format_memory_question(needs: Json, moment: str = "") -> str | None:
-    """Return the question to ask if there is too little memory; None if there is enough."""
+def _ask_if_too_little(memory: int, available: int, moment: str, advice: str, confirm: Confirm) -> None:
     # 0 bytes mean that the memory of the device is unknown.
-    if not needs["memory"] > needs["available_memory"] > 0:
-        return None
-    return (
-        f"This training needs about {format_size(needs['memory'])} of memory{moment}, and "
-        f"{format_size(needs['available_memory'])} is available. Continue?"
-    )
+    if memory > available > 0 and not confirm(
+        f"This training needs about {format_size(memory)} of memory{moment}, and {format_size(available)} is "
+        "available. Continue?"
+    ):
+        raise Declined(f"Nothing was trained. {advice}")

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.base.files import Json, read_json
-from etude.base.formatting import format_count, format_size
-from etude.base.processes import World, join_processes
+from etude.base.formatting import format_count
 from etude.checks.quick_checks import list_label_notes, run_quick_checks
 from etude.checks.rows.whole_set import USUAL_SIZES
 from etude.data.dataset import (
@@ -27,13 +26,12 @@ from etude.data.dataset import (
 )
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
-from etude.errors import Declined, InputError
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
 from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
 from etude.methods.shared.row_checks import check_lengths
 from etude.methods.shared.training_rows import list_left_out, sample_share
-from etude.methods.shared.training_run import CHECKPOINT, TrainingRun, build_training_run
+from etude.methods.shared.training_run import TrainingRun, build_training_run
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
@@ -47,8 +45,7 @@ from etude.runs.record import write_data_record, write_method_record
 from etude.runs.split import count_sides, load_split
 from etude.runs.training_log import TrainingLog
 from etude.task import Task
-from etude.task.definition import Limit
-from etude.tuning import needs
+from etude.tuning.needs import confirm_memory
 
 METHOD = FineTune()
 NAME = METHOD.name
@@ -90,28 +87,19 @@ def train(
     without a budget, unless `budget` (seconds) ends the training earlier; the task's own budget is for comparisons.
     `confirm` is called if the run would need more than the available memory. The same call on the same inputs resumes a
     stopped training, ends with the same weights, and returns at once if the training had finished; `fresh` starts
-    again. Under torchrun all processes call this function: the first one reports, the others compute their share of the
-    steps, and all return the same run.
+    again.
 
     Raises InputError with all errors of the task and its rows, ModelError for weights and for a loss that is NaN or a
-    spike, RunError for the run folder, Declined if `confirm` says no, Parted if another process has exited.
+    spike, RunError for the run folder, Declined if `confirm` says no.
     """
     budget = None if budget is None or math.isinf(budget) else budget
-    with join_processes() as world:
-        if world.is_leader:
-            task_run = open_training_task(task_file)
-            if budget is not None:
-                task_run = replace(task_run, inputs={**task_run.inputs, "budget": f"{budget:g} s"})
-            check_processes(task_run.task, world, budget)
-            work = partial(_train, task_run, world, budget, confirm)
-            run = run_to_end(
-                task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter()
-            )
-            world.broadcast({"over": str(run.folder.absolute())})
-            return Training(run)
-        from etude.training.distributed.workers import run_jobs
-
-        return Training(Run(Path(run_jobs(world))))
+    task_run = open_training_task(task_file)
+    if budget is not None:
+        task_run = replace(task_run, inputs={**task_run.inputs, "budget": f"{budget:g} s"})
+    work = partial(_train, task_run, budget, confirm)
+    return Training(
+        run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter())
+    )
 
 
 def open_training_task(task_file: Path | str, least: MinRows = TRAIN_MIN) -> TaskRun:
@@ -131,16 +119,7 @@ def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
     return (COMPARE_MIN, TRAIN_MIN) if num_train >= MIN_TRAIN_ROWS_WITH_TEST else (TRAIN_MIN,)
 
 
-def check_processes(task: Task, world: World, budget: float | None = None) -> None:
-    """Raise InputError if the processes of `world` cannot train together as the task asks."""
-    if world.size > 1 and budget is not None:
-        remedy = "leave --budget out, or train in one process"
-        raise InputError.of("--budget", f"not possible with {world.size} processes", f"{budget:g} s", remedy)
-
-
-def _train(
-    task_run: TaskRun, world: World, seconds: float | None, confirm: Confirm, run: Run, on_event: OnEvent
-) -> None:
+def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run, on_event: OnEvent) -> None:
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
     # 1. Check the rows, then split them: split.json, findings.jsonl. Nothing below gets a test row.
     checked = run_quick_checks(run, task, dataset, test, on_event, confirm)
@@ -165,33 +144,25 @@ def _train(
     if context.left_out:
         context.notes.append(f"trained on {len(share):,} of {len(split.train):,} rows")
 
-    # 3. Check memory and disk, only before the first step. A resumed run has what it needs in run.json.
+    # 3. Check the memory, only before the first step. A resumed run has what it needs in run.json.
     def prepare_run() -> TrainingRun:
         model = models.get_trainable(student.model)
         training_run = build_training_run(task, student, rows, split.dev, model, left_out=context.left_out)
-        training_run = replace(training_run, world=world)
         defaults = training_run.config.defaults
         on_event(TrainingPrepared(training_run.supervision, training_run.settings, defaults))
         if not run.info.get("needs"):
-            disk = needs.format_disk_space(training_run, context.folder / CHECKPOINT)
-            on_event(NoteEvent(disk, detail=True))
-            run.update(needs=_confirm_memory(training_run, on_event, confirm))
+            run.update(needs=confirm_memory(training_run, on_event, confirm))
         return training_run
 
     # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
-    tuned = train_student(task, student, rows, split.dev, context, prepare_run)
-    clause_limits, notes = tuple[Limit, ...](), list[str]()
-    if task.clause_limits:
-        from etude.limits.fit import fit_clause_limits  # scikit-learn takes a second to import
+    tuned = train_student(task, student, rows, context, prepare_run)
+    scoped = tuned
+    if task.limits:
+        from etude.limits.fit import fit_task_limits  # scikit-learn takes a second to import
 
-        clause_limits, notes = fit_clause_limits(task, split, models)
-    scoped = replace(tuned, clause_limits=clause_limits)
-    if task.scope_limits:
-        from etude.limits.fit import fit_task_scope
-
-        scope, scope_notes = fit_task_scope(task, split)
-        scoped, notes = replace(scoped, scope=scope), [*notes, *scope_notes]
-    context.notes = [*context.notes, *notes]
+        scope, clause_limits, limit_notes = fit_task_limits(task, split, models)
+        scoped = replace(tuned, scope=scope, clause_limits=clause_limits)
+        context.notes = [*context.notes, *limit_notes]
     scoped.save(run.method_folder(NAME) / "assistant")
     prompt = models.get(student.model).render_text(student.build_messages(split.dev[0].input))
     write_method_record(run, METHOD, tuned, context, prompt)
@@ -224,22 +195,3 @@ def _warn_of_few_rows(task: Task, split: Split) -> list[str]:
         f"Usual for this kind of task: {usual}. "
         f"With at least {MIN_VERDICT_ROWS} rows, etude compare measures whether tuning helps."
     ]
-
-
-def _confirm_memory(training: TrainingRun, on_event: OnEvent, confirm: Confirm) -> Json:
-    """Ask if less memory is available than the run needs: first before a timed step allocates it, then by what a few
-    steps have used. Returns the measured memory. Raises Declined."""
-    from etude.training.memory.usage import suggest_less_memory
-
-    at_rest = needs.compute_memory_at_rest(training)
-    if (question := needs.format_memory_question(at_rest, " before its first step")) and not confirm(
-        question
-    ):
-        raise Declined(f"Nothing was trained. {suggest_less_memory(training.config, before_start=True)}")
-    measured = needs.measure_memory(training)
-    if measured["memory"] and measured["available_memory"]:
-        memory, available = format_size(measured["memory"]), format_size(measured["available_memory"])
-        on_event(NoteEvent(f"Memory: about {memory} ({available} available)."))
-    if (question := needs.format_memory_question(measured)) and not confirm(question):
-        raise Declined(f"Nothing was trained. {suggest_less_memory(training.config)}")
-    return measured

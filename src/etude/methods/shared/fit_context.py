@@ -308,7 +308,7 @@ class FitContext:
         an equal assistant, its answers are reused and their seconds are not counted."""
         assistant = with_engine(self.engine, assistant)
         logs = (open_answer_log(folder, assistant, rows) for folder in self.lower_folders)
-        finished_log = next((log for log in logs if log.num_requests == len(rows) * assistant.samples), None)
+        finished_log = next((log for log in logs if log.num_requests == len(rows)), None)
         log = finished_log or open_answer_log(self.folder, assistant, rows)
         was_stopped, started = self.is_stopped(), time.perf_counter()
 
@@ -322,7 +322,7 @@ class FitContext:
             if is_far and self.is_overdue() and self.effort.dev_rows and not self.row_seconds:
                 raise LookStopped((time.perf_counter() - started) * total / done)
 
-        num_known = log.num_requests // assistant.samples
+        num_known = log.num_requests
         scored = evaluate(assistant, self.models, rows, self.metric, log, report)
         if finished_log is None:
             self.answer_seconds += sum(row.answer.seconds for row in scored)

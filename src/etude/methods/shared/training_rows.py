@@ -16,12 +16,10 @@ from etude.task import Task
 from etude.types import Example, TrainableModel
 
 
-def sample_share(method: Method, task: Task, train: Dataset, limit: int | None = None) -> Dataset:
-    """Sample the training rows of a method: as many as `limit` and the task allow."""
+def sample_share(method: Method, task: Task, train: Dataset) -> Dataset:
+    """Sample the training rows of a method: as many as the task allows."""
     max_rows = task.train.get("max_rows") if "train" in method.keys else None
-    return sample_training_rows(
-        task, train, min([len(train), *(int(size) for size in (limit, max_rows) if size)])
-    )
+    return sample_training_rows(task, train, int(max_rows or len(train)))
 
 
 def list_left_out(train: Dataset, share: Dataset) -> list[str]:

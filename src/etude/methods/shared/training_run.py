@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from etude.assistant import Assistant
 from etude.base.files import write_lines
 from etude.base.formatting import format_loss, format_loss_change
-from etude.base.processes import SINGLE, World
 from etude.data.dataset import Dataset
 from etude.errors import quote_value
 from etude.methods.shared.fit_context import name_shape
@@ -47,9 +46,8 @@ class TrainingRun:
     left_out: tuple[str, ...]  # `file:line` of training rows that are not used
     silent_rows: frozenset[str] = frozenset()  # ids of rows with an assistant turn of weight 0
     extra_settings: Mapping[str, object] = field(default_factory=dict)
-    """Settings of the user that the loop does not know: `max_rows`, `dev_metric`."""
-    world: World = SINGLE  # the processes that train together; this is the leader
-    loss: Loss | None = None  # the loss in place of the cross-entropy; only with one process
+    """Settings of the user that the loop does not know, such as `max_rows`."""
+    loss: Loss | None = None  # the loss in place of the cross-entropy
     earlier: EarlierTraining | None = None  # the training that this one continues in a time box
     full_rows: int | None = None  # rows of all epochs of a training without a time limit; None: of this one
 
@@ -83,20 +81,12 @@ class TrainingRun:
 
         return choose_rows_to_show(self.rows, number, self.silent_rows)
 
-    def measure_memory(self) -> int:
-        """Measure the peak bytes of a few steps; 0 if the system does not report them."""
-        from etude.training.distributed.workers import WorkerJob, send_job
-        from etude.training.memory.forecast import measure_training_memory
-
-        send_job(self.world, WorkerJob("measure", self.model.name, self.rows, self.dev_rows, self.config))
-        return measure_training_memory(self.model.module, self.rows, self.dev_rows, self.config, self.world)
-
     def train(
         self,
         folder: Path,
         name: str,
         log: Log,
-        on_eval: Callable[[], Mapping[str, Any]],
+        on_eval: Callable[[], Mapping[str, Any]] = dict,
         box: TimeBox | None = None,
     ) -> TrainingRecord:
         """Train, from the last checkpoint if there is one, and write adapter/ and rows.jsonl to `folder`. With a `box`,
@@ -105,7 +95,6 @@ class TrainingRun:
         `name` is recorded in the adapter as the name of the base. Raises the errors of `etude.training.loop.train`.
         """
         from etude.training.config import EarlierTraining, Output
-        from etude.training.distributed.workers import WorkerJob, send_job
         from etude.training.loop import train
         from etude.training.losses import supervised
 
@@ -114,18 +103,21 @@ class TrainingRun:
         ]
         lines += [{"row": location, "left_out": True} for location in self.left_out]
         write_lines(folder / ROWS_FILE, lines)
-        checkpoint = folder / CHECKPOINT
-        send_job(
-            self.world, WorkerJob("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint)
-        )
         is_stopped = box.is_stopped if box else bool
         finite_box = box if box and math.isfinite(box.seconds) else None
         output = Output(
-            *(checkpoint, folder / "adapter", self._add_totals(log), on_eval, is_stopped, finite_box),
+            *(
+                folder / CHECKPOINT,
+                folder / "adapter",
+                self._add_totals(log),
+                on_eval,
+                is_stopped,
+                finite_box,
+            ),
             *(self.earlier or EarlierTraining(), name),
         )
         loss = self.loss or supervised  # cross-entropy
-        result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world, loss)
+        result = train(self.model.module, self.rows, self.dev_rows, self.config, output, loss)
         if self.config.weights == "full":  # whole models are loaded with their own tokenizer
             self.model.tokenizer.save_pretrained(folder / "adapter")
         return TrainingRecord(self._to_params(result), tuple(_list_notes(result, self)))
@@ -158,7 +150,6 @@ class TrainingRun:
                 for row, reason in self.choose_rows_to_show(SHOWN)
             ],
             "base": str(self.model.folder),
-            "processes": self.world.size,
             "rows": len(self.rows),
             **({"trained_rows": result.num_trained} if result.plans or cut else {}),
             **({"full_seconds": full_seconds} if cut else {}),
@@ -252,9 +243,8 @@ def choose_config(
 ) -> TrainConfig:
     """Choose the settings for training on `num_rows` rows of `row_tokens` on average; the user's overrides win.
 
-    A model that `copies` from passages in its prompt is trained for one epoch.
-    Raises InputError for overrides that are impossible, contradict each other or choose more layers than there are, and
-    ModelError for `targets` that the model does not have.
+    A model that `copies` from passages in its prompt is trained for one epoch. Raises InputError for overrides that are
+    impossible or contradict each other, and ModelError for `targets` that the model does not have.
     """
     from etude.training.config import auto_config
     from etude.training.layers.lora import find_targets
@@ -265,7 +255,7 @@ def choose_config(
     if copies and config.epochs > 1 and "epochs" not in task.train:
         config = replace(config, epochs=1, reasons={**config.reasons, "epochs": COPIED})
     if config.weights == "lora":
-        find_targets(model.module, config)
+        find_targets(model.module, config.targets)
     if "seed" in task.train:
         return config
     return replace(config, reasons={**config.reasons, "seed": "from the task"})

@@ -4,15 +4,14 @@ Inference uses the same frozen base, so adapters are added temporarily and remov
 computes `W_eff = W + scale * B @ A` in W's own precision, and then one matrix product. The gradients of A and B are
 computed from products of low rank; the gradient of W is never computed. A merged model contains exactly W_eff.
 
-Source: Hu et al. 2021 (arXiv 2106.09685); rank-stabilised scale: Kalajdzievski 2023 (2312.03732). Folders are in the
-format of Hugging Face PEFT. Decoder layers are numbered from 0, the one that reads the embeddings.
+Source: Hu et al. 2021 (arXiv 2106.09685). Folders are in the format of Hugging Face PEFT.
 
 I = inputs of a matrix, O = outputs, R = rank.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,54 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etude.base.files import write_bytes
-from etude.errors import InputError, ModelError
+from etude.errors import ModelError
 from etude.models.local.adapters import PREFIX, WEIGHTS_FILE, fold_adapter, read_adapter_pairs
 from etude.models.local.quantized import QuantizedLinear
 from etude.models.weights import CONFIG_FILE
-from etude.task.settings import ALL, TOP_LAYERS
 from etude.training.config import TrainConfig
-
-
-def find_decoder_layers(module: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Find the list of a model's decoder layers and its path within the model, e.g. "model.layers".
-
-    It is the outermost list with as many elements as the configuration has text layers. A transformers model has
-    exactly one. Raises ModelError if there is none, or more than one.
-    """
-    num_layers = module.config.get_text_config().num_hidden_layers  # type: ignore[operator, union-attr]
-    lists = {name: layers for name, layers in module.named_modules() if isinstance(layers, nn.ModuleList)}
-    nested = {name for name in lists for outer in lists if name.startswith(f"{outer}.")}
-    candidates = [name for name in lists if len(lists[name]) == num_layers and name not in nested]
-    if len(candidates) != 1:
-        raise ModelError(
-            f"{type(module).__name__} has {num_layers} decoder layers, but its lists of this length are: "
-            f"{', '.join(candidates) or 'none'}. Layers can be chosen only if there is exactly one such list. Remove "
-            "train: lora_layers."
-        )
-    return candidates[0], lists[candidates[0]]
-
-
-def build_layer_filter(module: nn.Module, layers: str) -> Callable[[str], bool]:
-    """Build a function that returns whether `layers` ("all" or "top-N") includes a path within the model.
-
-    Raises InputError if the model has fewer than N layers, ModelError if they cannot be found.
-    """
-    if layers == ALL:
-        return lambda name: True
-    path, decoder_layers = find_decoder_layers(module)
-    total, match = len(decoder_layers), TOP_LAYERS.fullmatch(layers)
-    if match is None or int(match[1]) > total:
-        remedy = f"write all or top-1 to top-{total}; the model has {total} decoder layers"
-        raise InputError.of("train: lora_layers", "the model does not have these layers", layers, remedy)
-    prefixes = tuple(f"{path}.{number}." for number in range(total - int(match[1]), total))
-    return lambda name: name.startswith(prefixes)
-
-
-def parse_layer(name: str) -> tuple[str, int]:
-    """Parse the list and number of the decoder layer in a path: "model.layers.3.mlp" gives ("layers", 3)."""
-    steps = name.split(".")
-    index = next(index for index, step in enumerate(steps) if step.isdigit())
-    return steps[index - 1], int(steps[index])
 
 
 class _Folded(torch.autograd.Function):
@@ -127,18 +83,25 @@ class Adapter(nn.Module):
         return output + scale * functional.linear(low, self.b.to(x.dtype))
 
 
-def find_targets(module: nn.Module, config: TrainConfig) -> list[tuple[str, nn.Linear]]:
+def find_targets(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
     """Find the linear layers to adapt, with their paths; without `targets`, all except the head.
 
-    Raises ModelError if a target matches no layer, InputError if `lora_layers` exceeds the model's layers.
+    A target is the last part of a path, such as q_proj in every layer. Raises ModelError if a target matches no layer.
     """
-    is_chosen = build_layer_filter(module, config.lora_layers)
-    linear = [(name, base) for name, base in _find_linear_layers(module, config.targets) if is_chosen(name)]
-    if not linear:
+    head = getattr(module, "get_output_embeddings", lambda: None)()
+    linear = [
+        (name, layer)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear) and layer is not head
+    ]
+    names = {name.rpartition(".")[2] for name, _ in linear}
+    missing = sorted(set(targets) - names)
+    if missing or not linear:
+        available = ", ".join(sorted(names)) or "none"
         raise ModelError(
-            f"The layers {config.lora_layers} do not contain {', '.join(config.targets) or 'linear layers'}."
+            f"No linear layer is named {', '.join(missing)}. The model's linear layers: {available}."
         )
-    return linear
+    return [(name, layer) for name, layer in linear if not targets or name.rpartition(".")[2] in targets]
 
 
 @contextmanager
@@ -153,7 +116,7 @@ def add_adapters(
     """
     pairs = read_adapter_pairs(saved) if saved else {}
     generator = torch.Generator().manual_seed(config.seed)
-    adapters = [Adapter(name, base, config) for name, base in find_targets(module, config)]
+    adapters = [Adapter(name, base, config) for name, base in find_targets(module, config.targets)]
     with preserve_modes(module):
         module.requires_grad_(False)
         try:
@@ -185,33 +148,6 @@ def preserve_modes(module: nn.Module) -> Iterator[None]:
             layer.training = training
 
 
-@contextmanager
-def merge_adapters(module: nn.Module) -> Iterator[None]:
-    """Context manager: every adapter of `module` becomes a plain layer with folded weights, folded only once.
-
-    Needs additional memory for all adapted matrices, so weights of few bits are left as they are. Updates of the
-    adapters within the `with` have no effect.
-    """
-    adapters = [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, Adapter) and not isinstance(layer.base, QuantizedLinear)
-    ]
-    for adapter in adapters:
-        weight, bias = adapter.base.weight, adapter.base.bias
-        # On the meta device, a new layer uses no memory.
-        layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-        with torch.no_grad():
-            folded = fold_adapter(weight, adapter.a, adapter.b, adapter.config.scale)
-        layer.weight, layer.bias = nn.Parameter(folded, False), bias
-        module.set_submodule(adapter.name, layer)
-    try:
-        yield
-    finally:
-        for adapter in adapters:
-            module.set_submodule(adapter.name, adapter)
-
-
 def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:
     """Write the adapters in PEFT's format. The same weights give the same bytes.
 
@@ -228,35 +164,16 @@ def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = ""
     write_bytes(folder / CONFIG_FILE, text.encode())
 
 
-def _find_linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
-    head = getattr(module, "get_output_embeddings", lambda: None)()
-    linear = [
-        (name, layer)
-        for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear) and layer is not head
-    ]
-    # A target is the last part of a name, such as q_proj in every layer.
-    names = {name.rpartition(".")[2] for name, _ in linear}
-    missing = sorted(set(targets) - names)
-    if missing or not linear:
-        available = ", ".join(sorted(names)) or "none"
-        raise ModelError(
-            f"No linear layer is named {', '.join(missing)}. The model's linear layers: {available}."
-        )
-    return [(name, layer) for name, layer in linear if not targets or name.rpartition(".")[2] in targets]
-
-
 def _build_peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str, Any]:
     config = adapters[0].config
-    layers = [parse_layer(adapter.name) for adapter in adapters] if config.lora_layers != ALL else []
     return {
         "base_model_name_or_path": base_model,
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
         "init_lora_weights": True,
-        "layers_pattern": layers[0][0] if layers else None,
-        "layers_to_transform": sorted({number for _, number in layers}) or None,
+        "layers_pattern": None,
+        "layers_to_transform": None,
         "lora_alpha": config.alpha,
         "lora_dropout": config.dropout,
         "modules_to_save": None,
@@ -265,5 +182,5 @@ def _build_peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str
         "target_modules": sorted({adapter.name.rpartition(".")[2] for adapter in adapters}),
         "task_type": "CAUSAL_LM",
         "use_dora": False,
-        "use_rslora": config.rslora,
+        "use_rslora": False,
     }

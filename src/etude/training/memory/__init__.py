@@ -1,1 +1,1 @@
-"""The memory of a training run, and estimates of its time, memory and disk space."""
+"""The memory of a training run, and its measurement before the first step."""

@@ -1,18 +1,12 @@
-"""Measure the memory and compute the disk space of a training run before it starts."""
+"""Measure the memory of a training run before it starts."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
-from etude.base.files import free_bytes
-from etude.base.formatting import format_size
-from etude.base.processes import SINGLE, World
-from etude.errors import ModelError, RunError
-from etude.training.checkpoints import CHECKPOINT_FILE
+from etude.errors import ModelError
 from etude.training.config import TrainConfig
 from etude.training.layers.lora import find_targets
 from etude.training.memory.buffer import compute_buffer_bytes
@@ -20,8 +14,6 @@ from etude.training.memory.usage import memory_in_use, peak_memory, release_free
 from etude.training.rows.batches import TokenRow, compute_work, make_batches
 from etude.training.step import TrainingState, measure_dev_loss, start_training, train_step
 
-OVERHEAD = 2**18
-"""Bytes on disk for headers and settings."""
 MAX_NAMED = 3
 """The maximum of damaged weights that a message lists."""
 NEAR_MAX = 0.9
@@ -29,103 +21,55 @@ NEAR_MAX = 0.9
 stores more per token for long rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class DiskSpace:
-    """The bytes on disk that a run needs."""
-
-    result: int
-    checkpoints: int
-    """Two checkpoints: the old one and the next while it is written."""
-
-
-def count_trained(module: PreTrainedModel, config: TrainConfig) -> tuple[int, set[torch.dtype]]:
-    """Count the numbers that `train` learns; return their types. Raises its errors if layers cannot be adapted."""
-    if config.weights == "full":
-        floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
-        return sum(parameter.numel() for parameter in floating), {parameter.dtype for parameter in floating}
-    linear = [base for _, base in find_targets(module, config)]
-    numel = config.rank * sum(base.in_features + base.out_features for base in linear)
-    return numel, {torch.promote_types(base.weight.dtype, torch.float32) for base in linear}
-
-
-def compute_disk_space(module: PreTrainedModel, config: TrainConfig) -> DiskSpace:
-    """Compute the disk space that `train` needs. Raises the errors of `train` if layers cannot be adapted."""
-    numel, types = count_trained(module, config)
-    wide = {torch.promote_types(dtype, torch.float32) for dtype in types}
-    width = max(dtype.itemsize for dtype in wide)
-    # The best epoch is stored in the model's type; weights and the optimizer's two states are in 32 bits or more.
-    best = width if types & wide else max(dtype.itemsize for dtype in types)
-    # Adapters are written in 32 bits, a model in its own type.
-    model = sum(parameter.nbytes for parameter in module.parameters())
-    result = numel * 4 if config.weights == "lora" else model
-    return DiskSpace(result + OVERHEAD, 2 * numel * (3 * width + best))
-
-
-def check_disk_space(disk: DiskSpace, checkpoint: Path) -> str | None:
-    """Return a warning if the disk has space for the result but not for checkpoints; None if it has space for both.
-
-    `checkpoint` is the folder of checkpoints; the space of an existing checkpoint counts as free. Raises RunError if
-    there is too little space for the result.
-    """
-    free, folder, file = free_bytes(checkpoint.absolute()), checkpoint.parent, checkpoint / CHECKPOINT_FILE
-    if free < disk.result:
-        raise RunError(
-            f"The tuned weights need {format_size(disk.result)} on the disk of {folder}, but only "
-            f"{format_size(free)} are free. Training was not started. Free disk space, or "
-            "move the task to another disk."
-        )
-    needed = disk.result + max(0, disk.checkpoints - (file.stat().st_size if file.exists() else 0))
-    if free >= needed:
-        return None
-    return (
-        f"The tuned weights and checkpoints need {format_size(needed)} on the disk of {folder}, but only "
-        f"{format_size(free)} are free. Free disk space: without a checkpoint, a stopped run repeats its steps."
-    )
-
-
 def compute_base_memory(module: PreTrainedModel, config: TrainConfig) -> int:
-    """Compute the bytes that `train` needs in this process before its first step, in addition to the model: for
-    trained weights, their gradients, the optimizer's states and the best epoch.
+    """Compute the bytes that `train` needs before its first step, in addition to the model: for trained weights, their
+    gradients, the optimizer's states and the best epoch.
 
     Raises the errors of `train` if layers cannot be adapted.
     """
-    return compute_buffer_bytes(*count_trained(module, config))
+    if config.weights == "full":
+        floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
+        numel = sum(parameter.numel() for parameter in floating)
+        return compute_buffer_bytes(numel, (parameter.dtype for parameter in floating))
+    linear = [base for _, base in find_targets(module, config.targets)]
+    numel = config.rank * sum(base.in_features + base.out_features for base in linear)
+    return compute_buffer_bytes(
+        numel, (torch.promote_types(base.weight.dtype, torch.float32) for base in linear)
+    )
 
 
 def measure_training_memory(
-    module: PreTrainedModel,
-    rows: Sequence[TokenRow],
-    dev_rows: Sequence[TokenRow],
-    config: TrainConfig,
-    world: World = SINGLE,
+    module: PreTrainedModel, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], config: TrainConfig
 ) -> int:
-    """Measure the peak bytes of `train` on these rows with a few steps; 0 if the system does not report them. All
-    processes must call it together.
+    """Measure the peak bytes of `train` on these rows with a few steps; 0 if the system does not report them.
 
     Memory is proportional to the number of rows of one length. So half of the rows of the largest micro-batch are
     measured, and the rest is extrapolated. All dev rows are measured: without gradients they need little memory. Raises
     ModelError if a weight of the model is NaN or infinite.
     """
     check_weights(module)
-    with start_training(module, config, len(rows), world) as state:
-        micro_batches = list_micro_batches(
-            state, make_batches(rows, config.rows_per_step, config.seed, epoch=1)
-        )
-        work = partial(compute_work, is_packed=state.placement.is_packed)
+    with start_training(module, config, len(rows)) as state:
+        batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
+        micro_batches = [
+            micro_batch
+            for batch in batches
+            for micro_batch in state.objective.split_batch(batch, config.micro_tokens)
+        ]
+        work = partial(compute_work, is_packed=state.objective.is_packed)
         max_work = max(map(work, micro_batches))
         candidates = [batch for batch in micro_batches if work(batch) >= NEAR_MAX * max_work]
         largest = max(candidates, key=lambda batch: len(batch[0].ids))
         # Half of the rows is also possible on a machine that has too little memory for all.
         half = largest[: -(-len(largest) // 2)]
         # This step allocates everything that stays allocated.
-        train_step(state, repeat_for_processes(largest[:1], world))
+        train_step(state, largest[:1])
         resting = _reset_memory(state)
-        train_step(state, repeat_for_processes(half, world))
+        train_step(state, half)
         peak = peak_memory(state.module.device)
         _reset_memory(state)
         # Dev rows need no gradients, so their largest micro-batch is measured whole.
-        largest_dev = max(list_micro_batches(state, [dev_rows]), key=work)
-        measure_dev_loss(state.placement, repeat_for_processes(largest_dev, world), config.micro_tokens)
+        largest_dev = max(state.objective.split_batch(dev_rows, config.micro_tokens), key=work)
+        measure_dev_loss(state.objective, largest_dev, config.micro_tokens)
         peak_dev = peak_memory(state.module.device)
     slope = (peak - resting) / work(half)
     return max(round(peak + slope * (max_work - work(half))), peak_dev)
@@ -155,16 +99,3 @@ def _reset_memory(state: TrainingState) -> int:
     release_freed_memory()
     reset_peak_memory(device)
     return memory_in_use(device)
-
-
-def list_micro_batches(
-    state: TrainingState, batches: Iterable[Sequence[TokenRow]]
-) -> list[tuple[TokenRow, ...]]:
-    """List the micro-batches that process 0 computes of these batches."""
-    split, limit = state.placement.split_batch, state.config.micro_tokens
-    return [micro_batch for batch in batches for micro_batch in split(batch, limit, rank=0)]
-
-
-def repeat_for_processes(rows: Sequence[TokenRow], world: World) -> list[TokenRow]:
-    """Make a batch in which every process computes `rows`."""
-    return [row for row in rows for _ in range(world.size)]

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from etude.errors import ModelError
-from etude.task.settings import ALL
 from etude.training.config import TrainConfig
 
 _STATUS = Path("/proc/self/status")
@@ -75,7 +74,6 @@ def suggest_less_memory(config: TrainConfig, before_start: bool = False) -> str:
         settings.append("weights: lora")
     else:
         settings += [f"rank: {config.rank // 2}"] if config.rank > 1 else []
-        settings += ["lora_layers: top-8"] if config.lora_layers == ALL else []
     advice = f"Set train: {{{', '.join(settings)}}} or only some of these settings, or" if settings else "Set"
     return f"{advice} a smaller model in the task file."
 

@@ -133,24 +133,6 @@ def make_batches(
     ]
 
 
-def choose_share(rows: Sequence[TokenRow], rank: int, size: int, group_size: int = 1) -> Sequence[TokenRow]:
-    """Choose the rows that process `rank` of `size` computes.
-
-    Groups are assigned from the longest to the shortest, each to the process with the fewest tokens so far. Every row
-    belongs to one process; a process may have no rows.
-    """
-    if size == 1:
-        return rows
-    shares: list[list[TokenRow]] = [[] for _ in range(size)]
-    tokens = [0] * size
-    # Long groups come first, so short groups can balance the shares.
-    for group in sorted(split_groups(rows, group_size), key=count_tokens, reverse=True):
-        smallest = tokens.index(min(tokens))
-        shares[smallest] += group
-        tokens[smallest] += count_tokens(group)
-    return shares[rank]
-
-
 def split_micro_batches(
     rows: Sequence[TokenRow], micro_tokens: int, is_packed: bool = False, group_size: int = 1
 ) -> list[tuple[TokenRow, ...]]:
