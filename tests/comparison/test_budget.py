@@ -13,9 +13,11 @@ import pytest
 from test_rescore import check_rescored
 
 from etude.base.files import read_lines
-from etude.comparison import compare
+from etude.comparison import compare, looks
+from etude.methods import Method
 from etude.runs import Run
 from etude.runs.events import BatchAnswered, Event, MethodEnded, MethodStarted, NoteEvent
+from etude.runs.record import write_method_record
 from real_runs import SHORT, real_run, simulate_time
 from small_task import write_task
 
@@ -77,6 +79,25 @@ def test_a_resumed_run_repeats_no_look(after: int, tmp_path: Path) -> None:
     assert ended == Counter(look.partition("/")[0] for look in run.info["looks"])
     assert before["looks"].items() <= run.info["looks"].items()
     assert run.info["elapsed_seconds"] > before["elapsed_seconds"], "all attempts together"
+    check_rescored(run.folder)
+
+
+def test_a_kill_before_a_longer_look_is_recorded_loses_no_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = write_task(tmp_path, **SLOW)
+
+    def stop(run: Run, method: Method, *values: Any) -> None:
+        if values[-1] == looks.WORK and method.asks_model:
+            raise KeyboardInterrupt
+        write_method_record(run, method, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(looks, "write_method_record", stop)
+        with pytest.raises(KeyboardInterrupt):
+            compare(task, budget=SHORT)
+    run = compare(task, budget=SHORT).run
+    assert run.fitted_methods == ["baseline", "prompt", "few_shot", "fine_tune"]
     check_rescored(run.folder)
 
 

@@ -1,5 +1,6 @@
 """Evidence on request: the learning curve, the further training runs, and what they do to the verdict."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from etude.comparison.evidence import _sample_part
 from etude.data.dataset import Dataset
 from etude.report.read_run import read_report
 from etude.runs import Run
-from etude.runs.events import Event, MethodEnded
+from etude.runs.events import Event, MethodEnded, MethodStarted
 from etude.stats import TWO_LEVELS, compare_runs_paired, make_label_sample, make_score_sample
 from etude.types import Example
 from real_runs import real_run
@@ -74,6 +75,20 @@ def test_a_stopped_run_goes_on_to_the_same_evidence(after: int, tmp_path: Path) 
     parts = [name for name in seen if "rows" in name]
     assert len(parts) == 2  # a part that has answered is not fitted again
     assert _answers(run) == _answers(Run(real_run("classify", more=QUICK)))
+
+
+@pytest.mark.parametrize("moment", [" rows", "seed 2"])
+def test_ctrl_c_ends_the_extra_fits(moment: str, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def press(event: Event) -> None:
+        if isinstance(event, MethodStarted) and moment in event.method:
+            stop.set()
+
+    run = compare(write_task(tmp_path, "classify", more=QUICK), on_event=press, stop=stop).run
+    assert run.verdict is not None
+    assert run.verdict.evidence is None
+    assert any("no time for the learning curve" in line for line in run.verdict.caveats)
 
 
 def _answers(run: Run) -> list[tuple[str, str, float]]:

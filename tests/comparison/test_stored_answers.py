@@ -54,6 +54,10 @@ def test_the_headline_says_whether_the_model_can_be_replaced(tmp_path: Path, rig
     assert (f"as good as {NAME}, met" in headline.target) == can_replace
     assert (headline.ready == "Ready: yes.") == can_replace
     assert can_replace or f"worse than {NAME}" in headline.ready
+    assert "more time" not in headline.action, "the run had no limit"
+    for limits, option in (({"ended_early": True}, "--fresh"), ({"budget_seconds": 900}, "--budget 60m")):
+        comparison.run.update(**limits)
+        assert can_replace or read_headline(comparison.run).action.endswith(option)
     test_file = comparison.run.folder / "tests" / headline.method / "test.json"
     write_json(test_file, {"gates": [{"outcome": "passed"}, {"outcome": "too few cases"}]})
     reason = "too few cases were asked: 1 of 2 gates passed."

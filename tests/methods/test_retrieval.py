@@ -11,10 +11,13 @@ import pytest
 from etude.assistant import load
 from etude.comparison import compare
 from etude.errors import InputError
+from etude.index.passages import Passage
+from etude.index.search import Search
+from etude.methods.shared.fitted_search import _choose_search
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.types import Message
-from small_task import library, write_task
+from small_task import THEMES, library, write_task
 
 LOOKED_UP = ("retrieval", "fine_tune_retrieval")
 METHODS = f"methods: [baseline, few_shot, {', '.join(LOOKED_UP)}]\n"
@@ -98,6 +101,14 @@ def test_a_killed_comparison_goes_on_to_the_same_answers(finished: tuple[Path, R
             for line in finished[1].read_predictions(method)
         ]
         assert kept == whole
+
+
+def test_rows_of_a_group_count_once_in_the_figures_of_a_search() -> None:
+    passages = [Passage(f"All about {theme}", theme) for theme in THEMES]
+    pairs = [(f"{number}: about {THEMES[number % 8]}", number % 8) for number in range(24)]
+    units = [THEMES[position] for _, position in pairs]
+    _, (trial,) = _choose_search({"keywords": Search(passages)}, pairs, units, 0.02)
+    assert trial["mrr"]["n"] == trial["recall"]["n"] == len(THEMES)
 
 
 def test_changed_documents_are_another_run(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from etude.methods.baseline import fit_like
 from etude.models.classical import load, save_classical
 from etude.models.label_heads import LabelHeads, ScoreHeads
 from etude.models.registry import Models
 from etude.text.label_lists import join_labels
-from etude.types import CLASSICAL, ModelRef
+from etude.types import CLASSICAL, Example, Message, ModelRef
 
 WORDS = {"delivery": "parcel late courier", "refund": "money back refund", "tone": "rude staff shouting"}
 SCALE = ("bad", "poor", "fair", "good", "best")
@@ -120,6 +121,16 @@ def test_the_answers_to_held_out_rows_do_not_depend_on_their_own_labels(tmp_path
         other = [*lists]
         other[row] = join_labels(draw.sample(list(WORDS), 2))
         assert plain.calibrate(texts, other).predict(texts)[row] == answers[row]
+        # In a fold without the row, its label changes nothing at all.
+        learned = [texts[:row] + texts[row + 1 :], lists[:row] + lists[row + 1 :]]
+        folds = []
+        for outputs in (lists, other):
+            pairs = zip(texts, outputs, strict=True)
+            dev = [Example("", (Message("user", text),), output) for text, output in pairs]
+            fold = fit_like(plain.calibrate(texts, outputs), dev, lambda *_: plain, *learned)
+            assert isinstance(fold, LabelHeads)
+            folds.append(fold.thresholds)
+        assert folds[0] == folds[1]
     heads = plain.calibrate(texts, lists)
     again = load(ModelRef(CLASSICAL, save_classical(heads, tmp_path / "heads")), Models()).predictor
     assert again.predict([*texts, "case new"]) == heads.predict([*texts, "case new"])

@@ -114,7 +114,9 @@ def test_every_number_of_the_ladder_is_the_verdicts(kind: str) -> None:
         for part in (format_percent(interval.value), format_interval(interval), rung["status"]):
             assert part in page.text
             assert part in text
-    for sentence in (verdict["sentence"], *verdict["caveats"], verdict["break_even"]["text"]):
+    earned = verdict["break_even"]
+    assert (earned is None) == (verdict["headline"]["difference"]["high"] < 0)
+    for sentence in (verdict["sentence"], *verdict["caveats"], *([earned["text"]] if earned else [])):
         assert sentence in page.text
         assert escape(sentence) in text
 

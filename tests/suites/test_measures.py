@@ -194,6 +194,15 @@ def test_sections_with_one_name_are_all_read() -> None:
     assert grounds.is_supported("It is 4711 euro", "", ["shop.md: Price"])
 
 
+def test_small_words_and_numbers_of_other_passages_say_nothing_about_the_subject() -> None:
+    """`The` stands in one title only, and 7 is a value of another passage; `FAQ` and `""` have no subject."""
+    pages = ["The Stew\nSeats: 7", "Rye bread\nSeats: 5\nIt lasts 7 days.", "FAQ\nWarning: sharp", ""]
+    grounds = Grounds.from_passages([Passage(text, text[:3]) for text in pages], [])
+    for answer in ("Rye bread is good. The bread lasts 7 days.", "The seats are 5. Rye bread lasts 7 days."):
+        assert grounds.is_supported(answer, "Rye bread?", list(grounds.passages)), answer
+    assert not grounds.is_supported("The stew has 5 seats. It lasts.", "", ["The", "Rye"])
+
+
 @pytest.mark.parametrize("label", ["Warning", "Allergens", "Scary parts"])
 def test_an_answer_that_presents_a_passage_needs_its_warning(label: str) -> None:
     page = f"# Harbour Stew\n{label}: shellfish and mustard\nThe fishermen cook it on Fridays."

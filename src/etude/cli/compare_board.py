@@ -96,7 +96,7 @@ def stop_on_interrupt(print_text: Callable[[str], None]) -> Iterator[threading.E
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        print_text("Deciding with what is known, within about a minute; press Ctrl-C again to stop.")
+        print_text("Ending with the rows in progress and a minute of test rows; Ctrl-C again stops at once.")
 
     before = signal.signal(signal.SIGINT, handle)
     try:

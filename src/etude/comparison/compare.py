@@ -88,8 +88,8 @@ def compare(
     does not. `on` (default: the task's `where`) is local, or a Ray cluster whose workers answer rows and fit
     methods that do not build on each other; it changes no result.
 
-    When `stop` is set, no further method is fitted, and the methods answer the test for at most a minute: the run is
-    then complete, with fewer rows.
+    When `stop` is set, no further method is fitted, and the methods answer the test for about a minute, after the rows
+    in progress: the run is then complete, with fewer rows.
 
     Without `on_event`, progress is printed in a terminal or a notebook, and nowhere else.
 
@@ -198,7 +198,10 @@ def run_comparison(
     AnswerRounds(ladder_run).answer(fitted, contenders)
     if not ladder_run.failures.keys().isdisjoint(limited):  # chosen on dev again, without those that failed
         limited = {name: assistant for name, assistant in limited.items() if name not in ladder_run.failures}
-        run.update(decided=choose_pair_on_dev(ladder_run, limited))
+        pair = choose_pair_on_dev(ladder_run, limited)
+        contenders = [name for name in limited if name in contenders or name in pair.values()]
+        run.update(decided=pair, contenders=contenders)
+        baseline_result = None  # on as many rows as the method that was compared before
     run.update(notes=[*run.info["notes"], *models.notes])
     evidence, extra_runs = answer_evidence(ladder_run, extra_fits)
     # 11. Compute intervals, statuses and the verdict from these files; ask a few probe questions, and the judge if

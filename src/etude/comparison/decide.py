@@ -192,7 +192,7 @@ def _assemble_verdict(
         if decision.method not in inputs.beaten:
             difference = joint.difference(in_race.index(decision.method), in_race.index(model))
             sentence += f" {sentences.write_replacement(decision.method, model, difference, inputs.margin)}"
-    break_even = compute_break_even(inputs, reported) if reported is not None else None
+    break_even = compute_break_even(inputs, reported) if reported and reported.difference.high >= 0 else None
     baseline = _compare_equal_rows(inputs, reported) if reported is not None else None
     num_answered = len(inputs.rows.ids)
     return Verdict(

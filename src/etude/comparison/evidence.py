@@ -20,6 +20,7 @@ from etude.data.dataset import Dataset
 from etude.evaluate import build_sample, evaluate, get_unit, parse_outcome
 from etude.methods import FitContext, Method
 from etude.methods.baseline import METHOD as BASELINE
+from etude.methods.shared.fit_context import LookStopped
 from etude.methods.shared.training_rows import sample_training_rows
 from etude.runs.events import Event, MethodStarted
 from etude.runs.record import build_prediction, read_method_records
@@ -98,10 +99,12 @@ def fit_evidence(
         ladder_run.run.update(evidence=_has_time(ladder_run))
     fits = list(_plan_fits(ladder_run))
     waiting = [fit for fit in fits if not fit.predictions_file.exists()]
-    unanswered: dict[Path, Assistant] = {}
-    for fit, assistant in zip(waiting, _fit_all(ladder_run, waiting, fitted, start), strict=True):
-        if fit.on_test:
-            unanswered[fit.folder] = assistant
+    try:
+        assistants = list(_fit_all(ladder_run, waiting, fitted, start))
+    except LookStopped:
+        ladder_run.run.update(evidence=False)
+        return {}
+    unanswered = {fit.folder: one for fit, one in zip(waiting, assistants, strict=True) if fit.on_test}
     for fit in fits:
         if fit.folder not in unanswered:
             shutil.rmtree(fit.folder / WORK, ignore_errors=True)
@@ -148,8 +151,9 @@ def answer_evidence(
 ) -> tuple[Evidence | None, list[tuple[int, MethodResult]]]:
     """Answer the test with the runs of other seeds. Returns the evidence, and (seed, result) of these runs."""
     fits = list(_plan_fits(ladder_run))
-    if not fits:
-        return None, []
+    is_fitted = all(fit.folder in unanswered or fit.predictions_file.exists() for fit in fits)
+    if not (fits and is_fitted) or (unanswered and ladder_run.clock.is_stopped):
+        return None, []  # the method failed on the test, or the user asked to end
     # The rows that the method itself has answered.
     num_rows = ladder_run.run.info["test_answered"][ladder_run.run.info["decided"]["tuned"]]
     rows = ladder_run.test_rows.select(range(num_rows), "the test rows of the ladder")
@@ -239,10 +243,14 @@ def _fit(
             if other.searches
         ],
         takes_any_search=True,
+        is_stopped=lambda: ladder_run.clock.is_stopped,
+        has_time_for=lambda seconds: not ladder_run.clock.is_stopped,
     )
     ladder_run.on_event(MethodStarted(fit.title, "dev"))
     task = replace(ladder_run.task, train={**ladder_run.task.train, "seed": fit.seed})
     assistant = method.fit(task, fit.rows, dev, ladder_run.find_best(lower, start), context)
+    if ladder_run.clock.is_stopped:
+        raise LookStopped
     ladder_run.release_weights(assistant)
     write_json(fit.folder / FIT_FILE, {"rows": len(fit.rows), "seed": fit.seed, "seconds": context.seconds})
     if not fit.on_test:

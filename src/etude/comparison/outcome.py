@@ -139,7 +139,7 @@ def compute_verdict(
         sentence += f" {format_names(names)} {were} not measured{reason}."
     for name, reason in ladder_run.failures.items():
         sentence += f" {name} failed and was not measured: {reason}"
-    caveats = (*caveats, *_list_budget_caveats(ladder_run))
+    caveats = (*caveats, *_list_budget_caveats(ladder_run, evidence))
     caveats = (*caveats, *describe_limits(ladder_run, verdict.leaning, fitted[verdict.leaning]))
     caveats = (*caveats, *_describe_shift(ladder_run, verdict))
     kind, handover = ladder_run.task.kind, ladder_run.task.handover
@@ -191,12 +191,12 @@ def _format_share(share: Estimate) -> str:
     return f"{format_share(share.value)} ({format_interval(share)}, n = {share.n:,})"
 
 
-def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
+def _list_budget_caveats(ladder_run: LadderRun, evidence: Evidence | None) -> Iterator[str]:
     """Yield what there was no time for, and which methods answered few rows because dev was clear enough."""
     if not ladder_run.clock.is_limited:
         return
     run = ladder_run.run
-    if ladder_run.task.evidence == "full" and not run.info["evidence"]:
+    if ladder_run.task.evidence == "full" and evidence is None:
         yield "There was no time for the learning curve and the extra training runs."
     records, beaten = read_method_records(run), []
     for name in _list_beaten(ladder_run, run.info["test_answered"]):

@@ -54,8 +54,6 @@ def write_verdict_sentence(
     sentences = [*_report_missed_target(inputs, ladder), _write_use(inputs, ladder, decision, is_tuned_best)]
     if headline is not None and headline.undecided != "cut":
         sentences.append(_report_tuning(inputs, headline, is_tuned_best, decision))
-    if headline is not None and headline.gains and not is_tuned_best:
-        sentences += _report_better_untuned(inputs, ladder, headline)
     return _add_opening(inputs, [*sentences, *_report_open(decision)])
 
 
@@ -174,13 +172,8 @@ def write_replacement(method: str, model: str, difference: Estimate, margin: flo
     gap = format_gap(difference, signed=True)
     if difference.low >= -margin:
         return f"{method} can replace {model}: {method} minus its stored answers is {gap}."
-    if difference.high < -margin:
-        return f"The stored answers of {model} are better than {method}: {method} minus {model} is {gap}."
     if difference.high < 0:
-        return (
-            f"The stored answers of {model} are better than {method}, but perhaps by less than the margin: {method} "
-            f"minus {model} is {gap}."
-        )
+        return f"The stored answers of {model} are better than {method}: {method} minus {model} is {gap}."
     return f"Whether {method} can replace {model} is not decided: {method} minus its stored answers is {gap}."
 
 
@@ -286,20 +279,6 @@ def _write_claim(inputs: VerdictInputs, headline: HeadlineResult, decision: Deci
     return claim + (
         f", averaged over {1 + len(inputs.extra_runs)} training runs" if inputs.extra_runs else ""
     )
-
-
-def _report_better_untuned(
-    inputs: VerdictInputs, ladder: Sequence[LadderRow], headline: HeadlineResult
-) -> Iterator[str]:
-    """Yield a sentence if an untuned method that was not compared scores at least as high as the tuned one."""
-    values = {row.method: row.estimate.value for row in ladder}
-    untuned = [row for row in ladder if not inputs.get_method(row.method).tuned]
-    best = max(untuned, key=lambda row: row.estimate.value, default=None)
-    if best is None or best.method == headline.untuned or headline.tuned not in values:
-        return
-    if best.estimate.value >= values[headline.tuned]:
-        scores = f"{format_share(best.estimate.value)} against {format_share(values[headline.tuned])}"
-        yield f"But {best.method} is at least as good without tuning: {scores}."
 
 
 def _write_training_part(inputs: VerdictInputs, name: str) -> str:

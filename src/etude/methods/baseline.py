@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -86,7 +86,7 @@ class Baseline(Method):
             encoder.remember(texts, known.embed(texts))
         fits = list_fits(task, outputs, cast("Encoder | None", known))
         predictors = fit_predictors(fits, plain, train, dev)
-        fits = {name: partial(fit_like, predictor, fits[name]) for name, predictor in predictors.items()}
+        fits = {name: partial(fit_like, predictor, dev, fits[name]) for name, predictor in predictors.items()}
         context.train_seconds += time.perf_counter() - started
         context.has_learned = True
         candidates = [
@@ -143,14 +143,15 @@ class KnownVectors:
 
 
 def fit_like(
-    calibrated: Predictor, fit: Fit, texts: Sequence[str], outputs: Sequence[str]
+    on_train: Predictor, dev: Iterable[Example], fit: Fit, texts: Sequence[str], outputs: Sequence[str]
 ) -> Predictor | None:
-    """Fit, with the calibration of another predictor of this kind."""
+    """Fit, with the calibration of the predictor fitted on train, on those dev rows that are among these texts."""
     from etude.models.classical import Linear
 
-    predictor = fit(texts, outputs)
-    if isinstance(predictor, Linear) and isinstance(calibrated, Linear):
-        return predictor.copy_calibration(calibrated)
+    predictor, learned = fit(texts, outputs), {*texts}
+    rows = [row for row in dev if row.input[-1].content in learned]
+    if rows and isinstance(predictor, Linear) and isinstance(on_train, Linear):
+        return predictor.copy_calibration(on_train.calibrate(*split_columns(rows)))
     return predictor
 
 

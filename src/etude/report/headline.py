@@ -3,6 +3,7 @@
 The report, the page of a test and the home page of the studio all begin with it, by the same rule.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -105,10 +106,9 @@ def _list_obstacles(
             reason,
             "Read the failed cases: etude studio {task}" if has_failed else "Ask all: etude test {task}",
         )
-    more_time = "Give it more time: etude compare {task} --budget 1h"
     for model, mark in replaced.items():
         if mark != "met":
-            yield f"it {'is' if mark == 'missed' else 'may be'} worse than {model}", more_time
+            yield f"it {'is' if mark == 'missed' else 'may be'} worse than {model}", _advise(run, mark)
     if verdict.target or not replaced:
         yield from _explain_target(run, verdict, row)
 
@@ -121,15 +121,21 @@ def _explain_target(run: Run, verdict: Verdict, row: LadderRow) -> Iterator[tupl
     elif (mark := target.mark(row.estimate)) != "met":
         goal = f"the {format_share(target.target)} target"
         reason = f"the score {'is' if mark == 'missed' else 'may be'} below {goal}"
-        skipped = {*run.info["methods"]} - {line.method for line in verdict.ladder}
-        has_cut = skipped or any(
-            line.learned and line.learned < verdict.train_rows for line in verdict.ladder
-        )
         if target.met_by:
             yield reason, f"Use {target.met_by}: etude serve {{task}} --method {target.met_by}"
-        elif has_cut or (mark == "not sure" and row.rows < verdict.test_rows.total):
-            yield reason, "Give it more time: etude compare {task} --budget 1h"
-        elif mark == "missed":
-            yield reason, "Read the wrong answers, then correct or add rows: etude studio {task}"
-        else:
-            yield reason, "Add test rows, which make the interval narrower."
+            return
+        is_cut = {*run.info["methods"]} != {line.method for line in verdict.ladder if not line.is_stored}
+        is_cut |= any(line.learned and line.learned < verdict.train_rows for line in verdict.ladder)
+        is_cut |= mark == "not sure" and row.rows < verdict.test_rows.total
+        yield reason, _advise(run, mark, is_cut)
+
+
+def _advise(run: Run, mark: TargetMark, is_cut: bool = True) -> str:
+    """Say what may raise a score. `is_cut`: whether more time would, if it was limited; the same command adds none."""
+    budget = run.info.get("budget_seconds")
+    if is_cut and (budget or run.info.get("ended_early")):
+        option = f"--budget {math.ceil(budget / 15)}m" if budget else "--fresh"
+        return f"Give it more time: etude compare {{task}} {option}"
+    if mark == "missed":
+        return "Read the wrong answers, then correct or add rows: etude studio {task}"
+    return "Add test rows, which make the interval narrower."

@@ -181,7 +181,7 @@ def _check_answers(run: Run, name: str, side: Side, rows: int, planned: int | No
     file = run.method_folder(name) / "predictions.jsonl"
     num_answers = sum(line["side"] == side for line in read_lines(file))
     num_expected = min(rows, planned or rows)
-    if num_answers != num_expected:
+    if num_answers < num_expected:  # more: a kill left the answers of a longer look without its record
         message = f"{file} has {num_answers} answers to {side} rows, but {num_expected} are needed"
         raise RunError(f"{message}. {RUN_REMEDY}")
 

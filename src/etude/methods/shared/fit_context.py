@@ -235,6 +235,7 @@ class FitContext:
             results_by_index = {
                 index: self.evaluate(candidate.assistant, rows, Trial(index + 1, total))
                 for index, candidate in enumerate(candidates)
+                if not (index and self.is_stopped())
             }
         tried_candidates = [candidates[index] for index in sorted(results_by_index)]
         results = [results_by_index[index] for index in sorted(results_by_index)]

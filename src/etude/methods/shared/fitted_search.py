@@ -22,6 +22,7 @@ from etude.assistant import add_passages
 from etude.base.files import read_json, write_json
 from etude.base.formatting import format_count, format_share
 from etude.data.dataset import Dataset
+from etude.evaluate import get_unit
 from etude.index.build import Vectors, embed_texts, load_task_encoder, vectors_path
 from etude.index.documents import read_passages
 from etude.index.passages import Passage
@@ -158,7 +159,10 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
             tuned, tuning = train_encoder(encoder.name, passages, pairs, dev_pairs, context, rate, share)
             candidates |= _build_with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
     # The simplest of the best searches is saved: an equal score does not justify embeddings.
-    name, tried = _choose_search(candidates, dev_pairs, context.margin)
+    units = {get_question(row.input): get_unit(row) for row in dev}
+    name, tried = _choose_search(
+        candidates, dev_pairs, [units[pair[0]] for pair in dev_pairs], context.margin
+    )
     candidates[name].save(context.folder / FOLDER)
     return {
         "chosen": name,
@@ -223,7 +227,7 @@ def compute_reciprocal_ranks(search: Search, pairs: Sequence[tuple[str, int]]) -
 
 
 def _choose_search(
-    candidates: dict[str, Search], dev_pairs: Sequence[tuple[str, int]], margin: float
+    candidates: dict[str, Search], dev_pairs: Sequence[tuple[str, int]], units: Sequence[str], margin: float
 ) -> tuple[str, list[dict[str, Any]]]:
     """Choose the search by its ranks on dev, and describe all. Without known passages on dev, choose the last one,
     which is the most capable."""
@@ -231,12 +235,12 @@ def _choose_search(
         name = list(candidates)[-1]
         return name, [{"name": candidate, "chosen": candidate == name} for candidate in candidates]
     ranks = {name: compute_reciprocal_ranks(search, dev_pairs) for name, search in candidates.items()}
-    samples = [(name, make_score_sample(scores)) for name, scores in ranks.items()]
+    samples = [(name, make_score_sample(scores, units)) for name, scores in ranks.items()]
     best = samples[choose(samples, margin).index][0]
     trials = []
     for name, sample in samples:
         mrr = estimate_sample(sample)
-        recall = estimate([rank >= 1 / RECALL_AT for rank in ranks[name]])
+        recall = estimate([rank >= 1 / RECALL_AT for rank in ranks[name]], units)
         trials.append(
             {
                 "name": name,

@@ -58,7 +58,7 @@ class _GroundText:
 
     @cached_property
     def subject(self) -> set[str]:
-        return set(_pad(self.text.strip().partition("\n")[0]).split())
+        return set(_pad(self.text.strip().partition("\n")[0]).split()) - _OPENERS - _JOINERS - _VERBS
 
     @cached_property
     def fields(self) -> Mapping[str, str]:
@@ -142,7 +142,8 @@ def _leaves_out_caution(text: str, source: _GroundText) -> bool:
         return len(expected & stems) >= _MIN_SHARED * len(expected)
 
     has_several = len([*filter(None, _SENTENCE.split(text))]) > 1
-    is_presented = has_several and shares(source.text.strip().partition("\n")[0])
+    title = source.text.strip().partition("\n")[0]
+    is_presented = has_several and bool(list_stems(title)) and shares(title)
     return is_presented and not all(map(shares, source.cautions))
 
 
@@ -151,7 +152,7 @@ def _pad(text: str) -> str:
 
 
 def _find_topic(text: str, sources: Sequence[_GroundText]) -> list[_GroundText]:
-    """Find the passages of whose first line a text has a word that no other passage has there."""
+    """Find the passages of whose title a text has a word, such as a name, that no other passage has there."""
     words = set(normalise(text).split())
     return [
         source
@@ -182,7 +183,8 @@ def _contradicts(
         values = {label: _pad(value) for label, value in source.fields.items() if source not in topic}
         for label, value in values.items():
             own = [_pad(other.fields[label]) for other in topic if label in other.fields]
-            is_category = len(value.split()) <= _MAX_CATEGORY and value in claim.words
+            is_short = len(value.split()) <= _MAX_CATEGORY and not value.replace(" ", "").isdigit()
+            is_category = is_short and value in claim.words
             if is_category and own and not any(other in claim.words or value in other for other in own):
                 return True
     counted = {pair for source in (*topic, *free) for pair in source.counted}
