@@ -253,7 +253,7 @@ class Task:
     searched_prompt: Mapping[str, Any] = field(default_factory=dict)
     """`calls`: the most requests of the search for instructions."""
     decision_model: str | None = None
-    """The name of an endpoint for typed questions, or of a model of the package sparrow-decider."""
+    """The name of an endpoint for typed questions."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     """Name -> endpoint, of `model`, `prompt_model`, `reflect_with`, `decision_model` and the judge."""
     test: RowSource | None = None
