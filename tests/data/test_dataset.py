@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from etude.data.dataset import Dataset, load_dataset, load_test
 from etude.data.splits import split
 from etude.errors import InputError
-from etude.task import RowSource, Task
+from etude.task import RowSource, Task, load_task
 from etude.types import Example, Message
+from small_task import chats
 
 ROWS = Dataset(
     tuple(Example(f"r{n}", (Message("user", f"q{n}"),), f"a{n}", location=f"f:{n}") for n in range(5))
@@ -156,3 +157,62 @@ def test_a_few_answers_that_break_the_contract_are_said_and_many_refused(tmp_pat
     else:
         with pytest.raises(InputError, match=r"rows\.jsonl:22: .*over 2 words"):
             load_dataset(task)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_answer_of_a_conversation_is_a_question_on_one_side(seed: int, tmp_path: Path) -> None:
+    task = task_of(tmp_path, lines := chats(120, seed=seed))
+    (_, last), (_, every) = (load_dataset(replace(task, turns=turns)) for turns in ("last", "all"))
+    asked = {
+        (*(turn["content"] for turn in line["messages"][:place]), turn["content"])
+        for line in lines
+        for place, turn in enumerate(line["messages"])
+        if turn["role"] == "assistant"
+    }
+    assert {(*(turn.content for turn in row.input), row.output) for row in every} == asked
+    assert len(every) == len(asked) == sum(len(line["messages"]) // 2 for line in lines)
+
+    # Training reads what it reads with `turns: last`: ids, turns, answers and lines, from which token rows are made.
+    def to_training(rows: Dataset) -> list[object]:
+        return [(row.id, row.input, row.output, row.location) for row in rows]
+
+    assert to_training(every.whole) == to_training(last)
+    sides = split(every, "answer", seed)
+    names = [{row.conversation for row in side} for side in (sides.train, sides.dev, sides.test)]
+    assert sum(map(len, names)) == len(set.union(*names)) == len(lines)
+
+
+def test_a_turn_of_weight_0_is_history_and_no_question(tmp_path: Path) -> None:
+    lines = chats(120)
+    for line in lines:
+        line["messages"][1 if len(line["messages"]) > 2 else 0]["weight"] = 0  # type: ignore[index]
+    _, every = load_dataset(task_of(tmp_path, lines, turns="all"))
+    numbers = [sum(turn.role == "assistant" for turn in row.input) + 1 for row in every if row.group]
+    assert numbers
+    assert 1 not in numbers
+    names = {1: "first", 2: "second"}
+    assert [row.tags["turn"] for row in every if row.group] == [names.get(num, "later") for num in numbers]
+
+
+def test_all_errors_of_conversations_are_reported_together(tmp_path: Path) -> None:
+    lines: list[Any] = chats(120)
+    lines[3] = {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}
+    lines[5] = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}]}
+    lines[7] = {"messages": [{"role": "user", "content": "a"}]}
+    lines[9]["messages"].insert(0, {"role": "assistant", "content": "Hello!"})
+    with pytest.raises(InputError) as error:
+        load_dataset(task_of(tmp_path, lines, turns="all"))
+    assert [issue.location for issue in error.value.issues] == [
+        f"rows.jsonl:{number}" for number in (4, 6, 8)
+    ]
+    task, every = load_dataset(task_of(tmp_path, lines[9:], turns="all"))
+    assert every[0].input[0].role == "user"
+    assert any("before the user's first turn" in note for note in task.notes)
+
+
+def test_only_answers_in_words_have_turns(tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    task_of(tmp_path, rows(100))
+    file.write_text("kind: classify\nmodel: fake\nexamples: rows.jsonl\nturns: all\n")
+    with pytest.raises(InputError, match="turns: all cannot be used with kind: classify"):
+        load_task(file)

@@ -629,3 +629,19 @@ def test_the_disagreement_of_macro_f1_weighs_rare_labels_more() -> None:
     seldom = make_label_sample(expected, ["rare"] * 3 + expected[3:])
     shares = [make_score_sample(np.arange(100) >= first) for first in (0, 3)]
     assert measure_disagreement(often, seldom) > 2 * measure_disagreement(*shares)
+
+
+def test_intervals_of_long_conversations_cover_the_truth_and_separate_rows_do_not() -> None:
+    """40 conversations of 10 turns whose answers share 40% of what decides them: 95% intervals, 1,000 times."""
+    rng, repeats, truth = np.random.default_rng(5), 1_000, 0.7
+    units = np.repeat(np.arange(40), 10).tolist()
+    covered, widths = np.zeros(2), np.zeros(2)
+    for _ in range(repeats):
+        ease = math.sqrt(0.4) * rng.standard_normal((40, 1)) + math.sqrt(0.6) * rng.standard_normal((40, 10))
+        right = (ease < scipy_stats.norm.ppf(truth)).ravel().astype(float)
+        intervals = estimate(right, units), estimate(right)
+        covered += [interval.low <= truth <= interval.high for interval in intervals]
+        widths += [interval.high - interval.low for interval in intervals]
+    assert covered[0] >= 0.93 * repeats
+    assert covered[1] < 0.85 * repeats
+    assert widths[1] < 0.7 * widths[0]

@@ -30,6 +30,7 @@ from etude.runs.details import SAME_SHARE, Details, compute_details
 from etude.runs.events import NoteEvent
 from etude.runs.questions import describe_sent
 from etude.runs.record import read_method_records
+from etude.runs.split import count_sides
 from etude.runs.verdict import (
     Evidence,
     HeadlinePair,
@@ -239,7 +240,7 @@ def _build_inputs(
     stored: Mapping[str, Sequence[Json]],
 ) -> VerdictInputs:
     task, pair = ladder_run.task, ladder_run.run.info["decided"]
-    sides = {side: len(getattr(ladder_run.split, side)) for side in ("train", "dev", "test")}
+    sides = count_sides(ladder_run.split)
     longest = max(lines, key=lambda name: len(lines[name]))
     rows = build_scored_rows(lines[longest], labels=task.kind in ("classify", "extract"))
     method_records = read_method_records(ladder_run.run)
@@ -279,7 +280,7 @@ def _build_inputs(
         full_seconds={
             name: record["full_seconds"] for name, record in method_records.items() if record["full_seconds"]
         },
-        num_test_rows=sides["test"],
+        num_test_rows=len(ladder_run.split.test),
         beaten=frozenset(_list_beaten(ladder_run, lines)),
     )
 

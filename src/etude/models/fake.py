@@ -113,7 +113,14 @@ class FakeModel(backend.BatchedModel):
     def learn(self, rows: Sequence[Example], folder: Path) -> tuple[str, str]:
         """Write an adapter folder with which a FakeModel answers like the nearest of `rows`."""
         folder.mkdir(parents=True, exist_ok=True)
-        answers = {_find_question(row.input): row.output for row in rows}
+        earlier = [
+            (row.input[:place], turn)
+            for row in rows
+            for place, turn in enumerate(row.input)
+            if turn.role == "assistant" and turn.trained
+        ]
+        answers = {_find_question(history): turn.content for history, turn in earlier}
+        answers |= {_find_question(row.input): row.output for row in rows}
         text = json.dumps({"answers": answers}, ensure_ascii=False, indent=1)
         (folder / ADAPTER_FILE).write_text(text + "\n", encoding="utf-8")
         sentence = f"The fake model memorized {len(rows):,} rows."

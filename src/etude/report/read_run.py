@@ -48,7 +48,9 @@ def read_report(run_folder: Path) -> Report:
     metric, decided, split = (run.get(key) or {} for key in ("metric", "decided", "split"))
     split_notes = _to_texts(split.get("notes"))
     findings = list_lines(run_folder / "findings.jsonl") or run.get("findings") or []
-    num_answered = (verdict and verdict.test_rows.answered) or split.get("test", 0)
+    num_answered = (verdict and verdict.test_rows.answered) or split.get(
+        "test_questions", split.get("test", 0)
+    )
     # For each dev row that a method has answered: method -> its line.
     dev_rows = dict.fromkeys(row for lines in predictions.values() for row in lines)
     dev = tuple({name: lines[row] for name, lines in predictions.items() if row in lines} for row in dev_rows)

@@ -138,16 +138,29 @@ class Details:
     """If the task allows a share of wrong answers, and the method has a confidence."""
     unanswerable: UnanswerableResult | None = None
     """If the task has an answer for "not in the documents"."""
+    conversations: Estimate | None = None
+    """With `turns: all`: the lowest score of each conversation, averaged. For answers that are right or wrong, this is
+    the share of conversations that are right in all turns."""
 
 
 def compute_details(kind: Kind, lines: Sequence[Json], handover: Handover | None = None) -> Details:
     """Compute the details of one method from its test lines, in any order."""
     rows = sorted(lines, key=lambda line: str(line["id"]))
-    details = _compute_by_kind(kind, rows)
+    details = replace(_compute_by_kind(kind, rows), conversations=_score_conversations(rows))
     if handover is None:
         return details
     handed_over, unanswerable = _measure_handover(rows, handover), _count_unanswerable(rows, handover)
     return replace(details, handover=handed_over, unanswerable=unanswerable)
+
+
+def _score_conversations(rows: Sequence[Json]) -> Estimate | None:
+    lowest: dict[str, tuple[float, str]] = {}
+    for row in rows:
+        if name := row.get("conversation"):
+            score, _ = lowest.get(name, (row["score"], ""))
+            lowest[name] = min(score, row["score"]), row["unit"]
+    scores, units = zip(*lowest.values(), strict=True) if lowest else ((), ())
+    return estimate(scores, units) if lowest else None
 
 
 def _measure_handover(rows: Sequence[Json], handover: Handover) -> HandoverResult | None:

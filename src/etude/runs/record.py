@@ -97,7 +97,11 @@ def write_data_record(
     sides = (split.train, split.dev, split.test)
     run.update(
         fingerprints={"examples": split.train.fingerprint, "test": split.test.fingerprint},
-        split={**count_sides(split), "notes": list(split.notes)},
+        split={
+            **count_sides(split),
+            **({"test_questions": len(split.test)} if task.turns == "all" else {}),
+            "notes": list(split.notes),
+        },
         metric={
             **{key: getattr(metric, key) for key in ("label", "reason", "contract_only")},
             **describe_metric(metric),
@@ -120,6 +124,7 @@ def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
         "location": example.location,
         "unit": get_unit(example),
         "group": example.group,
+        **({"conversation": example.conversation} if example.conversation else {}),
         "tags": dict(example.tags),
         "input": example.text,
         "expected": example.output,

@@ -28,6 +28,7 @@ _METRICS: Mapping[str, tuple[str, ...]] = {
     "rewrite": ("passes", "exact_match", "chrf", "sari"),
 }
 
+CHAT_KINDS = ("answer", "rewrite")  # kinds in which every turn of the assistant may be an answer
 _CLASSIFY_KEYS = ("contract.labels", "several", "scale", "questions", "costs")
 _EXCLUSIVE = (
     ("several", "scale", "keep one of the two"),
@@ -114,6 +115,9 @@ def _find_conflicts(
     handover = values.get("handover")
     if handover and handover.unanswerable and kind and kind != "answer":
         yield "handover", "handover.unanswerable needs kind: answer", kind, "leave out unanswerable"
+    if values.get("turns") == "all" and kind and kind not in CHAT_KINDS:
+        remedy = f"write kind: {' or '.join(CHAT_KINDS)}, or turns: last"
+        yield "turns", f"turns: all cannot be used with kind: {kind}", kind, remedy
     is_json = values.get("several") or values.get("questions")
     if values.get("engine") == "llama_cpp" and kind == "classify" and not is_json:
         yield (

@@ -167,7 +167,7 @@ def _train(
     rows, context.num_read = share.examples, len(share)
     context.left_out = list_left_out(split.train, share)
     if context.left_out:
-        context.notes.append(f"trained on {len(share):,} of {len(split.train):,} rows")
+        context.notes.append(f"trained on {len(share):,} of {len(split.train.whole):,} rows")
 
     # 3. Check memory and disk, only before the first step. A resumed run has what it needs in run.json.
     def prepare_run() -> TrainingRun:

@@ -49,6 +49,9 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
         if role in draft.roles.reasons:
             names = getattr(columns, role)
             yield f"{role}: {names if isinstance(names, str) else ', '.join(names)}, from {draft.roles.reasons[role]}"
+    if draft.num_chats:
+        count = format_count(draft.num_chats, "row has", "rows have")
+        yield f"turns: all is proposed, because {count} several turns of the assistant"
     yield f"contract: {_describe_contract(draft)}"
     if draft.systems and not draft.shares_system:
         yield f"instructions: {format_systems(draft)}"

@@ -17,8 +17,12 @@ from etude.types import Example, TrainableModel
 
 
 def sample_share(method: Method, task: Task, train: Dataset, limit: int | None = None) -> Dataset:
-    """Sample the training rows of a method: as many as `limit` and the task allow."""
-    max_rows = task.train.get("max_rows") if "train" in method.keys else None
+    """Sample the training rows of a method: as many as `limit` and the task allow.
+
+    Training reads a conversation once, with all its answers, so it gets no separate rows of earlier turns.
+    """
+    has_loop = "train" in method.keys
+    max_rows, train = task.train.get("max_rows") if has_loop else None, train.whole if has_loop else train
     return sample_training_rows(
         task, train, min([len(train), *(int(size) for size in (limit, max_rows) if size)])
     )
@@ -27,7 +31,7 @@ def sample_share(method: Method, task: Task, train: Dataset, limit: int | None =
 def list_left_out(train: Dataset, share: Dataset) -> list[str]:
     """List the locations of the training rows that are not in the share."""
     ids = {row.id for row in share}
-    return [locate(row) for row in train if row.id not in ids]
+    return [locate(row) for row in train.whole if row.id not in ids]
 
 
 def fit_on_share(
@@ -36,7 +40,7 @@ def fit_on_share(
     """Fit the method on its share, and count in the context how many rows of it were read."""
     rows, positions_read = count_reads(share)
     assistant = method.fit(task, rows, dev, start, context)
-    context.num_read = len(positions_read)
+    context.num_read = len({share[position].conversation or position for position in positions_read})
     return assistant
 
 
