@@ -50,7 +50,8 @@ class DecisionServer:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": 61,
         }
-        return {"answers": [self._decide(text, question) for question in body["questions"]], "model": body["model"], "usage": usage}
+        answers = [self._decide(text, question) for question in body["questions"]]
+        return {"answers": answers, "model": body["model"], "usage": usage}
 
     def _decide(self, text: str, question: Body) -> Body:
         if self.refuses(text):

@@ -238,7 +238,9 @@ def decider() -> Iterator[str]:
     """The address of a decision model that recognises the topic, and gives its last label to other questions."""
 
     def decide(text: str, choices: list[str]) -> str:
-        topics = (choice for choice in choices if any(word in text for word in WORDS.get(choice, "-").split()))
+        topics = (
+            choice for choice in choices if any(word in text for word in WORDS.get(choice, "-").split())
+        )
         return next(topics, choices[-1])
 
     with serve_decisions(DecisionServer(decide=decide)) as server:

@@ -174,9 +174,10 @@ def test_too_many_labels_and_other_kinds_are_not_asked(tmp_path: Path) -> None:
 
 
 def test_a_decision_model_names_a_run(tmp_path: Path) -> None:
+    decision_model = "decision_model: {endpoint: http://localhost:1/v1, model: luna}\n"
     tasks = [
         load_task(write_task(tmp_path / name, "classify", more=more))
-        for name, more in (("without", ""), ("with", "decision_model: {endpoint: http://localhost:1/v1, model: luna}\n"))
+        for name, more in (("without", ""), ("with", decision_model))
     ]
     prints = [compute_fingerprints(task, Dataset(()), None) for task in tasks]
-    assert list_changes(*prints) == ["decision_model"]
+    assert list_changes(*prints) == ["decision_model", "prices"]

@@ -89,16 +89,7 @@ def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
 def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
     studio, client = open_studio(task, "One")
     row = next(row for row in studio.rows if studio.data.find(row.id))
-    pages = (
-        "/",
-        "/data",
-        f"/row?id={row.id}",
-        "/findings",
-        "/chat",
-        "/compare",
-        "/tests",
-        "/review",
-    )
+    pages = ("/", "/data", f"/row?id={row.id}", "/findings", "/chat", "/compare", "/tests", "/review")
     for page in pages:
         response = client.get(page)
         assert response.status_code == 200

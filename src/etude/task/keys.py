@@ -395,6 +395,7 @@ KEYS: Mapping[str, Key] = {
     "wordings": Key(readers.read_texts),
     "contract": Key(read_contract),
     "several": Key(readers.rule_reader(SWITCH)),
+    "turns": Key(readers.rule_reader(one_of(*get_args(definition.Turns)))),
     "scale": Key(read_scale),
     "questions": Key(read_questions),
     "check": Key(read_check, is_for_verdict=True, identity="content"),
