@@ -1,10 +1,10 @@
 """Decision models on the ladder: the share of right labels, and how far their probabilities hold before and after
 recalibration, on banking77, sms_spam and xstest (as a yes-or-no question).
 
-Each set is asked of sparrow-decider, which answers in this process, and of a stand-in server that is right for four
-rows of five and says 97 to 99%. Beside them the baseline. One line a method.
+The decision model is a stand-in server that is right for four rows of five and says 97 to 99%. Beside it the baseline.
+One line a method.
 
-    python bench/decisions.py [banking77 | sms_spam | xstest ...]     needs ETUDE_DATA and the extra `decide`
+    python bench/decisions.py [banking77 | sms_spam | xstest ...]     needs ETUDE_DATA
 """
 
 import json
@@ -41,8 +41,8 @@ def read_set(name: str) -> Rows:
     return [(text, YES_OR_NO.get(label, label)) for text, label in rows]
 
 
-def measure(name: str, rows: Rows, decider: str, model: str) -> None:
-    """Compare the baseline and a decision model on one set; print a line for each."""
+def measure(name: str, rows: Rows, model: str) -> None:
+    """Compare the baseline and the stand-in on one set; print a line for each."""
     with tempfile.TemporaryDirectory() as folder:
         lines = (json.dumps({"input": text, "output": label}) + "\n" for text, label in rows)
         Path(folder, "rows.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -63,7 +63,7 @@ def measure(name: str, rows: Rows, decider: str, model: str) -> None:
             estimate = (row.estimate.value, row.estimate.low, row.estimate.high)
             line = {
                 "set": name,
-                "method": row.method if row.method == "baseline" else decider,
+                "method": row.method if row.method == "baseline" else "stand-in",
                 "n": row.estimate.n,
                 "right": [round(100 * value, 1) for value in estimate],
                 "overconfidence": round(100 * before.overconfidence.value, 1),
@@ -89,13 +89,12 @@ def make_stand_in(rows: Rows) -> Callable[[str, list[str]], str]:
 
 
 def main() -> None:
-    """Every set with both deciders."""
+    """Every set."""
     for name in sys.argv[1:] or list(INSTRUCTIONS):
         rows = read_set(name)
-        measure(name, rows, "sparrow-decider", "sparrow-decider")
         with serve_decisions(DecisionServer(decide=make_stand_in(rows))) as server:
             prices = "prices: {prompt: 0.5, answer: 0}"
-            measure(name, rows, "stand-in", f"{{endpoint: {server.url}, model: stand-in, {prices}}}")
+            measure(name, rows, f"{{endpoint: {server.url}, model: stand-in, {prices}}}")
 
 
 if __name__ == "__main__":

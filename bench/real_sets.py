@@ -43,8 +43,7 @@ _KEYS = {  # further lines
     labels: [yes, no]
   negative:
     ask: Does the question ask for something negative?
-    labels: [yes, no]
-decision_model: sparrow-decider""",
+    labels: [yes, no]""",
 }
 _FILES = {"mts_dialog": {"TrainingSet.csv": "train.csv", "TestSet-1-MEDIQA-Chat-2023.csv": "test.csv"}}
 

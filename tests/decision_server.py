@@ -43,7 +43,6 @@ class DecisionServer:
     def answer(self, body: Body) -> Body:
         self.bodies.append(body)
         text = body["input"] if isinstance(body["input"], str) else body["input"][-1]["content"]
-        (question,) = body["questions"]
         usage = {
             "input_tokens": 60,
             "input_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 0},
@@ -51,7 +50,8 @@ class DecisionServer:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": 61,
         }
-        return {"answers": [self._decide(text, question)], "model": body["model"], "usage": usage}
+        answers = [self._decide(text, question) for question in body["questions"]]
+        return {"answers": answers, "model": body["model"], "usage": usage}
 
     def _decide(self, text: str, question: Body) -> Body:
         if self.refuses(text):
@@ -61,13 +61,14 @@ class DecisionServer:
             sure = self.sure(text)
             probability = sure if holds else 1 - sure
             return {"type": "predicate", "name": question["name"], "probability": probability}
-        choices = [choice["value"] for choice in question["choices"]]
+        options, key = ("levels", "label") if question["type"] == "score" else ("choices", "value")
+        choices = [option[key] for option in question[options]]
         label, sure = self.decide(text, choices), self.sure(text)
         rest = (1 - sure) / (len(choices) - 1)
         probabilities = [
-            {"value": choice, "probability": sure if choice == label else rest} for choice in choices
+            {key: choice, "probability": sure if choice == label else rest} for choice in choices
         ]
-        decision = {"type": "choice", "name": question["name"], "choice": label}
+        decision = {"type": question["type"], "name": question["name"], "choice": label}
         return {**decision, "confidence": 2 * sure - 1, "probabilities": probabilities}
 
 

@@ -92,3 +92,14 @@ def library(folder: Path) -> str:
         text = f"# All about {theme}\n\nShelf {number}. A book on {theme}, well liked."
         (folder / "shelf" / f"{number}.md").write_text(text, encoding="utf-8")
     return "documents: shelf\nencoder: none\n"
+
+
+def chats(num: int, num_turns: int = 4, seed: int = 7) -> list[dict[str, object]]:
+    """Conversations with 1 to `num_turns` turns of the assistant."""
+    asked, draw = iter(rows("answer", num * num_turns, seed)), random.Random(seed)
+    lines: list[dict[str, object]] = []
+    for _ in range(num):
+        pairs, roles = [next(asked) for _ in range(draw.randint(1, num_turns))], ("user", "assistant")
+        turns = [turn for pair in pairs for turn in zip(roles, (pair["input"], pair["output"]), strict=True)]
+        lines.append({"messages": [{"role": role, "content": text} for role, text in turns]})
+    return lines

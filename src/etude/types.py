@@ -59,6 +59,13 @@ class Example:
     """The document that the answer was written from, or file and location of a passage, as in citations."""
     answers: Mapping[str, str] = field(default_factory=dict)
     """Name of another model -> its stored answer, which a comparison scores beside the methods."""
+    conversation: str | None = None
+    """With `turns: all`, the id of the row for the conversation's last turn; rows of earlier turns share it."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this row has all turns of its conversation, because the answer is the last one."""
+        return self.conversation in (None, self.id)
 
     @property
     def text(self) -> str:

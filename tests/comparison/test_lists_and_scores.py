@@ -158,6 +158,7 @@ def test_contracts_hold_models_to_a_list(tmp_path: Path) -> None:
     ("lines", "message"),
     [
         ("several: true\nscale: [1, 2, 3]", "several and scale cannot be used together"),
+        ("turns: all", "turns: all cannot be used with kind: classify"),
         ("scale: [1, 2]", "at least three different labels"),
         ("several: true\nhandover: 0.05", "handover and several cannot be used together"),
         ("metric: kappa", "needs the key scale"),

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
+from decision_server import DecisionServer, serve_decisions
 from etude.answer_file import predict
 from etude.assistant import Assistant, load
 from etude.checks import check
@@ -232,11 +233,25 @@ def test_a_tuned_encoder_answers_dev_as_it_was_scored(encoder: str, tmp_path: Pa
     assert max(record["params"]["scores"]) == pytest.approx(record["candidates"][0]["dev"]["value"])
 
 
+@pytest.fixture
+def decider() -> Iterator[str]:
+    """The address of a decision model that recognises the topic, and gives its last label to other questions."""
+
+    def decide(text: str, choices: list[str]) -> str:
+        topics = (
+            choice for choice in choices if any(word in text for word in WORDS.get(choice, "-").split())
+        )
+        return next(topics, choices[-1])
+
+    with serve_decisions(DecisionServer(decide=decide)) as server:
+        yield server.url
+
+
 @pytest.mark.real
-def test_every_method_answers_and_the_run_is_used_like_any_other(tmp_path: Path) -> None:
-    pytest.importorskip("sparrow_decider")
-    task_file = write_question_task(tmp_path, make_question_rows(), "decision_model: sparrow-decider\n")
-    run = compare(task_file).run
+def test_every_method_answers_and_the_run_is_used_like_any_other(decider: str, tmp_path: Path) -> None:
+    decision_model = f"decision_model: {{endpoint: {decider}, model: luna}}\n"
+    task_file = write_question_task(tmp_path, make_question_rows(), decision_model)
+    run = compare(task_file, confirm=lambda question: True).run
     verdict = run.verdict
     assert verdict is not None
     names = {"baseline", "decide", "prompt", "clear_prompt", "few_shot", "similar_shot", "fine_tune"}

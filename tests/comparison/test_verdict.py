@@ -579,7 +579,7 @@ def test_a_small_model_that_gains_is_said_to_need_no_language_model(
     assert _read_headline(verdict.headline).endswith(" tag improves the result.")
 
 
-@pytest.mark.parametrize("model", [CLASSICAL, "sparrow-decider"])
+@pytest.mark.parametrize("model", [CLASSICAL, "decisions:http://localhost:1/v1#luna"])
 def test_a_decision_model_is_no_language_model(model: str) -> None:
     methods = [
         make_method("baseline", make_scores(100, 400)),

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.data.dataset import Dataset, load_dataset, load_test
+from etude.data.dataset import Dataset, count_reads, load_dataset, load_test
 from etude.data.splits import split
 from etude.errors import InputError
+from etude.methods.shared.training_rows import sample_training_rows
 from etude.task import RowSource, Task
 from etude.types import Example, Message
+from small_task import chats
 
 ROWS = Dataset(
     tuple(Example(f"r{n}", (Message("user", f"q{n}"),), f"a{n}", location=f"f:{n}") for n in range(5))
@@ -156,3 +158,45 @@ def test_a_few_answers_that_break_the_contract_are_said_and_many_refused(tmp_pat
     else:
         with pytest.raises(InputError, match=r"rows\.jsonl:22: .*over 2 words"):
             load_dataset(task)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_answer_of_a_conversation_is_a_question_on_one_side(seed: int, tmp_path: Path) -> None:
+    task = task_of(tmp_path, lines := chats(120, seed=seed))
+    (_, last), (_, every) = (load_dataset(replace(task, turns=turns)) for turns in ("last", "all"))
+    asked = {
+        (*(turn["content"] for turn in line["messages"][:place]), turn["content"])
+        for line in lines
+        for place, turn in enumerate(line["messages"])
+        if turn["role"] == "assistant"
+    }
+    assert {(*(turn.content for turn in row.input), row.output) for row in every} == asked
+    assert len(every) == len(asked) == sum(len(line["messages"]) // 2 for line in lines)
+
+    # Training reads what it reads with `turns: last`: ids, turns, answers and lines, from which token rows are made.
+    to_train = [
+        [(row.id, row.input, row.output, row.location) for row in rows] for rows in (every.whole, last)
+    ]
+    assert to_train[0] == to_train[1]
+    share = sample_training_rows(task, every, 10)
+    chosen = {row.conversation for row in share.whole}
+    assert len(chosen) == 10
+    assert [row.id for row in share] == [row.id for row in every if row.conversation in chosen]
+    counted, positions_read = count_reads(last)
+    assert len(counted.whole) == len(last)
+    assert not positions_read
+    sides = split(every, "answer", seed)
+    names = [{row.conversation for row in side} for side in (sides.train, sides.dev, sides.test)]
+    assert sum(map(len, names)) == len(set.union(*names)) == len(lines)
+
+
+def test_a_turn_of_weight_0_is_history_and_no_question(tmp_path: Path) -> None:
+    lines = chats(120)
+    for line in lines:
+        line["messages"][1 if len(line["messages"]) > 2 else 0]["weight"] = 0  # type: ignore[index]
+    _, every = load_dataset(task_of(tmp_path, lines, turns="all"))
+    numbers = [sum(turn.role == "assistant" for turn in row.input) + 1 for row in every if row.group]
+    assert numbers
+    assert 1 not in numbers
+    names = {1: "first", 2: "second"}
+    assert [row.tags["turn"] for row in every if row.group] == [names.get(num, "later") for num in numbers]

@@ -312,6 +312,7 @@ def test_rows_tied_to_the_users_test_are_left_out_and_listed() -> None:
     near = [example(2000 + n, row.text.upper() + "!") for n, row in enumerate(test[:7])]
     grouped = [example(3000 + n, sentence(random.Random(n)), group="shared") for n in range(3)]
     test[50] = replace(test[50], group="shared")
+    near[6], grouped[2] = (replace(row, group="talk", conversation="c") for row in (near[6], grouped[2]))
     result = split(dataset([*near, *rows(6, 200), *grouped]), "answer", 0, test=dataset(test))
     (finding,) = result.findings
     assert finding.kind == "test_overlap"

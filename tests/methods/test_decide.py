@@ -11,7 +11,6 @@ from openai.types import Decision, decision_create_params
 
 from decision_server import DecisionServer, draw, serve_decisions
 from etude.assistant import load
-from etude.cli import main
 from etude.comparison import compare
 from etude.data.dataset import Dataset
 from etude.errors import Declined, InputError
@@ -170,25 +169,15 @@ def test_too_many_labels_and_other_kinds_are_not_asked(tmp_path: Path) -> None:
     assert method.find_obstacle(task, ()) == ""
     other = load_task(write_task(tmp_path / "text", "answer"))
     assert method.missing_key(other).startswith("kind: classify")
-    with pytest.raises(InputError, match="not a decision model"):
+    with pytest.raises(InputError, match="decision_model must be a mapping"):
         load_task(write_task(tmp_path / "named", "classify", more="decision_model: big-bird\n"))
 
 
-@pytest.mark.real
-def test_a_packaged_decision_model_answers_in_this_process(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("sparrow_decider")
-    more = "decision_model: sparrow-decider\nmethods: [baseline, decide]\n"
-    task = write_task(tmp_path, "classify", num=300, more=more)
-    assert main(["compare", str(task)]) == 0
-    assert "decide" in capsys.readouterr().out
-
-
 def test_a_decision_model_names_a_run(tmp_path: Path) -> None:
+    decision_model = "decision_model: {endpoint: http://localhost:1/v1, model: luna}\n"
     tasks = [
         load_task(write_task(tmp_path / name, "classify", more=more))
-        for name, more in (("without", ""), ("with", "decision_model: sparrow-decider\n"))
+        for name, more in (("without", ""), ("with", decision_model))
     ]
     prints = [compute_fingerprints(task, Dataset(()), None) for task in tasks]
-    assert list_changes(*prints) == ["decision_model"]
+    assert list_changes(*prints) == ["decision_model", "prices"]

@@ -74,11 +74,11 @@ CHANGES = {
 """A line of the task file in place of the one with the same key."""
 CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale", "questions")
 """Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py, test_questions.py)."""
-OTHERS = ("judge", "suite", "gates", "where", "weights")
+OTHERS = ("judge", "suite", "gates", "where", "weights", "turns")
 FILES = ("examples", "test", "documents", "preferences", *OTHERS, *CLASSIFIERS)
 """Keys of files, whose contents count; `judge` needs an endpoint (test_judge.py); `suite`, `gates` and `where`
 bear on no run (test_suites.py, test_cluster.py); `weights` are a part of the model
-(test_quantized.py)."""
+(test_quantized.py); `turns` also changes the rows (test_rescore.py)."""
 
 
 def full_task(folder: Path) -> Path:

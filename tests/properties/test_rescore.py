@@ -10,17 +10,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rescore
 
+from etude.assistant import load
 from etude.comparison import compare
+from etude.data.dataset import load_dataset
+from etude.runs.details import compute_details
+from etude.runs.fingerprints import compute_fingerprints, list_changes
+from etude.task import load_task
 from etude.task.contract import Contract
 from question_task import make_question_rows, write_question_task
 from real_runs import SHORT, real_run
-from small_task import KINDS, THEMES, write_task
+from small_task import KINDS, THEMES, chats, write_json_lines, write_task
 
 
 def run_rescore(run: Path) -> tuple[int, str]:
@@ -328,3 +334,36 @@ def test_luma_by_the_command_line_with_the_real_model_connects_to_nothing(tmp_pa
     assert replaced == 1
     task.write_text(some, encoding="utf-8")
     check_output_and_rescore(luma, compare_command(task, tmp_path / "refused", "--budget", "1m"))
+
+
+def test_a_comparison_of_conversations_scores_every_turn_and_is_reached_again(tmp_path: Path) -> None:
+    task = write_task(tmp_path / "chats", num=1, more="turns: all\n")
+    write_json_lines(task.parent / "examples.jsonl", chats(170))
+    run = compare(task).run
+    check_rescored(run.folder)
+    verdict, split = run.verdict, run.info["split"]
+    assert verdict is not None
+    assert sum(split[side] for side in ("train", "dev", "test")) == 170
+    assert verdict.test_rows.total > split["test"]
+    tuned = next(line for line in verdict.ladder if line.method == "fine_tune")
+    assert tuned.learned == verdict.train_rows == split["train"]
+    scores: dict[str, list[float]] = {}
+    lines = [line for line in run.read_predictions("fine_tune") if line["side"] == "test"]
+    for line in lines:
+        scores.setdefault(line["conversation"], []).append(line["score"])
+    share = sum(map(min, scores.values())) / len(scores)
+    assert (whole := verdict.details["fine_tune"].conversations) is not None
+    assert (whole.n, whole.value) == (len(scores), pytest.approx(share))
+    sizes = {name: len(values) for name, values in scores.items()}
+    assert compute_details("answer", lines[1:], None, sizes).conversations.n == whole.n - 1  # type: ignore[union-attr]
+    assert {row.value for row in verdict.by_tag if row.tag == "turn"} == {"first", "second", "later"}
+    report = (run.folder / "report.md").read_text(encoding="utf-8")
+    assert "| Method | First turn | Second | Later | Worst turn of a conversation |" in report
+    fitted = [load(run.assistant_folder(name)) for name in ("few_shot", "similar_shot")]
+    shots = [shot.id for assistant in fitted for shot in (*assistant.shots, *assistant.pool)]
+    assert shots
+    assert not any("/" in shot for shot in shots)
+    changed = load_task(task)
+    _, rows = load_dataset(changed)
+    names = (compute_fingerprints(replace(changed, turns=turns), rows, None) for turns in ("last", "all"))
+    assert list_changes(*names) == ["turns"]

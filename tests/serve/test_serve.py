@@ -650,17 +650,6 @@ def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp
         assert (done.measured, done.measured_reason) == (False, unfinished.unmeasured_reason)
 
 
-def test_prompts_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "etude.serve")
-    for wanted in (False, True):
-        with open_client(serve_as("luma", LUMA), settings=ServerSettings(log_prompts=wanted)) as client:
-            done = client.chat.completions.create(model="luma", messages=ASKED)
-        lines = [json.loads(record.message) for record in caplog.records if record.name == "etude.serve"]
-        logged = [line for line in lines if line.get("response") == done.id]
-        assert [line["input"] for line in logged] == [ASKED] * wanted
-        assert [line["answer"] for line in logged] == [done.choices[0].message.content] * wanted
-
-
 def test_an_endpoint_computes_what_is_served(address: str) -> None:
     asking = Assistant("prompt", "answer", ModelRef(f"{address}/v1#luma"), contract=LUMA.contract)
     sorting = replace(

@@ -99,7 +99,8 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_its_screen(opened: tuple[An
     row = page.locator("a.turn-link").first.get_attribute("href")
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 800})
-        for path in ("/", "/review", "/review?from=dev", "/data", row, "/blind", "/chat", "/tests", "/keys"):
+        reviews = ("/", "/review", "/review?from=dev", "/chat", "/tests", "/keys")
+        for path in (*reviews, "/data", row, "/findings", "/compare"):
             page.goto(urljoin(link, path))
             if page.locator("details.guidelines:not([open])").count():
                 page.get_by_text("What a good answer is").click()

@@ -22,7 +22,6 @@ from etude.feedback import FILE, Feedback
 from etude.jobs import Job
 from etude.runs import find_run
 from etude.runs.events import Event, MethodEnded
-from etude.studio.blind import BlindComparison
 from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
 from etude.studio.sign_in import SignIn, invite_person
 from etude.studio.studio import Studio
@@ -90,17 +89,7 @@ def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
 def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
     studio, client = open_studio(task, "One")
     row = next(row for row in studio.rows if studio.data.find(row.id))
-    pages = (
-        "/",
-        "/data",
-        f"/row?id={row.id}",
-        "/findings",
-        "/blind",
-        "/chat",
-        "/compare",
-        "/tests",
-        "/review",
-    )
+    pages = ("/", "/data", f"/row?id={row.id}", "/findings", "/chat", "/compare", "/tests", "/review")
     for page in pages:
         response = client.get(page)
         assert response.status_code == 200
@@ -417,64 +406,6 @@ def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named
     assert (named.run.name, free.run.name) == (first, latest)
     free.run.update(status="interrupted")
     assert Studio(task).run.name == first, "a run that is not complete has no verdict"
-
-
-def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) -> None:
-    studio, client = open_studio(task)
-    other = browser(studio, "ben")
-    path = "/blind?first=prompt&second=baseline"
-    judged = []
-    for person in (client, other):
-        page = person.get(path).text
-        for _ in range(3):
-            pair = page.partition("rows judged by")[2]
-            assert not re.search(r">(prompt|baseline)<|prompt is", pair)
-            answers = re.findall(
-                r'<h2 class="small">(Left|Right)</h2><p class="text" dir="auto">([^<]*)<', pair
-            )
-            better = "left" if answers[0][1] < answers[1][1] else "right"
-            judged.append(dict(answers)[better.capitalize()])
-            given = fields(pair)
-            page = person.post("/blind", data={**given, "say": better}, headers={"x-fragment": "1"}).text
-    assert judged[:3] == judged[3:]
-    kept = read_feedback_lines(task)
-    other.post("/blind", data={**given, "key": "that of another run's row", "id": "new", "say": "left"})
-    assert read_feedback_lines(task) == kept
-    assert [unescape(each) for each in judged] == [
-        entry["answer"] if entry["choice"] == "answer" else entry["other"] for entry in kept
-    ]
-    page = client.get(f"{path}&result=1").text
-    assert "Reviewers agree on 100.0% of the 3 rows" in page
-    assert re.search(r"preferred prompt to baseline in \S+% of 6 choices \(95% interval .*n = 3 rows\)", page)
-    test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
-    assert not {entry["input"] for entry in kept} & {row.text for row in studio.rows if row.id in test}
-
-
-def test_choices_of_other_methods_count_for_the_answer_and_only_the_last_that_stands(task: Path) -> None:
-    studio, _ = open_studio(task)
-    row, second = BlindComparison(studio, "prompt", "baseline").rows[:2]
-    said = {
-        "created": "2026-11-27",
-        "assistant": "other-run/retrieval",
-        "other_assistant": "other-run/few_shot",
-    }
-    shown = {"input": row.input, "answer": row.answers[0], "other": row.answers[1], **said}
-    shown_second = {**shown, "input": second.input, "answer": second.answers[1], "other": second.answers[0]}
-    for entry in (
-        Feedback("1", reviewer="ana", choice="other", **shown),
-        Feedback("2", reviewer="ana", choice="answer", **shown),
-        Feedback("3", reviewer="ben", choice="other", **shown),
-        Feedback("4", reviewer="ben", undo="3", **{**shown, "other": None}),
-        Feedback("5", reviewer="ben", choice="other", **shown_second),
-    ):
-        studio.log.add(entry)
-    blind = BlindComparison(studio, "prompt", "baseline")
-    assert [entry.id for entry in blind.choices] == ["2", "5"]
-    assert "Reviewers preferred prompt to baseline in 100.0% of 2 choices" in blind.result[0]
-    assert (
-        "Reviewers preferred baseline to prompt in 0.0% of 2 choices"
-        in BlindComparison(studio, "baseline", "prompt").result[0]
-    )
 
 
 def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task: Path) -> None:

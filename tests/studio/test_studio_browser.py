@@ -66,7 +66,6 @@ def requests_file(task: Path, num: int) -> Path:
 def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """20 answers are corrected by keyboard without a reload, applied, and compared on the same test."""
     api = pytest.importorskip("playwright.sync_api")
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     wanted = {row["input"]: str(row["output"]) for row in rows("answer", 20, seed=99)}
     loads = []
     with (
@@ -92,10 +91,6 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
         page.get_by_role("button", name="Check the rows").press("Enter")
         page.get_by_role("button", name="Check the rows").wait_for()
         page.wait_for_load_state("networkidle")  # the page loads itself anew when the check has ended
-        serious = []
-        for path in ("/", "/data", "/findings", "/blind", "/chat", "/compare", "/tests", row, "/review"):
-            page.goto(urllib.parse.urljoin(link, path))
-            serious += axe.run(page).response["violations"]
         page.goto(urllib.parse.urljoin(link, "/review"))
         page.on("load", lambda page: loads.append(page.url))
         for number in range(20):
@@ -104,15 +99,12 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
             page.keyboard.press("c")
             page.keyboard.press("Control+a")
             page.keyboard.insert_text(wanted[asked])
-            if number == 0:
-                serious += axe.run(page).response["violations"]
             page.keyboard.press("Control+Enter")
         page.get_by_text("Everything is reviewed here.").wait_for()
         assert not loads
         page.goto(urllib.parse.urljoin(link, "/"))
         page.get_by_role("button", name="Write a new file of examples").press("Enter")
         page.get_by_text("20 rows added").wait_for()
-    assert not [each["id"] for each in serious if each["impact"] in ("serious", "critical")]
     assert not problems
     assert "examples: examples.feedback.jsonl" in task.read_text()
     compare(task)

@@ -1,4 +1,4 @@
-"""Pages around reviewing: guidelines, keys, logging out, the chat, Blind, findings and tests."""
+"""Pages around reviewing: guidelines, keys, logging out, the chat, findings and tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from studio_helpers import GOOD, fields, open_studio, read_feedback_lines, send
 def test_every_page_on_which_somebody_judges_says_what_a_good_answer_is(studio_task: Path) -> None:
     studio, client = open_studio(studio_task, "One")
     (example, *_) = studio.data.list_examples()
-    for page in ("/review", "/blind", "/chat", "/tests", f"/row?id={example.id}"):
+    for page in ("/review", "/chat", "/tests", f"/row?id={example.id}"):
         text = unescape(client.get(page).text)
         assert "You are a librarian. Say what fits." in text
         assert studio.task.contract
@@ -73,22 +73,6 @@ def test_a_correction_in_the_chat_that_breaks_the_contract_is_refused_with_its_d
     assert read_feedback_lines(studio_task)[0]["correction"] == GOOD
 
 
-def test_back_in_blind_shows_the_choice_and_a_new_one_replaces_it(studio_task: Path) -> None:
-    _, client = open_studio(studio_task)
-    path = "/blind?first=prompt&second=baseline"
-    form = fields(client.get(path).text.partition("rows judged by")[2])
-    client.post("/blind", data={**form, "say": "left"}, headers={"x-fragment": "1"})
-    for say in ("right", "both"):
-        page = client.get(f"{path}&back=1").text
-        before = "Left" if say == "right" else "Right"
-        assert f"You have already judged this pair: {before}." in page
-        again = fields(page.partition("rows judged by")[2])
-        assert again["key"] == form["key"]
-        client.post("/blind", data={**again, "say": say}, headers={"x-fragment": "1"})
-    assert "1 of " in client.get(path).text
-    assert len({entry["choice"] for entry in read_feedback_lines(studio_task)}) == 3
-
-
 def test_home_says_who_did_how_much_and_how_far_two_agree(studio_task: Path) -> None:
     studio, client = open_studio(studio_task, "One", "Two")
     send(client, "accept")
@@ -122,14 +106,6 @@ def test_a_report_that_does_not_exist_is_not_an_error_of_the_studio(studio_task:
         response = client.get(page)
         assert (response.status_code, "There is no report yet." in response.text) == (404, True)
     aside.rename(studio.run.folder / "report.html")
-
-
-def test_a_blind_comparison_of_one_method_says_what_it_needs(
-    studio_task: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    studio, client = open_studio(studio_task)
-    monkeypatch.setattr(type(studio.run), "fitted_methods", [studio.method])
-    assert "has only one method" in client.get("/blind").text
 
 
 def test_the_system_message_of_a_row_is_shown_with_it(studio_task: Path) -> None:

@@ -133,9 +133,6 @@ def serve(
     quota: Annotated[
         float, typer.Option("--quota", help="Maximum size of all files of --jobs, in gigabytes.")
     ] = 10.0,
-    log_prompts: Annotated[
-        bool, typer.Option("--log-prompts", help="Also log questions and answers, as JSON lines on stderr.")
-    ] = False,
     record: Annotated[
         Path | None,
         typer.Option("--record", metavar="FOLDER", help="Append answered requests to files for etude watch."),
@@ -177,7 +174,6 @@ def serve(
         strict,
         is_local=not (own or keys),
         origins=tuple(origin or []),
-        log_prompts=log_prompts,
         record=TrafficRecord(record, record_days, record_plain) if record else None,
     )
     hosted = None

@@ -63,7 +63,7 @@ def fit_baseline_on_equal_rows(ladder_run: LadderRun, start: Assistant) -> tuple
     the tuned method was trained on all rows."""
     method_records, tuned = read_method_records(ladder_run.run), ladder_run.run.info["decided"]["tuned"]
     num_rows = method_records[tuned].get("learned") if tuned and BASELINE.name in method_records else None
-    if not num_rows or num_rows >= len(ladder_run.split.train):
+    if not num_rows or num_rows >= len(ladder_run.split.train.whole):
         return None
     # It takes about as long as the baseline on all rows, and must not take the test's time.
     if ladder_run.clock.seconds_left < EQUAL_FACTOR * method_records[BASELINE.name]["fit_seconds"]:
@@ -200,7 +200,7 @@ def _get_seed(task: Task) -> int:
 
 def _sample_training_rows(ladder_run: LadderRun, method: Method) -> Dataset:
     # The rows on which the run trained the method.
-    train = ladder_run.split.train
+    train = ladder_run.split.train.whole
     num_rows = read_method_records(ladder_run.run)[method.name].get("learned") or len(train)
     return sample_training_rows(ladder_run.task, train, num_rows)
 

@@ -289,7 +289,7 @@ class Looks:
         assistant = with_engine(self.ladder.task.engine, assistant)
         if context.left_out and context.has_learned:
             context.notes.append(
-                f"trained on {context.num_learned:,} of {len(self.ladder.split.train):,} rows"
+                f"trained on {context.num_learned:,} of {len(self.ladder.split.train.whole):,} rows"
             )
         assistant, dev, handover_notes = choose_handover(
             assistant,

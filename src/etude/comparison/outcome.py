@@ -30,6 +30,7 @@ from etude.runs.details import SAME_SHARE, Details, compute_details
 from etude.runs.events import NoteEvent
 from etude.runs.questions import describe_sent
 from etude.runs.record import read_method_records
+from etude.runs.split import count_sides
 from etude.runs.verdict import (
     Evidence,
     HeadlinePair,
@@ -143,7 +144,8 @@ def compute_verdict(
     caveats = (*caveats, *describe_limits(ladder_run, verdict.leaning, fitted[verdict.leaning]))
     caveats = (*caveats, *_describe_shift(ladder_run, verdict))
     kind, handover = ladder_run.task.kind, ladder_run.task.handover
-    details = {name: compute_details(kind, rows, handover) for name, rows in (lines | stored).items()}
+    turns = Counter(row.conversation for row in ladder_run.split.test if row.conversation)
+    details = {name: compute_details(kind, rows, handover, turns) for name, rows in (lines | stored).items()}
     caveats = (*caveats, *_describe_handover(verdict.leaning, details[verdict.leaning]))
     if (result := details[verdict.leaning].handover) and result.wrong is None:
         sentence += f" But {verdict.leaning} hands every question over to a person and answers none itself."
@@ -239,7 +241,7 @@ def _build_inputs(
     stored: Mapping[str, Sequence[Json]],
 ) -> VerdictInputs:
     task, pair = ladder_run.task, ladder_run.run.info["decided"]
-    sides = {side: len(getattr(ladder_run.split, side)) for side in ("train", "dev", "test")}
+    sides = count_sides(ladder_run.split)
     longest = max(lines, key=lambda name: len(lines[name]))
     rows = build_scored_rows(lines[longest], labels=task.kind in ("classify", "extract"))
     method_records = read_method_records(ladder_run.run)
@@ -279,7 +281,7 @@ def _build_inputs(
         full_seconds={
             name: record["full_seconds"] for name, record in method_records.items() if record["full_seconds"]
         },
-        num_test_rows=sides["test"],
+        num_test_rows=len(ladder_run.split.test),
         beaten=frozenset(_list_beaten(ladder_run, lines)),
     )
 

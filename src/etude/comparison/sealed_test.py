@@ -192,6 +192,7 @@ def check_stored_answers(task: Task, test: Dataset, methods: Collection[str]) ->
     message, remedy = "a column of stored answers has the name of a method", "rename it"
     issues = [Issue(file.name, message, quote_value(name), remedy) for name in models if name in methods]
     message, remedy = "the test row has no stored answer of this model", "add it, or leave the model out"
+    remedy += ", or write turns: last" if task.turns == "all" else ""
     for row in test:
         missing = [name for name in models if name not in row.answers]
         issues += [Issue(row.location or row.id, message, quote_value(name), remedy) for name in missing]

@@ -20,6 +20,7 @@ from etude.data.formats.tools import append_tools, format_own_system, split_tool
 from etude.data.spool import Examples, Spool
 from etude.errors import InputError, Issue, quote_value
 from etude.task import Task
+from etude.task.definition import Turns
 from etude.task.questions import select_question
 from etude.text.near_duplicates import cluster_near_duplicates
 from etude.types import Example, Message
@@ -84,8 +85,16 @@ class Dataset:
             values = [row.id, turns, row.output, list(row.references), row.group, dict(row.tags)]
             values += [] if row.source is None else [row.source]
             values += [dict(row.answers)] if row.answers else []
+            values += [{"conversation": row.conversation}] if row.conversation else []
             digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
+
+    @cached_property
+    def whole(self) -> "Dataset":
+        """The rows with all turns of their conversation: as many as the file has, even with `turns: all`."""
+        rows = enumerate(tuple.__iter__(self.examples))  # without counting that they were read
+        positions = [position for position, row in rows if row.is_whole]
+        return self if len(positions) == len(self) else self.select(positions, "whole conversations")
 
     @cached_property
     def near_duplicates(self) -> list[tuple[int, ...]]:
@@ -153,7 +162,7 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
     messages, and fewer rows than `minimum` to train on. Answers that break the contract are an error if they are over
     5% of all; otherwise the notes list them.
     """
-    rows = read_rows(task.examples, task.kind)
+    rows = split_turns(read_rows(task.examples, task.kind), task.turns)
     broken = _find_broken_answers(task, rows)
     # Errors of all kinds are raised together, so that one run reports everything that must be corrected.
     issues = [*_system_issues(task, rows), *_label_issues(task, rows), *_size_issues(task, rows, minimum)]
@@ -199,7 +208,7 @@ def load_test(task: Task) -> Dataset | None:
     """
     if task.test is None:
         return None
-    rows = read_rows(task.test, task.kind)
+    rows = split_turns(read_rows(task.test, task.kind), task.turns)
     broken = _find_broken_answers(task, rows)
     # `load_dataset` appended the functions to the instructions; the rows have them in a separate column.
     instructions, tools = split_tools(task.instructions)
@@ -213,6 +222,50 @@ def load_test(task: Task) -> Dataset | None:
     notes = (*rows.notes, *_list_notes(rows, broken, "the test file"))
     examples = tuple(_add_own_systems(rows, instructions, tools))
     return Dataset(examples, (_describe_reading(rows),), notes)
+
+
+def split_turns(rows: LoadedRows, turns: Turns) -> LoadedRows:
+    """With `turns: all`, add the earlier questions of each conversation, each with the true turns before it.
+
+    The questions of a conversation are in one group, so they are on one side of a split and count once in statistics.
+    The tag `turn` breaks results down. Turns of weight 0 are not questions. References, stored answers and the source
+    belong to the last answer only.
+    """
+    if turns == "last":
+        return rows
+    examples, positions = Spool(), list[int]()
+    for position, row in enumerate(rows.examples):
+        for example in _list_questions(row):
+            examples.append(example)
+            positions.append(position)
+    count = f"{format_count(len(examples), 'question')} in {format_count(len(rows.examples), 'conversation')}"
+    return replace(
+        rows,
+        examples=examples,
+        systems=tuple(rows.systems[position] for position in positions),
+        offers=tuple(rows.offers[position] for position in positions),
+        notes=(*rows.notes, f"{rows.source.file.name}: turns: all: {count}"),
+    )
+
+
+def _list_questions(row: Example) -> Iterator[Example]:
+    """The questions of a conversation, the last one with the row's own id."""
+    ends = [place for place, turn in enumerate(row.input) if turn.role == "assistant"]
+    asked = [(number, place) for number, place in enumerate(ends, 1) if row.input[place].trained]
+    group, names = row.group or (f"conversation {row.id}" if asked else None), {1: "first", 2: "second"}
+    row = replace(row, group=group, conversation=row.id)
+    for number, place in asked:
+        yield replace(
+            row,
+            id=f"{row.id}/{number}",
+            input=row.input[:place],
+            output=row.input[place].content,
+            tags={"turn": names.get(number, "later"), **row.tags},
+            references=(),
+            answers={},
+            source=None,
+        )
+    yield replace(row, tags={"turn": names.get(len(ends) + 1, "later"), **row.tags})
 
 
 class Survey(NamedTuple):
@@ -252,8 +305,9 @@ def _collect_issues(
 ) -> tuple[Examples, tuple[Issue, ...]]:
     if not len(rows.examples):
         raise_issues(rows.issues, rows.source.file)
+    examples, rows = rows.examples, split_turns(rows, task.turns)
     issues = (*rows.issues, *_system_issues(task, rows), *_label_issues(task, rows), *size_issues)
-    return rows.examples, (*issues, *_find_broken_answers(task, rows))
+    return examples, (*issues, *_find_broken_answers(task, rows))
 
 
 def _describe_reading(rows: LoadedRows) -> str:
@@ -376,7 +430,7 @@ def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterato
 
 def _size_issues(task: Task, rows: LoadedRows, minimum: MinRows = COMPARE_MIN) -> Iterator[Issue]:
     """Too few rows to train on, else outputs that are not labels."""
-    file, num_rows = task.examples.file.name, len(rows.examples)
+    file, num_rows = task.examples.file.name, sum(row.is_whole for row in rows.examples)
     # Rows of an earlier split keep their side, so only the split can decide whether the other sides are large enough.
     if num_rows < minimum.train:
         yield too_few_rows(file, num_rows, task.test is not None, minimum)

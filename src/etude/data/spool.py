@@ -35,6 +35,7 @@ class Spool:
             row.location,
             row.source,
             dict(row.answers),
+            row.conversation,
         ]
         self._rows.append(json.dumps(values))
 

@@ -62,7 +62,7 @@ class Baseline(Method):
         started = time.perf_counter()
         final = refit(*split_columns((*train.examples, *dev.examples))) or predictor
         context.train_seconds += time.perf_counter() - started
-        context.params["predictor"], context.num_dev_learned = candidate.name, len(dev)
+        context.params["predictor"], context.num_dev_learned = candidate.name, len(dev.whole)
         return self._build_assistant(start, f"{candidate.name} on train and dev", final, context)
 
     def fit_on_train(

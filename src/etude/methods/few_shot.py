@@ -77,10 +77,11 @@ def choose_sizes(task: Task, groups: Mapping[str, Sequence[Example]]) -> list[in
 
 
 def group_by_shape(assistant: Assistant, examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """Group examples by their shape."""
+    """Group examples by their shape. A conversation is one example, with all its turns."""
     groups: dict[str, list[Example]] = {}
     for example in examples:
-        groups.setdefault(name_shape(assistant.kind, assistant.contract, example), []).append(example)
+        if example.is_whole:
+            groups.setdefault(name_shape(assistant.kind, assistant.contract, example), []).append(example)
     return dict(sorted(groups.items()))
 
 

@@ -99,7 +99,7 @@ class FineTune(Method):
         issues: list[Issue] = []
         if not learns_by_itself(task):
             model = rows.models.get_trainable(student.model)
-            known_rows = (*rows.train, *rows.dev)
+            known_rows = (*rows.train.whole, *rows.dev.whole)
             issues += find_too_long_to_train(student, known_rows, model, task.row_tokens, alternatives)
             yield from issues
         # A row that is too long to train on must not decide max_tokens for the others.

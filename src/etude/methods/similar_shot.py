@@ -34,7 +34,7 @@ class SimilarShot(Method):
         """List a prompt for each number of examples. Which examples it has does not matter, only its length."""
         base = start.without_examples()
         numbers = choose_numbers(train)
-        rows = random.Random(f"{task.seed}/similar").sample(train.examples, numbers[-1])
+        rows = random.Random(f"{task.seed}/similar").sample(train.whole.examples, numbers[-1])
         return [replace(base, shots=tuple(rows[:number])) for number in numbers]
 
     def fit(
@@ -89,12 +89,12 @@ METHOD = SimilarShot()
 
 def choose_numbers(train: Dataset) -> list[int]:
     """Choose the numbers of examples to try, the fewest first."""
-    return sorted({min(number, len(train)) for number in SHOT_NUMBERS})
+    return sorted({min(number, len(train.whole)) for number in SHOT_NUMBERS})
 
 
 def sample_pool(train: Dataset, seed: int) -> tuple[Example, ...]:
-    """Sample the training rows that may become examples, in their order."""
-    rows = train.examples
+    """Sample the training rows that may become examples, in their order; a conversation is one example."""
+    rows = train.whole.examples
     if len(rows) <= MAX_POOL:
         return rows
     positions = random.Random(f"{seed}/pool").sample(range(len(rows)), MAX_POOL)

@@ -113,7 +113,12 @@ class FakeModel(backend.BatchedModel):
     def learn(self, rows: Sequence[Example], folder: Path) -> tuple[str, str]:
         """Write an adapter folder with which a FakeModel answers like the nearest of `rows`."""
         folder.mkdir(parents=True, exist_ok=True)
-        answers = {_find_question(row.input): row.output for row in rows}
+        answers = {
+            _find_question(row.input[:place]): turn.content
+            for row in rows
+            for place, turn in enumerate((*row.input, Message("assistant", row.output)))
+            if turn.role == "assistant" and turn.trained
+        }
         text = json.dumps({"answers": answers}, ensure_ascii=False, indent=1)
         (folder / ADAPTER_FILE).write_text(text + "\n", encoding="utf-8")
         sentence = f"The fake model memorized {len(rows):,} rows."

@@ -228,16 +228,6 @@ BACKENDS: list[Backend] = [
         service=endpoint.describe_service,
     ),
     Backend(
-        "sparrow",
-        "`sparrow-decider`, or another model of that package, under decision_model:",
-        lambda name: name.startswith(urls.LOCAL_DECIDERS),
-        import_lazily("etude.models.sparrow:load"),
-        ("generate", "choices"),
-        is_language_model=False,
-        modules=("sparrow_decider",),
-        extra="decide",
-    ),
-    Backend(
         "llama_cpp",
         "`llama_cpp:NAME`, where NAME is packaged weights or a .gguf file",
         lambda name: name.startswith("llama_cpp:"),

@@ -34,6 +34,7 @@ MAX_PAIRS, MAX_EXAMPLE = 10, 160  # pairs of labels that are listed, and charact
 COSTS_HEADER = ("Method", "Cost of a question", "If all were answered", "Handed over")
 HANDOVER_HEADER = ("Method", "Answered", "Wrong among its answers", "More confident if right")
 UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
+TURNS_HEADER = ("Method", "First turn", "Second", "Later", "Worst turn of a conversation")
 CHECKS_NOTE = (
     "Only the quick checks of the rows were run here. etude check TASK also finds labels that look wrong, values "
     "that are not in the text, and mixed style; such errors lower every result."
@@ -122,12 +123,15 @@ def _read_headline(headline: HeadlineResult) -> str:
 
 
 def count_test_rows(report: Report) -> str:
-    """Count the answered test rows: `400 test rows`, `300 of 400 test rows`, or `50 to 400 test rows (column n)`."""
-    total, most = report.split["test"], report.num_test_answered
+    """Count the answered test rows: `400 test rows`, `300 of 400 test rows`, or `50 to 400 test rows (column n)`. With
+    `turns: all`, add the number of conversations."""
+    most, num_units = report.num_test_answered, report.split["test"]
     counts = [row.rows for row in report.verdict.ladder if row.rows] if report.verdict else []
+    total = report.verdict.test_rows.total if report.verdict else num_units
     if min(counts, default=most) < most:
         return f"{min(counts):,} to {most:,} test rows (column n)"
-    return f"{most:,} of {total:,} test rows" if most < total else f"{total:,} test rows"
+    answered = f"{most:,} of {total:,} test rows" if most < total else f"{total:,} test rows"
+    return f"{answered} in {num_units:,} conversations" if total > num_units else answered
 
 
 def count_failures(report: Report) -> dict[str, dict[str, int]]:
@@ -281,6 +285,24 @@ def list_unanswerable_rows(report: Report) -> list[tuple[str, ...]]:
         (name, *(format_estimate(rate) if rate else "" for rate in (result.answered, result.refused)))
         for name, details in _get_details(report)
         if (result := details.unanswerable)
+    ]
+
+
+def list_turn_rows(report: Report) -> list[tuple[str, ...]]:
+    """List each method with its scores by turn, and over whole conversations."""
+    by_turn = {
+        (row.method, row.value): format_estimate(row.estimate)
+        for row in (report.verdict.by_tag if report.verdict else ())
+        if row.tag == "turn"
+    }
+    return [
+        (
+            name,
+            *(by_turn.get((name, turn), "") for turn in ("first", "second", "later")),
+            format_estimate(whole),
+        )
+        for name, details in _get_details(report)
+        if (whole := details.conversations)
     ]
 
 

@@ -138,16 +138,34 @@ class Details:
     """If the task allows a share of wrong answers, and the method has a confidence."""
     unanswerable: UnanswerableResult | None = None
     """If the task has an answer for "not in the documents"."""
+    conversations: Estimate | None = None
+    """With `turns: all`: the lowest score of each conversation, averaged. For answers that are right or wrong, this is
+    the share of conversations that are right in all turns."""
 
 
-def compute_details(kind: Kind, lines: Sequence[Json], handover: Handover | None = None) -> Details:
-    """Compute the details of one method from its test lines, in any order."""
+def compute_details(
+    kind: Kind,
+    lines: Sequence[Json],
+    handover: Handover | None = None,
+    turns: Mapping[str, int] | None = None,
+) -> Details:
+    """Compute the details of one method from its test lines, in any order. `turns`: conversation -> its questions."""
     rows = sorted(lines, key=lambda line: str(line["id"]))
-    details = _compute_by_kind(kind, rows)
+    details = replace(_compute_by_kind(kind, rows), conversations=_score_conversations(rows, turns or {}))
     if handover is None:
         return details
     handed_over, unanswerable = _measure_handover(rows, handover), _count_unanswerable(rows, handover)
     return replace(details, handover=handed_over, unanswerable=unanswerable)
+
+
+def _score_conversations(rows: Sequence[Json], turns: Mapping[str, int]) -> Estimate | None:
+    conversations: dict[str, list[Json]] = {}
+    for row in rows:
+        conversations.setdefault(row.get("conversation", ""), []).append(row)
+    # A budget may leave out some turns of a conversation, which then says nothing about all of them.
+    complete = [lines for name, lines in conversations.items() if len(lines) == turns.get(name)]
+    scores = [min(line["score"] for line in lines) for lines in complete]
+    return estimate(scores, [lines[0]["unit"] for lines in complete]) if complete else None
 
 
 def _measure_handover(rows: Sequence[Json], handover: Handover) -> HandoverResult | None:

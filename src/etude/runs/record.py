@@ -120,6 +120,7 @@ def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
         "location": example.location,
         "unit": get_unit(example),
         "group": example.group,
+        **({"conversation": example.conversation} if example.conversation else {}),
         "tags": dict(example.tags),
         "input": example.text,
         "expected": example.output,

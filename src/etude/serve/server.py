@@ -1,7 +1,6 @@
 """What the routes of one server share: its assistants, engine, settings, metrics and latest answers."""
 
 import asyncio
-import json
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
@@ -43,7 +42,6 @@ class ServerSettings:
     strict: bool = False  # whether system messages of callers are refused
     is_local: bool = True  # whether only this machine may send requests
     origins: tuple[str, ...] = ()  # origins whose pages may send requests, besides the server's own
-    log_prompts: bool = False  # whether messages and answers are logged
     encoder: str = DEFAULT_ENCODER  # embeds texts
     record: TrafficRecord | None = None  # of answered requests
 
@@ -223,9 +221,6 @@ class Server:
                         ids, served = {"id": response_id, "index": event.index}, request.served
                         exchange = (answer.messages, finished.answer)
                         self.settings.record.add(ids, served.source, served.assistant, *exchange)
-                    if self.settings.log_prompts:
-                        line = {"response": response_id, "index": event.index, **answer.exchange}
-                        LOG.info(json.dumps(line))
                 yield event
 
 

@@ -123,10 +123,6 @@ class RowStore:
         row = self._rows.get(row_id)
         return self._add_marks(row) if row else None
 
-    def find_inputs(self, ids: Iterable[str]) -> dict[str, tuple[Message, ...]]:
-        """Return the inputs of the rows with these ids that may be displayed."""
-        return {row_id: self._rows[row_id].turns for row_id in ids if row_id in self._rows}
-
     def find_by_key(self, key: str) -> list[Example]:
         """Return id, input and output of the rows with a `hash_input`."""
         return [Example(row.id, row.turns, row.output) for row in self._by_key.get(key, ())]

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,6 @@ from etude.repair.fix_file import format_source_line
 from etude.report.headline import read_headline
 from etude.runs import Run, find_run, find_task_runs
 from etude.studio import conversation
-from etude.studio.blind import BlindComparison
 from etude.studio.progress import RunProgress, read_progress, resume_options
 from etude.studio.review_queue import ReviewItem, Source
 from etude.studio.row_store import FILTERS, PAGE_ROWS, DataRow, RowFilter
@@ -100,7 +99,6 @@ ACTIONS = (
     Action("skip", "s", "Skip", "You decide later. The answer comes again at the end."),
 )
 TURN_NAMES = {"system": "System message", "user": "Input", "assistant": "Earlier answer"}
-BLIND_LABELS = {"left": "Left", "right": "Right", "both": "Both good", "neither": "Both bad"}
 Form = dict[str, str]
 
 
@@ -131,8 +129,6 @@ def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Sta
         Route("/tests", save(pages.decide_proposal), methods=["POST"]),
         Route("/tests/examples", save(pages.write_approved, "owner"), methods=["POST"]),
         Route("/tests/report", show(pages.show_test_report)),
-        Route("/blind", show(pages.show_blind, "reviewer")),
-        Route("/blind", save(pages.save_choice), methods=["POST"]),
         Route("/compare", show(pages.show_comparison)),
         Route("/compare", save(pages.control_comparison, "owner"), methods=["POST"]),
         Route("/report/{name}", show(pages.show_report)),
@@ -171,7 +167,6 @@ def _load_templates() -> Environment:
         new_id=new_id,
         EXCLUDED=EXCLUDED,
         ACTIONS=ACTIONS,
-        BLIND_LABELS=BLIND_LABELS,
         TURN_NAMES=TURN_NAMES,
         CLASSICAL=CLASSICAL,
     )
@@ -505,21 +500,6 @@ class Pages:
         """The report of the latest test."""
         return self._send_report(request, suite_folder(self.studio.run, self.studio.method))
 
-    def show_blind(self, request: Request) -> Response:
-        """The next dev row with the answers of two methods, without their names."""
-        return self._render_blind(request, request.query_params)
-
-    def save_choice(self, request: Request, form: Form) -> Response:
-        """Save which answer is better, and show the next row."""
-        comparison, number, button = self._open_blind(form), form.get("row", ""), form.get("say", "")
-        rows = comparison.rows[int(number) :][:1] if comparison and number.isdecimal() else []
-        # The runs may have changed in the meantime.
-        rows = [row for row in rows if row.key == form.get("key")]
-        if comparison and rows and button in ("left", "right", "both", "neither"):
-            entry_id = form.get("id") or new_id()
-            comparison.save_choice(rows[0], self._get_name(request), entry_id, button)
-        return self._render_blind(request, form)
-
     def show_comparison(self, request: Request) -> Response:
         """The progress of the latest run, and all runs."""
         self.studio.refresh()
@@ -636,38 +616,6 @@ class Pages:
             unseen=unseen,
             answer=self.studio.find_right_answer(row),
             history=history,
-        )
-
-    def _open_blind(self, form: Mapping[str, str]) -> BlindComparison | None:
-        """Compare the two methods of the form, or else the recommended one and another; None if there is only one."""
-        methods = self.studio.run.fitted_methods
-        first = form.get("first") if form.get("first") in methods else self.studio.method
-        other_methods = [name for name in reversed(methods) if name != first]
-        second = (
-            form.get("second") if form.get("second") in other_methods else next(iter(other_methods), None)
-        )
-        return BlindComparison(self.studio, str(first), second) if second else None
-
-    def _render_blind(self, request: Request, form: Mapping[str, str]) -> Response:
-        comparison, reviewer = self._open_blind(form), self._get_name(request)
-        back = _read_number(form.get("back", ""))
-        judged = comparison.find_judged(reviewer, back) if comparison else None
-        numbered_row = comparison.next_row(reviewer) if comparison and "result" not in form else None
-        number, row = judged[:2] if judged else numbered_row or (0, None)
-        first, second = comparison.methods if comparison else ("", "")
-        choices = comparison.choices if comparison else []
-        return self._render(
-            "pair",
-            request,
-            heading="Which is better?",
-            comparison=comparison,
-            row=row,
-            number=number,
-            back=back if judged else 0,
-            said=BLIND_LABELS[judged[2]] if judged else "",
-            num_judged=sum(entry.reviewer == reviewer for entry in choices),
-            first=first,
-            second=second,
         )
 
     def _render_chat(

@@ -34,6 +34,7 @@ MetricName = Literal[
 EvidenceLevel = Literal["one_run", "full"]
 Engine = Literal["local", "llama_cpp"]
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
+Turns = Literal["last", "all"]
 
 # The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py.
 METHOD_NAMES = (
@@ -253,7 +254,7 @@ class Task:
     searched_prompt: Mapping[str, Any] = field(default_factory=dict)
     """`calls`: the most requests of the search for instructions."""
     decision_model: str | None = None
-    """The name of an endpoint for typed questions, or of a model of the package sparrow-decider."""
+    """The name of an endpoint for typed questions."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     """Name -> endpoint, of `model`, `prompt_model`, `reflect_with`, `decision_model` and the judge."""
     test: RowSource | None = None
@@ -273,6 +274,8 @@ class Task:
     contract: Contract | None = None
     several: bool = False
     """Whether a row has a list of any number of labels."""
+    turns: Turns = "last"
+    """Which answers of a conversation are scored: the last one, or each as a question with the turns before it."""
     scale: tuple[str, ...] = ()
     """The labels from the lowest to the highest, if they are scores with equal steps."""
     questions: tuple[TaskQuestion, ...] = ()

@@ -11,7 +11,6 @@ NO_LIMIT = 10**9  # tokens of an unknown context
 ENDPOINT_SYNTAX = "{endpoint: URL, model: NAME, key: env:VARIABLE}"  # syntax of an endpoint in a task file
 DECISIONS = "decisions:"  # begins the name of an endpoint that is asked typed questions
 SERVED = "served:"  # begins the name of own weights that a server computes with: served:BASE@URL#NAME
-LOCAL_DECIDERS = "sparrow-"  # begins the name of a decision model in this process
 _NAME = re.compile(
     rf"(?P<decides>{DECISIONS})?(?P<url>https?://[^\s@?#]+)#(?P<model>[^;]+)"
     r"(;key=(?P<key>\w+))?(;context=(?P<context>\d+))?(;options=(?P<options>\{.*\}))?"

@@ -16,7 +16,7 @@ from etude.errors import InputError, quote_value
 from etude.task import check_function, contract, definition, hub_rows, settings, urls
 from etude.task import yaml_document as readers
 from etude.task.definition import METHOD_NAMES, RowSource
-from etude.task.endpoint import ENDPOINT_SYNTAX, LOCAL_DECIDERS, Endpoint, Prices, is_url, parse_endpoint
+from etude.task.endpoint import ENDPOINT_SYNTAX, Endpoint, Prices, is_url, parse_endpoint
 from etude.task.rules import SWITCH, number, one_of
 from etude.task.yaml_document import NodeReader, YamlDocument
 from etude.types import Kind, TaskQuestion
@@ -39,16 +39,10 @@ def read_model(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpo
     return endpoint or name
 
 
-def read_decision_model(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpoint | None:
-    """A model of the package sparrow-decider, or {endpoint: URL, model: NAME, ...}."""
-    if isinstance(node, yaml.MappingNode):
-        endpoint = urls.read_endpoint(document, key, node)
-        return endpoint and replace(endpoint, decides=True)
-    name = readers.read_text(document, key, node)
-    if name and not name.startswith(LOCAL_DECIDERS):
-        remedy = f"write {key}: {LOCAL_DECIDERS}decider, or {key}: {ENDPOINT_SYNTAX}"
-        document.add_issue(node, f"{key} is not a decision model", quote_value(name), remedy)
-    return name
+def read_decision_model(document: YamlDocument, key: str, node: yaml.Node) -> Endpoint | None:
+    """{endpoint: URL, model: NAME, ...}."""
+    endpoint = urls.read_endpoint(document, key, node)
+    return endpoint and replace(endpoint, decides=True)
 
 
 def read_weights(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
@@ -401,6 +395,7 @@ KEYS: Mapping[str, Key] = {
     "wordings": Key(readers.read_texts),
     "contract": Key(read_contract),
     "several": Key(readers.rule_reader(SWITCH)),
+    "turns": Key(readers.rule_reader(one_of(*get_args(definition.Turns)))),
     "scale": Key(read_scale),
     "questions": Key(read_questions),
     "check": Key(read_check, is_for_verdict=True, identity="content"),

@@ -114,6 +114,8 @@ def _find_conflicts(
     handover = values.get("handover")
     if handover and handover.unanswerable and kind and kind != "answer":
         yield "handover", "handover.unanswerable needs kind: answer", kind, "leave out unanswerable"
+    if values.get("turns") == "all" and kind in ("classify", "extract"):
+        yield "turns", f"turns: all cannot be used with kind: {kind}", kind, "write turns: last"
     is_json = values.get("several") or values.get("questions")
     if values.get("engine") == "llama_cpp" and kind == "classify" and not is_json:
         yield (

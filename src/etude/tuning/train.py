@@ -142,7 +142,7 @@ def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run,
     rows, context.num_read = share.examples, len(share)
     context.left_out = list_left_out(split.train, share)
     if context.left_out:
-        context.notes.append(f"trained on {len(share):,} of {len(split.train):,} rows")
+        context.notes.append(f"trained on {len(share):,} of {len(split.train.whole):,} rows")
 
     # 3. Check the memory, only before the first step. A resumed run has what it needs in run.json.
     def prepare_run() -> TrainingRun:
@@ -186,9 +186,10 @@ def _report_rows(task: Task, split: Split, notes: list[str], on_event: OnEvent) 
 
 
 def _warn_of_few_rows(task: Task, split: Split) -> list[str]:
-    if sum(count_sides(split).values()) >= MIN_VERDICT_ROWS:
+    counts = count_sides(split)
+    if sum(counts.values()) >= MIN_VERDICT_ROWS:
         return []
-    sizes = f"{format_count(len(split.train), 'row')} to train on and {len(split.dev)} to choose the epoch"
+    sizes = f"{format_count(counts['train'], 'row')} to train on and {counts['dev']} to choose the epoch"
     usual = USUAL_SIZES[task.kind].report
     return [
         f"There are few rows ({sizes}), so another seed may give another result. "

@@ -121,10 +121,15 @@ def _exclude_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
     groups = {example.group for example in test} - {None}
     matches = find_near_matches([example.text for example in dataset], [example.text for example in test])
     near = {row for row, *_ in matches}
-    grouped = {row for row, example in enumerate(dataset) if example.group in groups} - near
+    conversations = {dataset[row].conversation for row in near} - {None}
+    grouped = {
+        row
+        for row, example in enumerate(dataset)
+        if example.group in groups or example.conversation in conversations
+    } - near
     excluded = near | grouped
     findings = []
-    more = f", and {len(grouped):,} more that share a group with a test row" if grouped else ""
+    more = f", and {len(grouped):,} more that share a group or conversation" if grouped else ""
     if excluded:
         findings = [
             Finding(

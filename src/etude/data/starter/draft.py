@@ -234,6 +234,12 @@ class TaskDraft:
         answer, number = next(iter(counts.most_common(1)), ("", 0))
         return (answer, number) if number >= 3 else ("", 0)
 
+    @property
+    def num_chats(self) -> int:
+        """Rows with several turns of the assistant, each of which may be scored; 0 for kinds without chats."""
+        rows = self.examples if self.kind[0] in ("answer", "rewrite") else ()
+        return sum(any(turn.role == "assistant" for turn in row.input) for row in rows)
+
     @cached_property
     def calls(self) -> bool:
         return any(tools.split_calls(row.output)[1] for row in self._unlabelled)

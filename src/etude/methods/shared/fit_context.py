@@ -398,6 +398,12 @@ def resolve_contract(task: Task, train: Dataset) -> Contract | None:
     return list_of_labels(contract, labels) if task.several else replace(contract, labels=tuple(labels))
 
 
+def _list_answers(example: Example) -> list[str]:
+    """The right answer, and with `turns: all` the earlier ones, which a tuned method's rows have only as turns."""
+    turns = example.input if example.conversation else ()
+    return [*(turn.content for turn in turns if turn.role == "assistant" and turn.trained), example.output]
+
+
 def choose_max_tokens(train: Dataset, models: Models, model: ModelRef) -> int:
     """Choose `max_tokens`: 1.5 times the 99th percentile of the training answers, but at most half of the context, to
     leave the rest for the prompt.
@@ -408,7 +414,7 @@ def choose_max_tokens(train: Dataset, models: Models, model: ModelRef) -> int:
     question = (Message("user", ""),)
     bare = tokenizer_model.count_tokens(question)  # tokens of the template itself
     # The percentile is among the longest answers, so only these are counted.
-    texts = sorted((example.output for example in train), key=len)
+    texts = sorted((text for example in train for text in _list_answers(example)), key=len)
     longest = texts[-max(COUNTED_ANSWERS, len(texts) // 10) :]
     tokens = {
         text: tokenizer_model.count_tokens((Message("user", text),)) - bare for text in dict.fromkeys(longest)

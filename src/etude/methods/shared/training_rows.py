@@ -17,15 +17,17 @@ from etude.types import Example, TrainableModel
 
 
 def sample_share(method: Method, task: Task, train: Dataset) -> Dataset:
-    """Sample the training rows of a method: as many as the task allows."""
-    max_rows = task.train.get("max_rows") if "train" in method.keys else None
-    return sample_training_rows(task, train, int(max_rows or len(train)))
+    """Sample the training rows of a method: as many as the task allows. Training reads a conversation once, with all
+    its answers, so it gets no separate rows of earlier turns."""
+    if "train" not in method.keys:
+        return train
+    return sample_training_rows(task, train.whole, int(task.train.get("max_rows") or len(train)))
 
 
 def list_left_out(train: Dataset, share: Dataset) -> list[str]:
     """List the locations of the training rows that are not in the share."""
     ids = {row.id for row in share}
-    return [locate(row) for row in train if row.id not in ids]
+    return [locate(row) for row in train.whole if row.id not in ids]
 
 
 def fit_on_share(
@@ -34,20 +36,24 @@ def fit_on_share(
     """Fit the method on its share, and count in the context how many rows of it were read."""
     rows, positions_read = count_reads(share)
     assistant = method.fit(task, rows, dev, start, context)
-    context.num_read = len(positions_read)
+    context.num_read = len({share[position].conversation or position for position in positions_read})
     return assistant
 
 
 def sample_training_rows(task: Task, train: Dataset, size: int) -> Dataset:
-    """Sample `size` training rows in their original order; return `train` if it is not larger.
+    """Sample `size` training rows in their original order; return `train` if it is not larger. A conversation is one
+    row, with all its questions.
 
     A large enough sample has every label or set of fields. With one seed, small samples are part of large ones.
     """
-    if size >= len(train):
+    whole = train.whole
+    if size >= len(whole):
         return train
-    shapes = [name_shape(task.kind, task.contract, example) for example in train]
-    positions = sorted(order_by_strata(shapes, random.Random(f"{task.seed}/train"))[:size])
-    return train.select(positions, f"{size:,} of {len(train):,} training rows")
+    shapes = [name_shape(task.kind, task.contract, example) for example in whole]
+    positions = order_by_strata(shapes, random.Random(f"{task.seed}/train"))[:size]
+    ids = {whole[position].id for position in positions}
+    names = [row.id for row in train if (row.conversation or row.id) in ids]
+    return train.select(names, f"{size:,} of {len(whole):,} training rows")
 
 
 def find_too_long_to_train(

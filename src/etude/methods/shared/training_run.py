@@ -190,7 +190,8 @@ def build_training_run(
     from etude.training.rows.batches import check_rows
     from etude.training.rows.supervision import count_supervision
 
-    rows, dev_rows = build_token_rows(model, student, rows_to_train), build_token_rows(model, student, dev)
+    rows = build_token_rows(model, student, rows_to_train)
+    dev_rows = build_token_rows(model, student, dev.whole)
     num_rows = min(len(rows), box_rows or len(rows))
     row_tokens = sum(len(row.ids) for row in rows) / max(1, len(rows))
     copies = student.search is not None
