@@ -49,6 +49,7 @@ from etude.stats.answer_confidence import AnswerConfidence
 from etude.task.contract import Contract
 from etude.task.definition import Limit
 from etude.types import Example, Message, ModelRef, SearchRef
+from etude.watch.record import FILES
 from etude.web.api_keys import ApiKey, find_key, read_keys
 from serving import get_address, open_client, serve_as, serving
 from small_task import library, write_task
@@ -559,12 +560,13 @@ def send_feedback(client: openai.OpenAI, body: dict[str, str]) -> tuple[int, boo
 
 
 @pytest.mark.real
-def test_acknowledged_feedback_outlives_kills(tmp_path: Path) -> None:
+def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None:
     """SIGKILL at random moments, while feedback and streams are under way."""
     (tmp_path / "place").mkdir()
     LUMA.save(tmp_path / "place" / "luma")
     line = [sys.executable, "-m", "etude", "serve", str(tmp_path / "place" / "luma"), "--port", "0"]
-    acknowledged = set()
+    line += ["--record", str(tmp_path / "record")]
+    acknowledged, answered = set(), set()
     for number in range(20):
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
             assert server.stdout is not None
@@ -576,6 +578,7 @@ def test_acknowledged_feedback_outlives_kills(tmp_path: Path) -> None:
             ):
                 for turn in range(10_000):
                     streamed = list(client.chat.completions.create(model="luma", messages=ASKED, stream=True))
+                    answered.add(streamed[0].id)
                     reason = f"{number}/{turn}"
                     said = {"id": streamed[0].id, "thumb": "down", "reason": reason}
                     if send_feedback(client, said)[0] == 200:
@@ -584,6 +587,13 @@ def test_acknowledged_feedback_outlives_kills(tmp_path: Path) -> None:
     assert len(acknowledged) > 3
     assert acknowledged <= set(kept)
     assert len(kept) == len(set(kept))
+    recorded = [
+        name.group(1)
+        for file in (tmp_path / "record").glob(FILES)
+        for name in re.finditer(r'^{"id": "(.*?)".*}$', file.read_text(), re.MULTILINE)
+    ]
+    assert answered <= set(recorded)
+    assert len(recorded) == len(set(recorded))
 
 
 def test_weights_are_dropped_and_loaded_while_the_server_runs(address: str, client: openai.OpenAI) -> None:

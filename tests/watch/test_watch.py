@@ -17,8 +17,10 @@ from etude.cli import main as etude
 from etude.errors import InputError
 from etude.feedback import FeedbackLog, read_feedback
 from etude.serve.server import ServerSettings
+from etude.studio.studio import Studio
 from etude.types import Message, ModelRef
 from etude.watch import martingale, record
+from etude.watch.questions import select_questions
 from etude.watch.record import TrafficRecord
 from etude.watch.watching import watch
 from real_runs import copy_task
@@ -83,15 +85,17 @@ def test_a_server_records_what_it_answered(tmp_path: Path) -> None:
     for traffic in (TrafficRecord(folder), plain):
         with open_client(serve_as("luma", FAKE, feedback), settings=ServerSettings(record=traffic)) as client:
             done = client.chat.completions.create(
-                model="luma", messages=[{"role": "user", "content": MAIL}], n=2
+                model="luma", messages=[{"role": "user", "content": MAIL}], n=2, user="ann@firm.com"
             )
-    lines = [json.loads(line) for file in folder.glob("*") for line in file.read_text().splitlines()]
-    assert [line["index"] for line in lines] == [0, 1]
+    lines = read_lines(folder)
+    assert [(line["index"], line["user"]) for line in lines] == [
+        (index, record.hash_exchange((), "ann@firm.com")) for index in (0, 1)
+    ]
     assert {(line["assistant"], line["fingerprint"]) for line in lines} == {("luma/prompt", FAKE.fingerprint)}
     assert "ann" not in json.dumps(lines)
     assert lines[0]["input"].startswith("Write to ")
     assert lines[0]["input"].endswith("@example.org about trains")
-    (file,) = plain.folder.glob("*")
+    (file,) = plain.folder.glob(record.FILES)
     line = json.loads(file.read_text().splitlines()[0])
     assert (line["id"], line["input"], line["answer"]) == (done.id, MAIL, done.choices[0].message.content)
     assert (
@@ -102,25 +106,50 @@ def test_a_server_records_what_it_answered(tmp_path: Path) -> None:
     assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-def test_a_record_is_bounded_and_stops_without_an_answer_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    old, kept = tmp_path / "requests-2020-01-01-1-a.jsonl", tmp_path / "requests-2999-01-01-1-a.jsonl"
-    old.touch()
-    kept.touch()
+def read_lines(folder: Path) -> list[dict[str, object]]:
+    files = sorted(folder.glob(record.FILES), key=lambda file: file.stat().st_mtime_ns)
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def fill_record(folder: Path, number: int, user: str = "", **options: float) -> None:
+    """Records answers with the ids x0, x1, ..., each written before the next."""
+    traffic, turns = TrafficRecord(folder, **options), [Message("user", "a")]  # type: ignore[arg-type]
+    more = {"user": record.hash_exchange((), user)} if user else {}
+    for index in range(number):
+        identity = {"id": f"x{index}", "index": 0, **more}
+        traffic.add(identity, "run/prompt", FAKE, turns, FAKE.answer("a")).result(timeout=10)
+    traffic.close()
+
+
+def test_a_record_stops_without_an_answer_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken = tmp_path / "file"
     broken.touch()
-    turns, answer = [Message("user", "a")], FAKE.answer("a")
-    for folder in (tmp_path, broken):
-        traffic = TrafficRecord(folder)
-        for index in range(3):
-            traffic.add({"id": "x", "index": index}, "run/prompt", FAKE, turns, answer)
-        traffic.close()
-        traffic.add({"id": "x", "index": 3}, "run/prompt", FAKE, turns, answer)
-    assert not old.exists()
-    assert len(list(tmp_path.glob(record.FILES))) == 2
+    fill_record(broken, 3)
     (message,) = [entry.getMessage() for entry in caplog.records]
     assert message.startswith(f"The record in {broken} stopped (")
+
+
+def test_a_record_is_bounded_by_days_and_by_size(tmp_path: Path) -> None:
+    old, later = (tmp_path / f"requests-{year}-01-01-1-a.jsonl" for year in (2020, 2999))
+    old.touch()
+    later.touch()
+    fill_record(tmp_path, 60, max_bytes=6_000)
+    assert (old.exists(), later.exists()) == (False, True)
+    names = [line["id"] for line in read_lines(tmp_path)]
+    assert names == [f"x{number}" for number in range(60 - len(names), 60)], "the oldest are deleted"
+    assert 3_000 < sum(file.stat().st_size for file in tmp_path.glob(record.FILES)) <= 6_000
+
+
+def test_requests_are_deleted_by_id_and_by_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task, folder = copy_task(tmp_path), tmp_path / "record"
+    for user in ("", "ann", "ben"):
+        fill_record(folder, 3, user)
+    for name, remaining in (("x1", 6), ("ann", 4), ("x", 4), ("cy", 4)):
+        assert etude(["watch", str(task), "--forget", name]) == 0
+        assert len(read_lines(folder)) == remaining
+    assert "Deleted 3 requests" in capsys.readouterr().out
+    assert {line.get("user") for line in read_lines(folder)} == {None, record.hash_exchange((), "ben")}
+    assert etude(["watch", str(task), str(task), "--forget", "x1"]) == 2
 
 
 def to_line(number: int, question: str, run: str, **more: object) -> dict[str, object]:
@@ -187,3 +216,47 @@ def test_a_record_without_requests_of_the_task_is_refused(tmp_path: Path) -> Non
             watch(task, file)
     with pytest.raises(InputError, match="record: no requests of this task"):
         watch(task)
+
+
+def test_questions_without_an_answer_are_picked_masked_and_become_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = copy_task(tmp_path)
+    (run,) = (path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    answer = "Title: Parcels\nAges: 7"
+    (tmp_path / "record").mkdir()
+    known = [str(row["input"]) for row in rows("answer", 150)]  # in training, or in the sealed test
+    new = [f"Where is parcel {number} of ann.lee@firm.com?" for number in range(6)]
+    asked = [*known, *new, *new, "I want to kill myself"]
+    lines = [to_line(number, text, run, answer=answer, confidence=0.4) for number, text in enumerate(asked)]
+    lines[-1] |= {"limit": "danger", "confidence": 0.0}
+    write_json_lines(tmp_path / "record" / "requests-2026-11-01-1-a.jsonl", lines)
+    assert etude(["watch", str(task), "--pick", "4"]) == 0
+    assert "Queued 4 questions. Answer them with: " in capsys.readouterr().out
+    studio = Studio(task, method="baseline")
+    item = studio.sync_queue().take_next("ana", "picked")
+    assert item is not None
+    assert item.input[0].content.startswith("Where is parcel")
+    assert "ann.lee" not in item.input[0].content
+    assert (item.assistant, item.answer, item.confidence) == (f"{run}/baseline", answer, 0.4)
+    studio.save_review(item, "ana", "", accepted=True)
+    assert [(right.input, right.output) for right in studio.gathered_feedback.answers] == [
+        (item.input, answer)
+    ]
+    assert etude(["watch", str(task), "--pick", "9"]) == 0
+    counts = studio.sync_queue().count("picked", "ana")
+    assert (counts.total, counts.done, counts.waiting) == (6, 1, 5)
+    assert etude(["watch", str(task), "--forget", "nobody"]) == 0
+    assert studio.sync_queue().count("picked").total == 1, "picked texts that nobody has reviewed are deleted"
+
+
+def test_selected_questions_are_unsure_and_differ() -> None:
+    draw = np.random.default_rng(0)
+    centres = np.eye(8)
+    vectors = np.vstack([centres[number % 8] + draw.normal(0, 0.05, 8) for number in range(80)])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    unsure = np.where(np.arange(80) % 8 < 4, 0.9, 0.01)  # the assistant knows the other four subjects
+    distances = np.where(np.arange(80) % 8 == 3, 0.01, 1.0)  # one of the unsure subjects has rows
+    selected = select_questions(vectors, distances, unsure, 3)
+    assert sorted(number % 8 for number in selected) == [0, 1, 2]
+    assert sorted(select_questions(vectors, distances, unsure, 100)) == [*range(80)], "each once"

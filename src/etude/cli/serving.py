@@ -140,6 +140,9 @@ def serve(
     record_days: Annotated[
         int, typer.Option("--record-days", min=1, help="Days after which a file of --record is deleted.")
     ] = 30,
+    record_size: Annotated[
+        float, typer.Option("--record-size", min=0.001, help="Maximum size of --record, in gigabytes.")
+    ] = 1.0,
     record_plain: Annotated[
         bool, typer.Option("--record-plain", help="Do not mask personal data in the record.")
     ] = False,
@@ -174,7 +177,7 @@ def serve(
         strict,
         is_local=not (own or keys),
         origins=tuple(origin or []),
-        record=TrafficRecord(record, record_days, record_plain) if record else None,
+        record=TrafficRecord(record, record_days, record_plain, 1e9 * record_size) if record else None,
     )
     hosted = None
     if jobs is not None:

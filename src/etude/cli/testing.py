@@ -2,6 +2,7 @@
 `etude watch`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,9 @@ from etude.cli.printing import (
     shorten_path,
     show_steps,
 )
+from etude.errors import InputError
 from etude.runs import find_run
+from etude.studio.review_queue import ReviewItem
 from etude.suites import results, starter
 from etude.suites.card import write_card
 from etude.suites.output.summary import format_difference, format_headline, group_measures
@@ -103,10 +106,29 @@ def watch(
         ),
     ] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
+    pick: Annotated[
+        int | None,
+        typer.Option(
+            "--pick", min=1, metavar="NUMBER", help="Queue the questions most worth an answer in the studio."
+        ),
+    ] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option("--forget", metavar="ID", help="Delete a request by its id, or all of a client's user."),
+    ] = None,
 ) -> None:
     """Report from recorded requests whether people ask what the rows ask. Exit with 1 on an alarm."""
+    from etude.studio.picking import pick_questions
     from etude.watch import watching
 
+    if forget is not None:
+        forget_requests(task, record, forget)
+        return
+    if pick:
+        with show_steps("Reading") as steps:
+            picked = pick_questions(task, record, pick, run=run, method=method, on_step=steps.begin)
+        print_picked(*picked, task)
+        return
     with show_steps("Reading") as steps:
         report = watching.watch(
             task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin
@@ -124,6 +146,30 @@ def watch(
         print_line(console, f"Report: {shorten_path(file)}")
     if report.far:
         raise typer.Exit(1)
+
+
+def print_picked(items: Sequence[ReviewItem], notes: Sequence[str], task: Path) -> None:
+    """Print the questions that were queued in the studio."""
+    console = create_console()
+    print_bullets(console, [*(f"{item.input[-1].content!r}: {item.answer!r}" for item in items), *notes])
+    if items:
+        count, command = format_count(len(items), "question"), format_command("studio", task)
+        print_line(console, f"Queued {count}. Answer them with: {command}")
+
+
+def forget_requests(task: Path, record: Path | None, name: str) -> None:
+    """Delete requests from a record, and the picked questions without feedback from the studio."""
+    from etude.studio.picking import queue_picked
+    from etude.watch.record import forget
+    from etude.watch.watching import RECORD
+
+    task_folder = load_task(history.require_task(task), needs_model=False).folder
+    folder = record or task_folder / RECORD
+    if not folder.is_dir():
+        raise InputError.of(str(folder), "not a folder of etude serve --record", "", "give its path")
+    number = forget(folder, name)
+    queue_picked(task_folder, ())
+    print(f"Deleted {format_count(number, 'request')} of {shorten_path(folder)}.")
 
 
 def print_report(console: Console, report: results.SuiteReport) -> None:

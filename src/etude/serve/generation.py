@@ -34,7 +34,8 @@ class AnswerRequest:
     """Why its answers are not the measured ones; "" if they can be."""
     has_tools: bool = False  # whether the request offers functions; calls are then returned as tool_calls
     is_call: bool = False  # whether the answer is constrained to the JSON of a call
-    ignored: tuple[str, ...] = ()  # fields of the request that the server ignores
+    ignored: tuple[str, ...] = ()  # fields of the request that do not change its answers
+    user: str = ""  # whom the client names; in a record of requests
 
     @property
     def key(self) -> str:
@@ -202,7 +203,11 @@ def _build_request(
         max_tokens=min(limit, assistant.max_tokens),
     )
     reason = served.unmeasured_reason or (changed and f"the request has {changed}")
-    return AnswerRequest(served, prompted, tuple(inputs), samplings, limit, reason, ignored=tuple(ignored))
+    extra = body.model_extra or {}
+    user = str(extra.get("user") or extra.get("safety_identifier") or "")
+    return AnswerRequest(
+        served, prompted, tuple(inputs), samplings, limit, reason, ignored=tuple(ignored), user=user
+    )
 
 
 async def stream_answers(

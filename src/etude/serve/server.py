@@ -22,7 +22,7 @@ from etude.serve.generation import AnswerRequest, StreamEvent
 from etude.serve.responses import get_handover_reason
 from etude.serve.schemas import Json
 from etude.types import Message, ModelRef
-from etude.watch.record import TrafficRecord
+from etude.watch.record import WAIT_SECONDS, TrafficRecord, hash_exchange
 from etude.web.api_errors import ApiError
 from etude.web.api_keys import ApiKey
 
@@ -219,8 +219,10 @@ class Server:
                     self.recent.add(response_id, event.index, answer)
                     if self.settings.record:
                         ids, served = {"id": response_id, "index": event.index}, request.served
+                        ids |= {"user": hash_exchange((), request.user)} if request.user else {}
                         exchange = (answer.messages, finished.answer)
-                        self.settings.record.add(ids, served.source, served.assistant, *exchange)
+                        written = self.settings.record.add(ids, served.source, served.assistant, *exchange)
+                        await asyncio.wait([asyncio.wrap_future(written)], timeout=WAIT_SECONDS)
                 yield event
 
 

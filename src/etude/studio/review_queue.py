@@ -24,10 +24,12 @@ from etude.data.formats.row_reader import RowReader
 from etude.feedback import Feedback, drop_undone
 from etude.types import Message
 
-Source = Literal["requests", "dev", "right", "labels", "sample", "expert"]
-"""`dev`: answers that the metric counted as wrong. `right`: a sample of the answers that it counted as right.
-`labels`: labels that texts suggest instead of those of their rows. `sample`: rows drawn at random.
-`expert`: answers of any source that a reviewer left to an expert and nobody has judged."""
+Source = Literal["requests", "picked", "dev", "right", "labels", "sample", "expert"]
+"""`picked`: recorded requests of `etude watch --pick`. `dev`: answers that the metric counted as wrong. `right`: a
+sample of the answers that it counted as right. `labels`: labels that texts suggest instead of those of their rows.
+`sample`: rows drawn at random. `expert`: answers of any source that a reviewer left to an expert and nobody has judged.
+"""
+QUEUE_FILE = "studio.sqlite"  # beside the runs
 HOLD_SECONDS = 900.0  # how long an answer is hidden from other reviewers while one reads it
 SHARED_EVERY = 10  # every tenth answer is reviewed by two people, if the owner has invited reviewers
 _SCHEMA = """
@@ -221,6 +223,13 @@ class ReviewQueue:
             "where source = :source and not is_flag group by answers.id order by said"
         )
         return [(_decode_item(row), row["entry"]) for row in self._run(query, source=source)]
+
+    def list_with_feedback(self, source: Source) -> list[ReviewItem]:
+        """List the items of a source on which there is feedback."""
+        query = (
+            "select * from answers where source = :source and num_judged + num_flags > 0 order by position"
+        )
+        return [_decode_item(row) for row in self._run(query, source=source)]
 
     def has_items(self, source: Source) -> bool:
         """Return whether a source has items."""

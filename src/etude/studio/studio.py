@@ -22,14 +22,13 @@ from etude.runs.recommended import choose_method, find_run_at
 from etude.studio.answer_worker import AnswerWorker, compute_urgency
 from etude.studio.label_review import LabelReview, queue_labels
 from etude.studio.progress import ComparisonJob
-from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
+from etude.studio.review_queue import QUEUE_FILE, ReviewItem, ReviewQueue, read_requests
 from etude.studio.row_store import DataCheck, DataRow, RowFilter, RowStore, load_findings
 from etude.studio.sign_in import Person
 from etude.task import load_task
 from etude.task.contract import Contract
 from etude.types import Message
 
-QUEUE_FILE = "studio.sqlite"  # beside the runs
 NUM_RIGHT = 20  # maximum number of dev rows counted as right that are reviewed; the metric can be wrong
 DISAGREEMENT_WEIGHT = 0.01
 """Each different answer of another method lowers the urgency by this, so the row is reviewed earlier."""
@@ -207,7 +206,7 @@ class Studio:
         """
         if content.pop("accepted", False):
             labels = self.task.contract.labels if self.task.contract else ()
-            replaces = item.source in ("requests", "labels", "sample") or (
+            replaces = item.source in ("requests", "picked", "labels", "sample") or (
                 bool(labels) and item.expected is not None
             )
             is_valid = not self.check_correction(item.answer or "")

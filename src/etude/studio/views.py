@@ -72,6 +72,7 @@ _FOLDER = Path(__file__).parent
 _STATIC = {"report.css": "text/css", "studio.css": "text/css", "studio.js": "text/javascript"}
 _SOURCES: dict[Source, str] = {
     "requests": "New requests",
+    "picked": "Picked from the record",
     "dev": "Answers that counted as wrong",
     "right": "Answers that counted as right",
     "labels": "Labels that may be wrong",

@@ -1,4 +1,4 @@
-"""How far questions are from the training rows, and groups of questions that are near each other."""
+"""How far questions are from the training rows, groups of near questions, and a selection that covers the others."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 from etude.index.build import load_task_encoder
 from etude.models.registry import Models
+from etude.stats.sample import FloatArray
 from etude.task import Task
 
 Vectors = Any
@@ -70,3 +71,21 @@ def group_questions(vectors: Vectors) -> list[list[int]]:
         means = distances[np.ix_(members, members)].mean(axis=1)
         groups.append(members[np.argsort(means, kind="stable")].tolist())
     return sorted(groups, key=len, reverse=True)
+
+
+def select_questions(vectors: Vectors, distances: FloatArray, unsure: FloatArray, number: int) -> list[int]:
+    """Select questions that cover the unsure ones, and return their positions, the most useful first.
+
+    Each step selects the question that adds most to the sum, over all questions, of `unsure` times the similarity to
+    the nearest question that is selected or in the rows (facility location: Wei, Iyer and Bilmes 2015, "Submodularity
+    in Data Subset Selection and Active Learning"). `distances` are those to the nearest rows.
+    """
+    similarities = safe_sparse_dot(vectors, vectors.T, dense_output=True)
+    weights, covered = unsure.astype(similarities.dtype), (1 - distances).astype(similarities.dtype)
+    selected = list[int]()
+    for _ in range(min(number, len(unsure))):
+        gains = weights @ np.maximum(similarities - covered[:, None], 0)
+        gains[selected] = -1
+        selected.append(int(gains.argmax()))
+        covered = np.maximum(covered, similarities[selected[-1]])
+    return selected

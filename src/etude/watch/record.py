@@ -1,22 +1,26 @@
 """The record of answered requests that `etude serve --record FOLDER` writes: a file of JSON lines per day and process.
 `read_record` also reads any other file of requests.
 
-A thread masks and writes the lines every FLUSH_SECONDS, so no answer waits for the disk, and a kill loses at most the
-lines of that time. If the disk fails, the record stops and the server goes on.
+A thread masks and writes the lines. An answer ends when its line is written, so a kill loses no line of an answer that
+a client has received. If the disk is slower than WAIT_SECONDS, the answer ends without its line; if it fails, the
+record stops and the server goes on.
 """
 
 import hashlib
 import json
 import logging
+import math
 import os
+import queue
 import threading
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from etude.assistant import Assistant
-from etude.base.files import Json
+from etude.base.files import Json, hold_lock, write_bytes
 from etude.base.formatting import format_count
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_question
@@ -30,9 +34,12 @@ from etude.privacy.mask.masking import Masker
 from etude.types import Answer, Message
 
 LOG = logging.getLogger("etude.serve")
-FLUSH_SECONDS = 0.5
+WAIT_SECONDS = 1.0  # how long an answer waits for its line
 MAX_WAITING = 20_000  # lines that wait for the disk; with more, the record stops
+NUM_FILES = 10  # a file has at most this share of the size of the record
 FILES = "requests-*.jsonl"
+LOCK = "record.lock"  # held while files of a record are changed
+Entry = tuple[Assistant, Sequence[Message], Json, Future[None]]
 
 
 def hash_exchange(turns: Sequence[Message], answer: str) -> str:
@@ -50,67 +57,92 @@ def mask_texts(texts: Sequence[str], key: bytes) -> list[str]:
 
 
 class TrafficRecord:
-    """Appends answered requests to a file in `folder`, where files are kept for `days`; `is_plain` masks nothing."""
+    """Appends answered requests to files in `folder`. A file is deleted after `days`, or if all files together are
+    larger than `max_bytes`. `is_plain` masks nothing."""
 
-    def __init__(self, folder: Path, days: int = 30, is_plain: bool = False) -> None:
-        self.folder, self.days, self.is_plain = folder, days, is_plain
+    def __init__(
+        self, folder: Path, days: int = 30, is_plain: bool = False, max_bytes: float = math.inf
+    ) -> None:
+        self.folder, self.days, self.is_plain, self.max_bytes = folder, days, is_plain, max_bytes
         self._key, self._process = os.urandom(32), f"{os.getpid()}-{os.urandom(3).hex()}"
-        self._waiting: list[tuple[Assistant, Sequence[Message], Json]] = []
-        self._has_stopped, self._is_closing = False, threading.Event()
+        self._file, self._num_files = folder, 0
+        self._waiting: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._has_stopped = False
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._thread.start()
 
     def add(
         self, request: Json, source: str, assistant: Assistant, turns: Sequence[Message], answer: Answer
-    ) -> None:
-        """Queue an answered request. `request` has the id and the index that feedback on the answer refers to."""
-        if self._has_stopped:
-            return
+    ) -> Future[None]:
+        """Queue an answered request. The result is done when it is written, or when the record has stopped.
+
+        `request` has the id and the index that feedback on the answer refers to, and the hash of the client's user.
+        """
+        written = Future[None]()
+        written.set_running_or_notify_cancel()  # from now on, nobody can cancel it
         line = {
             **{**request, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "assistant": source},
             **{"answer": answer.text, "confidence": answer.confidence, "handed_over": answer.handed_over},
             **{"limit": answer.limit, "citations": answer.citations},
         }
-        self._waiting.append((assistant, turns, line))
-        if len(self._waiting) > MAX_WAITING:
+        if not self._has_stopped and self._waiting.qsize() >= MAX_WAITING:
             self._stop("requests arrive faster than they can be written")
+        if self._has_stopped:
+            written.set_result(None)
+        else:
+            self._waiting.put((assistant, turns, line, written))
+        return written
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
-        self._is_closing.set()
+        self._waiting.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         is_last = False
-        while not (is_last or self._has_stopped):
-            is_last = self._is_closing.wait(FLUSH_SECONDS)
-            lines = self._waiting[:]
-            del self._waiting[: len(lines)]  # another thread may have appended
+        while not is_last:
+            entries = [self._waiting.get()]
+            entries += [self._waiting.get() for _ in range(self._waiting.qsize())]
+            is_last = None in entries
+            lines = [entry for entry in entries if entry]
             try:
-                self._write(lines)
-            except OSError as error:
-                self._stop(error.strerror or str(error))
+                if lines and not self._has_stopped:
+                    self._write(lines)
+            except (OSError, ValueError) as error:
+                self._stop(getattr(error, "strerror", None) or str(error))
+            for *_, written in lines:
+                written.set_result(None)
 
     def _stop(self, reason: str) -> None:
         self._has_stopped = True
-        self._waiting.clear()
         LOG.error(
             "The record in %s stopped (%s). The server goes on; restart it to record", self.folder, reason
         )
 
-    def _write(self, lines: Sequence[tuple[Assistant, Sequence[Message], Json]]) -> None:
-        if not lines:
-            return
+    def _write(self, lines: Sequence[Entry]) -> None:
+        content = b"".join(self._encode(*line[:3]) for line in lines)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with hold_lock(self.folder / LOCK):
+            file = self._choose_file(len(content))
+            with open(file, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
+                out.write(content)
+
+    def _choose_file(self, num_bytes: int) -> Path:
+        """Return today's file with space for `num_bytes`, or else a new one; before a new one, delete old files."""
         today = datetime.now(UTC).date()
-        file = self.folder / f"requests-{today}-{self._process}.jsonl"
-        if not file.exists():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for old in self.folder.glob(FILES):
-                if old.name < f"requests-{today - timedelta(days=self.days)}":
-                    old.unlink(missing_ok=True)
-        content = b"".join(self._encode(*line) for line in lines)
-        with open(file, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
-            out.write(content)
+        name, full = f"requests-{today}-{self._process}", self.max_bytes / NUM_FILES
+        size = self._file.stat().st_size if self._file.exists() else 0
+        if self._file.name.startswith(name) and size + num_bytes <= full:
+            return self._file
+        self._num_files += 1
+        self._file = self.folder / f"{name}-{self._num_files}.jsonl"
+        total = max(full, num_bytes)
+        files = self.folder.glob(FILES)
+        for old in sorted(files, key=lambda file: (file.name[:19], file.stat().st_mtime_ns), reverse=True):
+            total += old.stat().st_size
+            if total > self.max_bytes or old.name < f"requests-{today - timedelta(days=self.days)}":
+                old.unlink()
+        return self._file
 
     def _encode(self, assistant: Assistant, turns: Sequence[Message], line: Json) -> bytes:
         texts = [*(turn.content for turn in turns), line["answer"]]
@@ -121,13 +153,35 @@ class TrafficRecord:
         return json.dumps(body).encode() + b"\n"
 
 
+def forget(folder: Path, name: str) -> int:
+    """Delete the requests of an id, or of the `user` that clients named, from a record. Returns how many there were.
+
+    A server may write to the record meanwhile. The files with the distances keep the id and the distance, no text.
+    """
+    number = 0
+    marks = (
+        f'"id": {json.dumps(name)}'.encode(),
+        f'"user": "{hash_exchange((), name)}"'.encode(),
+    )  # as in `_encode`
+    with hold_lock(folder / LOCK):
+        for file in folder.glob(FILES):
+            lines = file.read_bytes().splitlines(keepends=True)
+            others = [line for line in lines if not any(mark in line for mark in marks)]
+            if len(others) < len(lines):
+                write_bytes(file, b"".join(others), private=True)
+                number += len(lines) - len(others)
+    return number
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
     """One answered request; a text is "" if it is unknown."""
 
     id: str
     time: datetime | None
-    question: str  # what is compared with the rows
+    turns: tuple[Message, ...]
+    question: str  # of the turns, what is compared with the rows
+    answer: str
     confidence: float | None
     handed_over: bool
     limit: str  # the limit that turned it away
@@ -199,7 +253,9 @@ def _read_request(cells: Cells, columns: Sequence[str]) -> RecordedRequest | Non
     return RecordedRequest(
         f"{row['id']}/{row.get('index', 0)}" if row.get("id") else "",
         time.replace(tzinfo=time.tzinfo or UTC) if time else None,
+        turns,
         get_question(turns),
+        answer,
         confidence,
         str(row.get("handed_over")).lower() == "true",
         *(limit, assistant, fingerprint),

@@ -11,7 +11,7 @@ from etude.assistant import load
 from etude.base.files import Json, list_lines, read_json, write_lines, write_text
 from etude.base.formatting import format_count, format_share
 from etude.base.pages import render_page
-from etude.data.dataset import TRAIN_MIN
+from etude.data.dataset import TRAIN_MIN, Dataset
 from etude.errors import RunError
 from etude.feedback import FILE, FeedbackLog
 from etude.feedback.agreement import collect_judgements
@@ -34,7 +34,21 @@ LOW_CONFIDENCE = 0.5
 MAX_DAYS = 21  # up to here, shares are given by day, else by week
 MAX_GROUPED = 2_000  # the latest far questions, which are grouped
 RECORD = "record"  # the default folder, beside the task file
-_KEY = b"etude watch"  # of masking: the same surrogates in every call
+KEY = b"etude watch"  # of masking: the same surrogates in every call
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """A task, an assistant of a run of it, and the recorded requests to the task's assistants."""
+
+    task: Task
+    dataset: Dataset
+    test: Dataset | None  # of the task's own test file
+    run: Run
+    method: str
+    path: Path  # of the record
+    requests: Sequence[RecordedRequest]
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -99,14 +113,10 @@ def watch(
     for a record that cannot be used, and RunError without a run.
     """
     on_step("Reading")
-    task_run = find_run(task_file, run) if run else find_run_at(task_file, prefer_complete=True)
-    method, notes = method or choose_method(task_run)[0], list[str]()
-    task, train, held_out = _load_questions(task_run, notes)
-    path, runs = record or task.folder / RECORD, {item.name for item in find_task_runs(task_run.task_file)}
-    fingerprint = load(task_run.assistant_folder(method)).fingerprint
-    requests = read_record(path, task.examples.input, runs, fingerprint, notes)
-    if num_others := sum(request.fingerprint not in ("", fingerprint) for request in requests):
-        notes.append(f"{format_count(num_others, 'request')} answered by another assistant of this task")
+    traffic = read_traffic(task_file, record, run, method)
+    task, task_run, method = traffic.task, traffic.run, traffic.method
+    path, requests, notes = traffic.path, traffic.requests, list(traffic.notes)
+    train, held_out = _load_questions(traffic, notes)
     on_step("Comparing questions")
     space = QuestionSpace(task, train, Models())
     reference = space.find_nearest(space.embed(held_out))[0]
@@ -134,12 +144,25 @@ def watch(
     )
 
 
-def _load_questions(run: Run, notes: list[str]) -> tuple[Task, list[str], list[str]]:
-    """Load the task, and the masked questions of its training rows and of its held-out rows: dev and test."""
-    task, dataset, test = load_task_rows(run.task_file, None, TRAIN_MIN)
-    split, questions = read_json(run.folder / "split.json"), dict[str, list[str]]()
+def read_traffic(task_file: Path, record: Path | None, run: str | None, method: str | None) -> Traffic:
+    """Choose an assistant, and read the requests of its record. The arguments are those of `watch`."""
+    task_run = find_run(task_file, run) if run else find_run_at(task_file, prefer_complete=True)
+    method, notes = method or choose_method(task_run)[0], list[str]()
+    task, dataset, test = load_task_rows(task_run.task_file, None, TRAIN_MIN)
+    path, runs = record or task.folder / RECORD, {item.name for item in find_task_runs(task_run.task_file)}
+    fingerprint = load(task_run.assistant_folder(method)).fingerprint
+    requests = read_record(path, task.examples.input, runs, fingerprint, notes)
+    if num_others := sum(request.fingerprint not in ("", fingerprint) for request in requests):
+        notes.append(f"{format_count(num_others, 'request')} answered by another assistant of this task")
+    return Traffic(task, dataset, test, task_run, method, path, requests, notes)
+
+
+def _load_questions(traffic: Traffic, notes: list[str]) -> tuple[list[str], list[str]]:
+    """Load the masked questions of the training rows and of the held-out rows: dev and test."""
+    run, questions = traffic.run, dict[str, list[str]]()
+    split = read_json(run.folder / "split.json")
     for side in ("train", "dev", "test"):
-        rows = {row.id: row for row in (test if side == "test" and test else dataset)}
+        rows = {row.id: row for row in (traffic.test if side == "test" and traffic.test else traffic.dataset)}
         questions[side] = [get_question(rows[name].input) for name in split[side] if name in rows]
         if num_missing := len(split[side]) - len(questions[side]):
             missing = format_count(num_missing, f"{side} row")
@@ -150,7 +173,7 @@ def _load_questions(run: Run, notes: list[str]) -> tuple[Task, list[str], list[s
     if len(held_out) < FEW_ROWS:
         few = format_count(len(held_out), "held-out row")
         notes.append(f"With only {few}, a change may be found late, or not if it was there from the start")
-    return task, mask_texts(train, _KEY), mask_texts(held_out, _KEY)
+    return mask_texts(train, KEY), mask_texts(held_out, KEY)
 
 
 def _measure_stream(
@@ -163,7 +186,7 @@ def _measure_stream(
     new = {name: request for name, request in by_id.items() if name not in measured}
     if not new:
         return lines
-    texts = mask_texts([request.question for request in new.values()], _KEY)
+    texts = mask_texts([request.question for request in new.values()], KEY)
     distances = space.find_nearest(space.embed(texts))[0].tolist()
     for (name, request), distance in zip(new.items(), distances, strict=True):
         lines.append({"id": name, "time": str(request.time or "")[:16], "distance": distance})
@@ -180,7 +203,7 @@ def _group_far(
 ) -> tuple[NewQuestions, ...]:
     if not requests:
         return ()
-    texts = mask_texts([request.question for request in requests], _KEY)
+    texts = mask_texts([request.question for request in requests], KEY)
     vectors = space.embed(texts)
     nearest = space.find_nearest(vectors)[1]
     return tuple(
