@@ -1,7 +1,5 @@
 """Python graders: what they compute, and attacks that the sandbox stops."""
 
-from __future__ import annotations
-
 import socket
 import time
 from pathlib import Path
