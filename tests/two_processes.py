@@ -3,8 +3,6 @@
 torchrun --nproc-per-node 2 tests/two_processes.py FOLDER
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

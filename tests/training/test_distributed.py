@@ -1,7 +1,5 @@
 """Several processes train as one does: same losses, same weights, one voice; and none is left waiting."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

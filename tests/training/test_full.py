@@ -1,7 +1,5 @@
 """Tuning all weights: gradients against torch, 32-bit sums, folders that others load, exact continuation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -124,7 +122,6 @@ def test_an_update_too_small_for_16_bits_is_not_lost() -> None:
         assert parameter[0].item() > 1
         for _ in range(300):
             (parameter.sum() * 1e-3).backward()
-        assert buffer.weights.grad is not None
         assert buffer.weights.grad[0].item() == pytest.approx(0.3, rel=5e-3)
     assert torch.equal(parameter.detach(), torch.ones(4, dtype=torch.bfloat16))
     assert parameter.grad is None
@@ -183,7 +180,6 @@ def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("etude.training.memory.forecast.free_bytes", lambda folder: needed.result)
     train_all_weights(tmp_path / "full", lines.append)
     checkpoint = load_checkpoint(tmp_path / "full" / "checkpoint")
-    assert checkpoint is not None
     assert needed.checkpoints == 2 * sum(tensor.nbytes for tensor in checkpoint[0].values() if tensor.ndim)
     disk = format_size(needed.checkpoints + needed.result)
     assert f"{disk} on disk in {tmp_path}" in first

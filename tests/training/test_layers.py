@@ -1,7 +1,5 @@
 """Adapters in the top layers alone: which layers, in which format, and what is not computed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Ray Train and Kubeflow's local backend run what torchrun runs, with the same losses; two processes each."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import subprocess
