@@ -1,9 +1,9 @@
 """Fixtures for all tests: flags, and where real data may stand."""
 
-from __future__ import annotations
-
 import gc
 import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +30,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--real", action="store_true", help="also run the tests that use the real model (minutes)"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ["ETUDE_TEST_RUNS"] = tempfile.mkdtemp(prefix="etude-runs-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["ETUDE_TEST_RUNS"])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -96,13 +106,10 @@ def encoder(tmp_path: Path) -> str:
 def compared_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The task file of a small task with a complete run; tests change nothing beside it but what `studio_task`
     removes."""
-    from etude.comparison.compare import compare
-    from small_task import write_task
+    from real_runs import copy_task
 
     more = "methods: [baseline, prompt]\nmetric: exact_match\n"
-    task = write_task(tmp_path_factory.mktemp("studio") / "task", more=more)
-    compare(task)
-    return task
+    return copy_task(tmp_path_factory.mktemp("studio") / "task", more=more)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """A stand-in for a decision endpoint, surer of its answers than it is right."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """A server of the test's own behind an OpenAI-compatible URL, which misbehaves as it is told."""
 
-from __future__ import annotations
-
 import json
 import random
 import select

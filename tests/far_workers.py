@@ -1,7 +1,5 @@
 """Workers that get and return copies, as those of a cluster do, but in this process."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """What the jobs of test_jobs.py do, in child processes."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import signal

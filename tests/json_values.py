@@ -1,7 +1,5 @@
 """Values that JSON can hold, of any dataclass: finite numbers, and texts that are characters."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TypeVar
 

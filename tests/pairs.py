@@ -1,7 +1,5 @@
 """Inputs and outputs in memory, looked at by the checks that a test is about."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A command of etude's in a process of its own, that it can be killed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A small task with several questions about each row, for tests that run whole comparisons with the fake model."""
 
-from __future__ import annotations
-
 import json
 import random
 from pathlib import Path

@@ -1,17 +1,16 @@
 """Run folders of real comparisons with the fake model, made once a session."""
 
-from __future__ import annotations
-
-import atexit
 import functools
+import hashlib
+import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+from etude.base.locks import lock_file
 from etude.comparison import compare
 from small_task import write_task
 
@@ -37,13 +36,20 @@ def simulate_time() -> Iterator[None]:
 @functools.cache
 def real_run(kind: str = "answer", num: int = 150, budget: float | None = None, more: str = "") -> Path:
     """The folder of a complete run, not to be changed: copy it first. `more` is added to the task file."""
-    folder = Path(tempfile.mkdtemp(prefix="etude-run-"))
-    atexit.register(shutil.rmtree, folder)
-    if budget is None:
-        return compare(write_task(folder, kind, num=num, more=more)).run.folder
-    with simulate_time():
-        task = write_task(folder, kind, "fake:delay=1", num, more)
-        return compare(task, budget=budget).run.folder
+    name = hashlib.sha256(repr((kind, num, budget, more)).encode()).hexdigest()[:12]
+    folder = Path(os.environ["ETUDE_TEST_RUNS"]) / name
+    done = folder.with_suffix(".done")
+    with folder.with_suffix(".lock").open("w") as lock:
+        lock_file(lock, wait=True)  # the other processes of this test session use the same runs
+        if not done.exists():
+            if budget is None:
+                compare(write_task(folder, kind, num=num, more=more))
+            else:
+                with simulate_time():
+                    compare(write_task(folder, kind, "fake:delay=1", num, more), budget=budget)
+            done.touch()
+    (verdict,) = folder.glob("runs/*/verdict.json")
+    return verdict.parent
 
 
 def copy_task(folder: Path, kind: str = "answer", more: str = "") -> Path:

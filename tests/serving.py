@@ -1,7 +1,5 @@
 """A server in this process, on a free port of the loopback."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

@@ -1,7 +1,5 @@
 """Small tasks, made from a seed, for tests that run whole comparisons with the fake model."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable, Iterable

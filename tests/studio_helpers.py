@@ -1,7 +1,5 @@
 """The studio's pages as a signed-in browser gets them: helpers of its tests."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

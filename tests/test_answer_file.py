@@ -1,7 +1,5 @@
 """`etude predict`: a file of inputs answered row by row, and what a kill leaves."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """Workers: parts in this process and on a Ray cluster of two nodes, and what a dead worker costs."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

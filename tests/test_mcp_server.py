@@ -1,7 +1,5 @@
 """The MCP server, driven by the official client in the same process."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import tomllib
@@ -41,7 +39,7 @@ def task(tmp_path: Path) -> Path:
     file = tmp_path / "task.yaml"
     file.write_text(
         "name: pets\nkind: classify\nmodel: fake\nencoder: none\nexamples: rows.jsonl\n"
-        "instructions: Say cats or dogs.\nmethods: [baseline, prompt]\n",
+        "instructions: Say cats or dogs.\nmethods: [prompt, few_shot]\n",
         encoding="utf-8",
     )
     return file

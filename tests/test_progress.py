@@ -1,7 +1,5 @@
 """What is shown in a terminal and a notebook to people who use Étude from Python."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path
@@ -33,7 +31,7 @@ def test_compare_prints_its_progress_if_somebody_watches(
     is_watched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_watched)
-    verdict = compare(write_task(tmp_path, more="methods: [baseline, prompt]\n")).verdict
+    verdict = compare(write_task(tmp_path, more="methods: [prompt, few_shot]\n")).verdict
     lines = capsys.readouterr().err.splitlines()
     assert ("prompt: answering the test ..." in lines) == is_watched
     assert bool(lines) == is_watched

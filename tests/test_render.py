@@ -1,7 +1,5 @@
 """Training and answering see the same token ids; only answers and their ends of turn are trained."""
 
-from __future__ import annotations
-
 from itertools import groupby
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A tokenizer and random language models small enough to be made within a test."""
 
-from __future__ import annotations
-
 import json
 from functools import lru_cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Files of a run: whole or absent, and read with words for whatever stands in them."""
 
-from __future__ import annotations
-
 import errno
 import json
 import math

@@ -1,7 +1,5 @@
 """Locks on files: between open files, and on a system without fcntl."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """How OpenMP's threads wait for each other."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The YAML files that ship with the package: each is a mapping of texts, without repeats."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

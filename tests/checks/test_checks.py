@@ -1,7 +1,5 @@
 """Checks of the data: what is planted is found, at its row, and what is clean is left alone."""
 
-from __future__ import annotations
-
 import json
 import random
 import re

@@ -1,7 +1,5 @@
 """Answers that stop before their end: cuts are named in any language, whole answers are left alone."""
 
-from __future__ import annotations
-
 import random
 import time
 from itertools import product

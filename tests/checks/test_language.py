@@ -1,7 +1,5 @@
 """Languages and scripts: told where the evidence is strong, not told else; a stray one in a set is named."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 

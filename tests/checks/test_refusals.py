@@ -1,7 +1,5 @@
 """Refusals that a generator left in answers: named in many languages; what people write to say no is not."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Texts for a person to review: advice is named by its subject, talk on the subject is not."""
 
-from __future__ import annotations
-
 import csv
 
 import pytest

@@ -1,7 +1,5 @@
 """Checks whose rows are shared out report what they report in one process, finding by finding."""
 
-from __future__ import annotations
-
 import json
 import random
 from dataclasses import asdict

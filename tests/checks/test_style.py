@@ -1,7 +1,5 @@
 """Style: what is split by chance is found and said in plain words, what the input tells is left alone."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable, Sequence

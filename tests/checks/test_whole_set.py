@@ -1,7 +1,5 @@
 """Sets that are smaller than usual."""
 
-from __future__ import annotations
-
 import pytest
 from test_checks import create_pairs
 

@@ -68,9 +68,7 @@ def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(
     answer = change_labels(right, choose_random(share))
     wrong = {f"news.csv:{row + 2}" for row in range(len(right)) if right[row] != answer[row]}
     findings = find_wrong_label(tmp_path, answer)
-    assert findings
     shares = re.search(r"Between ([\d.]+)% and ([\d.]+)% of all labels are probably wrong", findings.message)
-    assert shares
     low, high = shares.groups()
     assert float(low) <= 100 * len(wrong) / len(right) <= float(high)
     assert "The errors look random" in findings.message

@@ -1,7 +1,5 @@
 """The command line: its output, on which stream, and on which terminals."""
 
-from __future__ import annotations
-
 import html
 import io
 import json
@@ -47,7 +45,7 @@ from small_task import rows, write_json_lines, write_task
 
 
 def test_notes_on_the_test_file_are_reported_and_saved(tmp_path: Path) -> None:
-    task = write_task(tmp_path, num=120, more="test: own.jsonl\nmethods: [baseline]\n")
+    task = write_task(tmp_path, num=120, more="test: own.jsonl\nmethods: [prompt]\n")
     lines = [{**row, "output": f" {row['output']}\n"} for row in rows("answer", 60, seed=8)]
     write_json_lines(tmp_path / "own.jsonl", lines)
     events: list[Event] = []
@@ -176,7 +174,7 @@ def compared_on(terminal: bool, task: Path, monkeypatch: pytest.MonkeyPatch, *fl
 def test_a_comparison_is_shown_on_every_kind_of_screen(
     verbose: bool, terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    write_task(tmp_path, more="methods: [prompt, few_shot]\n")
     monkeypatch.chdir(tmp_path)
     output = compared_on(terminal, Path("task.yaml"), monkeypatch, *(["-v"] if verbose else []))
     (run,) = find_runs(tmp_path / "runs")
@@ -210,7 +208,7 @@ def test_the_gate_and_nothing_else_turns_a_missed_target_into_exit_code_1(
 ) -> None:
     # No method is surely all right on 50 rows, and the recommended one gets more than 1 in 100 right.
     extra = f"target: {target}\n" if target else ""
-    task = write_task(tmp_path, "classify", more=f"methods: [baseline, prompt]\n{extra}")
+    task = write_task(tmp_path, "classify", more=f"methods: [prompt, fine_tune]\n{extra}")
     assert main(["compare", str(task), "--gate"]) == code
     assert main(["compare", str(task)]) == 0
     assert main(["compare", str(task), "--gate"]) == code, "a finished run answers alike"
@@ -265,7 +263,7 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
 def test_identical_runs_are_reported_and_changed_expected_answers_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = write_task(tmp_path, "classify", more="methods: [baseline]\nmetric: macro_f1\n")
+    task = write_task(tmp_path, "classify", more="methods: [prompt]\nmetric: macro_f1\n")
     first = compare(task).run
     assert main(["runs", "compare", str(task), first.name, first.name]) == 2
     assert f"{first.name} is given twice" in capsys.readouterr().err
@@ -274,8 +272,7 @@ def test_identical_runs_are_reported_and_changed_expected_answers_counted(
     capsys.readouterr()
     assert main(["runs", "compare", str(task), first.name, second.name]) == 0
     output = capsys.readouterr().out
-    tested = [line for line in first.read_predictions("baseline") if line["side"] == "test"]
-    assert first.verdict
+    tested = [line for line in first.read_predictions("prompt") if line["side"] == "test"]
     value = re.escape(format_percent(first.verdict.ladder[0].estimate.value))
     same = rf"{value} +{value} +0\.0 +identical on all {len(tested)} rows *$"
     assert re.search(same, output, re.MULTILINE), output
@@ -300,7 +297,7 @@ def test_runs_that_score_rows_by_different_metrics_are_not_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Accuracy and macro-F1 score a row alike; passes and chrF do not."""
-    task = write_task(tmp_path, more="methods: [baseline]\n")
+    task = write_task(tmp_path, more="methods: [prompt]\n")
     first = compare(task).run
     task.write_text(task.read_text() + "metric: chrf\n")
     second = compare(task).run
@@ -370,9 +367,9 @@ def test_the_message_of_a_stopped_comparison_is_true(first: type, tmp_path: Path
         if isinstance(event, first):
             raise KeyboardInterrupt
 
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    compare(write_task(tmp_path, more="methods: [baseline]\n"))  # an older run, of which nothing is said
-    write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    task = write_task(tmp_path, more="methods: [prompt, few_shot]\n")
+    compare(write_task(tmp_path, more="methods: [prompt]\n"))  # an older run, of which nothing is said
+    write_task(tmp_path, more="methods: [prompt, few_shot]\n")
     assert "before the first method was finished" in console.format_stop()
     with pytest.raises(KeyboardInterrupt):
         compare(task, on_event=stop)
@@ -476,7 +473,6 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     board.handle_event(ended)
     assert "contract 100%, check 31%; 40 s" in format_method_result(ended)
     console.print(board.render())
-    assert isinstance(console.file, io.StringIO)
     assert re.search(
         r"few_shot +31.0% \(20.0 to 44.0\) +50 +contract 100%, check 31%; 40 s", console.file.getvalue()
     )
@@ -593,7 +589,7 @@ def test_chat_offers_the_functions_of_a_file(
 
 
 def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = copy_task(tmp_path, more="methods: [baseline]\n")
+    task = copy_task(tmp_path, more="methods: [baseline, prompt]\n")
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["chat", str(task)]) == 0
 
@@ -648,7 +644,7 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
 def test_macro_f1_is_reported_with_its_reason_and_accuracy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    task = write_task(tmp_path, "classify", more="methods: [prompt]\n")
     labels = ["rare", *["usual"] * 9] * 22
     made = [row | {"output": label} for row, label in zip(rows("classify", 220), labels, strict=True)]
     write_json_lines(tmp_path / "examples.jsonl", made)
@@ -658,9 +654,9 @@ def test_macro_f1_is_reported_with_its_reason_and_accuracy(
     (run,) = find_runs(tmp_path / "runs")
     assert all(why.search(text) for text in (output, (run.folder / "report.md").read_text()))
     assert "Metric: macro-F1 over the labels" in output
-    lines = [line for line in run.read_predictions("baseline") if line["side"] == "test"]
+    lines = [line for line in run.read_predictions("prompt") if line["side"] == "test"]
     right = sum(line["value"] == line["expected"] for line in lines) / len(lines)
-    assert re.search(rf"accuracy .*baseline .* {100 * right:.1f}%", output)
+    assert re.search(rf"accuracy .*prompt .* {100 * right:.1f}%", output)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Where `etude check -o` writes: through devices, pipes and links, and never over a file of the task."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat

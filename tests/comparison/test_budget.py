@@ -1,7 +1,5 @@
 """A comparison under a budget: looks that end by the clock, Ctrl-C, resuming, and equal rows."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections import Counter
@@ -39,7 +37,6 @@ def read_records(run: Run) -> dict[str, dict[str, Any]]:
 def test_every_method_gets_a_first_look_and_the_table_says_what_there_was_time_for(tmp_path: Path) -> None:
     events: list[Event] = []
     run = compare(write_task(tmp_path, **SLOW), budget=SHORT, on_event=events.append).run
-    assert run.verdict is not None
     assert [row.method for row in run.verdict.ladder] == ["baseline", "prompt", "few_shot", "fine_tune"]
     assert "fine_tune" in run.info["longer_looks"], "a training that was cut is never given up"
     looks = run.info["looks"]
@@ -158,7 +155,6 @@ def test_a_method_for_whose_first_look_there_is_no_time_is_named(tmp_path: Path)
     events: list[Event] = []
     run = compare(write_task(tmp_path, **SLOW), budget=0.001, on_event=events.append).run
     assert run.fitted_methods == ["baseline"]
-    assert run.verdict is not None
     assert list(run.info["not_measured"]) == ["prompt", "few_shot", "fine_tune"]
     sentence = "prompt, few_shot and fine_tune were not measured: there was no time for a first look"
     assert sentence in run.verdict.sentence
@@ -180,9 +176,7 @@ def test_a_prompt_is_left_out_rather_than_the_first_training(tmp_path: Path) -> 
 def test_fewer_rows_are_named_in_verdict_and_ladder_with_the_baseline_on_as_many() -> None:
     folder = real_run("classify", more="train: {max_rows: 30}\n")
     run = Run(folder)
-    assert run.verdict is not None
     assert "30 of 70 rows" in run.verdict.sentence
-    assert run.verdict.baseline_on_equal_rows is not None
     lines = list(read_lines(folder / "methods/baseline/equal_rows/predictions.jsonl"))
     right = sum(line["score"] for line in lines) / len(lines)
     assert run.verdict.baseline_on_equal_rows.estimate.value == pytest.approx(right)
@@ -194,6 +188,5 @@ def test_fewer_rows_are_named_in_verdict_and_ladder_with_the_baseline_on_as_many
 
 def test_without_a_cut_no_second_baseline_is_fitted() -> None:
     run = Run(real_run("classify"))
-    assert run.verdict is not None
     assert run.verdict.baseline_on_equal_rows is None
     assert not (run.method_folder("baseline") / "equal_rows").exists()

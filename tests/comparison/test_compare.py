@@ -65,7 +65,6 @@ def test_every_kind_of_task_reaches_a_verdict(kind: str, tmp_path: Path) -> None
     assert run.is_complete
     assert run.fitted_methods == "baseline prompt clear_prompt few_shot similar_shot fine_tune".split()
     verdict = run.verdict
-    assert verdict is not None
     assert {step.method for step in verdict.ladder} == set(run.fitted_methods)
     sides = [(event.method, event.side) for event in events if isinstance(event, MethodEnded)]
     assert sides == [(name, "dev") for name in run.fitted_methods] + [
@@ -308,7 +307,6 @@ def test_a_method_that_fails_is_left_out_and_tried_again(
     Toiling.stops[:] = [error]
     failed, events = events_of(task, methods=methods, budget=budget)
     verdict = failed.verdict
-    assert verdict is not None
     reason = str(error).split("\n")[0]
     assert verdict.failures == {"prompt": reason}
     assert [row.method for row in verdict.ladder] == ["baseline", "fine_tune"]
@@ -324,7 +322,6 @@ def test_a_method_that_fails_is_left_out_and_tried_again(
         "prompt",
         *(["baseline", "fine_tune"]),
     }
-    assert run.verdict
     assert not run.verdict.failures
     assert [row.method for row in run.verdict.ladder] == ["baseline", "prompt", "fine_tune"]
     assert events_of(task, methods=methods, budget=budget)[1] == []
@@ -365,7 +362,7 @@ def test_the_exit_code_says_that_a_method_failed(tmp_path: Path, monkeypatch: py
     def fail(*_: object) -> Assistant:
         raise ModelError("No weights.")
 
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    task = write_task(tmp_path, more="methods: [prompt, fine_tune]\n")
     with monkeypatch.context() as patch:
         patch.setattr(Prompt, "fit", fail)
         assert main(["compare", str(task)]) == 1
@@ -429,7 +426,6 @@ PARTS = (
 ).split()
 """What a reader of a complete run needs."""
 THREE = "methods: [baseline, few_shot, fine_tune]\n"
-"""What a reader of a complete run needs."""
 
 
 def copy_parts(folder: Path) -> tuple[Path, Path]:
@@ -752,7 +748,7 @@ def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(
 
 
 def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fitted(tmp_path: Path) -> None:
-    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    task = write_task(tmp_path, "classify", more="methods: [prompt]\n")
     lines = rows("classify", 150)
     others = [{**lines[n], "input": str(lines[n]["input"]).upper(), "output": "maps"} for n in (3, 8, 40, 90)]
     write_json_lines(tmp_path / "examples.jsonl", [*lines, *others, lines[5]])
@@ -796,7 +792,7 @@ def test_a_damaged_answer_of_an_unfinished_run_is_told_with_its_file(tmp_path: P
 
 
 def test_card_numbers_are_asked_about_before_anything_is_spent(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more="methods: [baseline]\n")
+    task = write_task(tmp_path, more="methods: [prompt]\n")
     with (tmp_path / "examples.jsonl").open("a", encoding="utf-8") as file:
         row = {"input": "Which card is on file?", "output": "Title: 4111 1111 1111 1111\nAges: 3"}
         file.write(json.dumps(row) + "\n")

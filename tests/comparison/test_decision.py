@@ -102,7 +102,6 @@ def check_decision(inputs: VerdictInputs, verdict: Verdict) -> None:
     for advice in verdict.advice:
         assert {*re.findall(r"; train (\w+) only", advice.text)} <= {verdict.leaning}
     if verdict.reaches_target:
-        assert verdict.target is not None
         assert verdict.target.mark(used.estimate) == "met"
         assert "No method is good enough" not in verdict.sentence
 

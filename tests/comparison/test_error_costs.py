@@ -1,7 +1,5 @@
 """Costs of errors: thresholds, the comparison and its text, by the task's own prices."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from random import Random
@@ -149,8 +147,6 @@ def test_costs_decide_between_methods_and_are_reported(tmp_path: Path) -> None:
     more = "costs: {wrong: 1, labels: {dragons: 20}, handover: 0.5}\nmethods: [baseline, few_shot]\n"
     run = compare(write_task(tmp_path, "classify", num=300, more=more)).run
     verdict = run.verdict
-    assert verdict is not None
-    assert verdict.error_costs is not None
     assert verdict.leaning == verdict.error_costs.cheapest == "baseline"
     assert "By your costs" in verdict.sentence
     assert "The statuses are by share of right labels, without costs." in verdict.sentence
@@ -166,7 +162,6 @@ def test_costs_decide_between_methods_and_are_reported(tmp_path: Path) -> None:
 def test_sentences_are_about_the_method_that_costs_recommend(tmp_path: Path) -> None:
     more = "costs: {wrong: 1}\nhandover: 0.5\nmargin: 0.5\nmethods: [prompt, few_shot]\n"
     verdict = compare(write_task(tmp_path, "classify", num=240, more=more)).run.verdict
-    assert verdict is not None
     assert verdict.sentence.startswith("By your costs, use few_shot now, but it is too close to call")
     assert verdict.leaning == "few_shot"
     assert any(caveat.startswith("Handing over: few_shot") for caveat in verdict.caveats)

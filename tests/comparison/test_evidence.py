@@ -25,17 +25,13 @@ QUICK = "methods: [prompt, fine_tune]\nevidence: full\n"
 def test_what_is_asked_for_is_kept_shown_and_said(tmp_path: Path) -> None:
     run = compare(write_task(tmp_path, "classify", num=300, more=QUICK)).run
     verdict = run.verdict
-    assert verdict is not None
     result = verdict.evidence
-    assert result is not None
     train = run.info["split"]["train"]
     assert [point.rows for point in result.curve] == [train // 4, train // 2, train]
     values = [point.estimate.value for point in result.curve]
     assert values == sorted(values)  # the fake model knows what it has seen
-    assert result.doubling is not None
     assert result.doubling.value == pytest.approx(values[-1] - values[-2])
     assert [each.seed for each in result.runs] == [0, 1, 2]
-    assert verdict.headline is not None
     assert verdict.headline.test == TWO_LEVELS
     assert any(f"from {train // 2:,} to {train:,} rows" in line for line in verdict.caveats)
     assert any("3 training runs of fine_tune reach" in line for line in verdict.caveats)
@@ -52,7 +48,6 @@ def test_what_is_asked_for_is_kept_shown_and_said(tmp_path: Path) -> None:
 
 def test_without_the_key_nothing_of_it_is_done(tmp_path: Path) -> None:
     run = compare(write_task(tmp_path, more="methods: [prompt, fine_tune]\n")).run
-    assert run.verdict is not None
     assert run.verdict.evidence is None
     assert not list(run.folder.glob("methods/*/evidence"))
     assert compare(tmp_path / "task.yaml", evidence="full").run.folder != run.folder

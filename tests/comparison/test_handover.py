@@ -142,7 +142,6 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
     record = json.loads((run.method_folder("baseline") / "method.json").read_text(encoding="utf-8"))
     assert any("hands over" in note and "train and dev rows" in note for note in record["notes"])
     result = run.verdict.details[method].handover if run.verdict else None
-    assert result is not None
     assert result.answered.value == pytest.approx(np.mean([not line.get("handed_over") for line in lines]))
     assert main(["test", str(task), "--quick", "-m", method]) == 0
     assert "handed over" in (run.folder / "tests" / method / "report.html").read_text(encoding="utf-8")
@@ -237,10 +236,8 @@ def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.Capture
     assert 0.1 < np.mean(handed_over) < 0.9
     assert handed_over == [line["confidence"] < least for line in lines]
     result = run.verdict.details["similar_shot"].handover if run.verdict else None
-    assert result is not None
     assert result.answered.value == pytest.approx(1 - np.mean(handed_over))
     wrong = [1 - line["score"] for line in lines if not line.get("handed_over")]
-    assert result.wrong is not None
     assert result.wrong.value == pytest.approx(np.mean(wrong))
     assert result.curve[-1].share == 1
     shares = [point.share for point in result.curve]
@@ -292,9 +289,6 @@ def test_answers_that_are_not_in_the_documents_have_rates_of_their_own() -> None
     pairs += [("Yes.", "Yes.")] * 9 + [("Yes.", "NOT IN THE DOCUMENTS")]
     lines = [line(at, *pair) for at, pair in enumerate(pairs)]
     rates = compute_details("answer", lines, handover).unanswerable
-    assert rates is not None
-    assert rates.answered is not None
-    assert rates.refused is not None
     assert (rates.answered.value, rates.answered.n) == (0.25, 8)
     assert (rates.refused.value, rates.refused.n) == (0.1, 10)
 
@@ -311,12 +305,9 @@ def test_the_report_shows_both_rates_of_not_in_the_documents(tmp_path: Path) -> 
         row |= {"input": f"Who wrote it? {row['input']}", "output": sentence}
     write_json_lines(file, rows)
     run = compare(task).run
-    assert run.verdict is not None
     rates = run.verdict.details["similar_shot"].unanswerable
     lines = [line for line in run.read_predictions("similar_shot") if line["side"] == "test"]
     expected = [line for line in lines if line["expected"] == sentence]
-    assert rates is not None
-    assert rates.answered is not None
     assert rates.answered.value == pytest.approx(np.mean([line["answer"] != sentence for line in expected]))
     said = "Not in the documents: similar_shot answers"
     assert any(caveat.startswith(said) for caveat in run.verdict.caveats)
@@ -415,7 +406,6 @@ def test_the_packaged_model_hands_over_what_it_cannot_do(tmp_path: Path) -> None
     assert 0.1 < np.mean(handed_over) < 0.9
     assert np.mean([1 - line["score"] for line in test if not line.get("handed_over")]) <= 0.4
     result = run.verdict.details["few_shot"].handover if run.verdict else None
-    assert result is not None
     assert result.curve[-1].share == 1
     assert "Wrong answers of" in (run.folder / "report.html").read_text(encoding="utf-8")
     asked = [test[handed_over.index(is_over)] for is_over in (True, False)]

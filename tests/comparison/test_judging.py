@@ -53,24 +53,18 @@ def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_pat
         run = judged(tmp_path, server.url, labels)
         plain = compare(write_task(tmp_path / "plain", more="methods: [prompt, fine_tune]\n")).run
     verdict = run.verdict
-    assert verdict is not None
     judge = verdict.judge
-    assert judge is not None
     num_replies = 40 + 2 * judge.shares[0].uncorrected.n
     assert (judge.labelled, judge.unread, judge.num_replies) == (40, 0, num_replies)
-    assert judge.kappa is not None
     assert judge.kappa.value == pytest.approx(0.9)
     (untuned, tuned) = judge.shares
     assert (untuned.method, tuned.method) == ("prompt", "fine_tune")
     assert tuned.uncorrected.value > untuned.uncorrected.value
-    assert tuned.corrected is not None
     assert tuned.corrected.value == pytest.approx(
         min(1.0, (tuned.uncorrected.value + 20 / 22 - 1) / (20 / 22))
     )
-    assert judge.pair is not None
     assert judge.pair.wins + judge.pair.losses + judge.pair.ties == tuned.uncorrected.n
     assert judge.pair.losses == 0
-    assert plain.verdict is not None
     assert (verdict.sentence, verdict.ladder) == (plain.verdict.sentence, plain.verdict.ladder)
     page = (run.folder / "report.html").read_text()
     assert "kappa 0.90" in page
@@ -82,9 +76,7 @@ def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_pat
 def test_an_unchecked_judge_is_marked(labels: list[bool], tmp_path: Path) -> None:
     with serve_script(ScriptedServer(say=strict)) as server:
         run = judged(tmp_path, server.url, labels)
-    assert run.verdict is not None
     judge = run.verdict.judge
-    assert judge is not None
     assert judge.kappa is None
     assert all(each.corrected is None for each in judge.shares)
     assert (run.folder / "report.html").read_text().count("not checked against people") == 3
@@ -98,10 +90,7 @@ def test_a_judge_that_prefers_a_place_prefers_no_answer(
         ScriptedServer(say=lambda body: "A" if "# Answer A" in str(body) else "perhaps")
     ) as server:
         run = judged(tmp_path, server.url)
-    assert run.verdict is not None
     judge = run.verdict.judge
-    assert judge is not None
-    assert judge.pair is not None
     assert (judge.pair.wins, judge.pair.losses) == (0, 0)
     assert judge.shares == ()
     assert judge.unread == judge.num_replies == 2 * judge.pair.ties
@@ -147,12 +136,10 @@ def test_the_corrected_share_holds_the_true_one_and_its_interval_covers() -> Non
             for truth in (people, rows)
         )
         result = correct_share(make_score_sample(said.astype(float)), people, judge)
-        assert result is not None
         covered += result.low <= 0.7 <= result.high
     assert covered >= 372
     some = make_score_sample([1.0, 1, 0, 0, 0] * 20)
     perfect = correct_share(some, [True, False] * 20, [True, False] * 20)
-    assert perfect is not None
     assert perfect.value == pytest.approx(0.4)
     assert correct_share(some, [True, False] * 20, [True] * 40) is None
     assert correct_share(some, [True] * 40, [True] * 40) is None

@@ -1,7 +1,5 @@
 """How many test rows are answered: the clock alone decides, and what was answered is a prefix of one order."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

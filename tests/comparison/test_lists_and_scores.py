@@ -1,7 +1,5 @@
 """Several labels a row and scores on a scale, through every command that a user runs."""
 
-from __future__ import annotations
-
 import csv
 import json
 import random
@@ -105,7 +103,6 @@ def test_every_method_answers_and_the_run_is_used_like_any_other(
     task_file = write_task(write(tmp_path))
     run = compare(task_file).run
     verdict = run.verdict
-    assert verdict is not None
     names = ["baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "fine_tune"]
     assert set(names) <= set(run.fitted_methods)
     values = {step.method: step.estimate for step in verdict.ladder}
@@ -146,7 +143,6 @@ def test_every_method_answers_and_the_run_is_used_like_any_other(
 
 def test_contracts_hold_models_to_a_list(tmp_path: Path) -> None:
     task, rows = load_dataset(load_task(write_task(write_lists(tmp_path))))
-    assert task.contract is not None
     assert not any(task.contract.check(row.output) for row in rows)
     assert task.contract.check('["refund", "weather"]')
     assert task.contract.grammar is not None

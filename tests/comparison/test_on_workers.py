@@ -1,7 +1,5 @@
 """A comparison whose rows and methods are shared out equals one in this process, and the test stays sealed."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from functools import partial
@@ -41,7 +39,6 @@ def strip_times(value: Any) -> Any:
 
 def read_results(run: Run) -> dict[str, Any]:
     """All answers of a run, row by row, and what each method chose."""
-    assert run.verdict is not None
     results: dict[str, Any] = {"recommended": run.verdict.recommended, "sentence": run.verdict.sentence}
     if evidence := run.verdict.evidence:
         results["evidence"] = (evidence.curve, evidence.doubling, [row.estimate for row in evidence.runs])

@@ -47,7 +47,7 @@ def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Pat
 
 def test_changed_limits_continue_the_run_and_count_as_an_opening(tmp_path: Path) -> None:
     """Nothing is answered or fitted again, but the assistants, the task file in the run and the verdict are new."""
-    file = write_task(tmp_path, "answer", more="methods: [baseline, prompt]\n")
+    file = write_task(tmp_path, "answer", more="methods: [prompt, few_shot]\n")
     text, run = file.read_text(encoding="utf-8"), compare(file).run
 
     def read_answers() -> dict[Path, bytes]:

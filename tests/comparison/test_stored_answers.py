@@ -1,7 +1,5 @@
 """Stored answers of other models: scored as any row, never recommended, and compared with what Étude recommends."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +141,6 @@ def test_stored_answers_that_may_be_better_change_no_status_and_no_recommendatio
 def test_the_target_is_for_what_can_be_served() -> None:
     inputs = make_ladder({"baseline": 250, "few_shot": 300}, target=0.9)
     verdict = make_verdict(add_stored(inputs, np.ones(400).tolist()))
-    assert verdict.target is not None
     assert verdict.target.met_by is None
     assert "No method is good enough" in verdict.sentence
     assert "The stored answers of old are better than few_shot" in verdict.sentence

@@ -98,7 +98,6 @@ def test_no_gain_recommends_the_lowest_step_among_the_best() -> None:
 
 def test_a_gain_below_the_margin_does_not_make_tuning_worth_it() -> None:
     verdict = make_verdict(make_ladder({"few_shot": 2_700, "fine_tune": 2_715}, 3_000))
-    assert verdict.headline is not None
     assert verdict.headline.gains
     assert verdict.recommended == "few_shot"
     assert verdict.sentence.startswith("Use few_shot, the simplest method among the best ")
@@ -198,7 +197,6 @@ def test_under_150_rows_the_only_verdict_is_how_many_to_collect() -> None:
     verdict = make_verdict(make_ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149))
     assert verdict.sentence.startswith("149 rows are too few for a verdict on fine-tuning. Collect about ")
     assert "rows (at least 150), enough for an 80% chance to detect a difference of " in verdict.sentence
-    assert verdict.headline is not None
     assert not verdict.headline.gains
     assert verdict.recommended is None
     assert {step.status for step in verdict.ladder} == {"undecided"}
@@ -210,7 +208,6 @@ def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
     """A gain that the rows show all too clearly is neither denied by its p nor turned into advice on cost."""
     inputs = make_ladder({"few_shot": 10, "fine_tune": 45}, 50, usage=Usage(requests_per_month=9))
     few, enough = (make_verdict(replace(inputs, total_rows=total)) for total in (149, 150))
-    assert few.headline is not None
     assert few.headline.p < 0.001
     assert not any("chance" in line or "interval of" in line for line in few.caveats)
     assert not few.advice
@@ -221,7 +218,6 @@ def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
 
 def test_the_difference_that_the_rows_to_collect_would_find_is_the_one_they_are_reckoned_for() -> None:
     verdict = make_verdict(make_ladder({"few_shot": 25, "fine_tune": 27}, 50, total_rows=120, margin=0.05))
-    assert verdict.headline is not None
     worth = max(0.1, abs(verdict.headline.difference.value) / 2)
     assert (
         f"enough for an 80% chance to detect a difference of {format_points(worth)} points."
@@ -338,7 +334,6 @@ def test_fine_tuning_that_saw_a_part_and_lost_is_not_decided() -> None:
     assert "no language model" not in verdict.sentence
     assert [step.status for step in verdict.ladder] == ["among the best", "not measured enough"]
     assert [step.learned for step in verdict.ladder] == [8_000, 300]
-    assert verdict.baseline_on_equal_rows is not None
     assert (verdict.baseline_on_equal_rows.rows, verdict.baseline_on_equal_rows.estimate.value) == (300, 0.25)
     assert verdict.baseline_on_equal_rows.difference.value == pytest.approx(0.05)
     assert any(
@@ -362,9 +357,7 @@ def test_methods_that_answered_the_first_rows_are_compared_on_the_rows_of_both()
         ("baseline", "fine_tune"): 300,
         ("prompt", "fine_tune"): 50,
     }
-    assert verdict.headline is not None
     assert verdict.headline.difference.n == min(sizes[verdict.headline.untuned], 300)
-    assert verdict.baseline_on_equal_rows is not None
     assert verdict.baseline_on_equal_rows.estimate.n == 1_500, "it answered 2,000"
 
 
@@ -484,7 +477,6 @@ def test_no_language_model_is_needed_only_where_a_tuned_one_saw_all_rows() -> No
 
 def test_a_step_has_a_status_and_a_mark_by_the_target_of_its_own() -> None:
     verdict = make_verdict(make_ladder({"prompt": 200, "few_shot": 280, "fine_tune": 290}, target=0.7))
-    assert verdict.target is not None
     marks = [verdict.target.mark(step.estimate) for step in verdict.ladder]
     assert marks == ["missed", "not sure", "not sure"]
     assert verdict.target.mark(replace(verdict.ladder[0].estimate, low=0.7)) == "met"
@@ -530,7 +522,6 @@ def test_cut_answers_are_counted_in_one_line_for_all_methods() -> None:
 def test_groups_are_counted_and_said() -> None:
     rows = ScoredRows([f"{row:05d}" for row in range(400)], [str(row // 4) for row in range(400)])
     verdict = make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
-    assert verdict.headline is not None
     assert (verdict.headline.test, verdict.headline.difference.n) == ("sign flips", 100)
     assert "the 400 test rows count as 100" in " ".join(verdict.caveats)
 
@@ -541,7 +532,6 @@ def test_a_target_is_met_by_the_lowest_method_whose_lower_bound_reaches_it(
 ) -> None:
     inputs = make_ladder({"prompt": 180, "few_shot": 240, "fine_tune": 300}, target=target)
     found = make_verdict(inputs).target
-    assert found is not None
     assert found.met_by == met_by
     assert (met_by or "No method is sure to reach the 75% target") in found.text
     assert format_points(wilson(300 if target > 0.5 else 240, 400)[0]) in found.text
@@ -610,7 +600,6 @@ def test_the_report_says_what_the_verdict_says(
         for name, count in right.items()
     ]
     headline = make_verdict(make_inputs(methods, **parts)).headline
-    assert headline is not None
     assert headline.undecided == why
     assert (_read_headline(headline) in UNDECIDED.values()) == bool(why)
 
@@ -629,7 +618,6 @@ def make_costly(**parts: Any) -> VerdictInputs:
 def test_break_even_without_prices_is_in_seconds() -> None:
     verdict = make_verdict(make_costly(usage=Usage(requests_per_month=2_000)))
     earned = verdict.break_even
-    assert earned is not None
     assert (earned.unit, earned.requests, earned.prompt_tokens_saved) == ("seconds", 12_000, 800)
     assert verdict.costs["few_shot"].price is None
     assert verdict.advice[0].text == "At this volume fine-tuning earns back its time after 6.0 months."
@@ -641,7 +629,6 @@ def test_break_even_with_prices_is_in_money_and_prices_cached_tokens_apart() -> 
     verdict = make_verdict(make_costly(prices=prices))
     before, after = (200 * 10 + 800 * 1 + 50 * 20) / 1e6, (200 * 10 + 50 * 20) / 1e6
     earned = verdict.break_even
-    assert earned is not None
     assert (earned.unit, earned.fixed) == ("money", 6)
     assert earned.requests == math.ceil(6 / (before - after))
     assert verdict.costs["few_shot"].price == pytest.approx(before)
@@ -657,7 +644,6 @@ def test_prices_of_tokens_hold_for_the_model_and_not_for_a_prompt_model(prices: 
     verdict = make_verdict(
         replace(both, methods=[replace(few, model="big"), replace(tuned, model=both.model)])
     )
-    assert verdict.break_even is not None
     assert verdict.break_even.unit == ("money" if kept else "seconds")
     assert (verdict.costs["few_shot"].price is not None) == kept
     assert verdict.costs["fine_tune"].price == make_verdict(both).costs["fine_tune"].price is not None
@@ -666,7 +652,6 @@ def test_prices_of_tokens_hold_for_the_model_and_not_for_a_prompt_model(prices: 
 def test_what_the_examples_cost_is_earned_back_with_training() -> None:
     prices = Prices(prompt=10, cached=1, answer=20, per_hour=6, data=250)
     earned = make_verdict(make_costly(prices=prices)).break_even
-    assert earned is not None
     assert (earned.unit, earned.fixed) == ("money", 256)
 
 
@@ -676,7 +661,6 @@ def test_tuning_that_takes_longer_per_request_never_pays() -> None:
         "fine_tune", make_scores(300, 400), cost=PricedCost(100, 0, 10, 0.1), train_seconds=60.0
     )
     verdict = make_verdict(make_inputs([few, tuned], usage=Usage(requests_per_month=5)))
-    assert verdict.break_even is not None
     assert verdict.break_even.requests is None
     assert verdict.break_even.text.startswith("Fine-tuning does not save time: ")
     assert "none on time" in verdict.advice[0].basis
@@ -811,7 +795,6 @@ def test_macro_f1_decides_by_labels_and_shows_tags_by_share_right() -> None:
     ]
     rows = ScoredRows([f"{row:05d}" for row in range(400)], expected=labels)
     verdict = make_verdict(make_inputs(methods, rows=rows, metric=Metric("macro_f1", "classify")))
-    assert verdict.headline is not None
     assert (verdict.headline.test, verdict.recommended) == ("swaps", "fine_tune")
     values = {
         (line.value, line.method): line.estimate.value for line in verdict.by_tag if line.tag == "label"
@@ -883,7 +866,6 @@ def test_points_are_short(value: float, words: str) -> None:
 def test_a_gain_that_exact_mcnemar_would_miss_is_not_called_visible() -> None:
     """Three one-way rows of 50 give p = 0.25, and five would give 0.0625: a gain is seen from eight rows on."""
     verdict = make_verdict(make_ladder({"few_shot": 30, "fine_tune": 33}, 50))
-    assert verdict.headline is not None
     assert verdict.headline.p == 0.25
     assert any("smaller than about 16 points" in caveat for caveat in verdict.caveats)
 

@@ -1,7 +1,5 @@
 """Files of other tools: read, written in every shape, and read again to the same examples."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from datetime import date

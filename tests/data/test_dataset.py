@@ -1,7 +1,5 @@
 """Datasets: fingerprints, selections, and where rows and task meet."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -115,7 +113,6 @@ def test_what_is_changed_or_broken_in_the_test_file_is_noted(tmp_path: Path) -> 
     test.write_text("".join(json.dumps(row) + "\n" for row in lines))
     task = task_of(tmp_path, rows(30), test=RowSource(test), contract=Contract(max_words=2))
     found = load_test(load_dataset(task)[0])
-    assert found is not None
     assert "test.jsonl: answers with spaces or line breaks at the ends, which were removed: 1" in found.notes
     assert "1 answer of the test file breaks the contract: test.jsonl:40" in found.notes
 

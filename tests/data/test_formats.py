@@ -1,7 +1,5 @@
 """Rows: what is written reads back the same, every shape is understood, every line keeps its number."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Rows with a better and a worse answer: the better one is taught, and the worse one is not passed over in silence."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

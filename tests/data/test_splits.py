@@ -1,7 +1,5 @@
 """No group, input or near-duplicate on two sides, and rows that stay where they were."""
 
-from __future__ import annotations
-
 import csv
 import random
 from collections import Counter
@@ -346,7 +344,7 @@ def test_too_few_rows_are_refused_with_the_numbers(n: int) -> None:
 
 
 def test_a_hundred_rows_can_be_split() -> None:
-    """What is said of so few is the command's: test_starter.py and test_tune.py."""
+    """What is said of so few is the command's: test_starter.py and test_tuning.py."""
     result = split(dataset(rows(0, 100)), "answer", 0)
     assert (len(result.test), len(result.dev), len(result.train)) == (50, 30, 20)
     assert not result.notes

@@ -1,7 +1,5 @@
 """Texts and rows come back from their file as they were put in."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

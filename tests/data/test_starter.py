@@ -1,7 +1,5 @@
 """A task file that loads as it is written, and says what every guess rests on."""
 
-from __future__ import annotations
-
 import csv
 import json
 import random
@@ -401,7 +399,7 @@ def test_a_file_of_rows_has_one_task_file_beside_it(
     keys = [line.split(":")[0] for line in lines if line.startswith("  ")]
     assert keys == ["  input", "  output", "  kind", "  test", "  metric"]
     text = (tmp_path / "task.yaml").read_text().replace("smollm2-135m-instruct", "fake")
-    (tmp_path / "task.yaml").write_text(text.replace("methods: all", "methods: [baseline]"))
+    (tmp_path / "task.yaml").write_text(text.replace("methods: all", "methods: [prompt]"))
     assert main(["compare", "-y", str(file)]) == 0
     assert "task.yaml is used, the task file beside tickets.csv" in capsys.readouterr().out
     # Other rows in the same folder need a task file of their own.
@@ -490,7 +488,6 @@ def test_the_name_of_an_ollama_model_is_answered_with_the_line_to_write(tmp_path
     with pytest.raises(ModelError, match=r"For Ollama, write \{endpoint: ") as caught:
         compare(tmp_path / "task.yaml")
     line = re.search(r"\{endpoint: .*\}", str(caught.value))
-    assert line
     (tmp_path / "task.yaml").write_text(f"{text}\nprompt_model: {line[0]}\n")
     assert [endpoint.model for endpoint in load_task(tmp_path).endpoints.values()] == ["llama3.1:8b"]
 
@@ -617,7 +614,6 @@ def test_answers_that_begin_with_the_question_are_answers(tmp_path: Path, shape:
 
 def test_a_schema_names_types_and_required_keys(tmp_path: Path) -> None:
     _, task = write_and_load(write_table(tmp_path / "rows.jsonl", SHAPES["extract"]))
-    assert task.contract is not None
     assert task.contract.json_schema == {
         "type": "object",
         "properties": {
@@ -654,7 +650,6 @@ def book(number: int, note: bool) -> str:
 def test_fields_in_order_and_the_one_that_may_be_absent(tmp_path: Path) -> None:
     rows = [{"input": words(9), "output": book(n, n % 3 == 0)} for n in range(90)]
     _, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
-    assert task.contract is not None
     assert task.contract.fields == ("Title", "Ages", "Why", "Gentle note?")
     assert "Write these lines: Title, Ages, Why, Gentle note. Leave out Gentle note" in task.instructions
 
@@ -742,7 +737,6 @@ def test_values_that_yaml_would_misread_come_back_as_they_were(tmp_path: Path) -
     labels = ("yes", "no", "12", "null", "a: b", "- c", "#d", "'e'", "1e5", "ünï")
     rows = [{"text": words(8), "label": labels[n % len(labels)]} for n in range(80)]
     _, task = write_and_load(write_table(tmp_path / "rows.csv", rows))
-    assert task.contract is not None
     assert set(task.contract.labels) == set(labels)
 
 
@@ -838,20 +832,6 @@ def test_a_file_of_another_kind_is_one_error_with_what_to_do(
     assert len(printed.err.splitlines()) == 1
     assert all(part in printed.err for part in expected), printed.err
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_every_broken_line_is_named_and_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = {5: '{"text": "a", "label":', 11: "{'text': 'x'}", 21: "[1, 2]", 31: "none", 40: '{"text": NaN}'}
-    lines = [broken.get(number, line) for number, line in enumerate(LINES, 1)]
-    (tmp_path / "r.jsonl").write_text("\n".join(lines))
-    assert main(["init", str(tmp_path / "r.jsonl")]) == 2
-    told = capsys.readouterr().err
-    assert "5 errors" in told
-    for number, line in broken.items():
-        assert re.search(rf"r\.jsonl:{number}: .*\(got .*{re.escape(line[1:-1])}.*\)\. \w+", told), told
-    assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["bare", "BOM"])

@@ -1,7 +1,5 @@
 """Functions that a model may call: read from each tool's files, taught as text, measured, and written back."""
 
-from __future__ import annotations
-
 import json
 import time
 from dataclasses import replace
@@ -31,9 +29,6 @@ from etude.data.formats.tools import (
 )
 from etude.data.formats.write import write_rows
 from etude.errors import InputError
-from etude.feedback import FeedbackLog
-from etude.feedback.apply import apply_feedback
-from etude.feedback.entry import Feedback
 from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import Metric, choose_metric
 from etude.render import render_text
@@ -350,21 +345,6 @@ def test_a_task_of_short_calls_is_no_choice_among_labels(tmp_path: Path) -> None
     text = (tmp_path / "task.yaml").read_text(encoding="utf-8")
     assert "\nkind: answer\n" in text
     assert "# metric: calls" in text
-
-
-def test_a_correction_of_a_call_is_written_into_the_new_file(tmp_path: Path) -> None:
-    task = task_of(tmp_path, [calling(number) for number in range(1, 60)])
-    row = read(tmp_path / "rows.jsonl").examples[0]
-    log = FeedbackLog(tmp_path / "feedback.jsonl")
-    when = "2026-01-01T00:00:00Z"
-    log.add(Feedback("one", when, "ann", "m", row.input, row.output, correction="I cannot."))
-    done = apply_feedback(load_task(task, needs_model=False))
-    assert not done.unwritable
-    assert read(tmp_path / "rows.jsonl").examples[0].output == row.output
-    corrected, *others = read(done.files.fixed_file).examples
-    assert (corrected.input, corrected.output) == (row.input, "I cannot.")
-    before = read(tmp_path / "rows.jsonl").examples[1:]
-    assert [other.output for other in others] == [other.output for other in before]
 
 
 def test_a_file_of_a_hosted_service_is_read_and_written_back(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Weights that are taken away say the same as those that were measured."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The folder for the Hub: its card, what loads from it, and an upload to a stand-in of the Hub."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil
@@ -112,7 +110,6 @@ def test_the_card_is_one_that_the_hub_reads(tuned_run: Run, tmp_path: Path) -> N
     assert (card.data.license, card.data.license_name, card.data.library_name) == ("other", "tiny", "peft")
     assert card.data.tags == ["etude", "answer", METHOD]
     verdict = tuned_run.verdict
-    assert verdict
     [estimate] = [row.estimate for row in verdict.ladder if row.method == METHOD]
     name, [measured] = model_index_to_eval_results(read_head(tmp_path / "hub" / "README.md")["model-index"])
     assert name == f"{tuned_run.info['name']} {METHOD}"

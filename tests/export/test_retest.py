@@ -1,7 +1,5 @@
 """Test rows answered again by what was exported, or by another engine."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How far people agree about the answers that two of them have judged."""
 
-from __future__ import annotations
-
 import pytest
 
 from etude.feedback import Feedback

@@ -1,7 +1,5 @@
 """What people said becomes rows: resolved between people, never of the test, and in the shape of the file."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -265,8 +263,9 @@ def test_a_new_row_has_the_system_message_and_functions_of_its_input(
         assert after[f"{text} Another wording!"][:-1] == prompt[:-1]
 
 
+@pytest.mark.parametrize("right", ["another call", "I cannot."])
 @pytest.mark.parametrize("shape", ["openai", "sharegpt", "text"])
-def test_a_function_call_is_corrected(tmp_path: Path, shape: str) -> None:
+def test_a_function_call_is_corrected(tmp_path: Path, shape: str, right: str) -> None:
     call = {"name": "tides", "arguments": {"town": "Brest"}}
     if shape == "sharegpt":
         said = {"human": "High tide?", "function_call": json.dumps(call)}
@@ -281,7 +280,7 @@ def test_a_function_call_is_corrected(tmp_path: Path, shape: str) -> None:
     task = tmp_path / "task.yaml"
     task.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
     (before,) = read_task_feedback(load_task(task, needs_model=False))[1].rows
-    right = before.output.replace("Brest", "Nantes")
+    right = before.output.replace("Brest", "Nantes") if right == "another call" else right
     gather_entries(task, {"input": "High tide?", "answer": before.output, "correction": right})
     applied = apply_feedback(task, update=True)
     assert (applied.count("feedback_replaced"), applied.unwritable) == (1, ())

@@ -1,7 +1,5 @@
 """What people say: kept once, whole after a kill, read by several writers at once."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The API and the command line give the same numbers and answers on the same files."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -76,7 +74,6 @@ def test_a_compare_job_has_the_verdict_of_etude_compare_and_a_batch_the_answers_
     (folder / "task.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
     assert main(["compare", str(folder), "--yes"]) == 0
     verdict = find_run(folder).verdict
-    assert verdict is not None
     ladder = [{"method": row.method, "status": row.status, **asdict(row.estimate)} for row in verdict.ladder]
     assert done.etude["ladder"] == ladder  # type: ignore[attr-defined]
     assert done.etude["recommended"] == verdict.recommended  # type: ignore[attr-defined]

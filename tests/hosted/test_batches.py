@@ -1,7 +1,5 @@
 """Batches driven by the official client, with the fake model."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator
@@ -70,7 +68,6 @@ def test_every_request_is_answered_once_as_it_would_be_alone(client: openai.Open
     lines = [*(line(f"q{n}") for n in range(20)), wrong]
     batch = wait(client, start(client, upload(client, lines)).id)
     assert batch.status == "completed"
-    assert batch.request_counts is not None
     assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (
         21,
         20,
@@ -106,7 +103,6 @@ def test_an_invalid_file_fails_whole_and_the_next_batch_runs(
     assert wait(client, start(client, upload(client, [line("next")])).id).status == "completed"
     batch = wait(client, bad.id)
     assert batch.status == "failed"
-    assert batch.errors is not None
     assert batch.errors.data is not None
     assert [(error.code, error.line) for error in batch.errors.data] == [(code, number + 1)]
     assert batch.output_file_id is None
@@ -169,7 +165,6 @@ def test_a_request_of_a_batch_has_no_time_limit(stores: HostedStores) -> None:
     )
     with open_client(serve_as("luma", slow), settings=settings, hosted=stores) as client:
         batch = wait(client, start(client, upload(client, [line(f"q{n}") for n in range(4)])).id)
-    assert batch.request_counts is not None
     assert (batch.request_counts.completed, batch.request_counts.failed) == (4, 0)
 
 
@@ -210,7 +205,6 @@ def test_results_that_exceed_the_quota_fail_the_batch_once(tmp_path: Path) -> No
     with open_client(serve_as("luma", ECHO), hosted=stores) as client:
         batch = wait(client, start(client, upload(client, lines)).id)
     assert batch.status == "failed"
-    assert batch.errors is not None
     assert batch.errors.data is not None
     assert [error.code for error in batch.errors.data] == ["quota_exceeded"]
     assert batch.failed_at
@@ -245,11 +239,9 @@ def test_batches_of_responses_decisions_and_embeddings(encoder: str, stores: Hos
                 line("wrong", url=endpoint, body={**body, "input": 7}),
             ]
             batch = wait(client, start(client, upload(client, lines), endpoint).id)
-            assert batch.usage is not None
             assert batch.usage.total_tokens > 0
             answered = read(client, batch.output_file_id)["right"]["response"]["body"]
             alone = client.post(endpoint.removeprefix("/v1"), body=body, cast_to=object)
-            assert isinstance(alone, dict)
             assert hide_ids(answered) == hide_ids(alone)
             assert read(client, batch.error_file_id)["wrong"]["response"]["status_code"] == 400
 

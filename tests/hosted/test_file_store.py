@@ -1,7 +1,5 @@
 """The store of uploaded files: whole or not at all, found by id alone, within its quota."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

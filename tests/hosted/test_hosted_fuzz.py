@@ -1,8 +1,6 @@
 """Whatever the routes for files, jobs, batches, evals and graders are sent: an answer below 500, and no file outside
 the data folder."""
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

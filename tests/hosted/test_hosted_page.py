@@ -1,7 +1,5 @@
 """The code of docs/hosted.md runs as printed, against a server in this process."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

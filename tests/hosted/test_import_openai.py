@@ -1,7 +1,5 @@
 """`etude import openai`: what people saved of OpenAI's API becomes a task, and stored answers keep their numbers."""
 
-from __future__ import annotations
-
 import ast
 import json
 import random
@@ -121,7 +119,6 @@ def test_an_export_becomes_a_task_with_the_old_answers_as_a_column(tmp_path: Pat
 def test_the_check_grades_as_the_eval_did(tmp_path: Path) -> None:
     folder = save_export(tmp_path / "saved")
     task = load_task(import_openai(folder).task_file)
-    assert task.check is not None
     passes = task.check.load()
     for line in load_lines(folder / "items.jsonl"):
         answer, item = line["sample"]["output"][0]["content"], line["datasource_item"]
@@ -264,7 +261,6 @@ def test_a_name_from_the_folder_becomes_no_code_and_no_key(tmp_path: Path) -> No
     task_file = import_openai(folder).task_file
     task, code = load_task(task_file), (task_file.parent / "checks.py").read_text()
     assert (task.name, task.model) == (evaluation["name"], "smollm2-135m-instruct")
-    assert task.check is not None
     assert task.check.file.name == "checks.py"
     kinds = [node.__class__.__name__ for node in ast.parse(code).body]
     assert kinds == ["Expr", "ImportFrom", "Assign", "FunctionDef"]

@@ -1,7 +1,5 @@
 """Documents of all kinds to passages that keep their place."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

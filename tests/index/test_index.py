@@ -1,7 +1,5 @@
 """Documents to passages, and the search over them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Jobs in child processes: the same end after a kill at any moment, one at a time, none twice, none lost."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The files of launchers, read by each tool's own parser where it is installed."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """What an answer does: phrases, the classifier, and the answers that must not be mistaken for refusals."""
 
-from __future__ import annotations
-
 import json
 import runpy
 from pathlib import Path

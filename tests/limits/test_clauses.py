@@ -1,7 +1,5 @@
 """Limits that are judged clause by clause: the form of a request hides nothing, and danger comes before everything."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

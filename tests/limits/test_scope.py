@@ -1,7 +1,5 @@
 """Scopes: few real questions are turned away, no model is asked for those that are, and no test row is seen."""
 
-from __future__ import annotations
-
 import functools
 import random
 from collections.abc import Iterable

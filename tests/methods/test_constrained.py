@@ -1,7 +1,5 @@
 """Enforced forms: what the contract can enforce, and that answers keep it."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace
@@ -92,7 +90,6 @@ def test_an_answer_that_reaches_the_length_limit_keeps_its_form(name: str, folde
 
 def test_fields_are_enforced_as_the_contract_reads_them() -> None:
     form = Contract(fields=("Intro?", "Title", "Note?", "End")).grammar
-    assert form is not None
     assert form.kind == "regex"
     for text in ("Title: a\nEnd: b", "Intro: x\nTitle: a\nNote: c d\nEnd: b"):
         assert re.fullmatch(form.text, text)

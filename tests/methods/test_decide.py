@@ -1,7 +1,5 @@
 """A decision model as a step of the ladder: its questions and answers, and that over-confidence is named."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path
@@ -106,10 +104,8 @@ def test_a_saved_assistant_asks_on_the_terms_of_its_task(overconfident: tuple[Pa
     assistant = load(run.assistant_folder("decide"))
     endpoints = load_endpoints(assistant, run)
     service = find_service(assistant.model.name, endpoints)
-    assert service is not None
     assert service.prices is not None
     assert assistant.recalibration is not None
-    assert assistant.contract is not None
     assert assistant.contract.descriptions["dragons"] == "books on dragons"
 
 

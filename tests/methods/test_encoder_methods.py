@@ -1,7 +1,5 @@
 """Methods over an encoder: the baseline's logistic regression, and fine_tune_encoder."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

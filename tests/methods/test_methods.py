@@ -1,7 +1,5 @@
 """The methods: what each tries, and what it must never do."""
 
-from __future__ import annotations
-
 import math
 import random
 import re
@@ -386,7 +384,6 @@ def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, t
 @pytest.mark.parametrize("number", [2, 3])
 def test_linear_confidences_are_probabilities(number: int) -> None:
     linear = predictors()[number]
-    assert isinstance(linear, Linear)
     texts = ["apple car", "an old tree", "", "red red apple", "日本"]
     chances = np.exp(linear.answer(texts)[0])
     assert chances.shape == (5, len(linear.labels))

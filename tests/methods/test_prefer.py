@@ -1,7 +1,5 @@
 """The step `prefer`: files of pairs, their sides, and weights trained on them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """retrieval and fine_tune_retrieval, from the documents of a task to cited answers."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,8 +1,6 @@
 """The search for instructions, with stand-ins for strong models: a scripted model that proposes instructions which are
 known to be good, bad or forbidden, and a model whose answers depend on them in a known way."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

@@ -1,7 +1,5 @@
 """similar_shot: which examples a question gets."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Extraction by tagging: alignment of values with the text, answers rebuilt in their shape, training that learns."""
 
-from __future__ import annotations
-
 import json
 import random
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The encoder, and teaching it which passage answers which question, on a tiny BERT with random weights."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """llama.cpp's server with the packaged model: the same token ids, the same greedy answers, the same probabilities."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from collections.abc import Iterator

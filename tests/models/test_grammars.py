@@ -1,7 +1,5 @@
 """A schema that cannot be enforced is refused, by the construct's name, whichever engine answers."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

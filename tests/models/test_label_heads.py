@@ -1,7 +1,5 @@
 """Linear classifiers of several labels a row, and of scores on a scale."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The local model equals transformers' own computation, however requests are batched or restricted."""
 
-from __future__ import annotations
-
 import gc
 import json
 import math

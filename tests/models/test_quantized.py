@@ -1,7 +1,5 @@
 """Bases in 8 and 4 bits: how far the weights move, that training over them is training over their values."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import get_args
 

@@ -1,7 +1,5 @@
 """Weights that a server computes with: adapters by name, the same answers as here, and what is said where it fails."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Iterator
@@ -154,11 +152,9 @@ def test_an_engine_with_settings_is_read_from_the_task_file(tmp_path: Path) -> N
     task = load_task(write_task(tmp_path, more=engine))
     assert task.engine == "served:https://gpu.example/v1#base;key=KEY"
     prices = task.endpoints[task.engine.removeprefix("served:")].prices
-    assert prices
     assert prices.per_hour == 2
     served = with_engine(task.engine, Assistant("prompt", "answer", ModelRef("smollm2-135m-instruct")))
     service = Models(endpoints=task.endpoints).find_service(served.model.name)
-    assert service
     assert (service.is_local, service.prices) == (False, prices)
     assert get_title(served.model.name) == "base at https://gpu.example/v1"
 

@@ -1,7 +1,5 @@
 """Masking: one surrogate for each value, exact unmasking, and key files."""
 
-from __future__ import annotations
-
 import ipaddress
 import json
 import re

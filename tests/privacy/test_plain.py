@@ -1,7 +1,5 @@
 """Plain texts: JSON, escapes and combining marks are searched, and spans are moved back to the original."""
 
-from __future__ import annotations
-
 import json
 import unicodedata
 from typing import Any

@@ -3,8 +3,6 @@
 Whatever is wrong, nothing is written, nothing is guessed away, and no traceback is shown.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """The chores that hold in CI: what .ci/run prints, and skipped tests that nobody overlooks."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re

@@ -1,7 +1,5 @@
 """Documentation that fails when it lies: every block of code runs, help is as printed, what is named is there."""
 
-from __future__ import annotations
-
 import ast
 import csv
 import io
@@ -162,7 +160,6 @@ def test_the_task_file_of_the_page_is_read_with_every_key(tmp_path: Path) -> Non
     (tmp_path / "task.yaml").write_text(text, encoding="utf-8")
     task = load_task(tmp_path / "task.yaml")
     assert set(yaml.safe_load(text)) == set(KEYS)
-    assert task.check is not None
     row = Example("1", (Message("user", "x"),), "y", tags={"theme": "dragons"})
     assert task.check.load()(row, "All about dragons") is True
     assert task.check.load()(row, "All about trains") is False

@@ -41,14 +41,11 @@ def luma() -> tuple[Task, Dataset, Dataset]:
 
 
 def fits(task: Task) -> Callable[[Example, str], bool | float]:
-    assert task.check is not None
     return task.check.load()
 
 
 def luma_checks() -> ModuleType:
     spec = importlib.util.spec_from_file_location("luma_checks", LUMA / "checks.py")
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
@@ -199,7 +196,6 @@ def test_support_is_neither_trivial_nor_hopeless_for_counted_words() -> None:
 
 def test_support_has_four_even_labels_groups_and_hardly_a_near_duplicate() -> None:
     task, rows = loaded("support")
-    assert task.contract is not None
     assert set(Counter(row.output for row in rows).values()) == {150}
     assert {row.output for row in rows} == set(task.contract.labels)
     assert 1 < max(Counter(row.group for row in rows).values()) <= 3

@@ -1,7 +1,5 @@
 """A method and a model backend of one's own: few lines each, added through the public door."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import time
@@ -128,7 +126,7 @@ def test_an_own_method_is_compared_like_the_built_in_ones(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("_registered")
 def test_an_own_backend_answers_like_the_built_in_ones(tmp_path: Path) -> None:
-    run = compare(write_task(tmp_path, model="echo:1", more="methods: [baseline, prompt]\n")).run
+    run = compare(write_task(tmp_path, model="echo:1", more="methods: [prompt]\n")).run
     assert all(line["answer"] == line["input"] for line in run.read_predictions("prompt"))
 
 
@@ -149,7 +147,7 @@ def test_a_missing_capability_is_reported_with_a_backend_that_has_it(
     assert not list((tmp_path / "runs").glob("*/methods/*/method.json"))
 
 
-OLLAMA_TASK = "methods: [baseline, prompt]\n"
+OLLAMA_TASK = "methods: [prompt]\n"
 
 
 @pytest.mark.usefixtures("_registered")

@@ -1,7 +1,5 @@
 """Insults and threats: named in many languages, ordinary words of other languages are not."""
 
-from __future__ import annotations
-
 import pytest
 from test_checks import create_pairs
 

@@ -1,7 +1,5 @@
 """A run is told from others by what its inputs mean, and a change is named."""
 
-from __future__ import annotations
-
 import json
 import os
 import random
@@ -76,7 +74,7 @@ CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale", "quest
 """Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py, test_questions.py)."""
 OTHERS = ("judge", "suite", "gates", "where", "weights", "turns")
 FILES = ("examples", "test", "documents", "preferences", *OTHERS, *CLASSIFIERS)
-"""Keys of files, whose contents count; `judge` needs an endpoint (test_judge.py); `suite`, `gates` and `where`
+"""Keys of files, whose contents count; `judge` needs an endpoint (test_judging.py); `suite`, `gates` and `where`
 bear on no run (test_suites.py, test_cluster.py); `weights` are a part of the model
 (test_quantized.py); `turns` also changes the rows (test_rescore.py)."""
 
@@ -293,7 +291,7 @@ def told(task: Path, **more: object) -> list[str]:
 
 
 def test_a_new_run_says_what_has_changed(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    task = write_task(tmp_path, more="methods: [prompt]\n")
     assert not [line for line in told(task) if "new run" in line]
     (first,) = [file.parent.name for file in tmp_path.glob("runs/*/run.json")]
     task.write_text("# a remark\n" + task.read_text())
@@ -311,7 +309,7 @@ def interrupted(task: Path) -> Run:
 
 
 def test_a_run_that_goes_on_elsewhere_keeps_where_it_began(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    task = write_task(tmp_path, more="methods: [prompt]\n")
     run = interrupted(task)
     here, began = run.info["machine"], {"cpu": "another", "cores": 1, "memory_gb": 1}
     run.update(machine=began)
@@ -323,7 +321,7 @@ def test_a_run_that_goes_on_elsewhere_keeps_where_it_began(tmp_path: Path) -> No
 
 
 def test_a_run_that_goes_on_in_the_same_place_says_nothing_of_it(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    task = write_task(tmp_path, more="methods: [prompt]\n")
     identity = interrupted(task).info["id"]
     assert "went on with" not in " ".join(told(task))
     (folder,) = [file.parent for file in tmp_path.glob("runs/*/run.json")]
@@ -332,7 +330,7 @@ def test_a_run_that_goes_on_in_the_same_place_says_nothing_of_it(tmp_path: Path)
 
 
 def test_going_on_twice_in_one_other_place_is_noted_once(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    task = write_task(tmp_path, more="methods: [prompt]\n")
     run = interrupted(task)
     run.update(python="3.0.0")
     assert interrupted(task).info["resumed"] == [{"python": run.info["resumed"][0]["python"]}]
@@ -342,7 +340,7 @@ def test_going_on_twice_in_one_other_place_is_noted_once(tmp_path: Path) -> None
 
 
 def test_an_unreadable_older_run_does_not_stop_a_new_one(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    task = write_task(tmp_path, more="methods: [prompt]\n")
     run = compare(task).run
     (run.folder / "run.json").write_text("{ half")
     task.write_text(task.read_text() + "target: 0.5\n")

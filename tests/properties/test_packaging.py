@@ -1,7 +1,5 @@
 """The image, the workflow and the templates of the project name only what is there."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -1,7 +1,5 @@
 """What only some systems have is missing here: no /proc, no fork, no POSIX modules. Étude works without it."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

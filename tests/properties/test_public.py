@@ -1,7 +1,5 @@
 """The public face: what `import etude` offers, what it costs, and the whole path through it."""
 
-from __future__ import annotations
-
 import ast
 import json
 import shutil

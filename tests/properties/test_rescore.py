@@ -77,6 +77,9 @@ def test_a_run_on_a_part_of_the_rows_is_reached_again(kind: str, more: str) -> N
     learned = {step["method"]: step["learned"] for step in verdict["ladder"]}
     assert (learned["fine_tune"], verdict["train_rows"]) == (30, 70)
     assert verdict["baseline_on_equal_rows"]["rows"] == 30
+    notes = json.loads((run / "methods" / "fine_tune" / "method.json").read_text())["notes"]
+    assert "trained on 30 of 70 rows" in notes
+    assert learned["few_shot"] is None
     check_rescored(run)
 
 
@@ -121,9 +124,7 @@ def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> 
 
 
 def test_a_run_in_which_nothing_is_right_is_reached_again(tmp_path: Path) -> None:
-    task = write_task(
-        tmp_path, "extract", more="methods: [baseline, prompt, fine_tune]\nmetric: exact_match\n"
-    )
+    task = write_task(tmp_path, "extract", more="methods: [prompt, fine_tune]\nmetric: exact_match\n")
     examples = tmp_path / "examples.jsonl"
     rows = [json.loads(line) for line in examples.read_text().splitlines()]
     for place, row in enumerate(rows):
@@ -187,7 +188,6 @@ def flip_choice(text: str) -> str:
 def change_contract(text: str) -> str:
     lines = [json.loads(line) for line in text.splitlines()]
     broken = [line for line in lines if line["failures"]]
-    assert broken
     broken[0]["keeps_contract"] = True
     return "".join(json.dumps(line) + "\n" for line in lines)
 

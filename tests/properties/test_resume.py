@@ -1,7 +1,5 @@
 """A comparison that is killed and started again reaches the verdict of one that was not."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,8 +1,6 @@
 """No method can see the test or a training row outside its share: whatever stands in them, every assistant is the same
 byte for byte."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Mapping
@@ -38,7 +36,6 @@ from small_task import KINDS, library, output, pairs, write_task
 from tiny import save_tiny_model
 
 LIMITED = {"max_rows": 30}
-WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
 
 
 def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes]:
@@ -69,44 +66,29 @@ def filled(test: Dataset, texts: list[str]) -> Dataset:
     return replace(test, examples=examples)
 
 
+TRAINED = (
+    "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\nmethods: [fine_tune, fine_tune_retrieval, prefer]\n"
+)
+
+
+@pytest.mark.parametrize("weights", ["fake", pytest.param("model", marks=pytest.mark.real)])
 @pytest.mark.parametrize("kind", ["answer", "classify"])
-def test_random_text_in_the_test_changes_no_assistant(
-    kind: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("task")
-    task_file = write_task(folder, kind, num=160, more=library(folder))
-    task, dataset = load_dataset(load_task(task_file))
-    parts = split(dataset, task.kind, task.seed)
-    before = fitted_bytes(parts, task_file, tmp_path_factory.mktemp("run"))
-    names = {method.name for method in resolve_methods(get_methods(task.methods), task, is_explicit=False)}
-    assert {name.split("/")[1] for name in before} == names > {"fine_tune", "similar_shot", "retrieval"}
-
-    @settings(max_examples=4)
-    @given(st.lists(WORDS, min_size=1, max_size=8))
-    def fits_alike(texts: list[str]) -> None:
-        other = replace(parts, test=filled(parts.test, texts))
-        assert fitted_bytes(other, task_file, tmp_path_factory.mktemp("run")) == before
-
-    fits_alike()
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("kind", ["answer", "classify"])
-def test_random_text_in_the_test_changes_no_trained_weights(kind: str, tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
-    more = (
-        library(tmp_path / "task")
-        + pairs(tmp_path / "task")
-        + "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\nmethods: [fine_tune, fine_tune_retrieval, prefer]\n"
-    )
-    task_file = write_task(tmp_path / "task", kind, str(model), 130, more)
+def test_other_text_in_the_test_changes_no_assistant(kind: str, weights: str, tmp_path: Path) -> None:
+    model, more = "fake", library(tmp_path / "task")
+    if weights == "model":
+        model = str(save_tiny_model(tmp_path / "model", max_position_embeddings=1024))
+        more += pairs(tmp_path / "task") + TRAINED
+    task_file = write_task(tmp_path / "task", kind, model, 130 if weights == "model" else 160, more)
     task, dataset = load_dataset(load_task(task_file))
     parts = split(dataset, task.kind, task.seed)
     other = replace(parts, test=filled(parts.test, ["Anything", "else 🙂", "\n\tat all"]))
     before = fitted_bytes(parts, task_file, tmp_path / "run")
-    after = fitted_bytes(other, task_file, tmp_path / "other")
-    assert any(name.endswith(".safetensors") for name in before)
-    assert before == after
+    assert fitted_bytes(other, task_file, tmp_path / "other") == before
+    assert weights == "fake" or any(name.endswith(".safetensors") for name in before)
+    if weights == "fake":
+        methods = resolve_methods(get_methods(task.methods), task, is_explicit=False)
+        names = {method.name for method in methods}
+        assert {name.split("/")[1] for name in before} == names > {"fine_tune", "similar_shot", "retrieval"}
 
 
 def other_row(kind: str, number: int) -> dict[str, object]:
@@ -280,7 +262,6 @@ def test_the_baseline_on_as_few_rows_is_fitted_on_them_alone(tmp_path: Path) -> 
         Looks(ladder_run).fit_all(start)
         run.update(decided={"untuned": "baseline", "tuned": "fine_tune"})
         fitted = fit_baseline_on_equal_rows(ladder_run, start)
-        assert fitted is not None
         assert fitted[1] == 30
         folder = run.method_folder("baseline") / EQUAL_ROWS
         paths = sorted(path for path in folder.rglob("*") if path.is_file() and "answers" not in path.parts)
@@ -293,21 +274,6 @@ def test_the_baseline_on_as_few_rows_is_fitted_on_them_alone(tmp_path: Path) -> 
         parts = replace(parts, train=replace(parts.train, examples=tuple(rows)))
     assert len(ids) == 30
     assert files[0] == files[1] != {}
-
-
-def test_max_rows_limits_what_trains_and_the_record_counts_it(tmp_path: Path) -> None:
-    task_file = write_task(tmp_path / "task", "classify", num=150)
-    task, dataset = load_dataset(load_task(task_file))
-    parts, models = split(dataset, task.kind, task.seed), Models()
-    run, methods = Run(tmp_path / "run"), get_methods(["baseline", "few_shot", "fine_tune"])
-    run.update(format=1, methods=[method.name for method in methods])
-    metric, limited = choose_metric(task, parts.train), replace(task, train=LIMITED)
-    ladder_run = LadderRun(limited, parts, run, models, metric, lambda event: None, methods)
-    Looks(ladder_run).fit_all(initial_assistant(task, parts.train, models))
-    records = {name: read_json(run.method_folder(name) / "method.json") for name in run.fitted_methods}
-    learned = {name: record["learned"] for name, record in records.items()}
-    assert learned == {"baseline": len(parts.train) + len(parts.dev), "few_shot": None, "fine_tune": 30}
-    assert f"trained on 30 of {len(parts.train)} rows" in records["fine_tune"]["notes"]
 
 
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=60), st.integers(1, 60), st.integers(1, 60))

@@ -1,7 +1,5 @@
 """A file in the style of each project's documentation: read, trained on, written back."""
 
-from __future__ import annotations
-
 import csv
 import json
 import random

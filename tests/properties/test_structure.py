@@ -1,7 +1,5 @@
 """The shape of the project: which module may import which, what loads at start, what the map names."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -3,8 +3,6 @@
 The templates are those that come with TRL; the tokenizers are tiny ones that know their special tokens.
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """Loss and gradients are those of TRL's SFTTrainer over PEFT, on the same rows and the same adapter."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`etude check --fix`: rows are corrected in a new file, all others keep their bytes, and each change can be undone."""
 
-from __future__ import annotations
-
 import csv
 import gc
 import io
@@ -186,7 +184,6 @@ def test_a_row_of_a_table_is_read_as_it_was_written(
     file.write_bytes(b"id,input,output\n" + out.getvalue().removesuffix("\r\n").encode() + end)
     (record,) = read_editable_rows(RowSource(file=file, input=("input",), output="output", id="id"), "answer")
     changed = record.with_texts({("input",): text})
-    assert changed is not None
     assert changed.raw.endswith(end)
     file.write_bytes(b"id,input,output\n" + changed.raw)
     with file.open(encoding="utf-8", newline="") as stream:
@@ -605,7 +602,6 @@ def test_the_command_prints_the_changes_and_the_line_for_the_task_file(
     output = capsys.readouterr().out
     assert "examples: rows.fixed.jsonl" in output
     log = read_log(tmp_path / "rows.fixed.jsonl.log.jsonl")
-    assert log is not None
     assert f"--undo rows.jsonl:{log.changes[0].line}" in output
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
     assert main(["check", str(file), "--undo", f"rows.jsonl:{log.changes[0].line}"]) == 0

@@ -202,14 +202,12 @@ def test_of_two_trainings_in_one_log_the_last_is_drawn(tmp_path: Path) -> None:
     lines = "".join(json.dumps(line) + "\n" for line in first + last)
     (tmp_path / "methods" / "fine_tune" / "train.jsonl").write_text(lines, encoding="utf-8")
     curve = read_report(tmp_path).curve
-    assert curve is not None
     assert curve.method == "fine_tune"
     assert curve.steps == ((2, 0.6),)
     assert [(epoch.step, epoch.best) for epoch in curve.epochs] == [(0, False), (2, True)]  # the last best
     lines = "".join(json.dumps(line) + "\n" for line in [*first, last[0]])  # stopped before the second began
     (tmp_path / "methods" / "fine_tune" / "train.jsonl").write_text(lines, encoding="utf-8")
     stopped = read_report(tmp_path).curve
-    assert stopped is not None
     assert stopped.steps == ((9, 2.0),)
 
 
@@ -448,7 +446,6 @@ def test_a_thousand_rows_of_five_methods_stay_small(tmp_path: Path, long_answers
 def test_a_text_that_was_cut_says_where_the_rest_is(tmp_path: Path) -> None:
     page, _ = written(tmp_path, long_answers=20_000)
     cut = [text for text in page.rows["texts"] if "more characters in predictions.jsonl]" in text]
-    assert cut
     assert len({len(text.partition("\u2026 [")[0]) for text in cut}) == 1
     remaining, _, rest = cut[0].partition("\u2026 [")
     whole = [line["answer"] for name in METHODS for line in predictions(tmp_path, name, "dev")]
@@ -663,7 +660,6 @@ def driven(run: Path, folder: Path) -> dict[str, Any]:
         encoding="utf-8",
     )
     told = re.search(r'<pre id="p">(.*?)</pre>', dom(frame, "", folder / "profile"), re.S)
-    assert told
     found: dict[str, Any] = json.loads(html.unescape(told[1]))
     return found
 

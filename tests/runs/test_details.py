@@ -170,7 +170,6 @@ def test_the_order_of_the_lines_does_not_matter() -> None:
 @pytest.mark.parametrize(("kind", "shown"), [("classify", "Label probabilities"), ("extract", "Fields")])
 def test_a_run_reports_them(kind: str, shown: str) -> None:
     run = Run(real_run(kind))
-    assert run.verdict is not None
     details: Details = run.verdict.details["few_shot"]
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert f"<h3>{shown}</h3>" in page
@@ -193,5 +192,4 @@ def test_a_leaning_method_that_answers_all_rows_alike_is_reported_to_do_so(tmp_p
     verdict = compare(task_file).verdict
     assert """baseline gives at least 95% of the rows the same answer: '{"d": []}'.""" in verdict.sentence
     scores = verdict.details["baseline"].values
-    assert scores is not None
     assert (scores.precision, scores.recall and scores.recall.value) == (None, 0.0)

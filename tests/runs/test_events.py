@@ -1,7 +1,5 @@
 """events.jsonl: what happens in a run, for other processes to follow."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Runs of several task files in one folder: each task file gets its own."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

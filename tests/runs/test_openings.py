@@ -1,7 +1,5 @@
 """Openings are counted by the rows that were seen, whatever else about a test has changed."""
 
-from __future__ import annotations
-
 import fcntl
 import random
 import tempfile

@@ -6,8 +6,6 @@ The environments are folders of ETUDE_CLIENTS (~/.cache/etude/clients); one is m
     ~/.cache/etude/clients/openai1/bin/pip install 'openai==1.99.*'
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 from dataclasses import replace

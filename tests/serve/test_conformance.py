@@ -1,7 +1,5 @@
 """The table of what this server has of OpenAI's API is true of the server, of the client and of the page."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re

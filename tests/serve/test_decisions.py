@@ -1,7 +1,5 @@
 """Decisions: the labels' probabilities as answers to typed questions, through the official client."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Iterator
@@ -92,7 +90,6 @@ def test_the_probabilities_of_a_linear_model_have_its_temperature(
     scaled = [margin / 0.7 for margin in linear.compute_margins([INPUT])[0].tolist()]
     total = sum(map(math.exp, scaled))
     (answer,) = client.decisions.create(model="linear", input=INPUT, questions=[CHOICE]).answers
-    assert answer.type == "choice"
     shares = {entry.value: entry.probability for entry in answer.probabilities}
     assert [shares[label] for label in linear.labels] == pytest.approx(
         [math.exp(value) / total for value in scaled], rel=1e-4
@@ -104,7 +101,6 @@ def test_recalibration_changes_the_answers_probability_and_keeps_the_proportions
 ) -> None:
     def ask(name: str) -> dict[Any, float]:
         (answer,) = client.decisions.create(model=name, input=INPUT, questions=[CHOICE]).answers
-        assert answer.type == "choice"
         return {entry.value: entry.probability for entry in answer.probabilities}
 
     stated, shares, measured = ask("linear"), ask("recalibrated"), sorters["recalibrated"].answer(INPUT)
@@ -131,7 +127,6 @@ def test_of_several_labels_each_has_a_probability_of_its_own(
     folder = sorters["several"].model.adapter
     assert folder is not None
     heads = load_predictor(folder, Models())
-    assert isinstance(heads, LabelHeads)
     chances = dict(
         zip(heads.labels, heads.to_chances(heads.compute_margins([INPUT]))[0].tolist(), strict=True)
     )
@@ -148,8 +143,6 @@ def test_booleans_are_the_labels_yes_and_no(client: openai.OpenAI) -> None:
         {"type": "predicate", "instructions": "It is."},
     ]
     choice, predicate = client.decisions.create(model="yes", input=INPUT, questions=questions).answers
-    assert choice.type == "choice"
-    assert predicate.type == "predicate"
     assert isinstance(choice.choice, bool)
     assert choice.probabilities[0].probability == pytest.approx(predicate.probability)
 

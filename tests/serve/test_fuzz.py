@@ -1,7 +1,5 @@
 """Whatever a request contains, it is answered or refused: no status of 500 or above, and the server goes on."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """Slow, large and broken requests end alone, with an error in OpenAI's form."""
 
-from __future__ import annotations
-
 import json
 import socket
 import time

@@ -1,7 +1,5 @@
 """What a request asks for is done, refused by name, or listed as ignored."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -105,7 +103,6 @@ def test_several_prompts_are_answered_in_order(client: openai.OpenAI) -> None:
     done = client.completions.create(model="fake", prompt=["one", "two three"], n=2)
     assert [choice.text for choice in done.choices] == ["one", "one", "two three", "two three"]
     alone = [client.completions.create(model="fake", prompt=text) for text in ("one", "two three")]
-    assert done.usage is not None
     assert done.usage.prompt_tokens == sum(each.usage.prompt_tokens for each in alone if each.usage)
     with pytest.raises(openai.BadRequestError, match="token ids"):
         client.completions.create(model="fake", prompt=[1, 2])

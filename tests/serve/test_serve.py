@@ -1,7 +1,5 @@
 """The server, as OpenAI's own client sees it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random
@@ -313,10 +311,6 @@ def test_other_errors_have_the_statuses_of_the_api(client: openai.OpenAI, addres
     with pytest.raises(openai.BadRequestError) as long:
         client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "word " * 5000}])
     assert long.value.code == "context_length_exceeded"
-    for path, status in (("/v1/nothing", 404), ("/v1/completions", 405)):
-        response = client._client.get(f"{address}{path}")
-        assert response.status_code == status
-        assert set(response.json()["error"]) == {"message", "type", "param", "code"}
     response = client._client.post(
         f"{address}/v1/chat/completions", content=b"{", headers={"content-type": "application/json"}
     )
@@ -395,7 +389,6 @@ def test_a_full_queue_refuses_and_all_accepted_are_answered() -> None:
     answered = [each for each in found if not isinstance(each, Exception)]
     assert len(refused) + len(answered) == 40
     assert len(answered) >= 4
-    assert refused
     assert int(refused[0].response.headers["retry-after"]) >= 1
 
 
@@ -406,7 +399,6 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
     line = [sys.executable, "-m", "etude", "serve", str(folder), "--port", "0"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
-            assert server.stdout is not None
             url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
             assert server.stdout.readline() == (
                 "luma is luma/few_shot. Its answers are not as measured: no run has measured this assistant.\n"
@@ -424,7 +416,6 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
                 assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
         finally:
             server.terminate()
-        assert server.stderr is not None
         logged = [json.loads(each) for each in server.stderr.read().splitlines()]
     assert server.returncode in (0, -signal.SIGTERM)
     assert logged[-1]["path"] == "/v1/chat/completions"
@@ -436,7 +427,6 @@ def test_sigterm_answers_what_is_running(tmp_path: Path) -> None:
     replace(LUMA, model=ModelRef("fake:delay=0.6")).save(tmp_path / "luma")
     line = [sys.executable, "-m", "etude", "serve", str(tmp_path / "luma"), "--port", "0"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
         url = server.stdout.readline().rpartition(" ")[2].strip()
         with (
             openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
@@ -476,7 +466,6 @@ def test_a_client_that_goes_away_ends_its_answer(tmp_path: Path) -> None:
 
 def count_live(client: openai.OpenAI, url: str) -> int:
     found = re.search(r"^etude_live (\d+)", client._client.get(f"{url}/metrics").text, re.M)
-    assert found
     return int(found[1])
 
 
@@ -514,7 +503,6 @@ def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest
     assert token not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
     key = find_key(read_keys(file), token)
-    assert key
     assert (key.name, key.scopes) == ("docs", ("chat",))
     assert find_key(read_keys(file), token + "x") is None
     assert main(make) == 2
@@ -569,7 +557,6 @@ def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None
     acknowledged, answered = set(), set()
     for number in range(20):
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-            assert server.stdout is not None
             url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
             threading.Timer(random.uniform(0.3, 0.6), server.kill).start()
             with (

@@ -1,7 +1,5 @@
 """What a server loads before it answers."""
 
-from __future__ import annotations
-
 import socket
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Racing: a candidate that is clearly worse is dropped, and one that is best by the margin hardly ever."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

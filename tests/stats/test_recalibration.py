@@ -1,7 +1,5 @@
 """Recalibration: equal to scikit-learn's, applied only where it helps, and never a change of order."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,7 +78,6 @@ def test_calibrated_rows_are_left_alone_and_too_sure_ones_are_not() -> None:
     fresh, fresh_right = draw_rows(5_000, 99, slope=3.0)
     for seed in range(3):
         choice = choose_recalibration(*draw_rows(300, seed, slope=3.0))
-        assert choice is not None
         assert choice.brier_after < choice.brier_before
         mapped = [choice.recalibration.apply(value) for value in fresh]
         assert brier_score(mapped, fresh_right).value < brier_score(fresh, fresh_right).value

@@ -1,7 +1,5 @@
 """The studio in a browser: what is written stays, what the keys do, and that axe finds nothing."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from pathlib import Path

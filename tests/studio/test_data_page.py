@@ -1,7 +1,5 @@
 """The rows of the examples on their page: filters, changes to many at once, the table, and two people on one row."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re
@@ -65,7 +63,6 @@ def test_checked_rows_and_all_of_a_search_are_left_out_and_taken_back(studio_tas
 def test_the_table_has_the_rows_of_the_search_with_what_people_said_and_no_formula(studio_task: Path) -> None:
     studio, client = open_studio(studio_task)
     row = studio.data.find(visible(studio)[0])
-    assert row
     studio.correct(row, "ana", GOOD, "wrong age")
     (line,) = read_table(client.get("/rows.csv", params={"state": "corrected"}).text)
     assert (line["input"], line["output"], line["right answer"]) == (row.input, row.output, GOOD)

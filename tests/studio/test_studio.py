@@ -1,16 +1,15 @@
 """The studio's pages: who gets in, what is kept, and that nothing a person wrote is ever markup."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from shutil import copytree
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -18,7 +17,7 @@ from starlette.testclient import TestClient
 from etude.cli import main
 from etude.comparison.compare import compare
 from etude.errors import InputError
-from etude.feedback import FILE, Feedback
+from etude.feedback import Feedback
 from etude.jobs import Job
 from etude.runs import find_run
 from etude.runs.events import Event, MethodEnded
@@ -35,28 +34,18 @@ from studio_helpers import GOOD, browser, fields, open_studio, read_feedback_lin
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 
 
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A task of the fake model with a complete run."""
-    task = write_task(
-        tmp_path_factory.mktemp("studio") / "task", more="methods: [baseline, prompt]\nmetric: exact_match\n"
-    )
-    compare(task)
-    return task
+@pytest.fixture
+def task(studio_task: Path) -> Path:
+    return studio_task
 
 
 @pytest.fixture
-def task(compared: Path) -> Iterator[Path]:
-    """The same, without what other tests have said."""
-    yield compared
-    for file in (compared.parent / FILE, *(compared.parent / "runs").glob("studio.*")):
-        file.unlink(missing_ok=True)
+def task_copy(compared_task: Path, tmp_path: Path) -> Path:
+    return copytree(compared_task.parent, tmp_path / "task") / "task.yaml"
 
 
-def reset(task: Path) -> None:
-    """Removes what a test has written beside the task."""
-    for file in task.parent.glob("examples.*.*"):
-        file.unlink()
+def read_split(task: Path) -> dict[str, list[str]]:
+    return next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
 
 
 def num_changed(one: Path, other: Path) -> int:
@@ -174,13 +163,10 @@ def test_two_people_never_get_the_same_answer(tmp_path: Path) -> None:
     items = [ReviewItem("requests", (Message("user", str(number)),), "", "a") for number in range(3)]
     queue.replace_source("requests", items)
     ana, ben = queue.take_next("ana", "requests"), queue.take_next("ben", "requests")
-    assert ana
-    assert ben
     assert ana.id != ben.id
     assert queue.take_next("ana", "requests") == ana
     queue.set_reviews([Feedback("1", "", "ana", "", ana.input, "a", thumb="up")])
     third = queue.take_next("ana", "requests")
-    assert third
     assert third.id not in (ana.id, ben.id)
     assert queue.take_next("eva", "requests") is None
 
@@ -198,7 +184,7 @@ def test_a_restart_goes_on_where_people_stopped(task: Path) -> None:
 
 
 def test_requests_that_meet_the_test_are_left_out(task: Path) -> None:
-    test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
+    test = read_split(task)["test"]
     studio = Studio(task)
     hidden = next(row.text for row in studio.rows if row.id in test)
     studio = Studio(task, write_requests(task, hidden, f"{hidden}!", "Something else"))
@@ -216,12 +202,13 @@ def test_dev_rows_that_counted_as_wrong_are_shown_and_accepting_one_leaves_the_r
         "up",
         None,
     )
-    dev = next(json.loads(file.read_text())["dev"] for file in (task.parent / "runs").glob("*/split.json"))
+    dev = read_split(task)["dev"]
     texts = {row.text for row in studio.rows if row.id in dev}
     assert read_feedback_lines(task)[0]["input"] in texts
 
 
-def test_the_new_rows_are_written_from_the_page(task: Path) -> None:
+def test_the_new_rows_are_written_from_the_page(task_copy: Path) -> None:
+    task = task_copy
     studio, client = open_studio(task, "One")
     send(client, "correct", correction=GOOD)
     before = task.read_text()
@@ -233,10 +220,6 @@ def test_the_new_rows_are_written_from_the_page(task: Path) -> None:
     for known in (studio.task.examples.file, studio.checking.task.examples.file):
         assert known.name == "examples.feedback.jsonl", "the next files are written from the new one"
     assert GOOD in client.get("/data?q=One").text
-    task.write_text(before)
-    for file in task.parent.glob("examples.feedback*"):
-        file.unlink()
-    (task.parent / "runs" / "training.jsonl").unlink()
 
 
 def test_logged_chats_tables_and_what_is_no_request(tmp_path: Path) -> None:
@@ -320,14 +303,15 @@ def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
 
 
 @pytest.mark.real
-def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
+def test_a_comparison_is_started_and_followed_on_its_page(task_copy: Path) -> None:
+    task = task_copy
     studio, client = open_studio(task)
     page = client.get("/compare").text
     assert re.search(
         r'<th scope="row">The prompt as given \(prompt\)</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page
     )
     client.post("/compare", data={**fields(page), "do": "start"})
-    wait_for_comparison(studio)
+    wait_for(studio.comparing)
     page = client.get("/compare", headers={"x-fragment": "1"}).text
     assert not studio.comparing.failure
     assert "complete" in page
@@ -336,18 +320,19 @@ def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
     assert '<meta http-equiv="Content-Security-Policy"' in report.text
 
 
-def wait_for_comparison(studio: Studio) -> None:
-    for _ in range(200):
-        if not studio.comparing.is_running:
+def wait_for(work: Any) -> None:
+    """Waits until a check or a comparison has ended, at most 20 s."""
+    for _ in range(1_000):
+        if not work.is_running:
             return
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 @pytest.mark.real
 def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
-    tmp_path: Path, compared: Path, monkeypatch: pytest.MonkeyPatch
+    task_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = copytree(compared.parent, tmp_path / "task") / "task.yaml"
+    task = task_copy
     studio = Studio(task)
     client = browser(studio)
     page = client.get("/compare").text
@@ -355,7 +340,7 @@ def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
     with (task.parent / "examples.jsonl").open("a") as stream:
         stream.write(json.dumps({"input": "My card is 4111 1111 1111 1111.", "output": GOOD}) + "\n")
     client.post("/compare", data={**fields(page), "do": "start"})
-    wait_for_comparison(studio)
+    wait_for(studio.comparing)
     page = client.get("/compare").text
     assert "Train on these rows anyway?" in page
     assert "Yes, continue" in page
@@ -380,7 +365,7 @@ def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
 
     monkeypatch.setattr(studio.comparing.queue, "submit", record)
     client.post("/compare", data={**fields(page), "do": "yes"})
-    wait_for_comparison(studio)
+    wait_for(studio.comparing)
     client.post("/compare", data={**fields(page), "do": "resume"})
     agreed, going_on = commands
     assert agreed[-2:] == ["--agree", "1"]
@@ -389,9 +374,9 @@ def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
 
 
 def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named(
-    tmp_path: Path, compared: Path, monkeypatch: pytest.MonkeyPatch
+    task_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = copytree(compared.parent, tmp_path / "task") / "task.yaml"
+    task = task_copy
     first = find_run(task).name
     named, free = Studio(task, run=first), Studio(task)
     task.write_text(task.read_text() + "seed: 8\n")
@@ -410,7 +395,7 @@ def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named
 
 def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task: Path) -> None:
     studio, client = open_studio(task)
-    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    split = read_split(task)
     page = client.get("/data").text
     assert f"{len(split['train']) + len(split['dev'])} rows" in page
     theme = client.get("/data", params={"tag": "theme: ghosts", "q": "All about"}).text
@@ -436,7 +421,7 @@ def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task:
 def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) -> None:
     studio, client = open_studio(task)
     rows = list(studio.rows)
-    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    split = read_split(task)
     ids = (split["train"][0], split["test"][0])
     by_id = {row.id: row for row in rows}
     evidence = tuple(Excerpt(name, name, "output", f"{ATTACK} {by_id[name].text}", ((0, 8),)) for name in ids)
@@ -447,10 +432,7 @@ def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) ->
     assert by_id[ids[1]].text not in page
     assert "1 row" in client.get("/data?kind=odd").text
     client.post("/findings", data=fields(page))
-    for _ in range(100):
-        if not studio.checking.is_running:
-            break
-        time.sleep(0.1)
+    wait_for(studio.checking)
     assert not studio.checking.error
     assert "odd" not in client.get("/findings").text
 
@@ -467,10 +449,11 @@ def test_what_cannot_be_kept_is_refused_and_spoils_nothing(task: Path) -> None:
     assert [entry["reviewer"] for entry in read_feedback_lines(task)] == ["ana"]
 
 
-def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task: Path) -> None:
+def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task_copy: Path) -> None:
+    task = task_copy
     studio, client = open_studio(task)
     by_id = {row.id: row for row in studio.rows}
-    split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    split = read_split(task)
     row, hidden = by_id[split["train"][0]], by_id[split["test"][0]]
     form = fields(client.get("/row", params={"id": row.id}).text)
     for reason in (ATTACK, "too old"):
@@ -497,12 +480,9 @@ def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task: Path) -> None
     assert len(kept.splitlines()) == len(before.splitlines()) - 1
     log = (task.parent / "examples.feedback.jsonl.log.jsonl").read_text()
     assert re.search(r'"feedback_excluded".*"note": "ana, 20', log)
-    reset(task)
 
 
-def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
-    tmp_path: Path, compared: Path
-) -> None:
+def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(tmp_path: Path) -> None:
     task = write_task(tmp_path / "task", more="methods: [prompt]\n")
     examples = task.parent / "examples.jsonl"
     lines = examples.read_text().splitlines(keepends=True)
@@ -514,17 +494,12 @@ def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
     compare(task)
     studio, client = open_studio(task)
     client.post("/findings", data=fields(client.get("/findings").text))
-    for _ in range(200):
-        if not studio.checking.is_running:
-            break
-        time.sleep(0.1)
+    wait_for(studio.checking)
     proposals = studio.checking.proposals
     assert not proposals.error
     numbers = [proposed.number for group in proposals.groups for proposed in group.displayed]
     page = client.get("/findings").text
-    sealed = next(
-        json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json")
-    )
+    sealed = read_split(task)["test"]
     shown = {proposed.change.row for group in proposals.groups for proposed in group.displayed}
     assert shown
     assert not shown & set(sealed)
@@ -545,7 +520,8 @@ def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
     assert "was changed after it was checked" in late.text
 
 
-def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -> None:
+def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task_copy: Path) -> None:
+    task = task_copy
     _, client = open_studio(task)
     assert "has not been tested yet" in client.get("/tests").text
     run_suites(task, quick=True)
@@ -574,11 +550,10 @@ def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -
     client.post("/tests", data={**form, "do": "back"})
     assert not json.loads((task.parent / "teach.jsonl").read_text().splitlines()[1])["approved"]
     assert client.post("/tests", data={**form, "output": GOOD, "input": "gone"}).status_code == 400
-    reset(task)
-    (task.parent / "teach.jsonl").unlink()
 
 
-def test_links_have_roles_and_only_hashes_of_them_are_kept(task: Path) -> None:
+def test_links_have_roles_and_only_hashes_of_them_are_kept(task_copy: Path) -> None:
+    task = task_copy
     studio, _ = open_studio(task, "One", "Two", "Three")
     app = build_studio_app(studio, "x", "studio.lan")
     links, keys = {}, {}
@@ -618,7 +593,4 @@ def test_links_have_roles_and_only_hashes_of_them_are_kept(task: Path) -> None:
     person, key = invite_person("Eva owner:reader")
     studio.queue.invite(person.name, person.role, person.hash)
     assert links["owner"].get("/").status_code == 403, "a new link takes the place of the old one"
-    while studio.checking.is_running:
-        time.sleep(0.05)
-    reset(task)
-    (task.parent / "runs" / "training.jsonl").unlink(missing_ok=True)
+    wait_for(studio.checking)

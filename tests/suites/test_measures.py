@@ -1,7 +1,5 @@
 """What `etude test` measures beside single answers: who asks, what was forgotten, what is invented; and the card."""
 
-from __future__ import annotations
-
 import json
 import random
 from dataclasses import replace

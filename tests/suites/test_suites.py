@@ -1,7 +1,5 @@
 """`etude test`: suites, gates, and what a finished test leaves behind."""
 
-from __future__ import annotations
-
 import atexit
 import csv
 import functools
@@ -125,7 +123,6 @@ def test_changed_rows_keep_their_expected_answer() -> None:
     named = [case for case in cases if case.about == "another label named"]
     assert named
     for case in named:
-        assert case.example is not None
         assert "{" not in case.question
         assert case.example.output not in case.question.partition("not about")[2]
 
@@ -189,7 +186,6 @@ def test_incoherent_answers_never_pass_for_refusals() -> None:
 )
 def test_gates_are_sentences(text: str, parts: tuple) -> None:
     gate = parse_gate(text)
-    assert gate is not None
     assert (gate.measure, gate.relation, pytest.approx(gate.limit), gate.is_relative) == parts
 
 

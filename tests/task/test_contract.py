@@ -1,7 +1,5 @@
 """Contracts: what keeps them, what breaks them, and that parsing and checking agree."""
 
-from __future__ import annotations
-
 import json
 import socket
 

@@ -1,7 +1,5 @@
 """Rows and weights on the Hugging Face Hub, from a stand-in of the Hub on this machine and from the hub's cache."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,7 +74,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[HubHan
 
 def write_hub_task(folder: Path, url: str = ROWS) -> tuple[Path, bytes]:
     """A task whose rows are on the Hub, and the rows."""
-    task = write_task(folder, num=150, more="methods: [baseline]\n")
+    task = write_task(folder, num=150, more="methods: [prompt]\n")
     rows = (folder / "examples.jsonl").read_bytes()
     (folder / "examples.jsonl").unlink()
     text = task.read_text(encoding="utf-8").replace("examples.jsonl", url)

@@ -1,7 +1,5 @@
 """Task files: every key read, every path found, checks loaded on request only."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -92,7 +90,6 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert task.examples == columns
     assert task.test == RowSource(folder / "test.csv", *list(vars(columns).values())[1:])
     assert task.instructions == "You are Luma.\nBe kind."
-    assert task.contract is not None
     assert task.contract.fields == ("Title", "yes", "Gentle note?")
     assert task.contract.must_contain == ("2024",)
     assert task.check == CheckRef(folder / "checks.py", "fits")
@@ -109,7 +106,7 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert (task.folder, task.file) == (folder, folder / "task.yaml")
 
 
-def test_a_short_task_has_the_deerrors(folder: Path) -> None:
+def test_a_short_task_has_the_defaults(folder: Path) -> None:
     task = read(folder, "kind: classify\nmodel: m\nexamples: rows.jsonl\n")
     assert task == load_task(folder)
     assert task.name == folder.name
@@ -216,7 +213,7 @@ def test_a_way_of_training_that_is_not_there_is_no_typing_error(folder: Path, li
 
 
 @pytest.mark.parametrize("as_left_out", ["targets: all", "max_rows: all"])
-def test_a_word_for_the_deerror_says_the_same_as_nothing(folder: Path, as_left_out: str) -> None:
+def test_a_word_for_the_default_says_the_same_as_nothing(folder: Path, as_left_out: str) -> None:
     assert read(folder, f"{REQUIRED}train: {{{as_left_out}}}\n") == read(folder, REQUIRED)
     name, word = as_left_out.split(": ")
     assert name not in SETTINGS or TrainConfig(**{name: word}) == TrainConfig()
@@ -353,7 +350,6 @@ def test_a_schema_may_stand_in_a_file(folder: Path) -> None:
     task = read(folder, head + "contract: {json_schema: schema.json}\n")
     written = read(folder, head + "contract:\n  json_schema:\n    type: array\n")
     assert task.contract == written.contract
-    assert task.contract is not None
     assert task.contract.json_schema == {"type": "array"}
 
 

@@ -1,7 +1,5 @@
 """Token F1 and SARI equal their published examples and a second implementation (bench/rescore.py)."""
 
-from __future__ import annotations
-
 import pytest
 import rescore
 from hypothesis import given

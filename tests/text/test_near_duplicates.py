@@ -1,7 +1,5 @@
 """Near-duplicates are exactly those that comparing every pair finds."""
 
-from __future__ import annotations
-
 import csv
 import random
 import time

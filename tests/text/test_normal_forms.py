@@ -1,7 +1,5 @@
 """What counts as the same text: case, punctuation and encoding do not part two texts, signs and marks do."""
 
-from __future__ import annotations
-
 import re
 import time
 import unicodedata

@@ -1,7 +1,5 @@
 """Labels that are one label by all but their spelling: named by init, check and compare, never joined."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections import Counter
@@ -72,7 +70,7 @@ def test_written_alike_no_row_is_lost_and_no_label_is_new(labels: list[str]) -> 
 
 def write_misspelt(folder: Path) -> Path:
     """A task in which three rows of seven labels with as many rows each are written in lower case."""
-    task = write_task(folder, "classify", more="methods: [baseline]\n")
+    task = write_task(folder, "classify", more="methods: [prompt]\n")
     lines = rows("classify", 220)
     chosen = [line for line in lines if line["output"] == "dragons"]
     for line in lines:

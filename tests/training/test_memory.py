@@ -1,7 +1,5 @@
 """What a training will take is foreseen: its memory against that of the run itself."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

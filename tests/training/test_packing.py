@@ -1,7 +1,5 @@
 """Rows end to end: the same states and gradients as side by side, and only where the model computes so."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -108,7 +106,6 @@ def test_a_beginning_that_rows_share_is_computed_once() -> None:
     shared = count_shared_tokens([row.ids for row in rows])
     assert shared == [0, 4, 3, 2, 2, 0, 3]
     packing = build_packing([len(row.ids) for row in rows], CPU, shared)
-    assert packing is not None
     ids = collate(rows, CPU).ids.flatten()[:, None]
     tokens = packing.to_packed(ids)
     assert len(tokens) == sum(len(row.ids) for row in rows) - sum(shared)

@@ -1,7 +1,5 @@
 """DPO and KTO: losses and gradients are TRL's on the same rows, and the loop trains them."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -1,7 +1,5 @@
 """What is learned is counted and shown before the first step; an answer without an end stops it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Training in a time box ends in time on every machine, resumes to the same weights, and says what it left out."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Training is right: gradients, losses, adapters and continuations against oracles, on a tiny model."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -599,7 +597,6 @@ def test_losses_that_rise_and_stay_high_leave_the_best_epoch_and_the_run_goes_on
     with pytest.raises(TrainingDiverged, match=message):
         shaken_run(tmp_path / "cut", shaken=True)
     checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint")
-    assert checkpoint is not None
     adapter = load_file(tmp_path / "cut" / "adapter" / ADAPTER).values()
     weights = [checkpoint[0]["best"], torch.cat([tensor.flatten() for tensor in adapter])]
     assert torch.equal(*(tensor.sort().values for tensor in weights))
@@ -731,7 +728,6 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, adapter: byt
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert checkpoint
     assert 3 <= checkpoint[1]["progress"]["steps"] < 10
     assert run(tmp_path / "cut") == adapter
 
@@ -758,7 +754,6 @@ def test_a_full_disk_loses_the_new_checkpoint_only(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     checkpoint = load_checkpoint(tmp_path)
-    assert checkpoint is not None
     assert checkpoint[1] == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
 

@@ -1,7 +1,5 @@
 """Norms and gated layers in fewer passes give what the layers' own code gives."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Llama, Qwen 3, Gemma 3, Phi 4, OLMo 2 and Mistral, with random weights: trained, saved, loaded, served, foreseen."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import httpx2

@@ -1,7 +1,5 @@
 """`etude train`: what it tells, what it keeps, and that a kill or a comparison gives the same weights."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -221,7 +219,6 @@ def test_without_colour_brackets_stand_around_what_is_learned(
         file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm-256color"} | surroundings
     )
     print_rows(console, PREVIEW)
-    assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert ("asked[[wanted<e>]]" in shown) != coloured
     assert bool(re.search(r"\x1b\[[0-9;]*[34]8;", shown)) == coloured
@@ -448,7 +445,7 @@ def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_la
     assert train(tmp_path / "one").run.name == run.name
     sides = []
     for folder in ("one", "other"):  # the same rows and more, with and without the small run beside them
-        task = write_task(tmp_path / folder, num=150, more="methods: [baseline]\n")
+        task = write_task(tmp_path / folder, num=150, more="methods: [prompt]\n")
         trained_on = json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))
         compared = json.loads((compare(task).run.folder / "split.json").read_text(encoding="utf-8"))
         assert trained_on["test"] == compared["test"]

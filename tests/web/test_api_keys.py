@@ -1,7 +1,5 @@
 """Keys: read again when their file changes, and wrong ones are slowed down."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -155,7 +155,7 @@ def launch(
         Path | None, typer.Option("--output", "-o", help="File to write. Default: next to the task file.")
     ] = None,
 ) -> None:
-    """Write the file that starts a training on another machine, and print the command that starts it. Starts nothing."""
+    """Write the file that starts a training on another machine, and print the command. Starts nothing."""
     issues.check_known("--to", [to], LAUNCHERS)
     issues.check_known("--command", [command], LAUNCHED)
     settings = JobSettings(command, gpus, gpu, hours, image, wheel, volume)

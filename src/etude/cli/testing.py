@@ -31,6 +31,7 @@ from etude.suites.card import write_card
 from etude.suites.output.summary import format_difference, format_headline, group_measures
 from etude.suites.run import run_suites
 from etude.suites.teach import TeachingResult, write_proposals
+from etude.task import load_task
 
 
 def ask_suites(
