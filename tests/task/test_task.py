@@ -117,7 +117,6 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("schedule: cosine", "does not exist.*Leave it out: the learning rate falls linearly"),
         ("weights: full, rank: 4", "rank is only for adapters, not for weights: full .*got 4"),
         ("targets: q_proj", "a list of names.*Write train.targets: .q_proj, v_proj."),
         ("targets: [q_proj, true]", r'a list of names \(got \["q_proj", true\]\)'),

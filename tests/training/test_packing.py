@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_layers import FAMILIES
 from test_train import SETTINGS, shake_weights, tiny_model
 
 from etude.training import Output, TokenRow, TrainConfig, train
@@ -20,6 +19,7 @@ from etude.training.rows.packing import build_packing, count_shared_tokens, use_
 from etude.training.step import accumulate_gradients
 from tiny import build_module
 
+FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "phi3", "olmo2", "mistral")
 LENGTHS = (9, 3, 14, 2)
 CPU = torch.device("cpu")
 
