@@ -83,7 +83,7 @@ def ask(client: openai.OpenAI, model: str | None, **settings: Any) -> Any:
     return client.chat.completions.create(model=model or "", messages=question, **settings)
 
 
-def wait(client: openai.OpenAI, job_id: str) -> openai.types.fine_tuning.FineTuningJob:
+def wait(client: openai.OpenAI, job_id: str) -> "openai.types.fine_tuning.FineTuningJob":
     deadline = time.monotonic() + SECONDS
     while True:
         job = client.fine_tuning.jobs.retrieve(job_id)
