@@ -45,7 +45,8 @@ def read_headline(run: Run, outcomes: Sequence[str] | None = None) -> Headline:
     row = next(row for row in verdict.ladder if row.method == verdict.leaning)
     estimate, target = row.estimate, verdict.target
     interval = f"95% interval {format_interval(estimate)}"
-    score = f"{format_percent(estimate.value)} on {estimate.n:,} test rows ({interval})"
+    count = f"{row.rows:,} test rows" + (f" that count as {estimate.n:,}" if estimate.n < row.rows else "")
+    score = f"{format_percent(estimate.value)} on {count} ({interval})"
     outcomes = _read_outcomes(run, row.method) if outcomes is None else outcomes
     step = "Test its behaviour: etude test" if outcomes is None else "Serve it: etude serve"
     replaced = dict(_mark_replacements(run, verdict))
