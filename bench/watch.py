@@ -2,6 +2,7 @@
 
     python bench/watch.py --streams 400      # banking77 and snips, up to 5,000 requests a stream: some minutes
     python bench/watch.py --pick 5           # banking77, five draws of 10 rows per label: some minutes
+    python bench/watch.py --bound 200        # banking77, 200 replays of 200 judged answers: a minute
 
 20 of 77 labels, or 3 of 7, have no rows. 2,000 rows of the others are training rows. For each stream, the rest of these
 others is drawn without replacement: first the held-out rows, then the requests, so nothing changes. In streams with a
@@ -11,7 +12,9 @@ from the change on, and streams with an alarm before it are left out.
 With `--pick`, the baseline's linear model learns from 10 rows per label, answers the other rows of the train file, and
 learns again with some of these and their published labels: picked as `etude watch --pick` does, or at random. The
 difference on the test file has a 95% interval over the draws (Student). Then the same with 20 labels that have no rows
-at first. Needs ../shared/data (ETUDE_DATA elsewhere).
+at first. With `--bound`, 200 answers of this model are drawn in each replay and judged by the published labels. The
+bound is looked at after each: with confidences, without, and with a third of their probabilities of being wrong.
+Needs ../shared/data (ETUDE_DATA elsewhere).
 """
 
 import argparse
@@ -23,11 +26,12 @@ import numpy as np
 from real_sets import read_rows
 from scipy.stats import t
 
-from etude.methods.baseline import KnownVectors, fit_like
+from etude.methods.baseline import KnownVectors
 from etude.models.classical import Linear
 from etude.models.registry import Models
 from etude.stats import wilson
 from etude.studio.picking import MAX_CANDIDATES
+from etude.watch.bound import ALPHA, bound_share, compute_log_wealth
 from etude.watch.martingale import detect_change
 from etude.watch.questions import select_questions
 
@@ -45,9 +49,10 @@ def main() -> None:
     )
     parser.add_argument("--streams", type=int, default=400)
     parser.add_argument("--pick", type=int, metavar="DRAWS")
+    parser.add_argument("--bound", type=int, metavar="REPLAYS")
     flags = parser.parse_args()
-    if flags.pick:
-        measure_picking(flags.pick)
+    if flags.bound or flags.pick:
+        (measure_bound if flags.bound else measure_picking)(flags.bound or flags.pick)
         return
     for name in SETS:
         known, new = measure_distances(name)
@@ -115,9 +120,7 @@ def measure_picking(num_draws: int) -> None:
         for seed in range(num_draws):
             rows, pool = draw_rows(train, test, new, seed)
             fit = partial(Linear.fit, seed=seed, encoder=encoder)
-            calibrated = fit(*zip(*rows[len(rows) // 5 :], strict=True))
-            calibrated = calibrated.calibrate(*zip(*rows[: len(rows) // 5], strict=True))
-            predictor = fit_like(calibrated, fit, *zip(*rows, strict=True))
+            predictor = fit_calibrated(fit, rows)
             texts, before = [text for text, _ in pool], score(predictor)
             unsure = 1 - np.exp([log for _, log in predictor.predict(texts)])
             vectors = encoder.embed(texts)
@@ -138,6 +141,34 @@ def measure_picking(num_draws: int) -> None:
                 f"  {number} {way} - {other}: {mean:+.1%} ({mean - half:+.1%} to {mean + half:+.1%})", end=" "
             )
             print(*(f"{value:+.1%}" for value in values), flush=True)
+
+
+def fit_calibrated(fit, rows: list[tuple[str, str]]) -> Linear:
+    """Fits a predictor on all rows, with confidences that were calibrated on a fifth of them."""
+    calibrated = fit(*zip(*rows[len(rows) // 5 :], strict=True))
+    calibrated = calibrated.calibrate(*zip(*rows[: len(rows) // 5], strict=True))
+    return fit(*zip(*rows, strict=True)).copy_calibration(calibrated)
+
+
+def measure_bound(replays: int) -> None:
+    """Prints in how many replays the bound on wrong answers held at all looks, and how far it was above the truth."""
+    files, column, _ = SETS["banking77"]
+    train, test = ({row["text"]: row[column] for row in read_rows(f"banking77/{file}")} for file in files)
+    encoder = KnownVectors(Models().load_encoder("all-minilm-l6-v2"), [*train])
+    rows, pool = draw_rows(train, test, 0, 0)
+    predictor = fit_calibrated(partial(Linear.fit, seed=0, encoder=encoder), rows)
+    answers = predictor.predict([text for text, _ in pool])
+    wrong = np.array([float(answer != row[1]) for (answer, _), row in zip(answers, pool, strict=True)])
+    print(f"{len(wrong):,} answers, {wrong.mean():.1%} wrong; without judged answers, nothing is known")
+    for factor, weights in ((1, (0.0, 1.0)), (1, (0.0,)), (1 / 3, (0.0, 1.0))):
+        held, highs, predicted = 0, [], factor * (1 - np.exp([log for _, log in answers]))
+        for seed in range(replays):
+            drawn = np.random.default_rng(seed).integers(len(wrong), size=200)
+            data = (wrong[drawn], predicted[drawn], np.full(200, predicted.mean()))
+            held += (compute_log_wealth(wrong.mean(), *data, weights) < -np.log(ALPHA)).all()
+            highs.append([bound_share(*(part[:num] for part in data), weights) for num in (20, 50, 200)])
+        print(f"  predicted {predicted.mean():.1%}, weights {weights}: held in {held} of {replays};", end=" ")
+        print("mean bound after 20, 50 and 200:", *(f"{mean:.1%}" for mean in np.mean(highs, axis=0)))
 
 
 def draw_rows(train, test, new: int, seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

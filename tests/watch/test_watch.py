@@ -4,6 +4,8 @@ import itertools
 import json
 import math
 import random
+import re
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +17,13 @@ from etude.cli import main as etude
 from etude.errors import InputError
 from etude.feedback import FeedbackLog, read_feedback
 from etude.serve.server import ServerSettings
+from etude.studio.review_queue import ReviewItem
 from etude.studio.studio import Studio
 from etude.types import Message, ModelRef
-from etude.watch import martingale, record
+from etude.watch import bound, martingale, record
 from etude.watch.questions import select_questions
 from etude.watch.record import TrafficRecord
-from etude.watch.watching import watch
+from etude.watch.watching import format_wrong, watch
 from real_runs import copy_task
 from serving import open_client, serve_as
 from small_task import rows, write_json_lines
@@ -75,6 +78,51 @@ def test_a_change_is_dated() -> None:
     assert result.change is not None
     assert 390 <= result.change <= result.alarm < 460
     assert martingale.detect_change(reference, before.tolist(), 0.05).alarm is None
+
+
+def test_the_wealth_of_the_bound_does_not_grow_on_average_at_the_true_share() -> None:
+    wrong, predicted = np.array([1.0, 0, 1, 0, 0]), np.array([0.1, 0.9, 0.7, 0, 0.2])
+    sizes = (3, 4, 5)  # the record grows between the draws
+    shares = np.cumsum([wrong[:size].mean() for size in sizes]) / (1, 2, 3)
+    means = np.array([predicted[:size].mean() for size in sizes])
+    wealths = [
+        np.exp(bound.compute_log_wealth(shares, wrong[list(drawn)], predicted[list(drawn)], means))
+        for drawn in itertools.product(*map(range, sizes))
+    ]
+    assert (np.mean(wealths, axis=0) <= 1).all()
+    assert (np.mean(wealths, axis=0) > 0.9).all(), "and little is lost"
+
+
+@pytest.mark.parametrize("trust", [1.0, 0.0, 0.4, -1.0])
+def test_the_bound_holds_at_all_looks_also_with_wrong_confidences(trust: float) -> None:
+    draw, num_draws, misses, highs = np.random.default_rng(0), 100, 0, list[float]()
+    for number in range(200):
+        chances = draw.beta(0.3, 1.5, 3_000)
+        chances[2_000:] = draw.beta(1, 1, 1_000)  # later answers are worse
+        wrong = (draw.random(3_000) < chances).astype(float)
+        predicted = (
+            chances * trust if trust >= 0 else 1 - chances
+        )  # the last: the surer, the more often wrong
+        sizes = np.linspace(500, 3_000, num_draws).astype(int)
+        drawn = draw.integers(sizes)
+        means, shares = (np.cumsum(values)[sizes - 1] / sizes for values in (predicted, wrong))
+        truth = np.cumsum(shares) / np.arange(1, num_draws + 1)
+        data = (wrong[drawn], predicted[drawn], means)
+        misses += bool((bound.compute_log_wealth(truth, *data) >= -math.log(bound.ALPHA)).any())
+        highs += [bound.bound_share(*data)] if number % 10 == 0 else []
+    assert misses / 200 <= bound.ALPHA
+    assert np.mean(highs) < (0.42 if trust == 1 else 0.5), "the share is 0.2 to 0.3"
+
+
+def test_the_number_of_judgements_needed_is_about_that_of_simulated_draws() -> None:
+    draw, chances = np.random.default_rng(0), np.full(5_000, 0.1)
+    number = bound.count_needed(chances, chances, 0.2)
+    assert number is not None
+    wrong = (draw.random((200, number)) < 0.1).astype(float)
+    constant = np.full(number, 0.1)
+    highs = [bound.bound_share(row, constant, constant) for row in wrong]
+    assert 0.18 < np.median(highs) < 0.22
+    assert bound.count_needed(chances, chances, 0.1) is None
 
 
 def test_a_server_records_what_it_answered(tmp_path: Path) -> None:
@@ -216,8 +264,9 @@ def test_a_record_without_requests_of_the_task_is_refused(tmp_path: Path) -> Non
 
 
 def test_questions_without_an_answer_are_picked_masked_and_become_rows(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(secrets, "randbelow", random.Random(0).randrange)
     task = copy_task(tmp_path)
     (run,) = (path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
     answer = "Title: Parcels\nAges: 7"
@@ -229,10 +278,14 @@ def test_questions_without_an_answer_are_picked_masked_and_become_rows(
     lines[-1] |= {"limit": "danger", "confidence": 0.0}
     write_json_lines(tmp_path / "record" / "requests-2026-11-01-1-a.jsonl", lines)
     assert etude(["watch", str(task), "--pick", "4"]) == 0
-    assert "Queued 4 questions. Answer them with: " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Queued 4 questions. Answer them with: " in out
+    assert "Drawn at random, for the bound on wrong answers: the first 2" in out
     studio = Studio(task, method="baseline")
-    item = studio.sync_queue().take_next("ana", "picked")
-    assert item is not None
+    drawn = [take_next(studio), take_next(studio)]
+    assert all(item.draw for item in drawn)
+    item = take_next(studio)
+    assert not item.draw
     assert item.input[0].content.startswith("Where is parcel")
     assert "ann.lee" not in item.input[0].content
     assert (item.assistant, item.answer, item.confidence) == (f"{run}/baseline", answer, 0.4)
@@ -240,11 +293,36 @@ def test_questions_without_an_answer_are_picked_masked_and_become_rows(
     assert [(right.input, right.output) for right in studio.gathered_feedback.answers] == [
         (item.input, answer)
     ]
+    assert watch(task).wrong is None, "a picked answer does not count"
+    # The first drawn answer is skipped, and the second one is judged.
+    studio.save_review(drawn[1], "ana", "", accepted=True)
+    wrong = watch(task).wrong
+    assert wrong is not None
+    assert (wrong.num_judged, wrong.num_skipped, wrong.num_answers) == (1, 1, 162)
+    assert "1 judged of 162" in format_wrong(wrong)[0]
+    assert "1 drawn answer not judged, and counted as wrong" in format_wrong(wrong)[1]
     assert etude(["watch", str(task), "--pick", "9"]) == 0
+    assert studio.sync_queue().find(drawn[0].id), "a drawn answer waits until it is judged"
     counts = studio.sync_queue().count("picked", "ana")
-    assert (counts.total, counts.done, counts.waiting) == (6, 1, 5)
     assert etude(["watch", str(task), "--forget", "nobody"]) == 0
-    assert studio.sync_queue().count("picked").total == 1, "picked texts that nobody has reviewed are deleted"
+    assert studio.sync_queue().count("picked").total == counts.done == 2, "texts without a review are deleted"
+    assert etude(["watch", str(task), "--pick", "60", "--random"]) == 0
+    while (item := studio.sync_queue().take_next("ana", "picked")) is not None:
+        studio.save_review(item, "ana", "", accepted=True)
+    assert etude(["watch", str(task)]) in (0, 1)
+    out = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"At most \d\d?(\.\d)?% of answers are wrong .* 61 judged of 162\)", out)
+    wrong = watch(task).wrong
+    assert wrong is not None
+    assert (wrong.num_skipped, wrong.high < 0.2, wrong.high_alone < 0.2) == (0, True, True)
+
+
+def take_next(studio: Studio) -> ReviewItem:
+    """Takes the next picked question, and puts it at the end of the list."""
+    item = studio.sync_queue().take_next("ana", "picked")
+    assert item is not None
+    studio.queue.release(item.id, is_last=True)
+    return item
 
 
 def test_selected_questions_are_unsure_and_differ() -> None:

@@ -113,12 +113,21 @@ def watch(
             "--pick", min=1, metavar="NUMBER", help="Queue the questions most worth an answer in the studio."
         ),
     ] = None,
+    is_random: Annotated[
+        bool,
+        typer.Option(
+            "--random", help="With --pick: draw all at random, to bound the share of wrong answers."
+        ),
+    ] = False,
     forget: Annotated[
         str | None,
         typer.Option("--forget", metavar="ID", help="Delete a request by its id, or all of a client's user."),
     ] = None,
 ) -> None:
-    """Report from recorded requests whether people ask what the rows ask. Exit with 1 on an alarm."""
+    """Report from recorded requests whether people ask what the rows ask, and how many answers may be wrong.
+
+    Exit with 1 on an alarm.
+    """
     from etude.studio.picking import pick_questions
     from etude.watch import watching
 
@@ -127,7 +136,9 @@ def watch(
         return
     if pick:
         with show_steps("Reading") as steps:
-            picked = pick_questions(task, record, pick, run=run, method=method, on_step=steps.begin)
+            picked = pick_questions(
+                task, record, pick, is_random=is_random, run=run, method=method, on_step=steps.begin
+            )
         print_picked(*picked, task)
         return
     with show_steps("Reading") as steps:
@@ -141,9 +152,10 @@ def watch(
         console = create_console()
         console.print(Text(f"{watching.format_headline(report)}.", "bold"))
         new = [f"{group.size:,} x {group.typical[0]!r}" for group in report.groups[:5] if group.size > 1]
+        wrong = [text for text in watching.format_wrong(report.wrong) if text]
         if report.right:
-            new.append(f"{format_percent(report.right.value)} of {report.right.n:,} judged answers right")
-        print_bullets(console, [*new, report.needed, *report.notes])
+            wrong.append(f"{format_percent(report.right.value)} of {report.right.n:,} judged answers right")
+        print_bullets(console, [*new, *wrong, report.needed, *report.notes])
         print_line(console, f"Report: {shorten_path(file)}")
     if report.far:
         raise typer.Exit(1)

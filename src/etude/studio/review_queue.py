@@ -77,10 +77,12 @@ class ReviewItem:
     confidence: float | None = None
     urgency: float = 1.0  # the lowest is reviewed first
     limit: str = ""  # name of the limit that turned the input away
+    draw: str = ""  # hash of an answer that was drawn at random from the record
 
     @property
     def id(self) -> str:
-        return _hash([self.source, self.assistant, _encode_turns(self.input)])
+        draw = [self.draw] if self.draw else []
+        return _hash([self.source, self.assistant, _encode_turns(self.input), *draw])
 
     @property
     def answer_hash(self) -> str | None:
@@ -310,7 +312,7 @@ def _count_reviews(database: sqlite3.Connection, input_hashes: Iterable[str]) ->
 def _encode_body(item: ReviewItem) -> str:
     body: Json = {"input": _encode_turns(item.input), "assistant": item.assistant, "expected": item.expected}
     body |= {"failures": item.failures, "citations": item.citations, "confidence": item.confidence}
-    body["limit"] = item.limit
+    body |= {"limit": item.limit, "draw": item.draw}
     return json.dumps(body)
 
 

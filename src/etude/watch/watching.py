@@ -1,5 +1,6 @@
 """`etude watch`: compare a record of answered requests with the rows of the task, and count what became of them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
@@ -17,13 +18,14 @@ from etude.feedback import FILE, FeedbackLog
 from etude.feedback.agreement import collect_judgements
 from etude.limits.scope import get_question
 from etude.models.registry import Models
-from etude.runs import Run, find_run, find_task_runs
+from etude.runs import FOLDER, Run, find_run, find_task_runs
 from etude.runs.lifecycle import load_task_rows
 from etude.runs.recommended import choose_method, find_run_at
 from etude.stats import estimate_known
-from etude.stats.power import rows_to_decide
+from etude.stats.sample import FloatArray
 from etude.task import Task
 from etude.types import Estimate
+from etude.watch.bound import WrongBound, bound_draws, count_needed, read_draws
 from etude.watch.martingale import ChangeTest, detect_change
 from etude.watch.questions import QuestionSpace, group_questions
 from etude.watch.record import RecordedRequest, hash_exchange, mask_texts, read_record
@@ -34,6 +36,7 @@ LOW_CONFIDENCE = 0.5
 MAX_DAYS = 21  # up to here, shares are given by day, else by week
 MAX_GROUPED = 2_000  # the latest far questions, which are grouped
 RECORD = "record"  # the default folder, beside the task file
+MARGIN = 0.05  # without a target, how far above the expected share of wrong answers a bound may be
 KEY = b"etude watch"  # of masking: the same surrogates in every call
 
 
@@ -46,9 +49,21 @@ class Traffic:
     test: Dataset | None  # of the task's own test file
     run: Run
     method: str
+    fingerprint: str  # the assistant's
     path: Path  # of the record
     requests: Sequence[RecordedRequest]
     notes: Sequence[str]
+
+    @property
+    def own_answers(self) -> list[RecordedRequest]:
+        """The answers that the assistant gave itself: not handed over, and not the sentence of a limit."""
+        return [
+            request
+            for request in self.requests
+            if request.fingerprint in ("", self.fingerprint)
+            and request.answer
+            and not (request.handed_over or request.limit)
+        ]
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,7 @@ class WatchReport:
     groups: tuple[NewQuestions, ...]
     periods: tuple[Period, ...]
     right: Estimate | None  # share of right answers among those that people judged
+    wrong: WrongBound | None  # from judged answers that were drawn at random
     needed: str  # how many judged answers would be enough
     notes: tuple[str, ...]
 
@@ -132,14 +148,16 @@ def watch(
     alarm, change = (
         "" if position is None else stream[position]["time"] for position in (test.alarm, test.change)
     )
+    votes = collect_votes(task)
     return WatchReport(
         *(task.name, task_run.name, method, task_run.folder, len(requests), len(held_out), len(stream)),
         *(false_alarms, test, alarm, change),
         estimate_known([float(hit) for hit in is_far]),
         _group_far(far[-MAX_GROUPED:], space, train),
         _count_periods(requests),
-        _judge(task, requests),
-        _describe_needed(task, task_run, method),
+        _judge(requests, votes),
+        bound_draws(read_draws(task.folder / FOLDER, traffic.fingerprint), votes),
+        _describe_needed(traffic),
         (*space.notes, *notes),
     )
 
@@ -154,7 +172,7 @@ def read_traffic(task_file: Path, record: Path | None, run: str | None, method: 
     requests = read_record(path, task.examples.input, runs, fingerprint, notes)
     if num_others := sum(request.fingerprint not in ("", fingerprint) for request in requests):
         notes.append(f"{format_count(num_others, 'request')} answered by another assistant of this task")
-    return Traffic(task, dataset, test, task_run, method, path, requests, notes)
+    return Traffic(task, dataset, test, task_run, method, fingerprint, path, requests, notes)
 
 
 def _load_questions(traffic: Traffic, notes: list[str]) -> tuple[list[str], list[str]]:
@@ -240,32 +258,60 @@ def _count_periods(requests: Sequence[RecordedRequest]) -> tuple[Period, ...]:
     )
 
 
-def _judge(task: Task, requests: Sequence[RecordedRequest]) -> Estimate | None:
-    """Estimate the share of right answers of the record among those that people judged; ties do not count."""
-    exchanges = {request.exchange for request in requests}
+def collect_votes(task: Task) -> dict[str, float]:
+    """Return the share of people who judged an answer right, by `hash_exchange` of input and answer."""
     judgements = collect_judgements(FeedbackLog(task.folder / FILE).entries)
-    votes = [
-        sum(judged.values()) / len(judged)
-        for (turns, answer), judged in judgements.items()
-        if hash_exchange(turns, answer) in exchanges
-    ]
-    return estimate_known([float(vote > 0.5) for vote in votes if vote != 0.5])
+    return {
+        hash_exchange(*exchange): sum(judged.values()) / len(judged)
+        for exchange, judged in judgements.items()
+    }
 
 
-def _describe_needed(task: Task, run: Run, method: str) -> str:
-    """Say how many judged answers would show that the target is met or, without one, how often answers are right."""
+def _judge(requests: Sequence[RecordedRequest], votes: Mapping[str, float]) -> Estimate | None:
+    """Estimate the share of right answers of the record among those that people judged; ties do not count."""
+    shares = [votes[exchange] for exchange in {request.exchange for request in requests} & {*votes}]
+    return estimate_known([float(share > 0.5) for share in shares if share != 0.5])
+
+
+def predict_wrong(answers: Sequence[RecordedRequest]) -> FloatArray:
+    """Return the probability that each answer is wrong, by its confidence; 0 without a confidence."""
+    wrong = [0.0 if item.confidence is None else 1 - item.confidence for item in answers]
+    return np.asarray(np.clip(np.nan_to_num(wrong), 0, 1), dtype=np.float64)
+
+
+def _describe_needed(traffic: Traffic) -> str:
+    """Say how many random answers to judge until the bound meets the target or, without one, is 5 points above the
+    share of wrong answers that is expected by the confidences, or else by the test."""
+    answers, run, target = traffic.own_answers, traffic.run, traffic.task.target
+    if not answers:
+        return "The record has no answer of this assistant to judge."
     is_share = run.info["metric"] in ("accuracy", "exact_match")  # whose value is the share of right answers
     rows = run.verdict.ladder if run.verdict and is_share else ()
-    right = next((row.estimate.value for row in rows if row.method == method), 0.0)
-    target, needed = task.target, None
-    if target is not None and right > target:
-        needed = rows_to_decide(1, 1.96, (right * (1 - right)) ** 0.5, right - target)
-    if needed is None:
-        goal = "give the share of right answers within 5 points"  # 1.96² / 4 / 0.05²
-        return f"384 judged answers, drawn at random, would {goal}."
-    goal = f"show in 80% of cases that they meet the target of {format_share(target or 0)}"
-    condition = f"if they are right as often as on the test ({format_share(right)})"
-    return f"{needed:,} judged answers, drawn at random, would {goal}, {condition}."
+    right = next((row.estimate.value for row in rows if row.method == traffic.method), 0.5)
+    predicted = expected = predict_wrong(answers)
+    source = "their confidences say"
+    if all(item.confidence is None for item in answers):
+        expected, source = np.full(len(answers), 1 - right), "on the test" if rows else "half of the time"
+    bound = expected.mean() + MARGIN
+    if is_share and target is not None and 1 - target > expected.mean():
+        bound = 1 - target
+    number = count_needed(expected, predicted, bound)
+    amount = "More than 100,000" if number is None else f"About {number:,}"
+    share, goal = format_share(expected.mean()), format_share(bound)
+    condition = f"answers are wrong as often as {source} ({share})"
+    return f"{amount} judged random answers would show that at most {goal} are wrong, if {condition}."
+
+
+def format_wrong(wrong: WrongBound | None) -> tuple[str, str]:
+    """Say at most how many answers are wrong, and how that was counted."""
+    if wrong is None:
+        return "Nothing is known of wrong answers, because nobody has judged a randomly drawn answer", ""
+    judged = f"{wrong.num_judged:,} judged of {wrong.num_answers:,}"
+    high, alone = (format_share(math.ceil(1000 * value) / 1000) for value in (wrong.high, wrong.high_alone))
+    details = f"From the judged answers alone: at most {alone}"
+    if wrong.num_skipped:
+        details += f". {format_count(wrong.num_skipped, 'drawn answer')} not judged, and counted as wrong"
+    return f"At most {high} of answers are wrong (95% sure however often you look; {judged})", details
 
 
 def format_headline(report: WatchReport) -> str:
@@ -285,6 +331,7 @@ def write_page(report: WatchReport) -> Path:
         *("report.css", "page.css"),
         report=report,
         headline=format_headline(report),
+        wrong=format_wrong(report.wrong),
         low_confidence=format_share(LOW_CONFIDENCE),
     )
     file = report.folder / "watch.html"
