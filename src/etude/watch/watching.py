@@ -10,7 +10,7 @@ import numpy as np
 
 from etude.assistant import load
 from etude.base.files import Json, list_lines, read_json, write_lines, write_text
-from etude.base.formatting import format_count, format_share
+from etude.base.formatting import format_count, format_interval, format_share
 from etude.base.pages import render_page
 from etude.data.dataset import TRAIN_MIN, Dataset
 from etude.errors import RunError
@@ -320,7 +320,8 @@ def format_headline(report: WatchReport) -> str:
         return "No alarm: the questions are as near to the rows as held-out rows are"
     since = f"since {report.change_time.replace('T', ' ')}" if report.change_time else "in this record"
     share, usual = format_share(report.far.value), format_share(1 - FAR)
-    return f"Alarm: {since}, {share} of the questions are far from the rows ({usual} would be usual)"
+    count = f"{share} of {format_count(report.far.n, 'question')}"
+    return f"Alarm: {since}, {count} ({format_interval(report.far)}) are far from the rows; usual are {usual}"
 
 
 def write_page(report: WatchReport) -> Path:
