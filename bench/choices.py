@@ -159,7 +159,7 @@ def answer_draw(name: str, drawn: Rows, held_back: Rows, encoder: Encoder) -> Dr
     on_dev = [sample(on_train[candidate.name], candidate, dev) for candidate in candidates]
     on_test = [sample(on_all[candidate.name], candidate, test).value for candidate in candidates]
     started = time.perf_counter()
-    fits = {name: partial(fit_like, on_train[name], fit) for name, fit in fits.items()}
+    fits = {name: partial(fit_like, on_train[name], dev, fit) for name, fit in fits.items()}
     answers = cross_validate(fits, rows.examples, candidates, context)
     seconds = time.perf_counter() - started
     held_out = [build_sample(context.metric, [row.outcome for row in scored]) for scored in answers.values()]
