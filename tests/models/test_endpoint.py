@@ -294,7 +294,7 @@ def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both
     costs = run.verdict.costs
     assert costs["prompt"].price == pytest.approx((60 * 2.5 + 40 * 1.25 + 10 * 10) / 1e6)
     assert costs["fine_tune"].price == pytest.approx(costs["fine_tune"].seconds * 0.36 / 3600)
-    assert run.verdict.break_even is None, "the tuned model is surely worse"
+    assert run.verdict.break_even is None, "the interval shows that the tuned model is worse"
     caveats = " ".join(run.verdict.caveats)
     assert f"Tuned methods ran on fake, prompted ones on big at {server.url}." in caveats
     num, page = len(server.answered), (run.folder / "report.md").read_text()

@@ -193,7 +193,7 @@ def test_sections_with_one_name_are_all_read() -> None:
 
 
 def test_small_words_and_numbers_of_other_passages_say_nothing_about_the_subject() -> None:
-    """`The` stands in one title only, and 7 is a value of another passage; `FAQ` and `""` have no subject."""
+    """Only one title has the word `The`. The number 7 is a value of another passage. `FAQ` and `""` have no subject."""
     pages = ["The Stew\nSeats: 7", "Rye bread\nSeats: 5\nIt lasts 7 days.", "FAQ\nWarning: sharp", ""]
     grounds = Grounds.from_passages([Passage(text, text[:3]) for text in pages], [])
     for answer in ("Rye bread is good. The bread lasts 7 days.", "The seats are 5. Rye bread lasts 7 days."):

@@ -17,7 +17,7 @@ from test_train import CONFIG, VOCABULARY, tiny_model, token_rows
 
 from etude.errors import ModelError
 from etude.training import Output, TokenRow, train
-from etude.training.memory.forecast import compute_base_memory, measure_training_memory
+from etude.training.memory.measurement import compute_base_memory, measure_training_memory
 from etude.training.memory.usage import memory_in_use, release_freed_memory
 from etude.training.step import start_training
 

@@ -155,7 +155,7 @@ def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etude.training.memory.usage.available_memory", lambda device: 1000)
-    monkeypatch.setattr("etude.training.memory.forecast.start_training", None)  # which would take it
+    monkeypatch.setattr("etude.training.memory.measurement.start_training", None)  # which would take it
     told: list[Event] = []
     with pytest.raises(Declined, match=r"Set train: \{rank: 8\}"):
         train(tiny_task(tmp_path), on_event=told.append, confirm=lambda asked: "first step" not in asked)

@@ -100,11 +100,11 @@ def fit_evidence(
     fits = list(_plan_fits(ladder_run))
     waiting = [fit for fit in fits if not fit.predictions_file.exists()]
     try:
-        assistants = list(_fit_all(ladder_run, waiting, fitted, start))
+        results = list(_fit_all(ladder_run, waiting, fitted, start))
     except LookStopped:
         ladder_run.run.update(evidence=False)
         return {}
-    unanswered = {fit.folder: one for fit, one in zip(waiting, assistants, strict=True) if fit.on_test}
+    unanswered = {fit.folder: result for fit, result in zip(waiting, results, strict=True) if fit.on_test}
     for fit in fits:
         if fit.folder not in unanswered:
             shutil.rmtree(fit.folder / WORK, ignore_errors=True)

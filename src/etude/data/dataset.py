@@ -251,10 +251,10 @@ def split_turns(rows: LoadedRows, turns: Turns) -> LoadedRows:
 def _list_questions(row: Example) -> Iterator[Example]:
     """The questions of a conversation, the last one with the row's own id."""
     ends = [place for place, turn in enumerate(row.input) if turn.role == "assistant"]
-    asked = [(number, place) for number, place in enumerate(ends, 1) if row.input[place].trained]
-    group, names = row.group or (f"conversation {row.id}" if asked else None), {1: "first", 2: "second"}
+    earlier = [(number, place) for number, place in enumerate(ends, 1) if row.input[place].trained]
+    group, names = row.group or (f"conversation {row.id}" if earlier else None), {1: "first", 2: "second"}
     row = replace(row, group=group, conversation=row.id)
-    for number, place in asked:
+    for number, place in earlier:
         yield replace(
             row,
             id=f"{row.id}/{number}",

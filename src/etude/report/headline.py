@@ -37,8 +37,8 @@ class Headline:
 
 
 def read_headline(run: Run, outcomes: Sequence[str] | None = None) -> Headline:
-    """Read the headline of a run. The best method is ready if its score surely reaches the target and measures right
-    answers, and if it passed all gates of its last behaviour test. `outcomes`: of the gates of a test not yet saved."""
+    """Read the headline of a run. The best method is ready if its whole interval reaches the target, its score measures
+    right answers, and its last behaviour test passed all gates. `outcomes`: those of a test that is not saved yet."""
     verdict, task = run.verdict, str(run.info.get("task_file", "task.yaml"))
     if verdict is None:
         return Headline(f"{NOT_YET} no comparison is finished.", f"Compare: etude compare {task}")

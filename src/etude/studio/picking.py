@@ -96,11 +96,11 @@ def _draw_answers(traffic: Traffic, number: int) -> list[ReviewItem]:
 def _list_unknown(traffic: Traffic) -> list[ReviewItem]:
     """List the latest questions that neither the examples nor the feedback have, each once and masked."""
     entries = drop_undone(FeedbackLog(traffic.task.folder / FILE).entries)
-    known = {hash_input(item.input) for item in (*traffic.dataset, *entries)}
+    known_inputs = {hash_input(item.input) for item in (*traffic.dataset, *entries)}
     latest = {hash_input(request.turns): request for request in traffic.requests if request.limit != "danger"}
-    unknown = [request for key, request in latest.items() if key not in known][-MAX_CANDIDATES:]
+    unknown = [request for key, request in latest.items() if key not in known_inputs][-MAX_CANDIDATES:]
     items = [_mask(request, traffic) for request in unknown]
-    return [item for item in items if hash_input(item.input) not in known]
+    return [item for item in items if hash_input(item.input) not in known_inputs]
 
 
 def _mask(request: RecordedRequest, traffic: Traffic, draw: str = "") -> ReviewItem:

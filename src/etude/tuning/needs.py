@@ -13,7 +13,7 @@ from etude.runs.questions import Confirm
 def confirm_memory(training: TrainingRun, on_event: OnEvent, confirm: Confirm) -> Json:
     """Ask if less memory is available than the training needs: first before a step allocates it, then by what a few
     steps have used. Returns the measured memory. Raises Declined."""
-    from etude.training.memory.forecast import compute_base_memory, measure_training_memory
+    from etude.training.memory.measurement import compute_base_memory, measure_training_memory
     from etude.training.memory.usage import available_memory, memory_in_use, suggest_less_memory
 
     module, config = training.model.module, training.config

@@ -46,14 +46,14 @@ def sample_training_rows(task: Task, train: Dataset, size: int) -> Dataset:
 
     A large enough sample has every label or set of fields. With one seed, small samples are part of large ones.
     """
-    whole = train.whole
-    if size >= len(whole):
+    conversations = train.whole
+    if size >= len(conversations):
         return train
-    shapes = [name_shape(task.kind, task.contract, example) for example in whole]
+    shapes = [name_shape(task.kind, task.contract, example) for example in conversations]
     positions = order_by_strata(shapes, random.Random(f"{task.seed}/train"))[:size]
-    ids = {whole[position].id for position in positions}
+    ids = {conversations[position].id for position in positions}
     names = [row.id for row in train if (row.conversation or row.id) in ids]
-    return train.select(names, f"{size:,} of {len(whole):,} training rows")
+    return train.select(names, f"{size:,} of {len(conversations):,} training rows")
 
 
 def find_too_long_to_train(
