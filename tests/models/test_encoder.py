@@ -63,7 +63,7 @@ def tune(encoder: Encoder, folder: Path, log: Any = lambda line: None, epochs: i
 
 
 def prepare(encoder: Encoder, epochs: int = 8) -> EncoderTraining:
-    config = ContrastiveConfig(epochs, rows_per_step=4, num_negatives=2, learning_rate=3e-3)
+    config = ContrastiveConfig(epochs, rows_per_step=4, num_negatives=2, learning_rate=1e-2)
     return prepare_contrastive_training(encoder, PAIRS, PASSAGES, config)
 
 

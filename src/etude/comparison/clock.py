@@ -35,7 +35,7 @@ BEATEN_SHARE = 0.02
 """A method that is clearly worse on dev first answers test rows for this share of the budget."""
 TRAINING_SHARE = 0.75
 """Share of a look that is spent on training at most; the rest is for answering dev."""
-FIRST_TUNED_WEIGHT, TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 12.0, 12.0
+FIRST_TUNED_WEIGHT, TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 12.0, 6.0
 """Shares, if a prompt has 1: of training a model, in first looks and later, and of training the search."""
 FIRST_LOOK_ROWS = 2 * FIRST_BLOCK
 """Dev rows of a first look, if there is time for the second block."""

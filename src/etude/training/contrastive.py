@@ -19,6 +19,9 @@ QuestionPair = tuple[str, int]
 """A question and the position of the passage that answers it."""
 NUM_NEAREST = 2
 """The number of nearest wrong passages that are considered for each question."""
+NUM_LAYERS = 2
+"""The last layers of the encoder, which are trained. On Luma, as many steps of all six layers take twice the time and
+do not rank better on dev (LOG.md, "Two layers of the search")."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,12 @@ def prepare_contrastive_training(
     encoder: Encoder, pairs: Sequence[QuestionPair], passages: Sequence[str], config: ContrastiveConfig
 ) -> EncoderTraining:
     """Prepare the training of `encoder`, with each pair once per epoch."""
-    module = encoder.module
+    module = encoder.find_last_layers(NUM_LAYERS)
     answers = sorted({passage for _, passage in pairs})
 
     def begin_epoch() -> EncoderLoss:
         vectors_PD = torch.from_numpy(encoder.embed([passages[index] for index in answers]))
-        return _build_loss(encoder, pairs, passages, config, vectors_PD.to(module.device))
+        return _build_loss(encoder, pairs, passages, config, vectors_PD.to(encoder.module.device))
 
     return EncoderTraining(encoder, module, len(pairs), begin_epoch, config)
 
