@@ -606,7 +606,7 @@ def test_losses_that_rise_and_stay_high_leave_the_best_epoch_and_the_run_goes_on
 
 
 def test_a_learning_rate_a_hundred_times_too_high_stops_the_run(tmp_path: Path) -> None:
-    config = replace(CONFIG, learning_rate=1.0, weights="full", epochs=4)
+    config = replace(CONFIG, learning_rate=1.0, alpha=200.0, epochs=4)
     message = (
         r"stopped at step ([4-9]|[12]\d): the loss rose and stayed high for 4 steps.*the untrained model"
     )
