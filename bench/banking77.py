@@ -45,9 +45,7 @@ def main() -> None:
     parser.add_argument("--rows-per-label", nargs="+", default=["all"])
     parser.add_argument("--encoder", default="all-minilm-l6-v2", help="none: only TF-IDF")
     parser.add_argument("--budget", default="30m")
-    parser.add_argument(
-        "--evidence", choices=["one_run", "full"], help="full: also a learning curve, three runs"
-    )
+    parser.add_argument("--evidence", choices=["one_run", "full"], help="full: also a learning curve")
     parser.add_argument("--folder", type=Path, help="folder for the runs; default: a temporary folder")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -1166,7 +1166,7 @@ def build_ladder(run: Run, scorer: Scorer) -> Ladder:
 
 
 def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
-    """Check the comparison declared in advance. Several training runs (`evidence: full`) are not recomputed."""
+    """Check the comparison declared in advance."""
     stored = run.verdict["headline"]
     tuned, untuned = run.info["decided"]["tuned"], run.info["decided"]["untuned"]
     if stored is None or tuned is None or untuned is None:
@@ -1177,8 +1177,6 @@ def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
     gap = stored["difference"]
     gains = gap["low"] > 0 and stored["p"] <= 0.05 and not run.has_too_few_rows
     yield Check("headline: gains", stored["gains"], gains)
-    if run.verdict["evidence"]:
-        return
     a, b = ladder.pairs[tuned, untuned]
     test = "exact McNemar" if a.binary and b.binary else "swaps" if a.macro else "sign flips"
     low, high = paired_interval(a, b)

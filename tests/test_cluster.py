@@ -1,7 +1,6 @@
 """Workers: parts in this process and on a Ray cluster of two nodes, and what a dead worker costs."""
 
 import itertools
-import json
 import os
 import signal
 import socket
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from etude import RowAnswerer, predict
+from etude import predict
 from etude.cluster import (
     MAX_LOSSES,
     PARTS_AHEAD,
@@ -22,7 +21,7 @@ from etude.cluster import (
     open_workers,
     read_own_address,
 )
-from etude.errors import Declined, InputError, Issue, RunError
+from etude.errors import InputError, Issue, RunError
 from etude.index.build import build_index
 from etude.models.registry import Models
 from etude.task import load_task
@@ -225,43 +224,6 @@ def test_rows_that_were_answered_here_are_not_answered_again_on_the_cluster(
     )
     assert min(counts) > 500
     assert (tmp_path / "out.jsonl").read_bytes() == expected
-
-
-def test_an_answerer_of_batches_adds_the_columns_of_a_table(tmp_path: Path) -> None:
-    assistant, file = saved(tmp_path), written(tmp_path / "in.csv", 300)
-    predict(assistant, file, tmp_path / "out.jsonl", input=["question"])
-    predict(assistant, file, tmp_path / "table.csv", input=["question"])
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    columns = RowAnswerer(assistant, input=["question"])(
-        {name: [row[name] for row in rows] for name in ("nr", "question", "answer")}
-    )
-    header = (tmp_path / "table.csv").read_text().split("\n")[0].split(",")
-    assert list(columns) == header
-    assert columns["predicted_answer"] == [row["predicted_answer"] for row in rows]
-    assert columns["Title"] == [row["fields"]["Title"] for row in rows]
-    with pytest.raises(InputError, match="unclear which column"):
-        RowAnswerer(assistant)({"x": ["a"], "y": ["b"], "z": ["c"]})
-    with pytest.raises(Declined, match=r"api\.example"):
-        RowAnswerer(saved(tmp_path / "service", "https://api.example/v1#m"))
-
-
-@pytest.mark.real
-@pytest.mark.filterwarnings("ignore")  # of Ray itself
-def test_an_answerer_of_batches_works_in_ray_data(two_nodes: Any, tmp_path: Path) -> None:
-    data = pytest.importorskip("ray.data", reason="pip install 'etude[ray]'")
-    assistant, file = saved(tmp_path), written(tmp_path / "in.csv", 500)
-    predict(assistant, file, tmp_path / "out.jsonl", input=["question"])
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    answered = data.from_items([{"nr": row["nr"], "question": row["question"]} for row in rows]).map_batches(
-        RowAnswerer,
-        fn_constructor_args=(assistant,),
-        fn_constructor_kwargs={"input": ["question"]},
-        batch_size=64,
-        concurrency=1,
-    )
-    answered.write_parquet(str(tmp_path / "answers"))
-    again = data.read_parquet(str(tmp_path / "answers")).take_all()
-    assert {row["nr"]: row["answer"] for row in again} == {row["nr"]: row["predicted_answer"] for row in rows}
 
 
 @pytest.mark.real

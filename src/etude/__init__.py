@@ -16,7 +16,6 @@ The public names, each with its own help, such as help(etude.compare):
     load         load the recommended assistant of a run
     predict      answer a file of inputs
     Assistant    what `load` returns; it answers questions
-    RowAnswerer  answers rows in the workers of a data framework
     Verdict      which method to use, with the numbers
     Finding      one result of a check
     Method       the base class of a method of your own
@@ -32,7 +31,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from etude import errors as errors
-    from etude.answer_file import RowAnswerer as RowAnswerer
     from etude.answer_file import predict as predict
     from etude.assistant import Assistant as Assistant
     from etude.checks import check as check
@@ -51,7 +49,6 @@ _MODULES = {
     "Assistant": "etude.assistant",
     "Finding": "etude.types",
     "Method": "etude.methods",
-    "RowAnswerer": "etude.answer_file",
     "Verdict": "etude.runs.verdict",
     "check": "etude.checks",
     "compare": "etude.comparison.compare",

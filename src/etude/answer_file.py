@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -27,21 +27,13 @@ from etude.base.locks import lock_file
 from etude.cluster import Workers, open_workers
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_question
-from etude.data.formats.columns import guess_input_columns
 from etude.data.formats.raw_rows import read_raw_rows
 from etude.data.formats.read import find_input_columns
 from etude.data.formats.row_reader import RawRow, RowReader
 from etude.errors import InputError, RunError
 from etude.models.registry import Models
 from etude.runs.questions import Confirm, SendLimits, answer_unasked, confirm_service
-from etude.runs.recommended import (
-    find_run_of,
-    load,
-    load_endpoints,
-    load_to_ask,
-    read_input_columns,
-    read_where,
-)
+from etude.runs.recommended import find_run_of, load, load_endpoints, read_input_columns, read_where
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 from etude.types import Answer, Message
 
@@ -228,44 +220,6 @@ def _to_columns(answer: Answer) -> Json:
         "problem": problem,
         **{f"fields.{name}": value for name, value in fields.items()},
     }
-
-
-class RowAnswerer:
-    """Answers batches of rows in any program that maps over them, such as Ray Data:
-
-        pool = ray.data.ActorPoolStrategy(size=3)
-        rows.map_batches(RowAnswerer, fn_constructor_args=("/shared/task.yaml",), batch_size=128, compute=pool)
-
-    A call gets and returns columns (name -> values). It adds the columns that `predict` writes, and returns one row for
-    each row. The arguments are those of `predict`. Raises InputError if the columns of the input are unknown, and
-    Declined for a service to which rows are sent only after a question.
-    """
-
-    def __init__(self, path: Path | str, *, method: str | None = None, input: Sequence[str] = ()) -> None:
-        self.assistant, self._models = load_to_ask(Path(path), method)
-        self._input, self._usual_input = tuple(input), read_input_columns(find_run_of(Path(path)))
-
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        columns = {
-            name: getattr(values, "tolist", lambda values=values: [*values])()
-            for name, values in batch.items()
-        }
-        names = [*columns]
-        rows = [
-            RawRow(0, 0, dict(zip(names, cells, strict=True)))
-            for cells in zip(*columns.values(), strict=True)
-        ]
-        usual = self._usual_input if {*self._usual_input} <= {*names} else ()
-        inputs = self._input or usual or guess_input_columns(names, [row.cells for row in rows])
-        if not inputs or not {*inputs} <= {*names}:
-            remedy = "set input= to the names of its columns"
-            raise InputError.of("batch", "unclear which column is the input", ", ".join(names), remedy)
-        layout = Layout(self.assistant, names, ",")
-        values = _answer_chunk(rows, self.assistant, Path("batch"), inputs, self._models)
-        for key, name in layout.columns.items():
-            cells = [row.get(key) for row in values]
-            columns[name] = [_format_cell(cell) if isinstance(cell, list | dict) else cell for cell in cells]
-        return columns
 
 
 class Layout:

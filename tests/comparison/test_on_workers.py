@@ -41,7 +41,7 @@ def read_results(run: Run) -> dict[str, Any]:
     """All answers of a run, row by row, and what each method chose."""
     results: dict[str, Any] = {"recommended": run.verdict.recommended, "sentence": run.verdict.sentence}
     if evidence := run.verdict.evidence:
-        results["evidence"] = (evidence.curve, evidence.doubling, [row.estimate for row in evidence.runs])
+        results["evidence"] = (evidence.curve, evidence.doubling)
     for name in run.fitted_methods:
         folder = run.method_folder(name)
         results[name] = strip_times(list(read_lines(folder / "predictions.jsonl")))
@@ -74,7 +74,7 @@ def test_workers_change_no_answer_and_no_choice(
     together = [event.text for event in events if isinstance(event, NoteEvent) and "same time" in event.text]
     assert together == ["Fitting at the same time: fine_tune, again ..."]
     ended = [(event.method, event.side) for event in events if isinstance(event, MethodEnded)]
-    assert len(set(ended)) == len(ended) == (10 if evidence == "one_run" else 16)
+    assert len(set(ended)) == len(ended) == (10 if evidence == "one_run" else 12)
     assert results["evidence"] if evidence == "full" else "evidence" not in results
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from etude.assistant import Assistant, load, with_engine
 from etude.comparison import compare
-from etude.errors import Declined, InputError, ModelError, ServiceError
-from etude.models.endpoint.served import ServedWeights, load_adapter
+from etude.errors import Declined, InputError, ServiceError
+from etude.models.endpoint.served import ServedWeights
 from etude.models.local import loading
 from etude.models.registry import Models, get_title
 from etude.task import Endpoint, load_task
@@ -184,9 +184,3 @@ def test_choices_and_grammars_are_structured_outputs(
     assert model._build_body(request).get("structured_outputs") == sent
     model._rejected.add("structured_outputs")
     assert "structured_outputs" not in model._build_body(request)
-
-
-def test_weights_that_were_all_tuned_are_no_adapter(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="--to merged"):
-        load_adapter(Endpoint("http://127.0.0.1:9/v1", BASE), tmp_path)

@@ -17,7 +17,7 @@ from small_task import rows, write_task
 
 NAMES = {
     *("load_task", "check", "fix", "compare", "train", "load", "predict"),
-    *("Assistant", "RowAnswerer", "Verdict", "Finding", "Method", "errors"),
+    *("Assistant", "Verdict", "Finding", "Method", "errors"),
 }
 
 

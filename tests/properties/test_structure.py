@@ -128,7 +128,6 @@ ALLOWED = {
     ("methods/tag.py", "classical"),  # likewise
     ("training/classifier.py", "classical"),  # which trains it
     ("export/targets.py", "loading"),  # as are those that are exported
-    ("training/loop.py", "loading"),  # tuned weights are written as they are read
 }
 
 

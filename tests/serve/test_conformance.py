@@ -18,7 +18,7 @@ from etude.serve.routes.endpoints import ENDPOINTS
 from serving import serving
 
 VERBS = {"_get": "GET", "_post": "POST", "_delete": "DELETE", "_patch": "PATCH", "_put": "PUT"}
-OURS = ("/v1/feedback", "/v1/models/{name}/load", "/v1/models/{name}/unload")
+OURS = ("/v1/feedback",)
 BODIES = {
     "/chat/completions": "chat.completion_create_params.CompletionCreateParamsNonStreaming",
     "/completions": "completion_create_params.CompletionCreateParamsNonStreaming",

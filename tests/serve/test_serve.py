@@ -332,13 +332,13 @@ def test_another_host_is_refused_on_the_loopback(client: openai.OpenAI, address:
 
 
 def test_pages_of_other_origins_are_refused_on_the_loopback(client: openai.OpenAI, address: str) -> None:
-    http, unload = client._client, "/v1/models/luma/unload"
+    http, path, body = client._client, "/v1/chat/completions", {"model": "luma", "messages": ASKED}
     for origin, status in (("https://evil.example", 403), ("null", 403), (address, 200)):
-        assert http.post(f"{address}{unload}", headers={"origin": origin}).status_code == status
+        assert http.post(f"{address}{path}", json=body, headers={"origin": origin}).status_code == status
     page = "https://app.example"
     with serving(serve_as("luma", LUMA), settings=ServerSettings(origins=(page,))) as url:
-        assert http.post(f"{url}{unload}", headers={"origin": page}).status_code == 200
-        assert "--origin null" in http.post(f"{url}{unload}", headers={"origin": "null"}).text
+        assert http.post(f"{url}{path}", json=body, headers={"origin": page}).status_code == 200
+        assert "--origin null" in http.post(f"{url}{path}", json=body, headers={"origin": "null"}).text
 
 
 def test_an_answer_longer_than_was_measured_is_not_as_measured() -> None:
@@ -581,13 +581,6 @@ def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None
     ]
     assert answered <= set(recorded)
     assert len(recorded) == len(set(recorded))
-
-
-def test_weights_are_dropped_and_loaded_while_the_server_runs(address: str, client: openai.OpenAI) -> None:
-    for verb in ("unload", "load", "unload"):
-        assert client._client.post(f"{address}/v1/models/luma/{verb}").json()["id"] == "luma"
-        assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
-    assert client._client.post(f"{address}/v1/models/lumo/load").status_code == 404
 
 
 def test_limits_are_set_by_name() -> None:

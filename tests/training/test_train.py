@@ -605,24 +605,37 @@ def test_losses_that_rise_and_stay_high_leave_the_best_epoch_and_the_run_goes_on
     assert shaken_run(tmp_path / "cut", stop_on_spike=False) == whole
 
 
+def continue_rows(module: Any, lengths: Sequence[int], *, likely: bool) -> list[TokenRow]:
+    """Rows of four random tokens, and answers of the model's likeliest or least likely tokens."""
+    draw, rows = random.Random(1), []
+    for number, length in enumerate(lengths):
+        ids = [draw.randrange(3, VOCABULARY) for _ in range(4)]
+        for _ in range(length):
+            logits = module(input_ids=torch.tensor([ids])).logits[0, -1]
+            ids.append(int(logits.argmax() if likely else logits.argmin()))
+        rows.append(TokenRow(f"{likely} {number}", tuple(ids), (False,) * 4 + (True,) * length))
+    return rows
+
+
 def test_a_learning_rate_a_hundred_times_too_high_stops_the_run(tmp_path: Path) -> None:
-    config = replace(CONFIG, learning_rate=1.0, weights="full", epochs=4)
+    module = tiny_model()
+    module.lm_head.weight.data.mul_(6)  # a model that is sure of its answers
+    rows = continue_rows(module, [6] * 40, likely=True)
+    config = replace(CONFIG, learning_rate=1.0, epochs=4)
     message = (
         r"stopped at step ([4-9]|[12]\d): the loss rose and stayed high for 4 steps.*the untrained model"
     )
     with pytest.raises(TrainingDiverged, match=message):
-        train(tiny_model(), token_rows(40), token_rows(6), config, Output(tmp_path / "c", tmp_path / "a"))
+        train(module, rows, rows[:6], config, Output(tmp_path / "c", tmp_path / "a"))
 
 
 def test_short_and_long_answers_by_halves_stop_no_run(tmp_path: Path) -> None:
     """The untrained model finds the short answers hard and the long ones easy."""
-    module, draw, rows = tiny_model(), random.Random(1), list[TokenRow]()
-    for number in range(40):
-        ids = [draw.randrange(3, VOCABULARY) for _ in range(4)]
-        for _ in range(1 if number % 2 else 24):
-            logits = module(input_ids=torch.tensor([ids])).logits[0, -1]
-            ids.append(int(logits.argmin() if number % 2 else logits.argmax()))
-        rows.append(TokenRow(str(number), tuple(ids), (False,) * 4 + (True,) * (len(ids) - 4)))
+    module = tiny_model()
+    hard, easy = (
+        continue_rows(module, [length] * 20, likely=likely) for length, likely in ((1, False), (24, True))
+    )
+    rows = [row for pair in zip(easy, hard, strict=True) for row in pair]
     news: list[Mapping[str, Any]] = []
     config = replace(CONFIG, rows_per_step=2, learning_rate=1e-3, micro_tokens=400)
     result = train(module, rows, rows, config, Output(tmp_path / "c", tmp_path / "a", news.append))

@@ -41,8 +41,7 @@ def compare(
         typer.Option("--budget", help="Time limit, such as 15m, or none; overrides the task file."),
     ] = None,
     evidence: Annotated[
-        Literal["one_run", "full"] | None,
-        typer.Option("--evidence", help="full adds a learning curve and more training runs."),
+        Literal["one_run", "full"] | None, typer.Option("--evidence", help="full adds a learning curve.")
     ] = None,
     engine: Annotated[
         str | None,

@@ -16,12 +16,7 @@ from pathlib import Path
 from etude.checks.quick_checks import run_quick_checks
 from etude.cluster import Workers, open_workers, parse_where
 from etude.comparison.clock import Clock
-from etude.comparison.evidence import (
-    answer_baseline_on_equal_rows,
-    answer_evidence,
-    fit_baseline_on_equal_rows,
-    fit_evidence,
-)
+from etude.comparison.evidence import answer_baseline_on_equal_rows, fit_baseline_on_equal_rows, fit_evidence
 from etude.comparison.ladder_run import LadderRun
 from etude.comparison.looks import Looks
 from etude.comparison.outcome import choose_pair_on_dev, compute_verdict, report_expected_power
@@ -178,9 +173,9 @@ def run_comparison(
     # whether fine-tuning helps: run.json, `decided`.
     run.update(decided=choose_pair_on_dev(ladder_run, fitted))
     # 6. Extra fits for the report: the baseline on as few rows as tuning used, if the time was too short for all, so
-    # that both can be compared on equal terms; with `evidence: full`, more training runs.
+    # that both can be compared on equal terms; with `evidence: full`, the points of the learning curve.
     baseline = fit_baseline_on_equal_rows(ladder_run, start)
-    extra_fits = fit_evidence(ladder_run, fitted, start)
+    evidence = fit_evidence(ladder_run, fitted, start)
     # 7. Let the assistants turn away questions outside the task: assistant.json. All methods are compared without
     # limits, so this changes no answer of step 10.
     limited = add_limits(ladder_run, fitted, limits)
@@ -201,10 +196,9 @@ def run_comparison(
         pair = choose_pair_on_dev(ladder_run, limited)
         contenders = [name for name in limited if name in contenders or name in pair.values()]
         run.update(decided=pair, contenders=contenders)
-        baseline_result = None  # on as many rows as the method that was compared before
+        baseline_result = evidence = None  # about the method that was compared before
     run.update(notes=[*run.info["notes"], *models.notes])
-    evidence, extra_runs = answer_evidence(ladder_run, extra_fits)
     # 11. Compute intervals, statuses and the verdict from these files; ask a few probe questions, and the judge if
     # there is one: verdict.json (seconds, unless a judge is asked).
-    verdict = compute_verdict(ladder_run, limited, num_openings, baseline_result, evidence, extra_runs)
+    verdict = compute_verdict(ladder_run, limited, num_openings, baseline_result, evidence)
     write_verdict(run.folder / "verdict.json", verdict)

@@ -22,7 +22,6 @@ from etude.runs.verdict import (
     Basis,
     ContractRates,
     Decision,
-    Evidence,
     HeadlinePair,
     HeadlineResult,
     LadderRow,
@@ -32,12 +31,11 @@ from etude.runs.verdict import (
     Status,
     TagEstimate,
     TargetResult,
-    TrainingRunResult,
     Verdict,
     VerdictInputs,
 )
 from etude.stats import JointIntervals, UnitSums, estimate_sample
-from etude.stats.intervals import Z, scale_estimate
+from etude.stats.intervals import scale_estimate
 from etude.task import Task
 from etude.text.label_lists import split_labels
 from etude.types import Estimate, MethodPair
@@ -174,7 +172,6 @@ def _assemble_verdict(
     joint: JointIntervals,
     num_to_collect: int | None,
 ) -> Verdict:
-    inputs = replace(inputs, evidence=_add_run_results(inputs))
     contract_rates = {method.name: _measure_contract(inputs, method) for method in inputs.methods}
     other_metrics = {method.name: _estimate_other_metrics(inputs, method) for method in inputs.methods}
     # With too few rows, the only report on tuning is how many rows to collect.
@@ -246,27 +243,12 @@ def _compare_equal_rows(inputs: VerdictInputs, headline: HeadlineResult) -> Base
     return BaselineOnEqualRows(result.name, result.learned, estimate, difference)
 
 
-def _add_run_results(inputs: VerdictInputs) -> Evidence | None:
-    if inputs.evidence is None:
-        return None
-    seed = inputs.evidence.runs[0].seed
-    runs = [(seed, inputs.get_method(inputs.evidence.method)), *inputs.extra_runs]
-    results = [TrainingRunResult(seed, estimate_sample(inputs.build_sample(run))) for seed, run in runs]
-    return replace(inputs.evidence, runs=tuple(results))
-
-
 def _compare_headline(inputs: VerdictInputs) -> HeadlineResult | None:
     tuned, untuned = inputs.pair.tuned, inputs.pair.untuned
     if tuned is None or untuned is None:
         return None
     methods = inputs.get_method(tuned), inputs.get_method(untuned)
-    tuned_sample, untuned_sample = inputs.build_pair(*methods)
-    num_rows = min(len(method.scores) for method in methods)
-    extra_samples = [inputs.build_sample(run, num_rows) for _, run in inputs.extra_runs]
-    if extra_samples:
-        result = stats.compare_runs_paired([tuned_sample, *extra_samples], untuned_sample)
-    else:
-        result = stats.compare_paired(tuned_sample, untuned_sample)
+    result = stats.compare_paired(*inputs.build_pair(*methods))
     return HeadlineResult(tuned, untuned, result.difference, result.p, result.test, result.gains)
 
 
@@ -275,8 +257,6 @@ def _compute_headline_error(
 ) -> float:
     if headline is None:
         return math.inf
-    if headline.test == stats.TWO_LEVELS:
-        return (headline.difference.high - headline.difference.low) / (2 * Z)
     return float(joint.errors[inputs.index(headline.tuned), inputs.index(headline.untuned)])
 
 

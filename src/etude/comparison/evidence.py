@@ -2,14 +2,14 @@
 
 - The baseline on the same number of rows as the tuned method of the headline, if time or `max_rows` limited the rows
 of that method. It is shown next to the ladder and does not affect the verdict.
-- With `evidence: full`: a learning curve, and more training runs of the best tuned method. A fit that was stopped
-  resumes. Weights are deleted after they have answered; the answers stay in methods/NAME/evidence.
+- With `evidence: full`: the learning curve of the best tuned method on dev. A fit that was stopped resumes. Weights are
+  deleted after they have answered; the answers stay in methods/NAME/evidence.
 """
 
 import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,10 +25,9 @@ from etude.methods.shared.training_rows import sample_training_rows
 from etude.runs.events import Event, MethodStarted
 from etude.runs.record import build_prediction, read_method_records
 from etude.runs.training_log import TrainingLog
-from etude.runs.verdict import CurvePoint, Evidence, MethodResult, TrainingRunResult, build_method_result
+from etude.runs.verdict import CurvePoint, Evidence, MethodResult, build_method_result
 from etude.stats import compare_paired
 from etude.stats.intervals import estimate_sample
-from etude.task import Task
 from etude.types import CLASSICAL
 
 EQUAL_ROWS, FIT_FILE, WORK, EVIDENCE = "equal_rows", "fit.json", "work", "evidence"
@@ -36,25 +35,20 @@ CURVE_DIVISORS = (4, 2)
 """The learning curve has points at a quarter, a half and all of the training rows."""
 EQUAL_FACTOR = 4.0
 """The baseline on equal rows is fitted if this many times its seconds are left."""
-NUM_EXTRA_RUNS = 2
-"""Training runs with other seeds than the one that is used."""
 
 
 @dataclass(frozen=True)
 class ExtraFit:
-    """One more fit of the tuned method."""
+    """One point of the learning curve: a fit of the tuned method on a part of its training rows."""
 
     folder: Path
     title: str
     """Its name on screen."""
     rows: Dataset
-    seed: int
-    on_test: bool
-    """Whether it also answers the test: true for a run with another seed, false for a point of the learning curve."""
 
     @property
     def predictions_file(self) -> Path:
-        """The file of its answers. The fit is complete once this file exists."""
+        """The file of its answers to dev. The fit is complete once this file exists."""
         return self.folder / "predictions.jsonl"
 
 
@@ -91,85 +85,56 @@ def answer_baseline_on_equal_rows(
     return build_method_result(BASELINE.name, lines, ids, tuned=False, model=CLASSICAL, learned=num_rows)
 
 
-def fit_evidence(
-    ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assistant
-) -> dict[Path, Assistant]:
-    """Make the planned extra fits and answer dev with them. Returns folder -> assistant still to answer the test."""
+def fit_evidence(ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assistant) -> Evidence | None:
+    """Fit the points of the learning curve and answer dev with them. Returns None without `evidence: full`, without a
+    tuned method, or if there is too little time."""
     if "evidence" not in ladder_run.run.info:
         ladder_run.run.update(evidence=_has_time(ladder_run))
-    fits = list(_plan_fits(ladder_run))
+    if (method := _find_tuned_method(ladder_run)) is None:
+        return None
+    fits = list(_plan_fits(ladder_run, method))
     waiting = [fit for fit in fits if not fit.predictions_file.exists()]
     try:
-        results = list(_fit_all(ladder_run, waiting, fitted, start))
+        _fit_all(ladder_run, waiting, fitted, start)
     except LookStopped:
         ladder_run.run.update(evidence=False)
-        return {}
-    unanswered = {fit.folder: result for fit, result in zip(waiting, results, strict=True) if fit.on_test}
+        return None
     for fit in fits:
-        if fit.folder not in unanswered:
-            shutil.rmtree(fit.folder / WORK, ignore_errors=True)
-    return unanswered
+        shutil.rmtree(fit.folder / WORK, ignore_errors=True)
+    return _make_evidence(ladder_run, method, fits)
 
 
 def _has_time(ladder_run: LadderRun) -> bool:
-    """Whether there is time for the learning curve and the extra training runs, besides the test, at the speed of the
-    training that was measured."""
+    """Whether there is time for the learning curve besides the test, at the measured speed of training."""
     name, clock = ladder_run.run.info["decided"]["tuned"], ladder_run.clock
     if ladder_run.task.evidence != "full" or name is None or not clock.is_limited:
         return not clock.is_limited
-    record, split = read_method_records(ladder_run.run)[name], ladder_run.split
-    num_trainings = sum(1 / divisor for divisor in CURVE_DIVISORS) + NUM_EXTRA_RUNS
-    num_answers = (len(CURVE_DIVISORS) + NUM_EXTRA_RUNS) * record["dev_rows"] + NUM_EXTRA_RUNS * len(
-        split.test
-    )
+    record = read_method_records(ladder_run.run)[name]
+    num_trainings = sum(1 / divisor for divisor in CURVE_DIVISORS)
+    num_answers = len(CURVE_DIVISORS) * record["dev_rows"]
     seconds = num_trainings * record["train_seconds"] + num_answers * (record["row_seconds"] or 0.0)
     return bool(seconds + ladder_run.estimate_test_seconds() < clock.seconds_left)
 
 
 def _fit_all(
     ladder_run: LadderRun, fits: Sequence[ExtraFit], fitted: Mapping[str, Assistant], start: Assistant
-) -> Iterator[Assistant]:
-    """Yield the assistant of each fit, in order; workers make the fits at the same time, if they can."""
+) -> None:
+    """Make the fits; workers make them at the same time, if they can."""
     if not ladder_run.can_fit_together:
-        yield from (_fit(ladder_run, fit, fitted, start) for fit in fits)
+        for fit in fits:
+            _fit(ladder_run, fit, fitted, start)
         return
     copy = ladder_run.copy_for_workers()
-    for events, assistant in ladder_run.models.workers.map(_fit_on_worker, fits, copy, fitted, start):
+    for events in ladder_run.models.workers.map(_fit_on_worker, fits, copy, fitted, start):
         ladder_run.publish_results(events)
-        yield assistant
 
 
 def _fit_on_worker(
     fit: ExtraFit, ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assistant
-) -> tuple[list[Event], Assistant]:
+) -> list[Event]:
     events = ladder_run.start_on_worker()
-    return events, _fit(ladder_run, fit, fitted, start)
-
-
-def answer_evidence(
-    ladder_run: LadderRun, unanswered: Mapping[Path, Assistant]
-) -> tuple[Evidence | None, list[tuple[int, MethodResult]]]:
-    """Answer the test with the runs of other seeds. Returns the evidence, and (seed, result) of these runs."""
-    fits = list(_plan_fits(ladder_run))
-    is_fitted = all(fit.folder in unanswered or fit.predictions_file.exists() for fit in fits)
-    if not (fits and is_fitted) or (unanswered and ladder_run.clock.is_stopped):
-        return None, []  # the method failed on the test, or the user asked to end
-    # The rows that the method itself has answered.
-    num_rows = ladder_run.run.info["test_answered"][ladder_run.run.info["decided"]["tuned"]]
-    rows = ladder_run.test_rows.select(range(num_rows), "the test rows of the ladder")
-    for fit in fits:
-        if fit.folder in unanswered:
-            scored = ladder_run.answer_rows(unanswered[fit.folder], rows, fit.title, fit.folder / WORK)
-            write_lines(fit.predictions_file, [build_prediction("test", row) for row in scored])
-            shutil.rmtree(fit.folder / WORK)
-            ladder_run.report_side(fit.title, "test", scored, sum(row.answer.seconds for row in scored))
-    ids = [row.id for row in rows]
-    extra_runs = [
-        (fit.seed, build_method_result(fit.title, read_lines(fit.predictions_file), ids, tuned=True))
-        for fit in fits
-        if fit.on_test
-    ]
-    return _make_evidence(ladder_run, fits), extra_runs
+    _fit(ladder_run, fit, fitted, start)
+    return events
 
 
 def _find_tuned_method(ladder_run: LadderRun) -> Method | None:
@@ -178,24 +143,16 @@ def _find_tuned_method(ladder_run: LadderRun) -> Method | None:
     return next((method for method in ladder_run.methods if is_requested and method.name == name), None)
 
 
-def _plan_fits(ladder_run: LadderRun) -> Iterator[ExtraFit]:
+def _plan_fits(ladder_run: LadderRun, method: Method) -> Iterator[ExtraFit]:
     # The quickest first, so that a stopped run has as many complete fits as possible.
-    if (method := _find_tuned_method(ladder_run)) is None:
-        return
     name, task = method.name, ladder_run.task
     folder = ladder_run.run.method_folder(name) / EVIDENCE
-    train, seed = _sample_training_rows(ladder_run, method), _get_seed(task)
+    train = _sample_training_rows(ladder_run, method)
     for divisor in CURVE_DIVISORS:
         rows = _sample_part(train, len(train) // divisor, task.seed)
         # One label alone cannot be learned.
         if task.kind != "classify" or len({row.output for row in rows}) > 1:
-            yield ExtraFit(folder / f"rows-{len(rows)}", f"{name}, {len(rows):,} rows", rows, seed, False)
-    for other in range(seed + 1, seed + 1 + NUM_EXTRA_RUNS):
-        yield ExtraFit(folder / f"seed-{other}", f"{name}, seed {other}", train, other, True)
-
-
-def _get_seed(task: Task) -> int:
-    return int(task.train.get("seed", task.seed))
+            yield ExtraFit(folder / f"rows-{len(rows)}", f"{name}, {len(rows):,} rows", rows)
 
 
 def _sample_training_rows(ladder_run: LadderRun, method: Method) -> Dataset:
@@ -214,15 +171,12 @@ def _sample_part(train: Dataset, size: int, seed: int) -> Dataset:
     return train.select(sorted(order[:size]), f"{size:,} of {len(train):,} rows, for the learning curve")
 
 
-def _fit(
-    ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], start: Assistant
-) -> Assistant:
+def _fit(ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], start: Assistant) -> None:
     method = _find_tuned_method(ladder_run)
     assert method is not None, "an extra fit is one of a tuned method"
     position = ladder_run.methods.index(method)
     names = [other.name for other in ladder_run.methods[:position]]
     lower = {name: fitted[name] for name in names if name in fitted}
-    # The run's own dev rows, whatever the seed of this fit.
     lines = ladder_run.run.read_predictions(method.name)
     dev = ladder_run.split.dev.select(
         [line["id"] for line in lines if line["side"] == "dev"], "as in the run"
@@ -232,7 +186,7 @@ def _fit(
         metric=ladder_run.metric,
         folder=fit.folder / WORK,
         engine=ladder_run.task.engine,
-        seed=fit.seed,
+        seed=ladder_run.task.seed,
         on_answers=partial(ladder_run.report_dev_rows, fit.title),
         log=TrainingLog(fit.title, fit.folder / "train.jsonl", ladder_run.on_event),
         preferences=ladder_run.preferences if "preferences" in method.keys else {},
@@ -247,23 +201,17 @@ def _fit(
         has_time_for=lambda seconds: not ladder_run.clock.is_stopped,
     )
     ladder_run.on_event(MethodStarted(fit.title, "dev"))
-    task = replace(ladder_run.task, train={**ladder_run.task.train, "seed": fit.seed})
-    assistant = method.fit(task, fit.rows, dev, ladder_run.find_best(lower, start), context)
+    assistant = method.fit(ladder_run.task, fit.rows, dev, ladder_run.find_best(lower, start), context)
     if ladder_run.clock.is_stopped:
         raise LookStopped
     ladder_run.release_weights(assistant)
-    write_json(fit.folder / FIT_FILE, {"rows": len(fit.rows), "seed": fit.seed, "seconds": context.seconds})
-    if not fit.on_test:
-        write_lines(fit.predictions_file, [build_prediction("dev", row) for row in context.chosen_scored])
+    write_json(fit.folder / FIT_FILE, {"rows": len(fit.rows), "seconds": context.seconds})
+    write_lines(fit.predictions_file, [build_prediction("dev", row) for row in context.chosen_scored])
     ladder_run.report_side(fit.title, "dev", context.chosen_scored, context.seconds)
-    return assistant
 
 
-def _make_evidence(ladder_run: LadderRun, fits: list[ExtraFit]) -> Evidence:
-    # The learning curve on dev. `decide` adds the results of the training runs on the test.
-    method = _find_tuned_method(ladder_run)
-    assert method is not None, "evidence is about a tuned method"
-    curve = [(len(fit.rows), list(read_lines(fit.predictions_file))) for fit in fits if not fit.on_test]
+def _make_evidence(ladder_run: LadderRun, method: Method, fits: list[ExtraFit]) -> Evidence:
+    curve = [(len(fit.rows), list(read_lines(fit.predictions_file))) for fit in fits]
     dev_lines = [line for line in ladder_run.run.read_predictions(method.name) if line["side"] == "dev"]
     curve.append((len(_sample_training_rows(ladder_run, method)), dev_lines))
     samples = []
@@ -274,5 +222,4 @@ def _make_evidence(ladder_run: LadderRun, fits: list[ExtraFit]) -> Evidence:
     points = [CurvePoint(size, estimate_sample(sample)) for size, sample in zip(sizes, samples, strict=True)]
     doubling = compare_paired(samples[-1], samples[-2]).difference if len(samples) > 1 else None
     seconds = sum(read_json(fit.folder / FIT_FILE)["seconds"] for fit in fits)
-    chosen_run = TrainingRunResult(_get_seed(ladder_run.task), points[-1].estimate)
-    return Evidence(method.name, tuple(points), doubling, (chosen_run,), seconds)
+    return Evidence(method.name, tuple(points), doubling, seconds)

@@ -106,11 +106,10 @@ def compute_verdict(
     openings: int,
     baseline: MethodResult | None,
     evidence: Evidence | None,
-    extra_runs: Sequence[tuple[int, MethodResult]],
 ) -> Verdict:
     """Compute the verdict from the test lines of predictions.jsonl and the headline pair chosen on dev.
 
-    `baseline` and `evidence` are only shown; `extra_runs` of the tuned method count in the headline comparison.
+    `baseline` and `evidence` are only shown.
     """
     lines = {
         name: [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"]
@@ -124,7 +123,6 @@ def compute_verdict(
         openings=openings,
         baseline_on_equal_rows=baseline,
         evidence=evidence,
-        extra_runs=extra_runs,
         error_costs=compare_costs(costs, lines) if (costs := ladder_run.task.costs) else None,
     )
     verdict = make_verdict(inputs)
@@ -199,7 +197,7 @@ def _list_budget_caveats(ladder_run: LadderRun, evidence: Evidence | None) -> It
         return
     run = ladder_run.run
     if ladder_run.task.evidence == "full" and evidence is None:
-        yield "There was no time for the learning curve and the extra training runs."
+        yield "There was no time for the learning curve."
     records, beaten = read_method_records(run), []
     for name in _list_beaten(ladder_run, run.info["test_answered"]):
         dev = next(trial["dev"] for trial in records[name]["candidates"] if trial["is_chosen"])

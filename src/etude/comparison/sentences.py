@@ -276,9 +276,7 @@ def _write_claim(inputs: VerdictInputs, headline: HeadlineResult, decision: Deci
         claim = f"is not clearly better than {untuned}: {format_gap(gap, signed=True)}"
     else:
         claim = f"did not beat {untuned}: {format_gap(gap, signed=True)}"
-    return claim + (
-        f", averaged over {1 + len(inputs.extra_runs)} training runs" if inputs.extra_runs else ""
-    )
+    return claim
 
 
 def _write_training_part(inputs: VerdictInputs, name: str) -> str:
@@ -343,12 +341,7 @@ def _caveats_on_models(inputs: VerdictInputs) -> Iterator[str]:
         yield f"Only {get_title(inputs.model)} was tested; a larger model might do better with a prompt alone."
     if inputs.evidence is not None:
         yield from _caveats_on_evidence(inputs.evidence, inputs)
-    single_runs = [
-        method.name
-        for method in inputs.methods
-        if method.tuned and not (inputs.extra_runs and method.name == inputs.pair.tuned)
-    ]
-    if single_runs:
+    if single_runs := [method.name for method in inputs.methods if method.tuned]:
         were = "was" if len(single_runs) == 1 else "were each"
         names = format_names(single_runs)
         yield f"{names} {were} trained only once; another training run may give a different result."
@@ -364,12 +357,6 @@ def _caveats_on_evidence(evidence: Evidence, inputs: VerdictInputs) -> Iterator[
         else:
             claim = "The learning curve does not show whether more rows would help"
         yield f"{claim}: from {half:,} to {full:,} rows the result on dev changed by {format_gap(gain, signed=True)}."
-    if inputs.extra_runs:
-        values = format_names([format_share(run.estimate.value) for run in evidence.runs])
-        yield (
-            f"{len(evidence.runs)} training runs of {evidence.method} reach {values}; the comparison accounts for "
-            "their spread."
-        )
 
 
 def _caveats_on_test(inputs: VerdictInputs) -> Iterator[str]:

@@ -42,19 +42,18 @@ tokenizer = AutoTokenizer.from_pretrained({repo!r})
 
 
 def export_for_hub(run: Run, assistant: Assistant, path: Path, repo: str = "") -> ExportResult:
-    """Write a folder that `hf upload` takes: the adapter or all tuned weights, the tokenizer, the base's licence, the
+    """Write a folder that `hf upload` takes: the adapter or the merged weights, the tokenizer, the base's licence, the
     prompt and the card. The card loads the weights from `repo` (default: the folder's name). The Hub does not have the
     base of an adapter over a GGUF file, so such an adapter is merged.
 
     Nothing is sent. After an error, the folder is removed. Raises ModelError if there are no tuned weights, RunError if
     the run has no assistant, OSError.
     """
-    adapter, base = assistant.model.adapter, assistant.model.name
-    is_tuned_whole = adapter is not None and (adapter / "config.json").exists()
-    is_whole = adapter is not None and (is_tuned_whole or is_gguf(base))
-    result = export_weights(assistant, "merged" if is_whole else "adapter", path)
+    base = assistant.model.name
+    is_merged = assistant.model.adapter is not None and is_gguf(base)
+    result = export_weights(assistant, "merged" if is_merged else "adapter", path)
     try:
-        if not is_whole:
+        if not is_merged:
             Models().get_trainable(assistant.model).tokenizer.save_pretrained(path)
             # a path on this machine is not for a repository that others read
             config = read_json(path / CONFIG_FILE)
@@ -63,7 +62,7 @@ def export_for_hub(run: Run, assistant: Assistant, path: Path, repo: str = "") -
         for file in sorted(folder.glob(LICENCE_FILES)) if folder else ():
             copy(file, path / file.name)
         repo = repo or path.name
-        template = _LOAD_WHOLE if is_whole else _LOAD_ADAPTER
+        template = _LOAD_WHOLE if is_merged else _LOAD_ADAPTER
         code = template.format(base=describe_base(base), repo=repo)
         usage = _USAGE.format(code=code, repo=repo, losses=describe_losses(assistant))
         write_card(run, assistant.method, path / CARD_FILE, usage)
@@ -71,15 +70,15 @@ def export_for_hub(run: Run, assistant: Assistant, path: Path, repo: str = "") -
         remove_folder(path)
         raise
     command = shlex.join(["hf", "upload", repo, str(path), ".", "--private"])
-    return replace(result, instructions="\n".join([command, *describe_gaps(base, is_whole)]))
+    return replace(result, instructions="\n".join([command, *describe_gaps(base, is_merged)]))
 
 
-def describe_gaps(base: str, is_whole: bool) -> list[str]:
-    """Describe what the publisher must still do: name the base's licence; publish the base, unless all weights are."""
+def describe_gaps(base: str, is_merged: bool) -> list[str]:
+    """Describe what the publisher must still do: name the base's licence; publish the base of an adapter."""
     gaps = []
     if not read_licence(base):
         gaps.append(f"The licence of {base} is unknown: add `license:` to {CARD_FILE}.")
-    if not is_whole and find_hub_id(base) is None:
+    if not is_merged and find_hub_id(base) is None:
         gaps.append(f"{base} is not on the Hub: publish it too, and add `base_model:` to {CARD_FILE}.")
     return gaps
 

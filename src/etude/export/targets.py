@@ -72,8 +72,6 @@ def describe_losses(assistant: Assistant) -> str:
 def export_adapter(assistant: Assistant, path: Path, kind: str) -> ExportResult:
     """Export the adapter in PEFT's format, with the base that it was trained on."""
     adapter = _get_adapter(assistant)
-    if (adapter / "config.json").exists():
-        raise ModelError("All weights were tuned, so there is no adapter. Export --to merged.")
     base = find_base(assistant)
     with atomic_folder(path) as folder:
         copytree(adapter, folder, dirs_exist_ok=True)

@@ -22,12 +22,12 @@ from etude.types import ModelRef
 if TYPE_CHECKING:
     from etude.training.config import EarlierTraining, TrainConfig
 
-ADAPTER_SETTINGS = ("weights", "rank", "alpha", "targets", "epochs", "seed")
+ADAPTER_SETTINGS = ("rank", "alpha", "targets", "epochs", "seed")
 """The settings that a training must share with one that it continues."""
 
 
 class FineTune(Method):
-    """A LoRA adapter, or with `train: {weights: full}` all weights, trained to give the training answers.
+    """A LoRA adapter, trained to give the training answers.
 
     The epoch with the lowest loss on dev is kept. The prompt is short, because the weights learn the rest;
     shared/instructions.py chooses its instructions.
@@ -162,7 +162,7 @@ def find_earlier(config: TrainConfig, context: FitContext) -> EarlierTraining | 
     params = read_json(record_file)["params"]
     own, settings = {**config.to_dict(), "targets": list(config.targets)}, params.get("settings", {})
     is_same = all(settings.get(name) == own[name] for name in ADAPTER_SETTINGS)
-    if not (is_same and config.weights == "lora" and params["best_epoch"] and "full_seconds" in params):
+    if not (is_same and params["best_epoch"] and "full_seconds" in params):
         return None
     num_steps = -(-params["trained_rows"] // config.rows_per_step)
     return EarlierTraining(record_file.with_name("adapter"), num_steps, params["seconds"])

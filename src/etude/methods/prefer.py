@@ -211,11 +211,11 @@ def _measure_pairs(
 
 
 def _merge_adapters(tuned: Assistant, preferring: Path, adapter: Path, task: Task) -> None:
-    """Combine the two adapters into one; if all weights are tuned, use those of the second training."""
+    """Combine the two adapters into one."""
     from etude.models.local.adapters import stack_adapters
 
     rmtree(adapter, ignore_errors=True)
-    if task.train.get("weights") == "full" or tuned.model.adapter is None:
+    if tuned.model.adapter is None:
         preferring.rename(adapter)
     else:
         stack_adapters(tuned.model.adapter, preferring, adapter, task.model)

@@ -94,14 +94,6 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRunResult:
-    """One training run of the tuned method, on the test."""
-
-    seed: int
-    estimate: Estimate
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """The results that `evidence: full` adds for the tuned method of the headline."""
 
@@ -110,8 +102,6 @@ class Evidence:
     """On nested subsets of the training rows; the last point uses all rows that the method was trained on."""
     doubling: Estimate | None
     """The last point minus the point before it, on the same dev rows."""
-    runs: tuple[TrainingRunResult, ...]
-    """With different seeds; the first one is used."""
     seconds: float
     """Seconds of the extra fits."""
 
@@ -182,8 +172,6 @@ class VerdictInputs:
     baseline_on_equal_rows: MethodResult | None = None
     """The baseline fitted on as many rows as the tuned method of the headline; None if that method used all rows."""
     evidence: Evidence | None = None
-    extra_runs: Sequence[tuple[int, MethodResult]] = ()
-    """(seed, result) of more training runs of the tuned method of the headline."""
     num_test_rows: int | None = None
     """Rows of the whole test; None if all were answered."""
     beaten: frozenset[str] = frozenset()

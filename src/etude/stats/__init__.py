@@ -9,15 +9,7 @@ from etude.stats.ladder import (
     compute_joint_intervals,
     compute_nested_intervals,
 )
-from etude.stats.paired import (
-    ALPHA,
-    EXACT,
-    TWO_LEVELS,
-    PairedTest,
-    compare_paired,
-    compare_runs_paired,
-    measure_disagreement,
-)
+from etude.stats.paired import ALPHA, EXACT, PairedTest, compare_paired, measure_disagreement
 from etude.stats.power import (
     DETECT,
     MOST_ADVISED,

@@ -1,21 +1,19 @@
 """Two methods on the same rows: the interval of their difference and the test of equality."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, stdtr, stdtrit
+from scipy.special import bdtr
 
 from etude.stats.intervals import bootstrap_error, estimate_sample, mean_error, wilson
-from etude.stats.sample import EQUAL, RESAMPLES, SEED, FloatArray, UnitSums, resample_units, t_quantile
+from etude.stats.sample import EQUAL, SEED, FloatArray, UnitSums, resample_units, t_quantile
 from etude.types import Estimate
 
 ALPHA = 0.05
 EXACT = "exact McNemar"  # The test of ungrouped right and wrong answers.
-TWO_LEVELS = "bootstrap over training runs and rows"
 _EXACT_UNITS = 12  # Up to this many differing units, all 4,096 sign patterns are used.
 _PATTERNS = 4_095  # Sampled sign patterns beyond that; near 0.05 the error of p is about 0.003.
 # Two statistics closer than this count as equal: sums of floats in another order differ by less.
@@ -215,38 +213,6 @@ def measure_disagreement(a: UnitSums, b: UnitSums) -> float:
     that do not differ on these rows may differ on others; see `measure_spread`.
     """
     return a.rows * standard_error_of_difference(a, b) ** 2 if a.units > 1 else 1.0
-
-
-def compare_runs_paired(runs: Sequence[UnitSums], baseline: UnitSums) -> PairedTest:
-    """Mean of two or more `runs` minus `baseline`, from a bootstrap that resamples the runs and the units.
-
-    The variance over runs is multiplied by S / (S - 1), and Student's quantile has the degrees of freedom of both
-    levels together (Satterthwaite 1946). Rows and runs are crossed, which makes the interval a little too wide, never
-    too narrow (Owen 2007, "The pigeonhole bootstrap"). The spread over units is at least that of one unit. With one
-    unit the interval is -1 to 1.
-    """
-    num, units = len(runs), baseline.units
-    value = sum(run.value for run in runs) / num - baseline.value
-    if units < 2:
-        return PairedTest(Estimate(value, -1.0, 1.0, units), 1.0, TWO_LEVELS)
-    weights = resample_units(units, RESAMPLES)
-    replicates = np.stack([run.replicates(weights) for run in runs])
-    run_weights = (
-        np.random.default_rng([SEED, num]).multinomial(num, np.full(num, 1 / num), size=len(weights)) / num
-    )
-    row_error = float(np.std(replicates.mean(axis=0) - baseline.replicates(weights))) * math.sqrt(
-        units / (units - 1)
-    )
-    run_error = float(np.std(((run_weights - 1 / num) * replicates.T).sum(axis=1))) * math.sqrt(
-        num / (num - 1)
-    )
-    row_error = max(row_error, 1 / units)
-    error = math.hypot(row_error, run_error)
-    freedom = error**4 / (row_error**4 / (units - 1) + run_error**4 / (num - 1))
-    reach, p = float(stdtrit(freedom, 0.975)) * error, 2 * float(stdtr(freedom, -abs(value) / error))
-    return PairedTest(
-        Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), units), p, TWO_LEVELS
-    )
 
 
 @lru_cache(maxsize=64)

@@ -21,9 +21,7 @@ from etude.task.rules import SWITCH, number, one_of
 from etude.task.yaml_document import NodeReader, YamlDocument
 from etude.types import Kind, TaskQuestion
 
-_TRAINING_METHOD_REMEDY = (
-    "write fine_tune, and under train: weights: lora (adapters) or weights: full (all weights)"
-)
+_TRAINING_METHOD_REMEDY = "write fine_tune, which trains LoRA adapters"
 
 
 def read_model(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpoint | None:
@@ -223,11 +221,7 @@ def read_train(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, A
     """Return the settings of training."""
     nodes = document.read_mapping(node, _TRAIN, key, settings.suggest_setting)
     values = readers.read_keys(document, key, nodes, _TRAIN)
-    values = {name: value for name, value in values.items() if value is not None}
-    for issue in settings.find_conflicts(values):
-        name = issue.location.removeprefix("train: ")
-        document.add_issue(nodes[name], f"{key}.{name} {issue.message}", issue.value, issue.remedy)
-    return values
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def read_methods(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...] | None:
@@ -241,7 +235,7 @@ def read_methods(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str
     for word in words:
         if word in METHOD_NAMES:
             continue
-        if word.casefold() in (*settings.ABSENT, *get_args(settings.Weights)):
+        if word.casefold() in settings.WAYS_OF_TRAINING:
             document.add_issue(node, "not a method of the ladder", quote_value(word), _TRAINING_METHOD_REMEDY)
         else:
             document.add_issue(

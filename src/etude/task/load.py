@@ -134,13 +134,11 @@ def _find_weights_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, st
     """Like `_find_conflicts`, for weights of few bits."""
     if not (bits := values.get("weights")):
         return
-    train, message = values.get("train") or {}, f"{bits} cannot be used with"
+    message = f"{bits} cannot be used with"
     if isinstance(values.get("model"), Endpoint):
         yield "weights", f"{message} a model behind a URL", bits, "set it on that server"
     if values.get("engine") == "llama_cpp":
         yield "weights", f"{message} engine: llama_cpp", bits, "choose a GGUF file of few bits as model:"
-    if train.get("weights") == "full":
-        yield "weights", f"{message} train: {{weights: full}}", bits, "leave out one of the two"
 
 
 def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

@@ -137,12 +137,11 @@ class Checkpointer:
         progress = TrainResult(**checkpoint.facts["progress"])
         for name, tensor in _list_tensors(self.state).items():
             checkpoint.read_into(name, tensor)
-        self.state.buffer.update_narrow()
         self.state.progress = progress
 
 
 def _list_tensors(state: TrainingState) -> dict[str, Tensor]:
-    return {"weights": state.buffer.weights.data, "best": state.best, **state.optimizer.states}
+    return {"weights": state.weights.data, "best": state.best, **state.optimizer.states}
 
 
 def compute_fingerprint(

@@ -4,7 +4,7 @@ and its output folders (`Output`)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_setting
 from etude.task import ROW_TOKENS
-from etude.task.settings import LORA_ONLY, SETTINGS, Weights, find_conflicts, suggest_setting
+from etude.task.settings import SETTINGS, suggest_setting
 
 if TYPE_CHECKING:
     from etude.training.time_box import TimeBox
@@ -32,17 +32,12 @@ SCALE = 2.0
 """The factor of the low-rank product. The learning rate was measured with it."""
 MEASURED_RATE = 2e-3
 MEASURED_PARAMETERS = 135e6
-FULL_RATE_DIVISOR = 10
-"""The divisor of the learning rate if all weights are trained. Schulman et al. 2025 ("LoRA Without Regret") find that
-the best rate of LoRA is about ten times the best rate of full tuning."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """All settings of one training run. Raises InputError listing invalid settings; task/settings.py has the rules."""
 
-    weights: Weights = "lora"
-    """What is trained: adapters over frozen weights ("lora"), or all weights of the model ("full")."""
     rank: int = 16
     """The rank of the adapter of each matrix."""
     alpha: float = 32.0
@@ -94,9 +89,8 @@ class TrainConfig:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The settings neither chosen nor set by the user; without those of adapters if all weights are trained."""
-        unused = (*self.reasons, *(LORA_ONLY if self.weights == "full" else ()))
-        return {name: value for name, value in self.to_dict().items() if name not in unused}
+        """The settings neither chosen nor set by the user."""
+        return {name: value for name, value in self.to_dict().items() if name not in self.reasons}
 
 
 _SETTING_NAMES = tuple(setting.name for setting in fields(TrainConfig) if setting.name != "reasons")
@@ -111,26 +105,21 @@ def auto_config(
     listing all unknown or invalid overrides. The constants were measured on SmolLM2-135M with some hundred rows; for
     larger models they are rules of thumb.
     """
-    overrides = overrides or {}
-    user_settings = _parse_settings(overrides, find_conflicts(overrides))
+    user_settings = _parse_settings(overrides or {})
     proposals = {"rows_per_step": _choose_rows_per_step(num_rows, row_tokens)}
 
     def get(name: str) -> Any:
         return user_settings.get(name, proposals[name][0])
 
     proposals["epochs"] = _choose_epochs(max(1, -(-num_rows // get("rows_per_step"))))
-    is_full = user_settings.get("weights") == "full"
-    if not is_full:
-        large = num_rows >= MANY_ROWS
-        reason = (
-            "many rows need a higher rank, which costs little"
-            if large
-            else "16 was better than 8 with 96 rows"
-        )
-        proposals["rank"] = (32 if large else 16), f"{num_rows:,} training rows; {reason}"
-        reason = f"{SCALE:g} times the rank, so the same learning rate fits every rank"
-        proposals["alpha"] = SCALE * get("rank"), reason
-    proposals["learning_rate"] = _choose_learning_rate(num_parameters, get("rows_per_step"), is_full)
+    large = num_rows >= MANY_ROWS
+    reason = (
+        "many rows need a higher rank, which costs little" if large else "16 was better than 8 with 96 rows"
+    )
+    proposals["rank"] = (32 if large else 16), f"{num_rows:,} training rows; {reason}"
+    reason = f"{SCALE:g} times the rank, so the same learning rate fits every rank"
+    proposals["alpha"] = SCALE * get("rank"), reason
+    proposals["learning_rate"] = _choose_learning_rate(num_parameters, get("rows_per_step"))
     reasons = {name: reason for name, (_, reason) in proposals.items()}
     reasons |= dict.fromkeys(user_settings, "set by the user")
     values = {name: value for name, (value, _) in proposals.items()}
@@ -167,26 +156,21 @@ def _choose_epochs(steps: int) -> tuple[int, str]:
     return epochs, f"{goal}; the weights of the best epoch are saved"
 
 
-def _choose_learning_rate(num_parameters: int, rows_per_step: int, full: bool) -> tuple[float, str]:
+def _choose_learning_rate(num_parameters: int, rows_per_step: int) -> tuple[float, str]:
     scaled = MEASURED_RATE * math.sqrt(MEASURED_PARAMETERS / num_parameters)
     rate = float(f"{min(MEASURED_RATE, max(5e-5, scaled)):.1g}")
     if is_small := rows_per_step < SMALL_BATCH:
         rate = float(f"{rate * math.sqrt(rows_per_step / SMALL_BATCH):.2g}")
-    if full:
-        return rate / FULL_RATE_DIVISOR, (
-            f"{rate:g} is the rate for adapters; training all weights needs 1/{FULL_RATE_DIVISOR:g} of it, because "
-            "large steps would destroy what the model knows"
-        )
     return rate, (
         f"{num_parameters / 1e6:.0f} million parameters; {MEASURED_RATE:g} was best for 135 million, "
         f"and the rate falls with the square root of the size{' and of small batches' * is_small}"
     )
 
 
-def _parse_settings(settings: Mapping[str, Any], more_issues: Iterable[Issue] = ()) -> dict[str, Any]:
+def _parse_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Parse settings to their types; leave out settings whose value means the default.
 
-    Raises InputError listing `more_issues` and all settings that are unknown or invalid.
+    Raises InputError listing all settings that are unknown or invalid.
     """
     issues = []
     for name, value in settings.items():
@@ -197,7 +181,7 @@ def _parse_settings(settings: Mapping[str, Any], more_issues: Iterable[Issue] = 
             remedy = suggest_setting(name, value) or suggest_instead(name, SETTINGS)
             issue = Issue(location, "this training setting does not exist", quote_setting(value), remedy)
         issues += [issue] if issue else []
-    if issues := [*issues, *more_issues]:
+    if issues:
         raise InputError(issues)
     parsed = {name: SETTINGS[name].parse(value) for name, value in settings.items()}
     return {name: value for name, value in parsed.items() if value is not None}
@@ -229,7 +213,7 @@ class Output:
     checkpoint: Path
     """Folder of the checkpoint. The caller removes it when it no longer needs it."""
     adapter: Path
-    """Folder of the result: an adapter in PEFT's format; for all weights, config.json and model.safetensors."""
+    """Folder of the result: an adapter in PEFT's format."""
     log: Log = lambda event: None
     on_eval: OnEval = dict
     is_stopped: Callable[[], bool] = lambda: False

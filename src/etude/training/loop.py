@@ -1,4 +1,4 @@
-"""The training loop: LoRA or all weights, the best epoch by dev loss, and exact resume after a kill.
+"""The training loop: LoRA adapters, the best epoch by dev loss, and exact resume after a kill.
 
 Read `examples/flat_training.py` first: it does the same in one plain script and reaches the same losses.
 
@@ -14,10 +14,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from etude.base.files import atomic_folder
 from etude.base.formatting import format_loss_change
 from etude.errors import RunError, TrainingDiverged
-from etude.models.local.loading import save_weights
 from etude.training import early_stopping
 from etude.training.checkpoints import CHECKPOINT_FILE, Checkpointer, compute_fingerprint
 from etude.training.config import Output, TrainConfig
@@ -41,7 +39,7 @@ def train(
     output: Output,
     loss: Loss = supervised,
 ) -> TrainResult:
-    """Train LoRA adapters over `module`, or all its weights, and write those of the best epoch to `output.adapter`.
+    """Train LoRA adapters over `module`, and write those of the best epoch to `output.adapter`.
 
     At the end `module` is unchanged. `loss` is minimised in the steps and measured on dev (losses.py has the
     contract);
@@ -68,7 +66,7 @@ def train(
     # 1. Check all rows before anything is allocated.
     check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.group_size)
     release_freed_memory()
-    # 2. Put adapters into the model, move the trained weights into one buffer, create the optimizer.
+    # 2. Put adapters into the model, move their weights into one buffer, create the optimizer.
     with start_training(module, config, len(rows), loss, output.earlier.adapter) as state:
         reset_peak_memory(state.module.device)
         loss.check_model(module)
@@ -84,9 +82,9 @@ def train(
         # 4. Train each epoch, or each part of a time box. Each ends with a dev loss and a checkpoint.
         if not _is_finished(state, planner):
             with ThreadChoice(is_limited=planner is not None) as threads:
-                _run_epochs(state, module, rows, dev_rows, checkpointer, planner, threads)
+                _run_epochs(state, rows, dev_rows, checkpointer, planner, threads)
         # 5. Write the weights of the best epoch.
-        _write_best(state, module, output)
+        _write_best(state, output)
         state.progress.num_trained = _count_trained(state, rows, planner, output.earlier.steps)
         state.progress.peak_memory = peak_memory(state.module.device)
         return state.progress
@@ -94,7 +92,6 @@ def train(
 
 def _run_epochs(
     state: TrainingState,
-    module: PreTrainedModel,
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     checkpointer: Checkpointer,
@@ -114,7 +111,7 @@ def _run_epochs(
     except TrainingDiverged as error:
         if not progress.best_epoch:
             raise
-        _write_best(state, module, output)
+        _write_best(state, output)
         best = f"The weights of epoch {progress.best_epoch}, the best epoch so far, are in {output.adapter}."
         raise TrainingDiverged(f"{error} {best}") from error
 
@@ -201,13 +198,11 @@ def _check_rise(state: TrainingState, batch: Sequence[TokenRow], loss: float) ->
 
 def _measure_best_loss(state: TrainingState, rows: Sequence[TokenRow]) -> float:
     """Measure the loss of the best weights so far on the rows; at first, these are the untrained weights."""
-    weights = state.buffer.weights.data
+    weights = state.weights.data
     current = weights.clone()
     weights.copy_(state.best)
-    state.buffer.update_narrow()
     loss = measure_dev_loss(state.objective, rows, state.config.micro_tokens)
     weights.copy_(current)
-    state.buffer.update_narrow()
     return loss
 
 
@@ -237,7 +232,7 @@ def _end_epoch(state: TrainingState, dev_rows: Sequence[TokenRow], output: Outpu
     progress.scores.append(score)
     if is_best:
         progress.best_epoch = progress.epoch
-        state.best.copy_(state.buffer.current)
+        state.best.copy_(state.weights.detach())
     seconds = time.perf_counter() - started
     progress.seconds += seconds
     epoch: float = progress.epoch
@@ -293,15 +288,10 @@ def _explain_dev_loss(state: TrainingState, dev_rows: Sequence[TokenRow], loss: 
     return f"The dev loss of epoch {epoch} is {loss}. Rows with a NaN or infinite loss: {rows}. {remedy}"
 
 
-def _write_best(state: TrainingState, module: PreTrainedModel, output: Output) -> None:
-    state.buffer.weights.data.copy_(state.best)
-    state.buffer.update_narrow()
+def _write_best(state: TrainingState, output: Output) -> None:
+    state.weights.data.copy_(state.best)
     try:
-        if state.adapters:
-            save_adapter(state.adapters, output.adapter, output.base_model)
-        else:
-            with atomic_folder(output.adapter) as folder:
-                save_weights(module, folder)
+        save_adapter(state.adapters, output.adapter, output.base_model)
     except OSError as error:
         file = output.checkpoint / CHECKPOINT_FILE
         scratch = "it starts again from the beginning, because no checkpoint could be written"

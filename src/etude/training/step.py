@@ -21,9 +21,8 @@ from etude.errors import TrainingDiverged
 from etude.training.config import TrainConfig
 from etude.training.layers.forward import can_pack
 from etude.training.layers.fused import fuse_layers
-from etude.training.layers.lora import Adapter, add_adapters, preserve_modes
+from etude.training.layers.lora import Adapter, add_adapters
 from etude.training.losses import Loss, Objective, supervised
-from etude.training.memory.buffer import Buffer, use_buffer
 from etude.training.memory.usage import explain_memory_errors
 from etude.training.rows.batches import TokenRow, count_groups_per_step
 
@@ -114,12 +113,11 @@ class TrainingState:
     objective: Objective
     config: TrainConfig
     adapters: list[Adapter]
-    """The adapters; empty if all weights of the module are trained."""
-    buffer: Buffer
-    """The trained weights."""
+    weights: nn.Parameter
+    """The weights of all adapters in one buffer (see `use_buffer`)."""
     optimizer: Optimizer
     best: Tensor
-    """The buffer's weights at the best epoch."""
+    """The weights at the best epoch."""
     total_steps: int
     """The number of steps of all epochs."""
     progress: TrainResult = field(default_factory=TrainResult)
@@ -148,37 +146,37 @@ def start_training(
         explain_memory_errors(config, module.device),
         torch.random.fork_rng(devices),
         fuse_layers(module),
-        _select_weights(module, config, saved) as (adapters, parameters),
-        use_buffer(parameters) as buffer,
+        add_adapters(module, config, saved) as adapters,
+        use_buffer([parameter for adapter in adapters for parameter in (adapter.a, adapter.b)]) as weights,
     ):
         groups_per_step = count_groups_per_step(config.rows_per_step, loss.group_size)
         steps = config.epochs * -(-(num_rows // loss.group_size) // groups_per_step)
-        optimizer = Optimizer(buffer.weights)
+        optimizer, best = Optimizer(weights), weights.detach().clone()
         objective = Objective(module, loss, can_pack(module))
-        yield TrainingState(objective, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
+        yield TrainingState(objective, config, adapters, weights, optimizer, best, steps)
 
 
 @contextmanager
-def _select_weights(
-    module: PreTrainedModel, config: TrainConfig, saved: Path | None
-) -> Iterator[tuple[list[Adapter], list[nn.Parameter]]]:
-    if config.weights == "full":
-        with unfreeze_weights(module) as parameters:
-            yield [], parameters
-        return
-    with add_adapters(module, config, saved) as adapters:
-        yield adapters, [parameter for adapter in adapters for parameter in (adapter.a, adapter.b)]
+def use_buffer(parameters: Sequence[nn.Parameter]) -> Iterator[nn.Parameter]:
+    """Context manager: make the parameters, in order, views of one new buffer (all numbers,), and their gradients views
+    of its gradient. So there is one clip, one step of the optimizer, and few tensors to save.
 
-
-@contextmanager
-def unfreeze_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Context manager: make every parameter trainable. Yields each once (tied parameters are one). Their own data does
-    not change: `use_buffer` trains copies."""
-    with preserve_modes(module):
-        floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
-        for parameter in floating:
-            parameter.requires_grad_(True)
-        yield floating
+    All parameters have the same type. At the end they have their own data again.
+    """
+    own_data = [parameter.data for parameter in parameters]
+    buffer = nn.Parameter(torch.cat([data.flatten() for data in own_data]))
+    buffer.grad = grad = torch.zeros_like(buffer)
+    start = 0
+    for parameter in parameters:
+        span = slice(start, start + parameter.numel())
+        parameter.data = buffer.data[span].view_as(parameter)
+        parameter.grad = grad[span].view_as(parameter)
+        start = span.stop
+    try:
+        yield buffer
+    finally:
+        for parameter, data in zip(parameters, own_data, strict=True):
+            parameter.data, parameter.grad = data, None
 
 
 def measure_dev_loss(objective: Objective, rows: Sequence[TokenRow], micro_tokens: int) -> float:
@@ -197,7 +195,7 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
 
     Raises TrainingDiverged, and leaves the weights unchanged, if the loss or the norm is NaN or infinite.
     """
-    config, weights = state.config, state.buffer.weights
+    config, weights = state.config, state.weights
     _set_seed(state.module.device, config.seed * 1_000_003 + state.progress.steps)
     state.module.train()
     # 1. Add up the gradients of all micro-batches, so their number does not matter, and clip the sum.
@@ -216,7 +214,6 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
     # 2. Update the 32-bit buffer, and copy it to the model.
     rate = learning_rate(config, *_find_schedule_step(state))
     state.optimizer.step(rate)
-    state.buffer.update_narrow()
     weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
 

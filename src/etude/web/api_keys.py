@@ -25,7 +25,7 @@ MAX_WRONG, WRONG_SECONDS = 20, 60  # wrong keys that one address may send within
 MAX_ADDRESSES = 1_000  # addresses whose wrong keys are counted; the oldest are forgotten first
 Scope = Literal["chat", "feedback", "admin", "files", "train", "evals"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-"""Ask for answers; send feedback; read metrics, load and unload assistants; upload, read and delete files; run
+"""Ask for answers; send feedback; read metrics; upload, read and delete files; run
 fine-tuning jobs and delete what they made; run evals and graders."""
 
 

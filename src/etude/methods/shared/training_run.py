@@ -118,8 +118,6 @@ class TrainingRun:
         )
         loss = self.loss or supervised  # cross-entropy
         result = train(self.model.module, self.rows, self.dev_rows, self.config, output, loss)
-        if self.config.weights == "full":  # whole models are loaded with their own tokenizer
-            self.model.tokenizer.save_pretrained(folder / "adapter")
         return TrainingRecord(self._to_params(result), tuple(_list_notes(result, self)))
 
     def _add_totals(self, log: Log) -> Log:
@@ -255,8 +253,7 @@ def choose_config(
     config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides}, row_tokens)
     if copies and config.epochs > 1 and "epochs" not in task.train:
         config = replace(config, epochs=1, reasons={**config.reasons, "epochs": COPIED})
-    if config.weights == "lora":
-        find_targets(model.module, config.targets)
+    find_targets(model.module, config.targets)
     if "seed" in task.train:
         return config
     return replace(config, reasons={**config.reasons, "seed": "from the task"})

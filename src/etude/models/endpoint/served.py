@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 
 from etude.base.files import Json
-from etude.errors import ModelError, ServiceError
+from etude.errors import ServiceError
 from etude.models import registry
 from etude.models.endpoint import client
 from etude.models.endpoint.model import EndpointModel, build_model, find_endpoint
@@ -38,7 +38,7 @@ class ServedWeights(EndpointModel):
 def load(ref: ModelRef, models: registry.Models) -> EndpointModel:
     """Load the model that `ref` names: the server's base, with the adapter loaded into the server if it lacks it.
 
-    Raises ModelError if all weights were tuned, ServiceError if the server cannot be reached or takes no adapter.
+    Raises ServiceError if the server cannot be reached or takes no adapter.
     """
     endpoint = find_endpoint(split_served(ref.name)[1], models, "engine: URL#NAME")
     if ref.adapter:
@@ -48,11 +48,6 @@ def load(ref: ModelRef, models: registry.Models) -> EndpointModel:
 
 def load_adapter(endpoint: Endpoint, folder: Path) -> str:
     """Load an adapter into the server, unless it has it; return its name there. The server reads the folder."""
-    if (folder / "config.json").exists():
-        raise ModelError(
-            "All weights were tuned, so there is no adapter for the server. Export them with --to merged, serve that "
-            "folder, and measure it with etude serve --engine URL#MODEL --check."
-        )
     [weights] = folder.glob("*.safetensors")
     name = f"etude-{hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}"
     server = client.Client(endpoint, Event())

@@ -22,7 +22,6 @@ from gguf import (
     get_tensor_name_map,
 )
 from gguf.quants import dequantize, quantize
-from safetensors.torch import load_file
 
 from etude.base.files import atomic_file
 from etude.errors import ModelError
@@ -76,13 +75,13 @@ def write_adapter(base: Path, adapter: Path, target: Path) -> None:
         _write(writer)
 
 
-def write_merged(base: Path, tuned: Path | None, target: Path, kind: str) -> None:
-    """Write base and tuned weights (an adapter in PEFT's format, or all weights) as one GGUF file.
+def write_merged(base: Path, adapter: Path | None, target: Path, kind: str) -> None:
+    """Write base and adapter (in PEFT's format) as one GGUF file.
 
     `kind` is a key of GGUF_TYPES; vectors stay in 32 bits. Raises ModelError and OSError as `write_adapter`.
     """
     reader = _open(base)
-    tune = _build_change(reader, tuned) if tuned else lambda name, weights: weights
+    tune = _build_change(reader, adapter) if adapter else lambda name, weights: weights
     matrix_type, embedding_type, file_type = GGUF_TYPES[kind]
     with atomic_file(target) as temporary:
         writer = GGUFWriter(temporary, _read_architecture(reader))
@@ -104,24 +103,13 @@ def write_merged(base: Path, tuned: Path | None, target: Path, kind: str) -> Non
         _write(writer)
 
 
-def _build_change(reader: GGUFReader, tuned: Path) -> Callable[[str, Array], Array]:
+def _build_change(reader: GGUFReader, adapter: Path) -> Callable[[str, Array], Array]:
     """Return a function from a tensor's name and its weights in the base to the tuned weights."""
     names, permute = _map_names(reader), _build_permutation(reader)
-    if (tuned / "config.json").exists():
-        tensors = {
-            names.get(key.removesuffix(".weight"), key): tensor
-            for file in sorted(tuned.glob("*.safetensors"))
-            for key, tensor in load_file(file).items()
-        }
-        return lambda name, weights: (
-            permute(stem, tensors[stem].float().numpy())
-            if (stem := name.removesuffix(".weight")) in tensors
-            else weights
-        )
-    config = read_adapter_config(tuned)
+    config = read_adapter_config(adapter)
     changes = {
         names[path]: (compute_scale(config, a) * (b.float() @ a.float())).numpy()
-        for path, (a, b) in read_adapter_pairs(tuned).items()
+        for path, (a, b) in read_adapter_pairs(adapter).items()
     }
     return lambda name, weights: (
         weights + permute(stem, changes[stem])

@@ -30,11 +30,8 @@ LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
 def load(ref: ModelRef, models: Models) -> LocalModel:
     """Load the model that `ref` names, for the registry. A model with an adapter shares the weights of its base."""
-    options = (models.device, models.dtype, models.cache)
     if ref.adapter is None:
-        return load_local(ref.name, *options)
-    if (ref.adapter / "config.json").exists():  # all weights were tuned, not adapters
-        return load_local(str(ref.adapter), *options)
+        return load_local(ref.name, models.device, models.dtype, models.cache)
     base = models.get_trainable(ModelRef(ref.name))
     return LocalModel(ref.name, apply_adapter(base.module, ref.adapter), base.tokenizer)
 

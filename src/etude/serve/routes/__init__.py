@@ -51,8 +51,6 @@ ROUTES = (
     ApiRoute("POST", "/v1/feedback", feedback.add_feedback, "feedback", None),
     ApiRoute("GET", "/v1/models", models.list_models, "chat"),
     ApiRoute("GET", "/v1/models/{name}", models.get_model, "chat"),
-    ApiRoute("POST", "/v1/models/{name}/load", models.load_model, "admin"),
-    ApiRoute("POST", "/v1/models/{name}/unload", models.unload_model, "admin"),
     ApiRoute("DELETE", "/v1/models/{name}", models.delete_model, "train"),
     ApiRoute("POST", "/v1/files", files.create_file, "files", UPLOAD),
     ApiRoute("GET", "/v1/files", files.list_files, "files"),

@@ -24,20 +24,6 @@ async def delete_model(name: str, hosted: HostedState) -> Json:
     return {"id": name, "object": "model", "deleted": True}
 
 
-async def load_model(name: str, server: ServerState) -> Json:
-    """Load the weights of an assistant, if they are not in memory."""
-    served = server.find_model(name)
-    await asyncio.to_thread(server.engine.run_and_wait, lambda: server.load_weights(served))
-    return _describe(name, served)
-
-
-async def unload_model(name: str, server: ServerState) -> Json:
-    """Drop the adapter of an assistant from memory; the next request loads it again."""
-    served, engine = server.find_model(name), server.engine
-    await asyncio.to_thread(engine.run_and_wait, lambda: engine.forget(name, served.assistant.model))
-    return _describe(name, served)
-
-
 def _describe(name: str, served: ServedModel) -> Json:
     return {
         "id": name,

@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 from etude.errors import ModelError
 from etude.training.config import TrainConfig
 from etude.training.layers.lora import find_targets
-from etude.training.memory.buffer import compute_buffer_bytes
 from etude.training.memory.usage import memory_in_use, peak_memory, release_freed_memory, reset_peak_memory
 from etude.training.rows.batches import TokenRow, compute_work, make_batches
 from etude.training.step import TrainingState, measure_dev_loss, start_training, train_step
@@ -22,19 +21,17 @@ stores more per token for long rows."""
 
 
 def compute_base_memory(module: PreTrainedModel, config: TrainConfig) -> int:
-    """Compute the bytes that `train` needs before its first step, in addition to the model: for trained weights, their
-    gradients, the optimizer's states and the best epoch.
+    """Compute the bytes that `train` needs before its first step, in addition to the model: for the adapters, their
+    gradients, the optimizer's two states and the best epoch.
 
     Raises the errors of `train` if layers cannot be adapted.
     """
-    if config.weights == "full":
-        floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
-        numel = sum(parameter.numel() for parameter in floating)
-        return compute_buffer_bytes(numel, (parameter.dtype for parameter in floating))
-    linear = [base for _, base in find_targets(module, config.targets)]
-    numel = config.rank * sum(base.in_features + base.out_features for base in linear)
-    return compute_buffer_bytes(
-        numel, (torch.promote_types(base.weight.dtype, torch.float32) for base in linear)
+    return sum(
+        5
+        * config.rank
+        * (base.in_features + base.out_features)
+        * torch.promote_types(base.weight.dtype, torch.float32).itemsize
+        for _, base in find_targets(module, config.targets)
     )
 
 

@@ -70,10 +70,7 @@ def available_memory(device: torch.device) -> int:
 def suggest_less_memory(config: TrainConfig, before_start: bool = False) -> str:
     """Return a sentence with settings that need less memory. `before_start`: less memory before the first step."""
     settings = [] if before_start else [f"micro_tokens: {max(1, config.micro_tokens // 2)}"]
-    if config.weights == "full":
-        settings.append("weights: lora")
-    else:
-        settings += [f"rank: {config.rank // 2}"] if config.rank > 1 else []
+    settings += [f"rank: {config.rank // 2}"] if config.rank > 1 else []
     advice = f"Set train: {{{', '.join(settings)}}} or only some of these settings, or" if settings else "Set"
     return f"{advice} a smaller model in the task file."
 
