@@ -34,7 +34,7 @@ async def load_model(name: str, server: ServerState) -> Json:
 async def unload_model(name: str, server: ServerState) -> Json:
     """Drop the adapter of an assistant from memory; the next request loads it again."""
     served, engine = server.find_model(name), server.engine
-    await asyncio.to_thread(engine.run_and_wait, lambda: engine.forget(name, served.assistant.model))
+    await asyncio.to_thread(engine.run_and_wait, lambda: engine.forget(served.key, served.assistant.model))
     return _describe(name, served)
 
 
