@@ -49,7 +49,7 @@ COMMANDS = (
     ),
     *("watch", "export", "launch", "studio", "mcp"),
     *("feedback", "feedback list", "feedback apply", "feedback export"),
-    *("runs", "runs list", "runs show", "runs compare"),
+    *("runs", "runs list", "runs show", "runs compare", "runs promote"),
 )
 INTRODUCTION = """# Commands
 

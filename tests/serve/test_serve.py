@@ -26,7 +26,7 @@ pytest.importorskip("openai")
 import httpx2
 import openai
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, load
 from etude.cli import main
 from etude.cli.serving import parse_limits
 from etude.comparison import compare
@@ -39,7 +39,7 @@ from etude.limits.question_model import OWN, QuestionModel, count_features
 from etude.limits.scope import Scope
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.recommended import find_run_at
+from etude.runs.recommended import choose_method, find_run_at, find_served, get_promotions_file, promote
 from etude.serve.catalogue import load_catalogue, load_saved, with_engine
 from etude.serve.engine import ServingLimits
 from etude.serve.server import ServerSettings
@@ -47,10 +47,11 @@ from etude.stats.answer_confidence import AnswerConfidence
 from etude.task.contract import Contract
 from etude.task.definition import Limit
 from etude.types import Example, Message, ModelRef, SearchRef
-from etude.watch.record import FILES
+from etude.watch.record import FILES, TrafficRecord
 from etude.web.api_keys import ApiKey, find_key, read_keys
+from real_runs import copy_task
 from serving import get_address, open_client, serve_as, serving
-from small_task import library, write_task
+from small_task import library, write_json_lines, write_task
 from tiny import save_tiny_model
 
 SHOTS = tuple(
@@ -549,23 +550,27 @@ def send_feedback(client: openai.OpenAI, body: dict[str, str]) -> tuple[int, boo
 
 @pytest.mark.real
 def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None:
-    """SIGKILL at random moments, while feedback and streams are under way."""
-    (tmp_path / "place").mkdir()
-    LUMA.save(tmp_path / "place" / "luma")
-    line = [sys.executable, "-m", "etude", "serve", str(tmp_path / "place" / "luma"), "--port", "0"]
+    """SIGKILL at random moments, while feedback and streams are under way, and soon after a promotion."""
+    task, runs = copy_two_runs(tmp_path / "place")
+    line = [sys.executable, "-m", "etude", "serve", str(task), "--port", "0"]
     line += ["--record", str(tmp_path / "record")]
-    acknowledged, answered = set(), set()
+    acknowledged, answered = set(), dict[str, str]()
     for number in range(20):
+        before = find_served(task)[0]
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
             url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
-            threading.Timer(random.uniform(0.3, 0.6), server.kill).start()
+            assert before.name in server.stdout.readline()
+            threading.Timer(random.uniform(0, 0.1), promote, (task, runs[number % 2])).start()
+            threading.Timer(random.uniform(0.3, 1.0), server.kill).start()
             with (
                 openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
                 suppress(openai.APIError, httpx2.HTTPError),
             ):
                 for turn in range(10_000):
-                    streamed = list(client.chat.completions.create(model="luma", messages=ASKED, stream=True))
-                    answered.add(streamed[0].id)
+                    streamed = list(
+                        client.chat.completions.create(model="small", messages=ASKED, stream=True)
+                    )
+                    answered[streamed[0].id] = streamed[0].system_fingerprint
                     reason = f"{number}/{turn}"
                     said = {"id": streamed[0].id, "thumb": "down", "reason": reason}
                     if send_feedback(client, said)[0] == 200:
@@ -575,12 +580,78 @@ def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None
     assert acknowledged <= set(kept)
     assert len(kept) == len(set(kept))
     recorded = [
-        name.group(1)
+        name.groups()
         for file in (tmp_path / "record").glob(FILES)
-        for name in re.finditer(r'^{"id": "(.*?)".*}$', file.read_text(), re.MULTILINE)
+        for name in re.finditer(
+            r'^{"id": "(.*?)".*"fingerprint": "(.*?)".*}$', file.read_text(), re.MULTILINE
+        )
     ]
-    assert answered <= set(recorded)
-    assert len(recorded) == len(set(recorded))
+    assert answered.items() <= set(recorded)
+    assert len(recorded) == len({name for name, _ in recorded})
+    assert len({*answered.values()}) == 2
+
+
+def copy_two_runs(folder: Path) -> tuple[Path, list[Run]]:
+    """A task with two complete runs; the assistant of the one always answers A, that of the other B."""
+    task = copy_task(folder)
+    first = find_run_at(task)
+    runs = [first, Run(first.folder.with_name("small-second"))]
+    shutil.copytree(first.folder, runs[1].folder)
+    method = choose_method(first)[0]
+    for run, answer in zip(runs, "AB", strict=True):
+        shot = replace(SHOTS[1], output=answer)
+        assistant = Assistant(method, "answer", ModelRef("fake:delay=0.002"), shots=(shot,))
+        assistant.save(run.assistant_folder(method))
+    return task, runs
+
+
+def test_a_promoted_run_is_taken_up_without_a_request_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, runs = copy_two_runs(tmp_path / "place")
+    promote(task, runs[0])
+    (served,) = load_catalogue([str(task)]).values()
+    traffic, is_over = TrafficRecord(tmp_path / "record"), threading.Event()
+    names = {
+        load(run.assistant_folder(served.assistant.method)).fingerprint: "AB"[at]
+        for at, run in enumerate(runs)
+    }
+
+    def ask_once(client: httpx2.Client) -> tuple[str, str, str]:
+        body = (
+            client.post("chat/completions", json={"model": "small", "messages": ASKED})
+            .raise_for_status()
+            .json()
+        )
+        return body["id"], body["system_fingerprint"], body["choices"][0]["message"]["content"]
+
+    def ask(url: str) -> list[tuple[str, str, str]]:
+        with httpx2.Client(base_url=f"{url}/v1", timeout=60) as client:
+            return [ask_once(client) for _ in iter(is_over.is_set, True)]
+
+    with serving(served, settings=ServerSettings(record=traffic)) as url, ThreadPoolExecutor(32) as pool:
+        clients = [pool.submit(ask, url) for _ in range(32)]
+        with httpx2.Client(base_url=f"{url}/v1", timeout=60) as client:
+            for run, answer in ((runs[1], "B"), (None, "A")):
+                promote(task, run)
+                assert comes_true(lambda answer=answer: ask_once(client)[2] == answer)
+                assert {ask_once(client)[2] for _ in range(5)} == {answer}
+            # what cannot be loaded is not served, and the log says so once
+            (runs[1].folder / "verdict.json").unlink()
+            write_json_lines(get_promotions_file(task), [{"run": runs[1].name}])
+            assert comes_true(lambda: f"small stays {runs[0].name}" in caplog.text)
+            time.sleep(0.1)
+            assert ask_once(client)[2] == "A"
+            is_over.set()
+        answers = [answer for future in clients for answer in future.result()]
+    assert caplog.text.count("is not a complete run") == 1
+    assert {text for _, _, text in answers} == {"A", "B"}
+    assert all(names[fingerprint] == text for _, fingerprint, text in answers)
+    lines = [
+        json.loads(line) for file in traffic.folder.glob(FILES) for line in file.read_text().splitlines()
+    ]
+    recorded = {line["id"]: line["fingerprint"] for line in lines}
+    assert recorded.items() >= {name: fingerprint for name, fingerprint, _ in answers}.items()
 
 
 def test_limits_are_set_by_name() -> None:

@@ -17,6 +17,7 @@ from etude.cli import main as etude
 from etude.errors import InputError
 from etude.feedback import FeedbackLog, read_feedback
 from etude.serve.server import ServerSettings
+from etude.studio.picking import pick_questions
 from etude.studio.review_queue import ReviewItem
 from etude.studio.studio import Studio
 from etude.types import Message, ModelRef
@@ -276,6 +277,11 @@ def test_questions_without_an_answer_are_picked_masked_and_become_rows(
     asked = [*known, *new, *new, "I want to kill myself"]
     lines = [to_line(number, text, run, answer=answer, confidence=0.4) for number, text in enumerate(asked)]
     lines[-1] |= {"limit": "danger", "confidence": 0.0}
+    far = [f"Will it rain in town {number}?" for number in range(40)]
+    lines += [
+        to_line(400 + number, text, run, answer="Ask about books.", limit="off_topic")
+        for number, text in enumerate(far)
+    ]
     write_json_lines(tmp_path / "record" / "requests-2026-11-01-1-a.jsonl", lines)
     assert etude(["watch", str(task), "--pick", "4"]) == 0
     out = capsys.readouterr().out
@@ -301,7 +307,11 @@ def test_questions_without_an_answer_are_picked_masked_and_become_rows(
     assert (wrong.num_judged, wrong.num_skipped, wrong.num_answers) == (1, 1, 162)
     assert "1 judged of 162" in format_wrong(wrong)[0]
     assert "1 drawn answer not judged, and counted as wrong" in format_wrong(wrong)[1]
-    assert etude(["watch", str(task), "--pick", "9"]) == 0
+    limits = [item.limit for item in pick_questions(task, number=12)[0] if not item.draw]
+    assert limits == sorted(limits), "questions that a limit turned away come last"
+    assert {*limits} == {"", "off_topic"}
+    assert etude(["watch", str(task), "--random"]) == 2
+    assert "add --pick 20" in capsys.readouterr().err.lower()
     assert studio.sync_queue().find(drawn[0].id), "a drawn answer waits until it is judged"
     counts = studio.sync_queue().count("picked", "ana")
     assert etude(["watch", str(task), "--forget", "nobody"]) == 0

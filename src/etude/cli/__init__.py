@@ -40,7 +40,7 @@ COMMANDS = {
     "launch": ("exporting:launch", "Write the file that starts a training on other machines."),
     "studio": ("serving:studio", "Open pages on which people accept and correct answers."),
     "mcp": ("serving:mcp", "Offer Étude's functions as tools to assistants and editors (MCP)."),
-    "runs": ("history:app", "List, show and compare runs."),
+    "runs": ("history:app", "List, compare and promote runs."),
     "feedback": ("feedback_commands:app", "List people's feedback on answers, and turn it into rows."),
 }
 MAX_EQUAL = 5  # up to this many errors with the same message and remedy have a line each

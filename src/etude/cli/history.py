@@ -1,4 +1,4 @@
-"""`etude runs`: list, show and compare runs."""
+"""`etude runs`: list, show, compare and promote runs."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,12 +12,12 @@ from etude.cli import options, printing
 from etude.data.starter import find_task_file
 from etude.errors import InputError, RunError
 from etude.report.two_runs import MethodInTwoRuns, compare_runs, write_page
-from etude.runs import Run, find_run, find_task_runs
+from etude.runs import Run, find_run, find_task_runs, recommended
 from etude.runs.verdict import Verdict
 from etude.task.yaml_document import task_file_issue
 
 app = typer.Typer(
-    help="List, show and compare runs.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="List, compare and promote runs.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
 
 
@@ -32,7 +32,8 @@ def require_task(task: Path) -> Path:
 def list_runs(task: options.TaskPath) -> None:
     """List the runs of a task, the latest first."""
     screen = printing.create_console()
-    runs = find_task_runs(require_task(task))
+    task = require_task(task)
+    runs = find_task_runs(task)
     if not runs:
         printing.print_line(screen, f"No run yet. Run: {formatting.format_command('compare', task)}")
         return
@@ -45,6 +46,8 @@ def list_runs(task: options.TaskPath) -> None:
         except RunError as error:
             skipped.append(f"Skipped {run.name}: {error}")
     screen.print(table)
+    for name in recommended.read_promotions(recommended.get_promotions_file(task))[-1:]:
+        screen.print(Text(f"Promoted: {name}"))
     for line in skipped:
         screen.print(Text(line))
 
@@ -90,6 +93,25 @@ def compare_two(
     if comparison.skipped:
         screen.print(Text(comparison.skipped))
     printing.print_line(screen, f"Page: {printing.shorten_path(write_page(comparison))}")
+
+
+@app.command("promote")
+def promote_run(
+    task: options.TaskPath,
+    run: Annotated[str | None, typer.Argument(help="A run, or the beginning of its name.")] = None,
+    previous: Annotated[bool, typer.Option("--previous", help="Go back to the run before.")] = False,
+) -> None:
+    """Choose the run that etude serve serves. Running servers take it up."""
+    if previous is (run is not None):
+        remedy = "give the name of a run, or --previous to go back"
+        raise InputError.of("etude runs promote", "needs either a run or --previous", run or "", remedy)
+    task, screen = require_task(task), printing.create_console()
+    promoted = recommended.promote(task, find_run(task, run) if run else None)
+    method = recommended.choose_method(promoted)[0]
+    command = formatting.format_command("serve", promoted.task_file)
+    printing.print_line(screen, f"Promoted {promoted.name}: `{command}` serves its {method}.")
+    if warning := recommended.describe_failed_gates(promoted, method):
+        printing.print_line(screen, f"Warning: {warning}")
 
 
 def format_row(row: MethodInTwoRuns) -> list[str]:

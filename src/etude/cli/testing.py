@@ -131,6 +131,9 @@ def watch(
     from etude.studio.picking import pick_questions
     from etude.watch import watching
 
+    if is_random and not pick:
+        remedy = "add --pick 20, which draws 20 answers"
+        raise InputError.of("--random", "only chooses what --pick queues", "", remedy)
     if forget is not None:
         forget_requests(task, record, forget)
         return

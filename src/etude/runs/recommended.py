@@ -1,13 +1,17 @@
-"""Finds a run from a path or name, and loads its recommended assistant."""
+"""Finds a run from a path or name, loads its recommended assistant, and promotes runs.
 
-from collections.abc import Mapping
+RUNS/promoted-TASK.jsonl has a line for each promotion, the latest last. Going back removes it. The file is replaced as
+a whole, so a kill leaves the old or the new one.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from etude import assistant
 from etude.assistant import Assistant, get_shared_models
-from etude.base.files import read_json
+from etude.base.files import hold_lock, read_json, read_lines, write_lines
 from etude.base.formatting import format_command
 from etude.errors import Declined, RunError
 from etude.evaluate import build_sample, parse_outcome
@@ -66,6 +70,58 @@ def find_run_at(path: Path, prefer_complete: bool = False) -> Run:
         complete_runs = (run for run in find_task_runs(path) if prefer_complete and run.is_complete)
         return next(complete_runs, None) or find_run(path)
     return find_run(path.parents[1] if path.parent.name == FOLDER else path.parent, path.name)
+
+
+def find_served(path: Path, method: str | None = None) -> tuple[Run, str, str]:
+    """Find the run and the method of a path that `etude serve` serves, and a sentence on why, as in `choose_method`.
+
+    For a task it is the promoted run, or else the latest complete one. Raises RunError.
+    """
+    file = get_promotions_file(path)
+    names = read_promotions(file)
+    run = _find_complete(file, names) if names else find_run_at(path, prefer_complete=True)
+    return run, *((method, "") if method else choose_method(run))
+
+
+def get_promotions_file(task: Path) -> Path:
+    """Return the path of the promotions of a task file, or of the task.yaml in a folder."""
+    file = task / "task.yaml" if task.is_dir() else task
+    return file.parent / FOLDER / f"promoted-{file.stem}.jsonl"
+
+
+def read_promotions(file: Path) -> list[str]:
+    """Read the names of the promoted runs, the latest last; none without a file. Raises RunError."""
+    remedy = "Delete the file, and promote a run again with `etude runs promote`."
+    return [str(line.get("run")) for line in read_lines(file, remedy)] if file.exists() else []
+
+
+def promote(task: Path, run: Run | None) -> Run:
+    """Promote a run or, without one, go back to the run of the task that was promoted before, and return it.
+
+    Raises RunError if none was, if the run is not complete, or if its assistant cannot be read.
+    """
+    file = get_promotions_file(run.task_file if run else task)
+    with hold_lock(file.with_suffix(".lock")):
+        names = read_promotions(file)
+        if run is None:
+            names = names[:-1]
+        elif names[-1:] != [run.name]:
+            names.append(run.name)
+        if not names:
+            remedy = "Name the run to serve: `etude runs promote TASK RUN`."
+            raise RunError(f"No other run of {task} was promoted before. {remedy}")
+        promoted = _find_complete(file, names)
+        assistant.load(promoted.assistant_folder(choose_method(promoted)[0]))
+        write_lines(file, [{"run": name} for name in names])
+    return promoted
+
+
+def _find_complete(file: Path, names: Sequence[str]) -> Run:
+    run = Run(file.parent / names[-1])
+    if not run.is_complete:
+        remedy = "Complete it, or promote another one: `etude runs promote TASK RUN`."
+        raise RunError(f"{run.name} is not a complete run, so it cannot be served. {remedy}")
+    return run
 
 
 def find_run_of(path: Path) -> Run | None:

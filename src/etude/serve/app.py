@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,14 +16,14 @@ from starlette.types import Scope
 
 from etude import __version__
 from etude.hosted.stores import HostedStores
-from etude.serve.background import run_batches, run_evals
+from etude.serve.background import follow_promotions, run_batches, run_evals
 from etude.serve.catalogue import ServedModel
 from etude.serve.conformance import find_refusal
 from etude.serve.engine import ServingEngine
 from etude.serve.routes import MEDIUM_BODY, ROUTES, UPLOAD, ApiRoute
 from etude.serve.schemas import ErrorBody
 from etude.serve.server import Server, ServerMetrics, ServerSettings
-from etude.web.api_errors import ApiError, add_error_handlers, to_api_error
+from etude.web.api_errors import ApiError, add_error_handlers
 from etude.web.api_keys import KeyRing
 from etude.web.body_guard import BodyGuard, build_route_class
 from etude.web.shell import LOOPBACK, Shell
@@ -40,7 +41,7 @@ def build_app(
     hosted: HostedStores | None = None,
 ) -> FastAPI:
     """Build the app of a server. The app closes the engine on shutdown."""
-    server = Server(catalogue, engine, settings, ServerMetrics(engine), hosted=hosted)
+    server = Server(dict(catalogue), engine, settings, ServerMetrics(engine), hosted=hosted)
     app = FastAPI(
         title="Étude",
         version=__version__,
@@ -106,21 +107,14 @@ async def _check_request(server: Server, keys: KeyRing, route: ApiRoute, request
 @asynccontextmanager
 async def _load_then_close(server: Server) -> AsyncIterator[None]:
     """Load the weights while /health and /ready already answer. On shutdown, answer the queue, then close."""
-
-    def load_all() -> None:
-        try:
-            for served in server.catalogue.values():
-                server.load_weights(served)
-        except Exception as error:
-            server.failure = to_api_error(error)
-            raise
-        server.is_ready = True
-
-    server.engine.call(load_all)
+    server.engine.call(server.load_all)
+    closing = threading.Event()
+    threading.Thread(target=follow_promotions, args=(server, closing), name="promotions", daemon=True).start()
     workers = (
         [asyncio.ensure_future(work(server)) for work in (run_batches, run_evals)] if server.hosted else []
     )
     yield
+    closing.set()
     for worker in workers:
         worker.cancel()
     if server.hosted:

@@ -1,7 +1,9 @@
-"""Work in the background, only while no client waits: answers batches, and samples and grades the items of evals."""
+"""Work in the background: takes up promoted assistants and, only while no client waits, answers batches, and samples
+and grades the items of evals."""
 
 import asyncio
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +30,18 @@ FAILED = "The server failed to finish this. Its log says why."
 Work = TypeVar("Work", RequestBatch, EvalRun)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def follow_promotions(server: Server, closing: threading.Event) -> None:
+    """Take up what is promoted for the tasks that are served, until the event is set."""
+    files = {name: served.promotions for name, served in server.catalogue.items() if served.promotions}
+    stamps = dict.fromkeys(files, 0)
+    while files and not closing.wait(POLL_SECONDS):
+        for name, file in files.items():
+            with suppress(OSError):  # nothing was promoted yet
+                if (stamp := file.stat().st_mtime_ns) != stamps[name]:
+                    stamps[name] = stamp
+                    server.take_up_promoted(name)
 
 
 async def run_batches(server: Server) -> None:

@@ -1,14 +1,15 @@
 """The assistants of a server, by model name."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from etude.assistant import FILE, Assistant, with_engine
 from etude.errors import InputError
 from etude.runs import Run
-from etude.runs.recommended import choose_method, find_run_at, find_run_of, load
+from etude.runs.recommended import find_run_of, find_served, get_promotions_file, load
 from etude.task.endpoint import is_url
 
 FEEDBACK_FILE = "feedback.jsonl"
@@ -26,12 +27,19 @@ class ServedModel:
     run: Run | None = None  # None for an assistant that was saved outside a run
     reason: str = ""  # why this method was chosen; "" if the user or the verdict chose it
     unmeasured_reason: str = ""  # why its answers are not the measured ones; "" if they can be
+    promotions: Path | None = None  # the file of its task's promotions, which a server follows
+    reload: Callable[[], Mapping[str, "ServedModel"]] = dict  # loads the same place again
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
     def source(self) -> str:
         """RUN/METHOD, or FOLDER/METHOD outside a run."""
         return f"{self.folder.name}/{self.assistant.method}"
+
+    @property
+    def key(self) -> str:
+        """Identifies the assistant, also if another one had the same name before."""
+        return f"{self.source} {self.assistant.fingerprint}"
 
 
 def load_catalogue(
@@ -40,8 +48,8 @@ def load_catalogue(
     """Load the assistants, without their weights, by name.
 
     A place is anything that `etude.load` accepts. `NAME=PLACE` sets the name; without it, the name is that of the
-    task. For a task, load its latest complete run, if it has one. Raises InputError if two assistants have the same
-    name, RunError for a place without an assistant.
+    task. For a task, load what `find_served` finds. Raises InputError if two assistants have the same name, RunError
+    for a place without an assistant.
     """
     catalogue: dict[str, ServedModel] = {}
     for text in places:
@@ -58,7 +66,8 @@ def load_catalogue(
                 if is_url(engine)
                 else f"{engine.replace('_', '.')} computes them; --engine auto uses the engine of the measurement"
             )
-        catalogue[served.name] = replace(served, assistant=assistant)
+        reload = partial(load_catalogue, [text], method, engine)
+        catalogue[served.name] = replace(served, assistant=assistant, reload=reload)
     return catalogue
 
 
@@ -80,10 +89,9 @@ def _load_served(text: str, method: str | None) -> ServedModel:
     path = Path(suffix if has_name else text)
     if (path / FILE).exists():
         return load_saved(prefix if has_name else path.resolve().name, path)
-    run = find_run_at(path, prefer_complete=True)
-    method, reason = (method, "") if method else choose_method(run)
+    run, method, reason = find_served(path, method)
     assistant = load(run.assistant_folder(method))
     name = prefix if has_name else run.info["name"]
     feedback = run.folder.parent.parent / FEEDBACK_FILE
-    unmeasured_reason = _explain_unmeasured(run)
-    return ServedModel(name, assistant, run.folder, feedback, run, reason.strip(), unmeasured_reason)
+    reasons, promotions = (reason.strip(), _explain_unmeasured(run)), get_promotions_file(path)
+    return ServedModel(name, assistant, run.folder, feedback, run, *reasons, promotions)

@@ -39,9 +39,9 @@ class AnswerRequest:
 
     @property
     def key(self) -> str:
-        """The name of the assistant's own prompt; "" if the caller has changed it."""
+        """Identifies the assistant's own prompt; "" if the caller has changed it."""
         has_own = self.assistant.instructions == self.served.assistant.instructions
-        return self.served.name if has_own and self.inputs[0][0].role != "system" else ""
+        return self.served.key if has_own and self.inputs[0][0].role != "system" else ""
 
     @property
     def num_per_input(self) -> int:

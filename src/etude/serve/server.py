@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from etude.assistant import Assistant
 from etude.feedback import FeedbackLog
 from etude.hosted.stores import HostedStores
 from etude.index.build import DEFAULT_ENCODER
+from etude.runs.recommended import load_endpoints
 from etude.serve.catalogue import FEEDBACK_FILE, ServedModel, load_saved
 from etude.serve.engine import FinishedAnswer, ServingEngine, ServingLimits
 from etude.serve.generation import AnswerRequest, StreamEvent
@@ -23,7 +24,7 @@ from etude.serve.responses import get_handover_reason
 from etude.serve.schemas import Json
 from etude.types import Message, ModelRef
 from etude.watch.record import WAIT_SECONDS, TrafficRecord, hash_exchange
-from etude.web.api_errors import ApiError
+from etude.web.api_errors import ApiError, to_api_error
 from etude.web.api_keys import ApiKey
 
 LOG = logging.getLogger("etude.serve")
@@ -138,7 +139,7 @@ class ServerMetrics:
 class Server:
     """The state of one server."""
 
-    catalogue: Mapping[str, ServedModel]
+    catalogue: dict[str, ServedModel]
     engine: ServingEngine
     settings: ServerSettings
     metrics: ServerMetrics
@@ -146,6 +147,9 @@ class Server:
     logs: dict[Path, FeedbackLog] = field(default_factory=dict)
     hosted: HostedStores | None = None  # files and jobs; None without --jobs
     tuned: dict[str, ServedModel] = field(default_factory=dict)  # results of jobs that a client has requested
+    replaced: dict[str, ServedModel] = field(
+        default_factory=dict
+    )  # by name, the assistant before a promotion
     embedding: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a request's texts are embedded
     is_ready: bool = False
     failure: ApiError | None = None  # why weights could not be loaded
@@ -199,6 +203,42 @@ class Server:
         """Load what an assistant needs. Call it in the engine's thread."""
         served.assistant.load_searches(self.engine.models)
         self.engine.models.get(served.assistant.model, *served.assistant.needs)
+
+    def load_all(self) -> None:
+        """Load what all assistants need. Call it in the engine's thread."""
+        try:
+            for served in self.catalogue.values():
+                self.load_weights(served)
+        except Exception as error:
+            self.failure = to_api_error(error)
+            raise
+        self.failure, self.is_ready = None, True
+
+    def take_up_promoted(self, name: str) -> None:
+        """Answer new requests for a name with the assistant that is now promoted, once its weights are loaded.
+
+        Requests in progress end with the assistant before, which stays loaded until the next promotion. If the
+        promoted one cannot be loaded, the log says so and nothing changes.
+        """
+        served, engine = self.catalogue[name], self.engine
+        try:
+            (promoted,) = (replace(loaded, name=name) for loaded in served.reload().values())
+            if promoted.key == served.key:
+                return
+            endpoints = load_endpoints(promoted.assistant, promoted.run)
+            engine.models.endpoints = {**engine.models.endpoints, **endpoints}
+            engine.run_and_wait(lambda: self.load_weights(promoted))
+        except Exception as error:  # noqa: BLE001 - the assistant before goes on
+            LOG.error(
+                "etude serve: %s stays %s. The promoted run is not served: %s", name, served.source, error
+            )
+            return
+        oldest = self.replaced.get(name, promoted)
+        self.catalogue[name], self.replaced[name] = promoted, served
+        LOG.warning("etude serve: %s is now %s", name, promoted.source)
+        if oldest.key != promoted.key:
+            engine.call(lambda: engine.forget(oldest.key, oldest.assistant.model))
+        engine.call(self.load_all)
 
     async def record(
         self, response_id: str, request: AnswerRequest, events: AsyncGenerator[StreamEvent, None]

@@ -38,8 +38,8 @@ def pick_questions(
 
     First come answers drawn at random for the bound on wrong answers: a tenth of `number` and at least two, or all if
     `is_random`. Then come the most useful questions, except those that are among the examples, that nearly repeat a
-    test row, on which there is feedback, or which a person should see at once (limit danger). The other arguments are
-    those of `watch`.
+    test row, on which there is feedback, or which a person should see at once (limit danger). Questions that another
+    limit turned away come last. The other arguments are those of `watch`.
     """
     on_step("Reading")
     traffic = read_traffic(task_file, record, run, method)
@@ -52,18 +52,24 @@ def pick_questions(
     overlaps = sealed.find_overlaps([item.input for item in items])
     items = [item for item, is_test in zip(items, overlaps, strict=True) if not is_test]
     notes = [*traffic.notes, f"Picked among {format_count(len(items), 'question')} without a right answer"]
+    picked = list[ReviewItem]()
     if items and number:
         on_step("Comparing questions")
         rows = [get_question(row.input) for row in traffic.dataset if not sealed.contains(row.text)]
         space = QuestionSpace(traffic.task, mask_texts(rows, KEY), Models())
-        vectors = space.embed([get_question(item.input) for item in items])
-        unsure = np.array([1 - (item.confidence or 0.0) for item in items])
-        picked = select_questions(vectors, space.find_nearest(vectors)[0], unsure, number)
-        items = [items[position] for position in picked]
+        for is_limited in (False, True):
+            if (group := [item for item in items if bool(item.limit) is is_limited]) and len(picked) < number:
+                picked += _select(group, space, number - len(picked))
         notes = [*space.notes, *notes]
-    items = [replace(item, urgency=rank) for rank, item in enumerate([*drawn, *items[:number]])]
+    items = [replace(item, urgency=rank) for rank, item in enumerate([*drawn, *picked])]
     queue_picked(traffic.task.folder, items)
     return items, [f"Drawn at random, for the bound on wrong answers: the first {len(drawn):,}", *notes]
+
+
+def _select(items: Sequence[ReviewItem], space: QuestionSpace, number: int) -> list[ReviewItem]:
+    vectors = space.embed([get_question(item.input) for item in items])
+    unsure = np.array([1 - (item.confidence or 0.0) for item in items])
+    return [items[row] for row in select_questions(vectors, space.find_nearest(vectors)[0], unsure, number)]
 
 
 def queue_picked(folder: Path, items: Sequence[ReviewItem]) -> None:

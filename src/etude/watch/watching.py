@@ -20,7 +20,7 @@ from etude.limits.scope import get_question
 from etude.models.registry import Models
 from etude.runs import FOLDER, Run, find_run, find_task_runs
 from etude.runs.lifecycle import load_task_rows
-from etude.runs.recommended import choose_method, find_run_at
+from etude.runs.recommended import find_served
 from etude.stats import estimate_known
 from etude.stats.sample import FloatArray
 from etude.task import Task
@@ -164,8 +164,8 @@ def watch(
 
 def read_traffic(task_file: Path, record: Path | None, run: str | None, method: str | None) -> Traffic:
     """Choose an assistant, and read the requests of its record. The arguments are those of `watch`."""
-    task_run = find_run(task_file, run) if run else find_run_at(task_file, prefer_complete=True)
-    method, notes = method or choose_method(task_run)[0], list[str]()
+    task_run, method, _ = find_served(find_run(task_file, run).folder if run else task_file, method)
+    notes = list[str]()
     task, dataset, test = load_task_rows(task_run.task_file, None, TRAIN_MIN)
     path, runs = record or task.folder / RECORD, {item.name for item in find_task_runs(task_run.task_file)}
     fingerprint = load(task_run.assistant_folder(method)).fingerprint
