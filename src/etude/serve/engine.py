@@ -173,6 +173,18 @@ class ServingEngine:
         self._thread.join()
         self._pool.shutdown()
 
+    def forget(self, key: str, ref: ModelRef) -> None:
+        """Drop an adapted model and the prompt computed for it. Call it in the engine's thread."""
+        self._prefixes = {name: tokens for name, tokens in self._prefixes.items() if name[0] != key}
+        reading = [prompts.batch for prompts in self._readings]
+        self._batches = {
+            name: batch
+            for name, batch in self._batches.items()
+            if name[0] != ref or batch.generations or batch in reading
+        }
+        if ref.adapter is not None:
+            self.models.remove(ref)
+
     def _run(self) -> None:
         while True:
             # 1. Sleep until there is work.
@@ -183,7 +195,7 @@ class ServingEngine:
                 num_starts = min(self._num_free, MAX_STARTS, len(self._waiting))
                 starting = [self._waiting.popleft() for _ in range(num_starts)]
                 calls, self._calls = list(self._calls), deque()
-            # 2. Load weights.
+            # 2. Load and unload weights.
             for work in calls:
                 try:
                     work()
