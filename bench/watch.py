@@ -1,13 +1,13 @@
 """Measure the false alarms of `etude watch`, its delay after a change, and what picked questions gain.
 
-    python bench/watch.py --streams 400      # banking77 and snips, up to 5,000 requests a stream: some minutes
+    python bench/watch.py --streams 400      # four sets, 5,000 requests a stream: some minutes each
     python bench/watch.py --pick 5           # banking77, five draws of 10 rows per label: some minutes
     python bench/watch.py --bound 200        # banking77, 200 replays of 200 judged answers: a minute
 
-20 of 77 labels, or 3 of 7, have no rows. 2,000 rows of the others are training rows. For each stream, the rest of these
-others is drawn without replacement: first the held-out rows, then the requests, so nothing changes. In streams with a
-change, a share of the requests, after the first 1,000 or from the first on, has a label without rows; the delay counts
-from the change on, and streams with an alarm before it are left out.
+20 of 77 labels, or 3 of 7, have no rows; two sets have no labels. Of the others, 2,000 rows (at most half) are training
+rows. For each stream, first held-out rows and then requests are drawn from the rest, without replacement if it is large
+enough, so nothing changes. In streams with a change, a share of the requests, after the first 1,000 or from the first
+on, has a label without rows; the delay counts from the change on, and streams with an alarm before it are left out.
 
 With `--pick`, the baseline's linear model learns from 10 rows per label, answers the other rows of the train file, and
 learns again with some of these and their published labels: picked as `etude watch --pick` does, or at random. The
@@ -36,8 +36,10 @@ from etude.watch.martingale import detect_change
 from etude.watch.questions import select_questions
 
 SETS = {
-    "banking77": (("train.csv", "test.csv"), "category", 20),
-    "snips_intents": (("train.jsonl", "validate.jsonl"), "intent", 3),
+    "banking77": (("train.csv", "test.csv"), ("text",), "category", 20),
+    "snips_intents": (("train.jsonl", "validate.jsonl"), ("text",), "intent", 3),
+    "rasbt_instructions": (("instruction-data.json",), ("instruction", "input"), "", 0),
+    "medquad_sample": (("medquad.jsonl",), ("question",), "", 0),
 }
 TRAIN, REQUESTS, BEFORE = 2_000, 5_000, 1_000
 ROWS_PER_LABEL, PICKS = 10, (40, 80, 160)
@@ -48,48 +50,49 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--streams", type=int, default=400)
+    parser.add_argument("--sets", nargs="+", default=[*SETS])
     parser.add_argument("--pick", type=int, metavar="DRAWS")
     parser.add_argument("--bound", type=int, metavar="REPLAYS")
     flags = parser.parse_args()
     if flags.bound or flags.pick:
         (measure_bound if flags.bound else measure_picking)(flags.bound or flags.pick)
         return
-    for name in SETS:
+    for name in flags.sets:
         known, new = measure_distances(name)
         for held_out in (100, 300, 1_000):
             alarms = [find_alarm(known, new, held_out, 0.0, 0, seed) for seed in range(flags.streams)]
             number = sum(alarm is not None for alarm in alarms)
             low, high = wilson(number, len(alarms))
-            print(
-                f"{name}, {held_out} held-out rows: {number} of {len(alarms)} streams with an alarm", end=" "
-            )
-            print(f"({number / len(alarms):.1%}, {low:.1%} to {high:.1%})", flush=True)
-            for share in (0.05, 0.1, 0.3):
-                print(
-                    f"  {share:.0%} new:", *describe_delays(known, new, held_out, share, flags.streams // 4)
-                )
+            print(f"{name}, {held_out} held-out rows: {number} of {len(alarms)} streams with an alarm")
+            print(f"  {number / len(alarms):.1%}, {low:.1%} to {high:.1%}", flush=True)
+            for share in (0.05, 0.1, 0.3) if len(new) else ():
+                delays = describe_delays(known, new, held_out, share, flags.streams // 4)
+                print(f"  {share:.0%} new:", *delays, flush=True)
 
 
 def measure_distances(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Measures the distance of each row to the nearest training row: of labels with and without rows."""
-    files, column, num_left_out = SETS[name]
-    label_of = {row["text"]: row[column] for file in files for row in read_rows(f"{name}/{file}")}
+    files, inputs, column, num_left_out = SETS[name]
+    rows = [row for file in files for row in read_rows(f"{name}/{file}")]
+    label_of = {"\n".join(row[part] for part in inputs).strip(): row.get(column, "") for row in rows}
     left_out = {*random.Random(0).sample(sorted({*label_of.values()}), num_left_out)}
     texts = random.Random(1).sample(sorted(label_of), len(label_of))
     known = [text for text in texts if label_of[text] not in left_out]
     new = [text for text in texts if label_of[text] in left_out]
     vectors = Models().load_encoder("all-minilm-l6-v2").embed([*known, *new])
-    distances = np.round(1 - (vectors[TRAIN:] @ vectors[:TRAIN].T).max(axis=1), 5)
-    return distances[: len(known) - TRAIN], distances[len(known) - TRAIN :]
+    train = min(TRAIN, len(known) // 2)
+    distances = np.round(1 - (vectors[train:] @ vectors[:train].T).max(axis=1), 5)
+    return distances[: len(known) - train], distances[len(known) - train :]
 
 
 def find_alarm(known, new, held_out: int, share: float, before: int, seed: int) -> int | None:
     """Returns after how many requests an alarm is raised in one stream; a change begins after `before` of them."""
     rng = np.random.default_rng(seed)
-    drawn = rng.permutation(known)
+    is_enough = len(known) >= held_out + REQUESTS
+    drawn = rng.permutation(known) if is_enough else rng.choice(known, held_out + REQUESTS)
     stream = drawn[held_out : held_out + REQUESTS]
     is_new = (rng.random(len(stream)) < share) & (np.arange(len(stream)) >= before)
-    stream = np.where(is_new, rng.choice(new, len(stream)), stream)
+    stream = np.where(is_new, rng.choice(new if share else known, len(stream)), stream)
     return detect_change(drawn[:held_out].tolist(), stream.tolist(), 0.05, seed).alarm
 
 
@@ -107,7 +110,7 @@ def describe_delays(known, new, held_out: int, share: float, streams: int) -> li
 
 def measure_picking(num_draws: int) -> None:
     """Prints the points that picked questions gain over random ones, for each number of questions."""
-    files, column, num_new = SETS["banking77"]
+    files, _, column, num_new = SETS["banking77"]
     train, test = ({row["text"]: row[column] for row in read_rows(f"banking77/{file}")} for file in files)
     encoder = KnownVectors(Models().load_encoder("all-minilm-l6-v2"), [*train, *test])
 
@@ -152,7 +155,7 @@ def fit_calibrated(fit, rows: list[tuple[str, str]]) -> Linear:
 
 def measure_bound(replays: int) -> None:
     """Prints in how many replays the bound on wrong answers held at all looks, and how far it was above the truth."""
-    files, column, _ = SETS["banking77"]
+    files, _, column, _ = SETS["banking77"]
     train, test = ({row["text"]: row[column] for row in read_rows(f"banking77/{file}")} for file in files)
     encoder = KnownVectors(Models().load_encoder("all-minilm-l6-v2"), [*train])
     rows, pool = draw_rows(train, test, 0, 0)

@@ -86,8 +86,11 @@ def test_the_promoted_run_is_served_and_one_can_go_back(tmp_path: Path) -> None:
     assert find_run_at(task).name == names[-1], "other commands use the latest run"
 
 
-def test_what_cannot_be_served_is_not_promoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_served_is_not_promoted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     task, names = copy_runs(tmp_path, 4)
+    monkeypatch.chdir(tmp_path)
     command, runs = ["runs", "promote", str(task)], [Run(tmp_path / "runs" / name) for name in names]
     runs[1].update(status="interrupted")
     (runs[2].assistant_folder(choose_method(runs[2])[0]) / "assistant.json").write_text("{ half")
@@ -103,7 +106,7 @@ def test_what_cannot_be_served_is_not_promoted(tmp_path: Path, capsys: pytest.Ca
         assert main([*command, *arguments]) == 2
         assert message in capsys.readouterr().err
     assert read_promotions(get_promotions_file(task)) == names[:1]
-    assert main(["runs", "list", str(task)]) == 0
+    assert main(["runs", "list", "."]) == 0
     assert f"Promoted: {names[0]}" in capsys.readouterr().out
     runs[0].update(status="interrupted")
     with pytest.raises(

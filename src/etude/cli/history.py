@@ -25,7 +25,7 @@ def require_task(task: Path) -> Path:
     """Return the path of a task file or folder; for a file of rows, its task file. Raises InputError if missing."""
     if not task.exists():
         raise InputError([task_file_issue(task, "No such file or directory")])
-    return find_task_file(task) or task
+    return task if task.is_dir() else find_task_file(task) or task
 
 
 @app.command("list")

@@ -132,8 +132,7 @@ def watch(
     from etude.watch import watching
 
     if is_random and not pick:
-        remedy = "add --pick 20, which draws 20 answers"
-        raise InputError.of("--random", "only chooses what --pick queues", "", remedy)
+        raise InputError.of("--random", "only chooses what --pick queues", remedy="add --pick 20")
     if forget is not None:
         forget_requests(task, record, forget)
         return

@@ -215,11 +215,8 @@ class Server:
         self.failure, self.is_ready = None, True
 
     def take_up_promoted(self, name: str) -> None:
-        """Answer new requests for a name with the assistant that is now promoted, once its weights are loaded.
-
-        Requests in progress end with the assistant before, which stays loaded until the next promotion. If the
-        promoted one cannot be loaded, the log says so and nothing changes.
-        """
+        """Load the assistant that is now promoted under a name, and answer new requests with it. The one before ends
+        its answers, and stays loaded until the next promotion. If loading fails, the log says so and it stays."""
         served, engine = self.catalogue[name], self.engine
         try:
             (promoted,) = (replace(loaded, name=name) for loaded in served.reload().values())
