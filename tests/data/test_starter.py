@@ -483,7 +483,7 @@ def test_models_of_this_machine_are_proposed_and_never_used(
 
 def test_the_name_of_an_ollama_model_is_answered_with_the_line_to_write(tmp_path: Path) -> None:
     write_starter(write_table(tmp_path / "rows.csv", tickets()))
-    text = (tmp_path / "task.yaml").read_text()
+    text = (tmp_path / "task.yaml").read_text().replace("methods: all", "methods: [prompt]")
     (tmp_path / "task.yaml").write_text(f"{text}\nprompt_model: llama3.1:8b\n")
     with pytest.raises(ModelError, match=r"For Ollama, write \{endpoint: ") as caught:
         compare(tmp_path / "task.yaml")

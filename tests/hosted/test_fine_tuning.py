@@ -17,8 +17,8 @@ from etude.base.files import read_lines, write_json, write_lines
 from etude.errors import InputError
 from etude.hosted.fine_tuning import FineTuningJob
 from etude.hosted.stores import HostedStores
-from etude.hosted.worker import _describe_error, _store_metrics
-from etude.jobs.job import list_jobs
+from etude.hosted.worker import _describe_error, _store_metrics, run_fine_tuning
+from etude.jobs.job import JobQueue, list_jobs
 from etude.training.rows.batches import TokenRow, check_rows
 from serving import open_client
 from tiny import save_tiny_model
@@ -27,29 +27,19 @@ SECONDS = 900
 """After which a job counts as hung."""
 
 
-def chat_rows(num_rows: int, words: tuple[str, ...] = ("a", "b")) -> bytes:
-    rows = [
-        {
-            "messages": [
-                {"role": "user", "content": f"the word here is {words[n % len(words)]}"},
-                {"role": "assistant", "content": words[n % len(words)]},
-            ]
-        }
-        for n in range(num_rows)
-    ]
-    return "\n".join(map(json.dumps, rows)).encode() + b"\n"
+def chat_rows(num_rows: int) -> bytes:
+    lines = []
+    for word in ("ab" * num_rows)[:num_rows]:
+        question = {"role": "user", "content": f"the word here is {word}"}
+        lines.append(json.dumps({"messages": [question, {"role": "assistant", "content": word}]}) + "\n")
+    return "".join(lines).encode()
 
 
 def pair_rows(num_rows: int) -> bytes:
-    rows = [
-        {
-            "input": {"messages": [{"role": "user", "content": f"the word {n}"}]},
-            "preferred_output": [{"role": "assistant", "content": "a"}],
-            "non_preferred_output": [{"role": "assistant", "content": "b"}],
-        }
-        for n in range(num_rows)
-    ]
-    return "\n".join(map(json.dumps, rows)).encode() + b"\n"
+    texts = {"preferred_output": "a", "non_preferred_output": "b"}
+    outputs = {name: [{"role": "assistant", "content": text}] for name, text in texts.items()}
+    turns = ({"role": "user", "content": f"the word {n}"} for n in range(num_rows))
+    return b"".join(json.dumps({"input": {"messages": [turn]}, **outputs}).encode() + b"\n" for turn in turns)
 
 
 @pytest.fixture
@@ -67,6 +57,12 @@ def stores(tmp_path: Path) -> Iterator[HostedStores]:
 def client(stores: HostedStores) -> Iterator[openai.OpenAI]:
     with open_client(hosted=stores) as client:
         yield client
+
+
+@pytest.fixture
+def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs wait: each worker would be a process that imports PyTorch."""
+    monkeypatch.setattr(JobQueue, "_start", lambda queue: None)
 
 
 def upload(client: openai.OpenAI, content: bytes) -> str:
@@ -226,6 +222,7 @@ def find_workers(root: Path) -> list[int]:
 UNANSWERED = b'{"messages": [{"role": "user", "content": "x"}]}\n'
 
 
+@pytest.mark.usefixtures("_no_worker")
 @pytest.mark.parametrize(
     ("content", "code", "words"),
     [
@@ -234,22 +231,24 @@ UNANSWERED = b'{"messages": [{"role": "user", "content": "x"}]}\n'
     ],
 )
 def test_wrong_content_fails_the_job_and_says_where(
-    client: openai.OpenAI, content: bytes, code: str, words: str
+    client: openai.OpenAI, stores: HostedStores, content: bytes, code: str, words: str
 ) -> None:
-    done = wait(client, create_job(client, content).id)
+    job = create_job(client, content)
+    run_fine_tuning(str(stores.fine_tuning.get(job.id).folder))
+    done = client.fine_tuning.jobs.retrieve(job.id)
     assert (done.status, done.error and done.error.code) == ("failed", code)
     assert words in done.error.message
 
 
+@pytest.mark.usefixtures("_no_worker")
 def test_a_row_that_is_too_long_is_reported_once_with_what_a_client_can_do(
     client: openai.OpenAI, stores: HostedStores
 ) -> None:
-    created = create_job(client, chat_rows(12))
-    client.fine_tuning.jobs.cancel(created.id)
+    job = stores.fine_tuning.get(create_job(client, chat_rows(12)).id)
     row = TokenRow("training.jsonl:13", tuple(range(9)), (True,) * 9)
     with pytest.raises(InputError) as caught:
         check_rows([row], [row], max_tokens=8)
-    message = _describe_error(stores.fine_tuning.get(created.id), caught.value)["message"]
+    message = _describe_error(job, caught.value)["message"]
     assert message.count("rows.jsonl:13: ") == 1
     assert "Shorten the row or leave it out" in message
     assert "max_tokens" not in message
@@ -368,6 +367,7 @@ def test_the_untuned_model_answers_under_the_mapped_name(client: openai.OpenAI, 
         ask(client, "gpt-4o")
 
 
+@pytest.mark.usefixtures("_no_worker")
 def test_a_repeated_request_makes_one_job(client: openai.OpenAI, stores: HostedStores) -> None:
     file = upload(client, chat_rows(12))
     create = partial(client.fine_tuning.jobs.create, model="gpt-4o-mini", training_file=file)

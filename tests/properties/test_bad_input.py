@@ -335,10 +335,10 @@ def far_rows(num: int, *more: object) -> bytes:
 
 LONG = good_row(7) | {"input": "word " * 9000}
 FEW, MANY, LONGER = ({"rows.jsonl": rows} for rows in (far_rows(60), far_rows(180), far_rows(180, LONG)))
-CHECKED = {"kind": "answer", "check": "checks.py:fits"}
+CHECKED, PROMPT = {"kind": "answer", "check": "checks.py:fits"}, {"methods": "[prompt]"}
 LATE = [
     Case("rows that cannot be split", "rows.jsonl", "60 rows", "Collect at least 40 more", {}, FEW),
-    Case("a row beyond the context", "rows.jsonl:181", "tokens", "Shorten the row", {}, LONGER),
+    Case("a row beyond the context", "rows.jsonl:181", "tokens", "Shorten the row", PROMPT, LONGER),
     Case("a model that is not there", "nosuch", "nosuch", "", {"model": "nosuch"}, MANY),
     Case("a check that gives 3", "checks.py", "got 3", "Correct fits", CHECKED, MANY | {"checks.py": CHECK}),
 ]

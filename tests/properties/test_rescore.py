@@ -41,6 +41,7 @@ def check_rescored(run: Path) -> None:
     assert code == 0, table
 
 
+THREE = "methods: [baseline, few_shot, fine_tune]\n"
 OTHER_METRICS = [
     pytest.param("classify", "metric: macro_f1\n", marks=pytest.mark.real),
     ("classify", "several: true\n"),
@@ -48,8 +49,8 @@ OTHER_METRICS = [
     pytest.param("classify", "several: true\nmetric: macro_f1\n", marks=pytest.mark.real),
     ("classify", "costs: {labels: {dragons: 20}, handover: 0.5}\n"),
     pytest.param("classify", f"scale: [{', '.join(THEMES)}]\n", marks=pytest.mark.real),
-    ("answer", "metric: token_f1\n"),
-    ("rewrite", "metric: sari\n"),
+    ("answer", f"metric: token_f1\n{THREE}"),
+    ("rewrite", f"metric: sari\n{THREE}"),
 ]
 
 
@@ -70,7 +71,7 @@ def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev
     check_rescored(run.folder)
 
 
-@pytest.mark.parametrize(("kind", "more"), [("classify", ""), ("answer", "metric: chrf\n")])
+@pytest.mark.parametrize(("kind", "more"), [("classify", ""), ("answer", f"metric: chrf\n{THREE}")])
 def test_a_run_on_a_part_of_the_rows_is_reached_again(kind: str, more: str) -> None:
     run = real_run(kind, more=f"{more}train: {{max_rows: 30}}\n")
     verdict = json.loads((run / "verdict.json").read_text())

@@ -32,6 +32,7 @@ from etude.runs.events import Event, NoteEvent
 from etude.task import Task, load_task
 from etude.task.definition import RowSource
 from etude.types import Example, Message
+from real_runs import real_run
 from small_task import KINDS, library, output, pairs, write_task
 from tiny import save_tiny_model
 
@@ -130,9 +131,8 @@ def row_of(example: Example) -> dict[str, object]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_test_rows_change_nothing_that_a_comparison_fits(kind: str, tmp_path: Path) -> None:
-    one, other = (write_task(tmp_path / name, kind, num=160) for name in ("one", "other"))
-    run = compare(one).run
-    _, dataset = load_dataset(load_task(one))
+    run, other = Run(real_run(kind)), write_task(tmp_path, kind)
+    _, dataset = load_dataset(load_task(run.folder.parent.parent))
     sides = json.loads((run.folder / "split.json").read_text())["assignments"]
     lines, others = [], {}
     for example in dataset:

@@ -57,8 +57,6 @@ FILES = {"training_file": "training.jsonl", "validation_file": "validation.jsonl
 SETTINGS = {"n_epochs": "epochs", "batch_size": "rows_per_step", "beta": "beta"}
 """Hyperparameter of the job -> setting of training. The learning rate is missing: its multiplier needs the default
 rate."""
-
-
 SERVER_ADVICE = re.compile(r", leave it out, or set train: \{max_tokens: \d+\}")
 """What a client cannot do about a row that is too long."""
 

@@ -43,8 +43,6 @@ TFIDF_OPTIONS: tuple[dict[str, Any], ...] = (
 # rows per label, 10 rows per label and 8,000 rows: 78.7, 85.3 and 92.5%. With C = 1 it was 75.7, 82.2 and 90.6%, with
 # C = 100 77.9, 85.8 and 92.2%.
 INVERSE_PENALTY = 10.0
-
-
 VECTORS = "vectors.safetensors"
 Prepared = tuple[Any, Any]
 """Features or an Encoder, and its matrix of some texts, shape (texts, features)."""

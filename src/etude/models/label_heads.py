@@ -18,7 +18,7 @@ from scipy.special import expit, log_expit
 from etude.models.classical import Linear, Prepared, create_classifier, prepare_features
 from etude.stats import make_kappa_sample
 from etude.stats.sample import encode_label_lists
-from etude.text.label_lists import join_labels, measure_overlap, split_labels
+from etude.text.label_lists import join_labels, split_labels
 
 if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
@@ -110,29 +110,32 @@ class LabelHeads(BinaryHeads):
     def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
         """Return the labels that apply as one text, and the log-probability that all are right, if independent."""
         chances = np.exp(logs.astype(np.float64))
-        shared = self.thresholds.get("", 0.5)
-        applies = chances >= np.array([self.thresholds.get(label, shared) for label in self.labels])
-        if self.min_labels:
-            applies[np.arange(len(chances)), chances.argmax(axis=1)] |= ~applies.any(axis=1)
+        applies = self._apply_thresholds(chances)
         sure = np.log(np.maximum(np.where(applies, chances, 1 - chances), TINY)).sum(axis=1)
         return [
             (join_labels(self.labels[label] for label in np.flatnonzero(row)), float(log))
             for row, log in zip(applies, sure, strict=True)
         ]
 
+    def _apply_thresholds(self, chances: NDArray[np.float64]) -> NDArray[np.bool_]:
+        shared = self.thresholds.get("", 0.5)
+        applies = chances >= np.array([self.thresholds.get(label, shared) for label in self.labels])
+        if self.min_labels:
+            applies[np.arange(len(chances)), chances.argmax(axis=1)] |= ~applies.any(axis=1)
+        return applies
+
     def calibrate_margins(self, margins: NDArray[np.float32], outputs: Sequence[str]) -> LabelHeads:
         """Fit temperature and thresholds on held-out rows. A label's threshold has its largest F1. The shared
         threshold of labels in few rows is the one with which rows agree best with their lists."""
         heads = replace(self, temperature=self.fit_temperature(margins, outputs))
         chances, targets = heads.to_chances(margins), self.encode_labels(outputs).astype(bool)
-        gold = [split_labels(output) for output in outputs]
+        num_gold = np.array([len(split_labels(output)) for output in outputs])
 
         def score_shared(threshold: float) -> float:
-            decided = replace(heads, thresholds={"": threshold}).decide(np.log(np.maximum(chances, TINY)))
-            pairs = zip(gold, decided, strict=True)
-            return float(
-                np.mean([measure_overlap(labels, split_labels(text)) for labels, (text, _) in pairs])
-            )
+            """The mean over rows of `measure_overlap`."""
+            applies = replace(heads, thresholds={"": threshold})._apply_thresholds(chances)
+            shared, sizes = 2 * (applies & targets).sum(axis=1), applies.sum(axis=1) + num_gold
+            return float(np.where(sizes, shared / np.maximum(sizes, 1), 1.0).mean())
 
         thresholds = {"": _choose_threshold([*map(score_shared, THRESHOLDS.tolist())])}
         for label in np.flatnonzero(targets.sum(axis=0) >= MIN_LABEL_ROWS):

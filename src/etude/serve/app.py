@@ -29,8 +29,10 @@ from etude.web.body_guard import BodyGuard, build_route_class
 from etude.web.shell import LOOPBACK, Shell
 
 LOG = logging.getLogger("etude.serve")
+# Only the first route names the model: for each of 400 responses, it would take most of the time to build the app.
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 408, 413, 429, 500)
+    status: {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}}
+    for status in (400, 401, 403, 404, 408, 413, 429, 500)
 }
 
 
@@ -78,12 +80,13 @@ def build_app(
         on_answered=log_request,
     )
     for route in ROUTES:
+        models: dict[int | str, dict[str, Any]] = {400: {"model": ErrorBody}} if route == ROUTES[0] else {}
         app.router.add_api_route(
             route.path,
             route.handler,
             methods=[route.method],
             route_class_override=build_route_class(partial(_check_request, server, keys, route)),
-            responses=ERRORS if route.path.startswith("/v1/") else {},
+            responses={**ERRORS, **models} if route.path.startswith("/v1/") else {},
             response_model=None,
             max_body_size=route.max_body or settings.limits.body_bytes,
         )

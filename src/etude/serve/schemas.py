@@ -21,8 +21,6 @@ Metadata = Annotated[
     dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
     Field(max_length=16),
 ]
-
-
 UNSUPPORTED: dict[str, Any] = {
     **dict.fromkeys(
         ("presence_penalty", "frequency_penalty", "logit_bias", "functions", "audio", "prediction")
