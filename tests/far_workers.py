@@ -38,13 +38,13 @@ def open_far(workers: FarWorkers, where: str) -> Iterator[Workers]:
 
 
 def kill_worker() -> int:
-    """Kill one of the Ray workers that hold parts; returns its process id."""
+    """Kill one of the Ray workers that do parts, in a part or before the next one; returns its process id."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             title = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if title.startswith(b"ray::_Actor"):
+        if title.startswith((b"ray::_run_part", b"ray::IDLE")):
             os.kill(int(folder.name), signal.SIGKILL)
             return int(folder.name)
     raise AssertionError("no worker runs")

@@ -181,7 +181,6 @@ def test_a_machine_that_goes_costs_only_its_part(two_nodes: Any, tmp_path: Path)
         results.append(result)
         if number == 5:
             two_nodes.remove_node(node)
-    workers.close()
     assert [part for part, _ in results] == list(range(60))
     assert len((tmp_path / "log").read_text().split()) <= 62
 

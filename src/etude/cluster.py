@@ -10,11 +10,11 @@ import os
 import re
 import socket
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,10 +60,10 @@ THIS_PROCESS = Workers()
 
 
 class RayWorkers(Workers):
-    """One actor for each GPU of the cluster, or for each core if it has none; `num_workers` replaces this number.
+    """One part at a time for each GPU of the cluster, or for each core if it has no GPU, or `num_workers` at a time.
 
-    A worker that dies (killed, out of memory, its machine gone) costs the part in progress, which another worker does
-    again. The actors stay alive between calls of `map`, so that weights are loaded once in each.
+    Ray itself repeats the part of a process that dies (killed, out of memory, its machine gone). Processes stay alive
+    between parts, so that weights are loaded once in each.
     """
 
     is_remote = True
@@ -78,141 +78,59 @@ class RayWorkers(Workers):
         # A worker with more cores than any machine has would never start.
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         most_cpus = max(int(resources.get("CPU", 1)) for resources in machines)
-        resources = {
-            "num_cpus": max(1, min(most_cpus, num_cpus // self.size)),
-            "num_gpus": min(1.0, num_gpus / self.size),
-        }
-        self._actor = ray.remote(**resources)(_Actor)
-        self._free: list[Any] = []
-        self._starting: dict[Any, Any] = {}
-        self._num_failed_starts = 0
+        self._run_part = ray.remote(
+            num_cpus=max(1, min(most_cpus, num_cpus // self.size)),
+            num_gpus=min(1.0, num_gpus / self.size),
+            max_retries=MAX_LOSSES - 1,
+            max_calls=0,  # a process with a GPU would otherwise end after each part
+        )(_run_part)
 
     def map(
         self, function: Callable[..., Result], parts: Iterable[Part], *shared: object
     ) -> Iterator[Result]:
         """Yield `function(part, *shared)` for each part, in order; the function raises its own errors here.
 
-        Raises RunError if a part loses MAX_LOSSES workers, or if no worker starts.
+        Raises RunError if a part loses MAX_LOSSES workers.
         """
         arguments = [self._ray.put(value) for value in (function, *shared)]
-        state = _MapState(enumerate(parts), PARTS_AHEAD * self.size)
-        while not self._free and len(self._starting) < self.size:
-            self._start()
+        source, results = enumerate(parts), dict[int, Any]()
+        running: dict[Any, int] = {}
+        num_yielded = 0
         try:
-            while not state.is_finished:
-                while self._free and (item := state.take_part()):
-                    worker = self._free.pop()
-                    state.running[worker.run.remote(_Box(item[1]), *arguments)] = (*item, worker)
-                num_before = state.num_yielded
-                yield from state.pop_results()
-                # After results there is room for further parts.
-                if state.num_yielded == num_before and (references := [*state.running, *self._starting]):
-                    self._handle_ready(self._ray.wait(references)[0], state)
+            while True:
+                num_free = min(self.size, PARTS_AHEAD * self.size - len(results)) - len(running)
+                for number, part in islice(source, max(0, num_free)):
+                    running[self._run_part.remote(_Box(part), *arguments)] = number
+                if not running:
+                    return
+                [reference], _ = self._ray.wait([*running])
+                number = running.pop(reference)
+                results[number] = self._get_result(reference, number)
+                while num_yielded in results:
+                    yield results.pop(num_yielded)
+                    num_yielded += 1
         finally:
-            self._stop_running(state)
+            if self._ray.is_initialized():  # after an error or an early end, nobody waits for these parts
+                for reference in running:
+                    self._ray.cancel(reference, force=True)
 
-    def _handle_ready(self, references: Sequence[Any], state: _MapState) -> None:
-        for reference in references:
-            if reference in self._starting:
-                self._finish_start(reference)
-            else:
-                self._finish_part(reference, state)
-
-    def _stop_running(self, state: _MapState) -> None:
-        """Replace the workers of parts that nobody waits for, after an error or an early end."""
-        for _, _, worker in state.running.values() if self._ray.is_initialized() else ():
-            self._ray.kill(worker)
-            self._start()
-
-    def _finish_part(self, reference: Any, state: _MapState) -> None:
-        """Keep the result of a part, or put the part back if its worker has died."""
-        number, part, worker = state.running.pop(reference)
+    def _get_result(self, reference: Any, number: int) -> Any:
         errors = self._ray.exceptions
         try:
-            state.results[number] = self._ray.get(reference).value
-            self._free.append(worker)
+            return self._ray.get(reference).value
         except errors.RayTaskError as error:
-            self._free.append(worker)
             raise error.cause from None
         except errors.RayError as error:
-            state.losses[number] += 1
-            if state.losses[number] == MAX_LOSSES:
-                raise RunError(
-                    f"Part {number + 1:,} of the work stopped {MAX_LOSSES} workers (the last: {_shorten(error)}). If "
-                    "they ran out of memory, use fewer workers, as in ray?workers=2."
-                ) from error
-            state.lost.append((number, part))
-            self._start()
-
-    def close(self) -> None:
-        """Stop the workers."""
-        for worker in (*self._free, *self._starting.values()):
-            self._ray.kill(worker)
-
-    def _start(self) -> None:
-        worker = self._actor.remote()
-        self._starting[worker.get_ready.remote()] = worker
-
-    def _finish_start(self, reference: Any) -> None:
-        worker = self._starting.pop(reference)
-        try:
-            self._ray.get(reference)
-            self._free.append(worker)
-        except self._ray.exceptions.RayError as error:
-            self._num_failed_starts += 1
-            if self._num_failed_starts > MAX_LOSSES + self.size:
-                raise RunError(
-                    f"The workers on the Ray cluster do not start ({_shorten(error)}). Install the same version of "
-                    "Étude and Python on every machine of the cluster."
-                ) from error
-            self._start()
+            raise RunError(
+                f"Part {number + 1:,} of the work stopped {MAX_LOSSES} workers (the last: {_shorten(error)}). If they "
+                "ran out of memory, use fewer workers, as in ray?workers=2. If they did not start, install the same "
+                "version of Étude and Python on every machine of the cluster."
+            ) from error
 
 
-@dataclass
-class _MapState:
-    """The parts of one call of `map`: not yet taken, lost, in progress, and finished."""
-
-    source: Iterator[tuple[int, Any]]
-    window: int
-    """Parts that may be taken before the next result is ready."""
-    running: dict[Any, tuple[int, Any, Any]] = field(default_factory=dict)
-    """Reference to the result -> number of the part, the part, and its worker."""
-    results: dict[int, Any] = field(default_factory=dict)
-    lost: deque[tuple[int, Any]] = field(default_factory=deque)
-    losses: Counter[int] = field(default_factory=Counter)
-    num_taken: int = 0
-    num_yielded: int = 0
-    is_exhausted: bool = False
-
-    def take_part(self) -> tuple[int, Any] | None:
-        """Return the number of the next part and the part; None if there is none, or too many are ahead."""
-        if self.lost:
-            return self.lost.popleft()
-        if self.num_taken >= self.num_yielded + self.window:
-            return None
-        item = next(self.source, None)
-        self.num_taken += item is not None
-        self.is_exhausted |= item is None
-        return item
-
-    @property
-    def is_finished(self) -> bool:
-        return self.is_exhausted and self.num_yielded == self.num_taken
-
-    def pop_results(self) -> Iterator[Any]:
-        """Yield the results whose turn it is."""
-        while self.num_yielded in self.results:
-            self.num_yielded += 1
-            yield self.results.pop(self.num_yielded - 1)
-
-
-class _Actor:
-    def get_ready(self) -> None:
-        """Return when the process is up."""
-
-    def run(self, part: _Box, function: Callable[..., object], *shared: object) -> _Box:
-        """Do one part."""
-        return _Box(function(part.value, *shared))
+def _run_part(part: _Box, function: Callable[..., object], *shared: object) -> _Box:
+    """Do one part."""
+    return _Box(function(part.value, *shared))
 
 
 @dataclass
@@ -240,11 +158,9 @@ def open_workers(where: str) -> Iterator[Workers]:
     is_own = not ray.is_initialized()
     if is_own:
         _connect(match["address"])
-    workers = RayWorkers(int(match["workers"]) if match["workers"] else None)
     try:
-        yield workers
+        yield RayWorkers(int(match["workers"]) if match["workers"] else None)
     finally:
-        workers.close()
         if is_own:
             ray.shutdown()
 
@@ -255,6 +171,8 @@ def _connect(address: str) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its usage to its makers
+    # Ray would repeat a part without end if each worker had too little memory for it.
+    os.environ.setdefault("RAY_task_oom_retries", str(MAX_LOSSES - 1))
     # If one part fails, errors of the parts that are then left are not printed.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
