@@ -374,9 +374,17 @@ def is_equal(answer: str, output: str) -> bool:
 
 
 def calls(answer: str, outputs: Sequence[str]) -> float:
-    """Return 1 if an answer calls the same functions as a right output and all its calls can be read."""
+    """Return 1 if an answer makes the same calls as a right output, in any order, and all of them can be read."""
     parsed, num_broken = parse_calls(answer)
-    return float(not num_broken and any(same_json(parsed, parse_calls(output)[0]) for output in outputs))
+    return float(not num_broken and any(same_calls(parsed, parse_calls(output)[0]) for output in outputs))
+
+
+def same_calls(calls: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Whether some order of the calls equals the expected ones."""
+    if not calls or not expected:
+        return not calls and not expected
+    matches = [place for place, call in enumerate(expected) if same_json(calls[0], call)]
+    return any(same_calls(calls[1:], [*expected[:place], *expected[place + 1 :]]) for place in matches[:1])
 
 
 def parse_calls(text: str) -> tuple[list[Any], int]:

@@ -67,6 +67,14 @@ GRADED = (
 # If chrF is not the headline, it reads only this many characters of each text: at most 10 ms a row; 30,000 took 200 ms.
 CHRF_CHARACTERS = 5_000
 
+CALL_PARTS: Mapping[str, str] = {
+    "no_call": "Calls none when it should not",
+    "call": "Calls one when it should",
+    "functions": "and the right functions",
+    "arguments": "and with the right arguments",
+    "several": "Several calls, all right",
+}
+"""The parts of right function calls, in words. Of rows that need a call, each has a share of all of them."""
 
 _FIELD = "field "
 
@@ -389,11 +397,40 @@ def _count_right_values(answer: str, output: str) -> ValueHits:
 
 
 def _score_calls(example: Example, answer: Answer) -> float:
-    """1 if the answer calls the functions of a right output, in the same order with equal arguments, or none if that
-    has none. A call that cannot be parsed is wrong."""
+    """1 if the answer calls the functions of a right output, in any order with equal arguments, or none if that has
+    none. A call that cannot be parsed is wrong."""
     text, calls = split_calls(answer.text)
-    outputs = (_to_comparable(split_calls(output)[1]) for output in _list_right_outputs(example))
-    return float(CALL_TAG not in text and any(_to_comparable(calls) == output for output in outputs))
+    outputs = (split_calls(output)[1] for output in _list_right_outputs(example))
+    return float(CALL_TAG not in text and any(_are_same_calls(calls, output) for output in outputs))
+
+
+def _are_same_calls(calls: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Whether both have the same calls, each equally often. Calls and keys of arguments may be in any order."""
+    remaining = list(map(_to_comparable, expected))
+    for call in map(_to_comparable, calls):
+        if call not in remaining:
+            return False
+        remaining.remove(call)
+    return not remaining
+
+
+def score_call_parts(answer: str, outputs: Sequence[str]) -> dict[str, float]:
+    """Score those of `CALL_PARTS` that the row has, each 0 or 1. A row where a call and no call are both right has
+    none."""
+    expected = [split_calls(output)[1] for output in outputs]
+    text, calls = split_calls(answer)
+    is_call, is_readable = CALL_TAG in answer, CALL_TAG not in text
+    if not any(expected):
+        return {"no_call": float(not is_call)}
+    if not all(expected):
+        return {}
+    names = sorted(call["name"] for call in calls)
+    has_names = any(names == sorted(call["name"] for call in output) for output in expected)
+    is_right = any(_are_same_calls(calls, output) for output in expected)
+    parts = {"call": is_call, "functions": is_readable and has_names, "arguments": is_readable and is_right}
+    if min(map(len, expected)) > 1:
+        parts["several"] = parts["arguments"]
+    return {name: float(value) for name, value in parts.items()}
 
 
 def _score_chrf(example: Example, answer: Answer, max_characters: int | None = None) -> float:

@@ -226,6 +226,9 @@ CALL_IN_OTHER_ORDER = '<tool_call>{"name": "weather", "arguments": {"b": [2.0], 
         ("Which town?", "<tool_call>weather</tool_call>", 0.0),
         (write_call({"a": 1}), write_call({"a": 1}) + "\n<tool_call>\n{", 0.0),
         ("Which town?", write_call({}), 0.0),
+        (write_call({"a": 1}) + write_call({"b": 2}), write_call({"b": 2}) + write_call({"a": 1}), 1.0),
+        (write_call({"a": 1}) + write_call({"b": 2}), write_call({"a": 1}) * 2, 0.0),
+        (write_call({"a": [1, 2]}), write_call({"a": [2, 1]}), 0.0),
     ],
 )
 def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: str, right: float) -> None:

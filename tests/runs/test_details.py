@@ -193,3 +193,37 @@ def test_a_leaning_method_that_answers_all_rows_alike_is_reported_to_do_so(tmp_p
     assert """baseline gives at least 95% of the rows the same answer: '{"d": []}'.""" in verdict.sentence
     scores = verdict.details["baseline"].values
     assert (scores.precision, scores.recall and scores.recall.value) == (None, 0.0)
+
+
+def test_the_parts_of_calls_are_shares_of_the_rows_that_need_a_call() -> None:
+    def write(*calls: str) -> str:
+        return "".join(
+            f'<tool_call>{{"name": "{call[0]}", "arguments": {{"x": {call[1]}}}}}</tool_call>'
+            for call in calls
+        )
+
+    pairs = [
+        (write("f1"), write("f1")),
+        (write("f1"), write("f2")),
+        (write("f1"), write("g1")),
+        (write("f1"), "Hello"),
+        (write("f1", "g2"), write("g2", "f1")),
+        (write("f1", "g2"), write("g2", "f1") + "<tool_call>"),
+        ("Hello", "Bye"),
+        ("Hello", write("f1")),
+    ]
+    lines = [
+        {"id": str(number), "unit": str(number), "expected": right, "references": [], "answer": answer}
+        for number, (right, answer) in enumerate(pairs)
+    ]
+    calls = compute_details("answer", lines).calls
+    shares = {name: (round(share.value * share.n), share.n) for name, share in calls.items()}
+    expected = {
+        "no_call": (1, 2),
+        "call": (5, 6),
+        "functions": (3, 6),
+        "arguments": (2, 6),
+        "several": (1, 2),
+    }
+    assert shares == expected
+    assert compute_details("answer", lines[6:7]).calls == {}

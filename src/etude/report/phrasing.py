@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etude.base import formatting
-from etude.metrics import LABELS
+from etude.metrics import CALL_PARTS, LABELS
 from etude.report.contents import MethodView, Report
 from etude.runs.details import ClassResult, Details
 from etude.runs.verdict import HeadlineResult, Verdict
@@ -34,6 +34,7 @@ MAX_PAIRS, MAX_EXAMPLE = 10, 160  # pairs of labels that are listed, and charact
 COSTS_HEADER = ("Method", "Cost of a question", "If all were answered", "Handed over")
 HANDOVER_HEADER = ("Method", "Answered", "Wrong among its answers", "More confident if right")
 UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
+CALLS_HEADER = ("Method", *CALL_PARTS.values())
 TURNS_HEADER = ("Method", "First turn", "Second", "Later", "Worst turn of a conversation")
 CHECKS_NOTE = (
     "Only the quick checks of the rows were run here. etude check TASK also finds labels that look wrong, values "
@@ -303,6 +304,15 @@ def list_turn_rows(report: Report) -> list[tuple[str, ...]]:
         )
         for name, details in _get_details(report)
         if (whole := details.conversations)
+    ]
+
+
+def list_call_rows(report: Report) -> list[tuple[str, ...]]:
+    """List each method with the parts of its function calls."""
+    return [
+        (name, *(format_estimate(calls[part]) if part in calls else "" for part in CALL_PARTS))
+        for name, details in _get_details(report)
+        if (calls := details.calls)
     ]
 
 

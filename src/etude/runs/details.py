@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from etude.base.files import Json
-from etude.metrics import ValueHits, count_value_hits, to_label
+from etude.metrics import CALL_PARTS, ValueHits, count_value_hits, score_call_parts, to_label
 from etude.stats import estimate, estimate_known, estimate_sample
 from etude.stats.calibration import (
     RiskPoint,
@@ -130,6 +130,8 @@ class Details:
     """With several questions: of the probability that all answers of a row are right."""
     fields: Mapping[str, Estimate] = field(default_factory=dict)
     """For extract: F1 over the values of each field, the worst first."""
+    calls: Mapping[str, Estimate] = field(default_factory=dict)
+    """If right answers call functions: the share of rows that are right in each of `CALL_PARTS`."""
     values: ValueScores | None = None
     """For extract: over the values of all fields."""
     constant: str | None = None
@@ -212,7 +214,7 @@ def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
         of_rows = _measure_calibration(rows) if len(lines) > len(rows) else None
         return Details(_count_classes(lines), _measure_calibration(lines), of_rows, constant=constant)
     if kind != "extract":
-        return Details(constant=constant)
+        return Details(constant=constant, calls=_score_calls(rows))
     hits = [count_value_hits(row["answer"], [row["expected"], *row["references"]]) for row in rows]
     units = [row["unit"] for row in rows]
     scores = {}
@@ -222,6 +224,15 @@ def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
         scores[name] = estimate_sample(make_f1_sample(counts, field_units))
     scores = dict(sorted(scores.items(), key=lambda one: (one[1].value, one[0])))
     return Details(fields=scores, values=_score_values(hits, units), constant=constant)
+
+
+def _score_calls(rows: Sequence[Json]) -> Mapping[str, Estimate]:
+    scores = [score_call_parts(row["answer"], [row["expected"], *row["references"]]) for row in rows]
+    if not any("call" in parts for parts in scores):
+        return {}
+    units = [row["unit"] for row in rows]
+    shares = {name: estimate_known([parts.get(name) for parts in scores], units) for name in CALL_PARTS}
+    return {name: share for name, share in shares.items() if share}
 
 
 def split_line(line: Json) -> Sequence[Json]:
