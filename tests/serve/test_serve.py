@@ -320,6 +320,7 @@ def test_other_errors_have_the_statuses_of_the_api(client: openai.OpenAI, addres
 
 def test_health_ready_and_figures(client: openai.OpenAI, address: str) -> None:
     http = client._client
+    client.chat.completions.create(model="luma", messages=ASKED)
     assert http.get(f"{address}/health").json() == {"status": "ok"}
     assert http.get(f"{address}/ready").status_code == 200
     text = http.get(f"{address}/metrics").text
