@@ -1,4 +1,4 @@
-"""The training loop of a small encoder: AdamW trains all weights, and the epoch with the best score is chosen.
+"""The training loop of a small encoder: AdamW trains a module, and the epoch with the best score is chosen.
 
 The state is saved after every epoch, so a killed run resumes and ends with the same weights. The caller passes the
 loss: contrastive.py for search, classifier.py for labels, tagging.py for the values of fields.
@@ -100,7 +100,7 @@ class EncoderTraining:
 
     encoder: Encoder
     module: torch.nn.Module
-    """The weights that are trained: the encoder's, and those of a head if there is one."""
+    """The weights that are trained: the encoder's or its last layers, and those of a head if there is one."""
     num_rows: int
     begin_epoch: BeginEpoch
     config: LoopConfig

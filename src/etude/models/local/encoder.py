@@ -45,7 +45,7 @@ class Encoder:
     def find_last_layers(self, num_layers: int) -> torch.nn.ModuleList:
         """Return the last layers of the encoder; all, if it has fewer."""
         layers = next(part for part in self.module.modules() if isinstance(part, torch.nn.ModuleList))
-        return torch.nn.ModuleList(layers[-num_layers:])
+        return layers[-num_layers:]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text; those beyond `max_tokens` are cut when it is embedded."""
