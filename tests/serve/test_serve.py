@@ -27,6 +27,7 @@ import httpx2
 import openai
 
 from etude.assistant import Assistant, load
+from etude.base.files import write_lines
 from etude.cli import main
 from etude.cli.serving import parse_limits
 from etude.comparison import compare
@@ -51,7 +52,7 @@ from etude.watch.record import FILES, TrafficRecord
 from etude.web.api_keys import ApiKey, find_key, read_keys
 from real_runs import copy_task
 from serving import get_address, open_client, serve_as, serving
-from small_task import library, write_json_lines, write_task
+from small_task import library, write_task
 from tiny import save_tiny_model
 
 SHOTS = tuple(
@@ -639,7 +640,7 @@ def test_a_promoted_run_is_taken_up_without_a_request_lost(
                 assert {ask_once(client)[2] for _ in range(5)} == {answer}
             # what cannot be loaded is not served, and the log says so once
             (runs[1].folder / "verdict.json").unlink()
-            write_json_lines(get_promotions_file(task), [{"run": runs[1].name}])
+            write_lines(get_promotions_file(task), [{"run": runs[1].name}])
             assert comes_true(lambda: f"small stays {runs[0].name}" in caplog.text)
             time.sleep(0.1)
             assert ask_once(client)[2] == "A"
