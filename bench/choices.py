@@ -36,7 +36,7 @@ from etude.methods.baseline import (
 )
 from etude.methods.shared.fit_context import FitContext, initial_assistant
 from etude.metrics import choose_metric
-from etude.models.classical import ClassicalModel, Nearest, Predictor
+from etude.models.classical import ClassicalModel, CountedTexts, Nearest, Predictor
 from etude.models.local.encoder import Encoder
 from etude.models.registry import Models
 from etude.stats.ladder import DIGITS, choose
@@ -140,7 +140,8 @@ def answer_draw(name: str, drawn: Rows, held_back: Rows, encoder: Encoder) -> Dr
     task = Task(name, "classify", "fake", RowSource(Path()), Path(), Path())
     context = FitContext(Models(), choose_metric(task, train), Path(tempfile.gettempdir()))
     start = initial_assistant(task, train, None)
-    fits = list_fits(task, split_columns(train.examples)[1], encoder)
+    counted = CountedTexts(split_columns(rows.examples)[0])
+    fits = list_fits(task, split_columns(train.examples)[1], encoder, counted)
     on_train, on_all = fit_predictors(fits, {}, train, dev), fit_predictors(fits, {}, rows, dev)
     candidates = [
         Candidate(name, replace(start, choices=()) if isinstance(predictor, Nearest) else start)

@@ -156,8 +156,8 @@ class Assistant:
 
     @property
     def unsure_sentence(self) -> str:
-        """What the user reads instead of an answer that is handed over; "" if the answer itself. It is
-        `handover_sentence`, or else, for texts, the sentence of the limit `to_person`."""
+        """What the user reads instead of an answer that is handed over; "" if the user reads the answer. If the task
+        sets no `handover_sentence`, an assistant that writes texts says the sentence of the limit `to_person`."""
         hands_over_texts = self.handover is not None and self.kind != "classify"
         limits = self.scope.limits if self.scope and hands_over_texts else ()
         to_person = next((limit.say for limit in limits if limit.name == "to_person"), "")

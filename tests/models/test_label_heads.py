@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from etude.methods.baseline import fit_like
-from etude.models.classical import load, save_classical
+from etude.models.classical import CountedTexts, Features, load, save_classical
 from etude.models.label_heads import LabelHeads, ScoreHeads
 from etude.models.registry import Models
 from etude.text.label_lists import join_labels
@@ -135,3 +135,18 @@ def test_the_answers_to_held_out_rows_do_not_depend_on_their_own_labels(tmp_path
     scores = ScoreHeads.fit_scores(*make_scores(200, 0), SCALE, 0).calibrate(*make_scores(60, 1))
     assert len(scores.halves) == 2
     assert not scores.copy_calibration(scores).held_out - scores.held_out
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counted_texts_fit_the_same_features_to_the_bit(seed: int) -> None:
+    draw = random.Random(seed)
+    texts = [
+        " ".join(draw.choices("Ein Wort, the; Word. çok 12 x".split(), k=draw.randint(0, 9)))
+        for _ in range(60)
+    ]
+    some = draw.sample(texts, 25)
+    (features, rows), (expected, matrix) = CountedTexts([*texts, "a word"]).fit(some), Features.fit(some)
+    assert (rows != matrix).nnz == 0
+    assert features.transform(texts).data.tobytes() == expected.transform(texts).data.tobytes()
+    for ours, theirs in zip(features.vectorisers, expected.vectorisers, strict=True):
+        assert ours.get_feature_names_out().tolist() == theirs.get_feature_names_out().tolist()

@@ -165,7 +165,8 @@ def run_comparison(
     # Fit the `limits:` now: later, their seconds would be missing from the time that is kept for the test.
     limits = fit_limits(ladder_run)
     # 4. Fit every method on train and dev: methods/NAME (almost all of the time, most of it training). Under a budget,
-    # every method first has a short look; then time goes to what could still change the decision.
+    # every method first has a short look; then time goes to what could still change the decision. A method starts from
+    # the best prompt of the simpler methods.
     fitted = Looks(ladder_run).fit_all(start)
     if not fitted:
         raise RunError("The run ended before a method had a result. Run it again, with more time.")

@@ -100,7 +100,8 @@ def _compare_pair(
     untuned: Sequence[Json],
     tuned: Sequence[Json],
 ) -> JudgedPair:
-    # A win is a preference in both orders; anything else is a tie. Under a budget, one method may have more answers.
+    # A win is a preference in both orders: B if the tuned answer comes second, A if first. Else it is a tie. Under a
+    # budget, one method may have more answers.
     others = {line["id"]: line for line in untuned}
     rows = [(others[line["id"]], line) for line in tuned if line["id"] in others]
     in_order = _ask(ladder_run, [_ask_pair(judge, a["input"], a["answer"], b["answer"]) for a, b in rows])

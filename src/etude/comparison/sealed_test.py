@@ -131,10 +131,10 @@ class AnswerRounds:
     ) -> int:
         """Return the row up to which there is time for all assistants; 0 if it is too little for a few more rows."""
         before = self.ladder.run.info.get("test_answered", {})
-        if any(name in before for name in assistants):
+        if any(name in before for name in assistants):  # a continued run keeps its number of rows
             return min(end, *(int(before[name]) for name in assistants if name in before))
-        if all(self._has_answered(*item, len(scored[item[0]]), end) for item in assistants.items()):
-            return end
+        if all(self._has_answered(name, one, len(scored[name]), end) for name, one in assistants.items()):
+            return end  # saved answers take no time
         begin = min((len(scored[name]) for name in assistants), default=0)
         row_seconds = sum(map(self.ladder.get_row_seconds, assistants))
         num_rows = self.ladder.clock.seconds_left / row_seconds if row_seconds > 0 else math.inf

@@ -76,7 +76,7 @@ _TEMPLATE = re.compile(r"<\|[^|>\n]{1,30}\|>|\[/?INST\]|<</?SYS>>")
 
 @dataclass(frozen=True, slots=True)
 class ActReading:
-    """An act, and the phrase in the answer that decided it."""
+    """What an answer does (answers, refuses, ...), and the phrase in it that shows this."""
 
     act: Act
     phrase: str = ""
@@ -168,7 +168,8 @@ def compute_shares(pieces: Sequence[str], model: QuestionModel) -> dict[str, Any
 
 
 def score_declining(shares: Mapping[str, Any]) -> float:
-    """Compute the weighted mean of the log-odds that the first pieces decline, from the classes' probabilities."""
+    """Score how clearly an answer declines: the weighted mean log-odds of declining of its first pieces. `shares` are
+    the probabilities of each class."""
     declining = np.clip(1 - shares["own"] - shares[GOES_ALONG], 1e-3, 1 - 1e-3)[: len(WEIGHTS)]
     return float(np.average(np.log(declining / (1 - declining)), weights=WEIGHTS[: len(declining)]))
 

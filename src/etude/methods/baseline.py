@@ -23,7 +23,7 @@ from etude.text.likeness import are_repeated
 from etude.types import CLASSICAL, ModelRef, Request
 
 if TYPE_CHECKING:
-    from etude.models.classical import Linear, Predictor, Prepared
+    from etude.models.classical import CountedTexts, Features, Linear, Predictor, Prepared
     from etude.models.gazetteer import Gazetteer
     from etude.models.local.encoder import Encoder
 
@@ -70,9 +70,13 @@ class Baseline(Method):
     ) -> tuple[Candidate, Predictor, Fit]:
         """Choose among the predictors fitted on `train` alone: by cross-validation on train and dev, or on dev if there
         are many rows. Also return what fits the chosen one."""
+        from etude.models.classical import CountedTexts, Features
+
         started = time.perf_counter()
         texts, outputs = split_columns(train.examples)
-        plain = fit_predictors(list_fits(task, outputs, None), {}, train, dev)
+        rows = [*train.examples, *dev.examples]
+        counted = CountedTexts(split_columns(rows)[0]) if len(rows) <= MAX_CROSS_VALIDATED else Features
+        plain = fit_predictors(list_fits(task, outputs, None, counted), {}, train, dev)
         if plain:  # a figure before the encoder is loaded
             name, predictor = list(plain.items())[-1]
             first = context.evaluate(self._build_assistant(start, name, predictor, context), dev)
@@ -80,11 +84,10 @@ class Baseline(Method):
             context.on_first(name, first)
         is_used = len(set(outputs)) > 1 if task.kind == "classify" else is_choice(task, outputs)
         encoder = load_task_encoder(task, context.models, context.notes) if is_used else None
-        rows = [*train.examples, *dev.examples]
         known = KnownVectors(encoder, split_columns(rows)[0]) if encoder else None
         if encoder and known:
             encoder.remember(texts, known.embed(texts))
-        fits = list_fits(task, outputs, cast("Encoder | None", known))
+        fits = list_fits(task, outputs, cast("Encoder | None", known), counted)
         predictors = fit_predictors(fits, plain, train, dev)
         fits = {name: partial(fit_like, predictor, dev, fits[name]) for name, predictor in predictors.items()}
         context.train_seconds += time.perf_counter() - started
@@ -250,13 +253,15 @@ def is_choice(task: Task, outputs: Sequence[str]) -> bool:
     return task.kind == "answer" and are_repeated(outputs)
 
 
-def list_fits(task: Task, outputs: Sequence[str], encoder: Encoder | None) -> dict[str, Fit]:
+def list_fits(
+    task: Task, outputs: Sequence[str], encoder: Encoder | None, features: CountedTexts | type[Features]
+) -> dict[str, Fit]:
     """List what fits each classical model for this kind of task, the simplest model first."""
-    from etude.models.classical import Constant, Nearest, prepare_features
+    from etude.models.classical import Constant, Nearest
 
     @lru_cache(maxsize=1)
     def prepare(texts: tuple[str, ...]) -> Prepared:
-        return prepare_features(texts, None)
+        return features.fit(texts)
 
     fits: dict[str, Fit] = {
         "most frequent answer": lambda texts, outputs: Constant.fit(outputs),
@@ -299,7 +304,7 @@ def fit_linear(
         }
         return QuestionHeads.join(heads)
     if task.several:
-        return LabelHeads.fit_lists(texts, outputs, task.seed, encoder)
+        return LabelHeads.fit_lists(texts, outputs, task.seed, encoder, prepared)
     if task.scale:
         return ScoreHeads.fit_scores(texts, outputs, task.scale, task.seed, encoder, prepared)
     return Linear.fit(texts, outputs, task.seed, encoder, prepared)

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix, hstack
 from scipy.special import log_softmax
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
@@ -412,6 +412,32 @@ class Features:
     def transform(self, texts: Sequence[str]) -> csr_matrix:
         """Compute float32 features, shape (texts, features)."""
         return _join_blocks([vectoriser.transform(texts) for vectoriser in self.vectorisers])
+
+
+class CountedTexts:
+    """Texts whose terms are counted once: features of some of them are then fitted without reading them again."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        vectorisers = [_create_vectoriser(options) for options in TFIDF_OPTIONS]
+        self.counts = [CountVectorizer.fit_transform(counter, self.rows) for counter in vectorisers]
+        self.terms = [counter.get_feature_names_out() for counter in vectorisers]
+
+    def fit(self, texts: Sequence[str]) -> tuple[Features, csr_matrix]:
+        """Return what `Features.fit` returns, to the bit. Raises KeyError for another text."""
+        rows, vectorisers, blocks = [self.rows[text] for text in texts], [], []
+        for options, counts, terms in zip(TFIDF_OPTIONS, self.counts, self.terms, strict=True):
+            counted = counts[rows]
+            columns = np.unique(counted.indices)
+            vocabulary = {term: column for column, term in enumerate(terms[columns].tolist())}
+            transformer, vectoriser = (
+                TfidfTransformer(sublinear_tf=True),
+                _create_vectoriser(options, vocabulary),
+            )
+            blocks.append(transformer.fit_transform(counted[:, columns]))
+            vectoriser.idf_ = transformer.idf_
+            vectorisers.append(vectoriser)
+        return Features(vectorisers), _join_blocks(blocks)
 
 
 def _join_blocks(blocks: Sequence[csr_matrix]) -> csr_matrix:

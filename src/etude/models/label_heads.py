@@ -90,14 +90,19 @@ class LabelHeads(BinaryHeads):
 
     @classmethod
     def fit_lists(
-        cls, texts: Sequence[str], outputs: Sequence[str], seed: int, encoder: Encoder | None = None
+        cls,
+        texts: Sequence[str],
+        outputs: Sequence[str],
+        seed: int,
+        encoder: Encoder | None = None,
+        prepared: Prepared | None = None,
     ) -> LabelHeads:
         """Fit on lists of labels, at least one of which must not be empty."""
         lists = [split_labels(output) for output in outputs]
         labels = sorted({label for labels in lists for label in labels})
         min_labels = int(all(lists))
         targets = encode_label_lists(lists, labels).astype(np.float32)
-        return cls.fit_targets(texts, labels, targets, seed, encoder, min_labels=min_labels)
+        return cls.fit_targets(texts, labels, targets, seed, encoder, prepared, min_labels=min_labels)
 
     def encode_labels(self, outputs: Sequence[str]) -> NDArray[np.float32]:
         """Return 1 for each label of a row, shape (rows, labels); labels that training had not are left out."""

@@ -130,7 +130,7 @@ class Models:
         self._models.pop(ref, None)
 
     def keep_only(self, ref: ModelRef) -> None:
-        """Drop the models with another adapter."""
+        """Drop every model with an adapter, except `ref`."""
         self._models = {
             other: model for other, model in self._models.items() if other == ref or not other.adapter
         }

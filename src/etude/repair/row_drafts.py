@@ -188,7 +188,7 @@ def _repair_text(text: str, repairs: Sequence[Repair]) -> tuple[str, list[str]]:
 
 
 def _find_in_column(path: CellPath, text: str) -> list[Span]:
-    """Return the spans of a cell that is not trained on; the name of its column counts as a label."""
+    """Find personal data in a cell that is not trained on, read as "COLUMN: text"."""
     name = next((key for key in reversed(path) if isinstance(key, str)), "")
     words = re.sub("(?<=[a-z])(?=[A-Z])|[_-]+", " ", name)
     # The numbers of an id column count rows; they are not personal data.

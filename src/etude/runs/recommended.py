@@ -141,7 +141,7 @@ def read_input_columns(run: Run | None) -> tuple[str, ...]:
 
 
 def read_where(run: Run | None) -> str:
-    """Read where to work from the current task file of a run; "local" if the file does not exist."""
+    """Return the key `where` of a run's current task file; "local" without the file."""
     if run is None or not run.task_file.exists():
         return "local"
     return load_task(run.task_file, needs_model=False).where

@@ -142,8 +142,8 @@ class Spread:
     If the units that differ mostly differ in one direction, a true difference further in that direction means more such
     units, and so a larger variance: error² + tilt x distance. This is the first-order change under exponential tilting,
     whose slope is the third over the second central moment (Efron 1981, Can. J. Stat. 9; DiCiccio and Romano 1990). An
-    interval ends where the distance equals `critical` standard errors at that point, as in Wilson's interval. Without
-    skewness it is value ± critical x error.
+    interval ends at the true difference from which the observed one is `critical` standard errors away, with the error
+    that belongs to this true difference, as in Wilson's interval. Without skewness it is value ± critical x error.
     """
 
     error: float

@@ -1,7 +1,7 @@
 """Maps from the confidence that a classifier states to one that holds, chosen by cross-validation.
 
-Both are logistic in the log-odds of the answered label: a temperature (Guo et al. 2017), and Platt's slope and
-intercept (1999). A map never changes which of two answers is surer.
+There are two: a temperature, which multiplies the log-odds of the answered label (Guo et al. 2017), and a slope with an
+intercept (Platt 1999). A map never changes which of two answers is surer.
 """
 
 from collections.abc import Hashable, Sequence

@@ -179,7 +179,7 @@ def split_words(name: str) -> str:
 
 
 def _guess_chosen(names: Sequence[str], rows: RawCells, source: RowSource) -> RowSource:
-    """Guess the columns of preferences: the chosen answer is the output; a chat of several turns has the input too."""
+    """Guess the columns of preferences. The chosen answer is the output; if it is a whole chat, also the input."""
     pair = find_preference_columns(names)
     if not pair or source.output or source.messages or pair[0] in source.input:
         return source

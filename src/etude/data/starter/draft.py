@@ -318,7 +318,7 @@ def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
     # In the order in which they usually appear.
     usual.sort(key=lambda name: sum(positions[name]) / counts[name])
     fields = tuple(name if counts[name] >= 0.98 * len(named) else f"{name}?" for name in usual)
-    if all(name.endswith("?") for name in fields):
+    if all(name.endswith("?") for name in fields):  # none, or only optional ones, which any text would fit
         return ()
     # The fields must explain whole outputs, not just occur in them.
     contract = Contract(fields=fields)

@@ -36,7 +36,7 @@ class SearchedPrompt(Method):
         return "the rows have system messages of their own" if task.row_systems else ""
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
-        """List a prompt as long as the longest proposal."""
+        """Return a prompt as long as the longest proposal, so that lengths are checked before the search."""
         words = " of" * PROMPT_TOKENS  # three bytes each, by which endpoints estimate a token
         return [replace(start, instructions=start.instructions + words)]
 

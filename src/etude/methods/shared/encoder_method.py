@@ -68,7 +68,7 @@ class EncoderMethod(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Train on the rows of `train`, from the last complete epoch of an earlier attempt that was killed."""
+        """Train on the rows of `train`. After a kill, continue from the last complete epoch."""
         from etude.models.classical import save_classical
 
         record_file, folder = context.folder / RECORD, context.folder / self.weights

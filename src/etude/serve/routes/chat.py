@@ -31,7 +31,7 @@ def prepare_chat(server: Server, body: ChatRequest) -> PreparedAnswer:
 
 
 def prepare_completion(server: Server, body: CompletionRequest) -> PreparedAnswer:
-    """Convert the body of a text completion. Raises ApiError if the server cannot answer it."""
+    """Return what answers the body of a text completion. Raises ApiError if the server cannot answer it."""
     model = server.find_model(body.model)
     request = generation.build_completion_request(model, body, server.settings.limits)
     return _prepare(responses.TextKind(), request, body)
