@@ -56,13 +56,7 @@ Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 MIN_ROWS = 150
 MAX_ROWS = 100_000
-AGGREGATES = (
-    "macro_f1",
-    "micro_f1",
-    "kappa",
-    "question_mean",
-    "value_f1",
-)  # metrics that are not means over rows
+AGGREGATES = ("macro_f1", "micro_f1", "kappa", "question_mean", "value_f1")  # metrics, not means over rows
 
 Json = dict[str, Any]
 
@@ -98,16 +92,13 @@ def print_table(checks: Sequence[Check]) -> None:
     print("| what | stored | recomputed | difference | allowed | ok |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
     for check in checks:
-        values = (
-            f"{v:.10g}" if isinstance(v, float) else str(v)[:40] for v in (check.stored, check.recomputed)
-        )
+        pair = check.stored, check.recomputed
+        values = (f"{value:.10g}" if isinstance(value, float) else str(value)[:40] for value in pair)
         gap = "" if check.difference is None else f"{check.difference:.3g}"
         ok = "yes" if check.is_ok else "NO"
         print("| " + " | ".join((check.label, *values, gap, f"{check.allowed:.3g}", ok)) + " |")
     wrong = [check.label for check in checks if not check.is_ok]
-    print(
-        f"\n{len(checks)} comparisons, {len(wrong)} do not agree" + "".join(f"\n- {label}" for label in wrong)
-    )
+    print(f"\n{len(checks)} comparisons, {len(wrong)} do not agree", *wrong, sep="\n- ")
 
 
 # The run folder
@@ -136,24 +127,13 @@ class Run:
     methods: tuple[Method, ...]
 
     @property
-    def metric(self) -> str:
-        """Name of the headline metric."""
-        return str(self.info["metric"]["name"])
-
-    @property
     def partly_trained(self) -> set[str]:
         """Tuned methods whose training was cut by a budget or `max_rows`."""
         num_rows = self.verdict["train_rows"]
         learned = {row["method"]: row["learned"] for row in self.verdict["ladder"]}
-        return {
-            m.name
-            for m in self.methods
-            if m.info["tuned"]
-            and (
-                (learned[m.name] is not None and learned[m.name] < num_rows)
-                or m.info["full_seconds"] is not None
-            )
-        }
+        tuned = {m.name: m.info for m in self.methods if m.info["tuned"]}
+        is_cut = {name: learned[name] is not None and learned[name] < num_rows for name in tuned}
+        return {name for name, info in tuned.items() if is_cut[name] or info["full_seconds"] is not None}
 
     @property
     def beaten(self) -> set[str]:
@@ -177,11 +157,6 @@ class Run:
         """Whether there are too few rows for any verdict on tuning."""
         num_rows = sum(self.info["split"][side] for side in ("train", "dev", "test"))
         return num_rows < MIN_ROWS and self.verdict["headline"] is not None
-
-
-def sort_lines(lines: Mapping[str, Json]) -> list[Json]:
-    """Sort lines by id, so the rows of all methods have the same order."""
-    return [lines[key] for key in sorted(lines)]
 
 
 class TaskLoader(yaml.SafeLoader):
@@ -273,11 +248,8 @@ def refuse_constant(name: str) -> Any:
 def keeps_contract(contract: Mapping[str, Any], answer: str) -> bool:
     """Whether an answer satisfies every key of a contract."""
     text, lowered = answer.strip(), answer.casefold()
-    labels, fields, regex = (
-        as_list(contract.get("labels")),
-        as_list(contract.get("fields")),
-        contract.get("regex"),
-    )
+    labels, fields = (as_list(contract.get(key)) for key in ("labels", "fields"))
+    regex = contract.get("regex")
     return (
         bool(text)
         and (not labels or find_label(labels, text) is not None)
@@ -334,11 +306,8 @@ def fits_fields(fields: Sequence[str], text: str) -> bool:
         else:
             key = ""
     is_complete = all(name in values for name, is_needed in required.items() if is_needed)
-    return (
-        is_complete
-        and all(map(str.strip, values.values()))
-        and list(values) == [n for n in required if n in values]
-    )
+    is_ordered = list(values) == [name for name in required if name in values]
+    return is_complete and is_ordered and all(map(str.strip, values.values()))
 
 
 # Scores of single answers
@@ -412,12 +381,9 @@ def chrf(answer: str, outputs: Sequence[str]) -> float:
 
 def squad_f1(answer: str, output: str) -> float:
     """Compute F1 of words like SQuAD's evaluation script."""
-    predicted, expected = (
-        re.sub(
-            r"\b(a|an|the)\b", " ", "".join(c for c in text.lower() if c not in string.punctuation)
-        ).split()
-        for text in (answer, output)
-    )
+    marks = str.maketrans("", "", string.punctuation)
+    texts = (text.lower().translate(marks) for text in (answer, output))
+    predicted, expected = (re.sub(r"\b(a|an|the)\b", " ", text).split() for text in texts)
     if not (predicted and expected):
         return float(predicted == expected)
     return 2 * (Counter(predicted) & Counter(expected)).total() / (len(predicted) + len(expected))
@@ -432,9 +398,8 @@ def sari(source: str, answer: str, references: Sequence[str]) -> float:
 
 def sari_parts(n: int, *texts: list[str]) -> tuple[float, float, float]:
     """Score the kept, deleted and added n-grams."""
-    before, after, *references = (
-        Counter(zip(*(words[shift:] for shift in range(n)), strict=False)) for words in texts
-    )
+    grams = (zip(*(words[shift:] for shift in range(n)), strict=False) for words in texts)
+    before, after, *references = map(Counter, grams)
     reference: Counter[Any] = sum(references, Counter())
     times = len(references)
     source = {gram: times * number for gram, number in before.items()}
@@ -519,10 +484,9 @@ class Scorer:
         text = text.strip()
         wanted = {"true": "yes", "false": "no"}.get(text.casefold(), text)
         matches = [label for label in labels if label in (text, wanted)]
+        numbers = [label for label in labels if re.fullmatch(r"[-\d.]+", label)]
         with suppress(ValueError):
-            matches += [
-                label for label in labels if re.fullmatch(r"[-\d.]+", label) and float(label) == float(text)
-            ]
+            matches += [label for label in numbers if float(label) == float(text)]
         return matches[0] if matches else text
 
     def predict(self, row: Json) -> str:
@@ -584,10 +548,8 @@ def read_contract(run: Run) -> Json:
 
 def build_example(row: Json) -> SimpleNamespace:
     """Build the arguments of a check function from the run folder."""
-    keys = {key: row[key] for key in ("id", "tags", "group")}
-    return SimpleNamespace(
-        **keys, text=row["input"], output=row["expected"], references=tuple(row["references"])
-    )
+    keys = {key: row[key] for key in ("id", "tags", "group")} | {"references": tuple(row["references"])}
+    return SimpleNamespace(**keys, text=row["input"], output=row["expected"])
 
 
 def load_check(run: Run, path: Path | None) -> Callable[[Any, str], Any] | None:
@@ -601,11 +563,8 @@ def load_check(run: Run, path: Path | None) -> Callable[[Any, str], Any] | None:
         raise SystemExit(f"{path}: no such file; give it with --check-file")
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location("rescored_check", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    spec: Any = importlib.util.spec_from_file_location("rescored_check", path)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return getattr(module, function)  # type: ignore[no-any-return]
 
@@ -614,15 +573,8 @@ def check_scores(label: str, rows: Sequence[Json], scorer: Scorer) -> Iterator[C
     """Count the rows with the stored scores, key by key."""
     recomputed = [scorer.score(row) for row in rows]
     for key in ("score", "keeps_contract", "check"):
-        differing = [
-            row["id"]
-            for row, again in zip(rows, recomputed, strict=True)
-            if not (
-                abs(row[key] - again[key]) <= CLOSED
-                if isinstance(row[key], float) and again[key] is not None
-                else row[key] == again[key]
-            )
-        ]
+        checks = (Check(row["id"], row[key], recomputed[at][key], CLOSED) for at, row in enumerate(rows))
+        differing = [check.label for check in checks if not check.is_ok]
         first = f", first {differing[0]}" if differing else ""
         yield Check(f"{label}: rows with the same {key}{first}", len(rows), len(rows) - len(differing))
 
@@ -707,9 +659,7 @@ class Sample:
     def deviations(self, counts: np.ndarray) -> np.ndarray:
         """Compute resampled aggregates minus the value; for a mean, to first order in the weights."""
         weights = counts.astype(float)
-        return np.asarray(
-            self.of(weights @ self.sums) - self.unbounded if self.macro else weights @ self.pulls
-        )
+        return self.of(weights @ self.sums) - self.unbounded if self.macro else weights @ self.pulls
 
     @cached_property
     def replicates(self) -> np.ndarray:
@@ -793,7 +743,7 @@ def build_score_tables(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
 
 def build_sample(scorer: Scorer, lines: Mapping[str, Json], key: int = 0) -> Sample:
     """Build the sample of some rows under the headline metric; `key` seeds its resamples."""
-    return sample_rows(sort_lines(lines), select_aggregate(scorer), key)
+    return sample_rows([lines[name] for name in sorted(lines)], select_aggregate(scorer), key)
 
 
 @dataclass(frozen=True)
@@ -823,11 +773,8 @@ class Recomputed:
 
 def student(units: float, z: Any = Z) -> Any:
     """Student's quantile for units - 1, at least 1, at the level of the normal quantile z."""
-    return (
-        stats.t.ppf(stats.norm.cdf(z), max(units - 1, 1.0))
-        if units > 1
-        else np.full_like(z, np.inf, dtype=float)
-    )
+    t = stats.t.ppf(stats.norm.cdf(z), max(units - 1, 1.0))
+    return t if units > 1 else np.full_like(z, np.inf, dtype=float)
 
 
 def wilson(share: Any, n: Any, z: Any = Z) -> tuple[Any, Any]:
@@ -855,10 +802,8 @@ def estimate(sample: Sample) -> tuple[Recomputed, Recomputed]:
     nothing = (variance <= EQUAL**2) | (value in (0, 1))
     if sample.scores_on_scale and not nothing.any() and abs(sample.unbounded) < 1 - EQUAL:
         # Fisher's z with the standard error of the delta method, cut at 0.
-        z, reach = (
-            np.arctanh(sample.unbounded),
-            student(units) * np.sqrt(variance) / (1 - sample.unbounded**2),
-        )
+        z = np.arctanh(sample.unbounded)
+        reach = student(units) * np.sqrt(variance) / (1 - sample.unbounded**2)
         if (np.tanh(z + reach) > EQUAL).all():
             return Recomputed(np.maximum(np.tanh(z - reach), 0)), Recomputed(np.tanh(z + reach))
     rows = np.where(nothing, units, value * (1 - value) / np.where(nothing, 1, variance))
@@ -912,10 +857,8 @@ class Difference:
         if self.units == 1:
             return Recomputed(-np.ones(1)), Recomputed(np.ones(1))
         up, down = (root(critical, self.error, tilt) for tilt in (self.tilt_up, self.tilt_down))
-        return (
-            Recomputed(np.atleast_1d(np.maximum(self.value - down, -1))),
-            Recomputed(np.atleast_1d(np.minimum(self.value + up, 1))),
-        )
+        ends = np.maximum(self.value - down, -1), np.minimum(self.value + up, 1)
+        return Recomputed(np.atleast_1d(ends[0])), Recomputed(np.atleast_1d(ends[1]))
 
 
 def root(critical: Any, error: np.ndarray, tilt: np.ndarray) -> np.ndarray:
@@ -930,8 +873,7 @@ def difference(a: Sample, b: Sample) -> Difference:
     e² is the variance of the jackknife and m3 the third moment. L is the largest average difference of a unit's rows
     (1 if no unit differs) times the root mean square of the units' sizes, as part of the mean (1 / G for macro-F1).
     Then the standard error is max(e, L), and the slopes of the variance are max(m3 / e², L³ / (e² + L²)) upwards and
-    the same with
-    -m3 downwards.
+    the same with -m3 downwards.
     """
     G = a.units
     if a.macro:
@@ -965,11 +907,8 @@ def exact_flips(diffs: np.ndarray) -> float:
     """Compute P(|sum of ± diffs| >= observed) for whole numbers, from the distribution of the sum."""
     sums = Counter({0: 1})
     for size in np.abs(diffs).astype(int):
-        spread: Counter[int] = Counter()
-        for total, ways in sums.items():
-            spread[total + size] += ways
-            spread[total - size] += ways
-        sums = spread
+        totals = {total + sign * size for total in sums for sign in (1, -1)}
+        sums = Counter({total: sums[total - size] + sums[total + size] for total in totals})
     observed = abs(int(diffs.sum()))
     return sum(ways for total, ways in sums.items() if abs(total) >= observed) / sum(sums.values())
 
@@ -986,9 +925,8 @@ def p_value(a: Sample, b: Sample) -> Recomputed:
     diffs = a.sums[:, 0] - b.sums[:, 0]
     if a.binary and b.binary:
         gains, losses = int((diffs > 0).sum()), int((diffs < 0).sum())
-        return Recomputed(
-            np.array([stats.binomtest(gains, gains + losses).pvalue if gains + losses else 1.0])
-        )
+        p = stats.binomtest(gains, gains + losses).pvalue if gains + losses else 1.0
+        return Recomputed(np.array([p]))
     if not a.macro and np.allclose(diffs, np.round(diffs), atol=1e-9):
         return Recomputed(np.array([exact_flips(np.round(diffs))]))
     differ = np.flatnonzero((a.sums != b.sums).any(axis=1))
@@ -998,14 +936,11 @@ def p_value(a: Sample, b: Sample) -> Recomputed:
         signs = np.ones((2 ** len(differ), a.units))
         signs[:, differ] = list(itertools.product((1, -1), repeat=len(differ)))
         return Recomputed(np.array([float((flipped(a, b, signs) >= observed).mean())]))
-    return Recomputed(np.array([random_flips(a, b, observed, batch) for batch in range(BATCHES)]))
-
-
-def random_flips(a: Sample, b: Sample, seen: float, batch: int) -> float:
-    """Compute p from the same number of random patterns as the stored p, including the observed pattern."""
-    random = np.random.default_rng([SEED, 99, batch])
-    signs = random.choice(np.array([-1.0, 1.0]), (PATTERNS, a.units))
-    return float((1 + (flipped(a, b, signs) >= seen).sum()) / (PATTERNS + 1))
+    values = []
+    for batch in range(BATCHES):  # as many random patterns as for the stored p, and the observed pattern
+        signs = np.random.default_rng([SEED, 99, batch]).choice(np.array([-1.0, 1.0]), (PATTERNS, a.units))
+        values.append((1 + (flipped(a, b, signs) >= observed).sum()) / (PATTERNS + 1))
+    return Recomputed(np.array(values))
 
 
 def check_p(p: Recomputed, stored: float) -> Check:
@@ -1049,10 +984,8 @@ def paired_interval(a: Sample, b: Sample) -> tuple[Recomputed, Recomputed]:
 
 def count_hits(answer: str, outputs: Sequence[str]) -> tuple[int, int, int]:
     """Count the values that are right, answered and expected, against the most similar right output."""
-    answered = list_values(answer)
-    hits = [
-        ((answered & right).total(), answered.total(), right.total()) for right in map(list_values, outputs)
-    ]
+    answered, rights = list_values(answer), map(list_values, outputs)
+    hits = [((answered & right).total(), answered.total(), right.total()) for right in rights]
     return max(hits, key=lambda hit: 2 * hit[0] - hit[2])
 
 
@@ -1154,9 +1087,8 @@ class Ladder:
         levels = np.minimum(LEVEL + (levels - LEVEL) * math.sqrt(1 + 1 / BATCHES), 1.0)
         quantiles = np.quantile(np.max(ts, axis=0), levels)
         low, middle, high = np.maximum(student(units, quantiles), lowest)
-        return Check(
-            "critical value", stored, float(middle), CLOSED + float(max(high - middle, middle - low))
-        )
+        allowed = CLOSED + float(max(high - middle, middle - low))
+        return Check("critical value", stored, float(middle), allowed)
 
 
 def build_ladder(run: Run, scorer: Scorer) -> Ladder:
@@ -1263,8 +1195,7 @@ def check_ladder(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Check]:
         rivals = names if name in names else list(values)
         status = "undecided" if is_open else decide_status(run, name, set(values) - set(rivals))
         is_part = name in run.partly_trained and status != "among the best"
-        is_open_part = is_part and not is_open
-        statuses[name] = "not measured enough" if is_open_part else status
+        statuses[name] = "not measured enough" if is_part and not is_open else status
         yield Check(f"{name}: status", row["status"], statuses[name])
         is_countable = not is_open and not is_part and status == "undecided"
         rows = count_rows_to_decide(run, ladder, name, rivals) if is_countable else None
@@ -1355,14 +1286,14 @@ def check_costs(run: Run) -> Iterator[Check]:
     costs, stored = run.task["costs"], run.verdict["error_costs"]
     prices = {str(label): float(price) for label, price in (costs.get("labels") or {}).items()}
     means = {}
+
+    def pay(line: Json) -> float:
+        label = line["value"] if isinstance(line["value"], str) else line["answer"]
+        wrong = prices.get(label.strip(), float(costs.get("wrong", 1)))
+        return float(costs["handover"]) if line.get("handed_over") else wrong if line["score"] < 1 else 0.0
+
     for method in run.own:
-        paid = []
-        for line in method.sides["test"].values():
-            label = line["value"] if isinstance(line["value"], str) else line["answer"]
-            wrong = prices.get(label.strip(), float(costs.get("wrong", 1)))
-            is_wrong, handed_over = line["score"] < 1, line.get("handed_over", False)
-            paid.append(float(costs["handover"]) if handed_over else wrong if is_wrong else 0.0)
-        means[method.name] = float(np.mean(paid))
+        means[method.name] = float(np.mean([pay(line) for line in method.sides["test"].values()]))
         value = stored["methods"][method.name]["cost"]["value"]
         yield Check(f"{method.name}: cost of a question", value, means[method.name], CLOSED)
     if len({len(method.sides["test"]) for method in run.own}) == 1:

@@ -3,7 +3,6 @@
     python bench/serving.py                                # about 10 minutes; nothing else should run meanwhile
     python bench/serving.py --place runs/NAME-HASH --clients 1 32 --seconds 20
     python bench/serving.py --equal 100 --place runs/NAME  # answers compared with Assistant.answer, in 32 bits
-    python bench/serving.py --adapters 20                  # memory and switching of adapters of one base
     python bench/serving.py --flood 200 --seconds 60       # more clients than the queue accepts: answers by status
     python bench/serving.py --soak 5000                    # memory of the server while it answers this many requests
 
@@ -20,7 +19,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import re
 import secrets
 import statistics
@@ -44,7 +42,6 @@ from etude.types import Example, Message, ModelRef
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 LUMA = Path(__file__).parents[1] / "examples" / "luma"
 MODEL = "smollm2-135m-instruct"
-RANK = 16
 WARM_UP = 1.0
 """Seconds."""
 
@@ -72,7 +69,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--engines", nargs="+", default=["bare", "llama_cpp", "local"])
     parser.add_argument("--equal", type=int, default=0)
-    parser.add_argument("--adapters", type=int, default=0)
     parser.add_argument("--flood", type=int, default=0)
     parser.add_argument("--soak", type=int, default=0)
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
@@ -81,8 +77,6 @@ def main() -> None:
         run_bare(load(args.bare))
     elif args.equal:
         count_equal_answers(args.place, args.engines[-1], args.equal)
-    elif args.adapters:
-        measure_adapters(args.adapters)
     elif args.flood or args.soak:
         with tempfile.TemporaryDirectory() as folder:
             assistant = load_recommended(args.place) if args.place else few_shot()
@@ -349,75 +343,6 @@ async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     async for line in response.aiter_lines():
         if line.startswith("data: {"):
             yield json.loads(line.removeprefix("data: "))
-
-
-def measure_adapters(number: int) -> None:
-    """Prints the memory of llama.cpp without and with adapters, and the time of the first token with and without a
-    switch."""
-    from etude.models.registry import Models
-    from etude.types import Request, Sampling
-
-    with tempfile.TemporaryDirectory() as folder:
-        adapters = [random_adapter(Path(folder) / str(at), at) for at in range(number)]
-        name, models = f"llama_cpp:{MODEL}", Models()
-        # half of the size of the files: they have 32 bits, llama.cpp uses 16
-        size = sum(file.stat().st_size for each in adapters for file in each.glob("*.safetensors")) / 2e6
-        plain = memory_of(f"from etude.models.registry import Models; Models().get(ModelRef('{name}'))")
-        models.expected = [ModelRef(name, each) for each in adapters]
-        refs = "[" + ", ".join(f"ModelRef('{name}', Path('{each}'))" for each in adapters) + "]"
-        code = f"from etude.models.registry import Models; m = Models(); m.expected = {refs}; m.get(m.expected[0])"
-        together = memory_of(code)
-        told = f"base {plain:.0f} MB, {number} adapters {size:.0f} MB, together {together:.0f} MB"
-        print(f"{told}: {together / (plain + size):.2f} of the sum")
-        taken: dict[str, list[float]] = {"same": [], "other": []}
-        for at in range(2 * number):
-            # The first words differ, so no prompt is in the cache.
-            turns = (
-                Message("system", f"{at} is the number."),
-                Message("user", "Something about dragons, age 7"),
-            )
-            model = models.get_concurrent(models.expected[at // 2])
-            begun = time.perf_counter()
-            model.write(Request(turns, 1), Sampling(), lambda piece: False)
-            taken["other" if at % 2 == 0 else "same"].append(time.perf_counter() - begun)
-        for kind, seconds in taken.items():
-            told = f"first token of a new prompt, {kind} adapter than before"
-            print(
-                f"{told}: median {1000 * statistics.median(seconds[1:]):.0f} ms, most {1000 * max(seconds[1:]):.0f}"
-            )
-
-
-def memory_of(code: str) -> float:
-    """Returns the peak memory of a process in megabytes."""
-    line = f"import resource; from pathlib import Path; from etude.types import ModelRef; {code}; " + (
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", line], capture_output=True, text=True, check=True, env=os.environ
-    )
-    return float(found.stdout.splitlines()[-1])
-
-
-def random_adapter(folder: Path, seed: int) -> Path:
-    import torch
-    from safetensors.torch import save_file
-
-    folder.mkdir()
-    torch.manual_seed(seed)
-    shapes = {
-        f"self_attn.{part}_proj": (rows, 576) for part, rows in zip("qkvo", (576, 192, 192, 576), strict=True)
-    }
-    shapes |= {"mlp.gate_proj": (1536, 576), "mlp.up_proj": (1536, 576), "mlp.down_proj": (576, 1536)}
-    tensors = {}
-    for block in range(30):
-        for name, (rows, columns) in shapes.items():
-            path = f"base_model.model.model.layers.{block}.{name}"
-            tensors[f"{path}.lora_A.weight"] = torch.randn(RANK, columns) / 100
-            tensors[f"{path}.lora_B.weight"] = torch.randn(rows, RANK) / 100
-    save_file(tensors, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 2 * RANK, "bias": "none"}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    return folder
 
 
 if __name__ == "__main__":

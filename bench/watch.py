@@ -1,6 +1,6 @@
 """Measure the false alarms of `etude watch`, its delay after a change, and what picked questions gain.
 
-    python bench/watch.py --streams 400      # four sets, 5,000 requests a stream: some minutes each
+    python bench/watch.py --streams 400      # 5,000 requests a stream: some minutes for each set
     python bench/watch.py --pick 5           # banking77, five draws of 10 rows per label: some minutes
     python bench/watch.py --bound 200        # banking77, 200 replays of 200 judged answers: a minute
 
@@ -8,6 +8,9 @@
 rows. For each stream, first held-out rows and then requests are drawn from the rest, without replacement if it is large
 enough, so nothing changes. In streams with a change, a share of the requests, after the first 1,000 or from the first
 on, has a label without rows; the delay counts from the change on, and streams with an alarm before it are left out.
+Each query of advising has about 20 wordings: the rows have some of them, and the requests others. In the streams of
+other words, the rows have the first half of each query's wordings in the alphabet and the requests the second, or the
+rows are Luma's and the requests one person's.
 
 With `--pick`, the baseline's linear model learns from 10 rows per label, answers the other rows of the train file, and
 learns again with some of these and their published labels: picked as `etude watch --pick` does, or at random. The
@@ -18,11 +21,16 @@ Needs ../shared/data (ETUDE_DATA elsewhere).
 """
 
 import argparse
+import math
 import random
+import re
 import statistics
+from collections import defaultdict
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import yaml
 from real_sets import read_rows
 from scipy.stats import t
 
@@ -40,7 +48,10 @@ SETS = {
     "snips_intents": (("train.jsonl", "validate.jsonl"), ("text",), "intent", 3),
     "rasbt_instructions": (("instruction-data.json",), ("instruction", "input"), "", 0),
     "medquad_sample": (("medquad.jsonl",), ("question",), "", 0),
+    "text2sql_geo_advising": (("advising.jsonl",), ("question",), "", 0),
 }
+REWORDED = ("advising_reworded", "luma_reworded")
+ROOT = Path(__file__).parents[1]
 TRAIN, REQUESTS, BEFORE = 2_000, 5_000, 1_000
 ROWS_PER_LABEL, PICKS = 10, (40, 80, 160)
 
@@ -50,7 +61,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--streams", type=int, default=400)
-    parser.add_argument("--sets", nargs="+", default=[*SETS])
+    parser.add_argument("--sets", nargs="+", default=[*SETS, *REWORDED])
     parser.add_argument("--pick", type=int, metavar="DRAWS")
     parser.add_argument("--bound", type=int, metavar="REPLAYS")
     flags = parser.parse_args()
@@ -58,27 +69,46 @@ def main() -> None:
         (measure_bound if flags.bound else measure_picking)(flags.bound or flags.pick)
         return
     for name in flags.sets:
-        known, new = measure_distances(name)
+        known, new = measure_distances(*read_texts(name))
         for held_out in (100, 300, 1_000):
             alarms = [find_alarm(known, new, held_out, 0.0, 0, seed) for seed in range(flags.streams)]
             number = sum(alarm is not None for alarm in alarms)
             low, high = wilson(number, len(alarms))
             print(f"{name}, {held_out} held-out rows: {number} of {len(alarms)} streams with an alarm")
             print(f"  {number / len(alarms):.1%}, {low:.1%} to {high:.1%}", flush=True)
-            for share in (0.05, 0.1, 0.3) if len(new) else ():
-                delays = describe_delays(known, new, held_out, share, flags.streams // 4)
-                print(f"  {share:.0%} new:", *delays, flush=True)
+            for share in (0.05, 0.1, 0.3) if len(new) and name in SETS else ():
+                for before in (BEFORE, 0):
+                    print_delays(known, new, held_out, share, before, flags.streams // 4)
+            if name in REWORDED:
+                print_delays(known, new, held_out, 1.0, 0, flags.streams)
 
 
-def measure_distances(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Measures the distance of each row to the nearest training row: of labels with and without rows."""
-    files, inputs, column, num_left_out = SETS[name]
-    rows = [row for file in files for row in read_rows(f"{name}/{file}")]
+def read_texts(name: str) -> tuple[list[str], list[str]]:
+    """Reads the texts of labels with and without rows, or in the words of the rows and in others, in random order."""
+    files, inputs, column, num_left_out = SETS.get(name, SETS["text2sql_geo_advising"])
+    if name == "luma_reworded":
+        rows = [row["input"] for row in read_rows(ROOT / "examples" / "luma" / "examples.jsonl")]
+        asked = yaml.safe_load((ROOT / "bench" / "luma_asked.yaml").read_text(encoding="utf-8"))
+        return random.Random(1).sample(rows, len(rows)), asked["ordinary requests"]
+    folder = name if name in SETS else "text2sql_geo_advising"
+    rows = [row for file in files for row in read_rows(f"{folder}/{file}")]
     label_of = {"\n".join(row[part] for part in inputs).strip(): row.get(column, "") for row in rows}
     left_out = {*random.Random(0).sample(sorted({*label_of.values()}), num_left_out)}
+    if name == "advising_reworded":
+        wordings = defaultdict(list)
+        for row in sorted(rows, key=lambda row: row["question"]):
+            wordings[re.sub(r'"[^"]*"|\b\d+\b', "", row["sql"])].append(row["question"].strip())
+        for texts in wordings.values():
+            label_of |= dict.fromkeys(texts[len(texts) // 2 :], "other words")
+        left_out = {"other words"}
     texts = random.Random(1).sample(sorted(label_of), len(label_of))
-    known = [text for text in texts if label_of[text] not in left_out]
-    new = [text for text in texts if label_of[text] in left_out]
+    return [text for text in texts if label_of[text] not in left_out], [
+        text for text in texts if label_of[text] in left_out
+    ]
+
+
+def measure_distances(known: list[str], new: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Measures the distance to the nearest training row, of the texts that are not training rows."""
     vectors = Models().load_encoder("all-minilm-l6-v2").embed([*known, *new])
     train = min(TRAIN, len(known) // 2)
     distances = np.round(1 - (vectors[train:] @ vectors[:train].T).max(axis=1), 5)
@@ -96,16 +126,16 @@ def find_alarm(known, new, held_out: int, share: float, before: int, seed: int) 
     return detect_change(drawn[:held_out].tolist(), stream.tolist(), 0.05, seed).alarm
 
 
-def describe_delays(known, new, held_out: int, share: float, streams: int) -> list[str]:
-    """Returns the median delay for a change after the first requests, and for one from the first request on."""
-    texts = []
-    for before in (BEFORE, 0):
-        alarms = [find_alarm(known, new, held_out, share, before, seed) for seed in range(streams)]
-        delays = [REQUESTS if alarm is None else alarm + 1 - before for alarm in alarms]
-        delays = [delay for delay in delays if delay > 0]
-        median, missed = statistics.median(delays), sum(alarm is None for alarm in alarms)
-        texts.append(f"from request {before + 1:,} on: median {median:,.0f}, never in {missed} of {streams};")
-    return texts
+def print_delays(known, new, held_out: int, share: float, before: int, streams: int) -> None:
+    """Prints after how many requests the alarm comes if a share of those after the first `before` is new."""
+    alarms = [find_alarm(known, new, held_out, share, before, seed) for seed in range(streams)]
+    delays = [math.inf if alarm is None else alarm + 1 - before for alarm in alarms]
+    delays = [delay for delay in delays if delay > 0]
+    number, quantiles = sum(map(math.isfinite, delays)), np.quantile(delays, (0.5, 0.9), method="higher")
+    median, most = ("never" if math.isinf(delay) else f"{delay:,.0f}" for delay in quantiles)
+    low, high = wilson(number, len(delays))
+    print(f"  {share:.0%} new from request {before + 1:,} on: median {median}, 90% {most};", end=" ")
+    print(f"alarms: {number} of {len(delays)}, {low:.1%} to {high:.1%}", flush=True)
 
 
 def measure_picking(num_draws: int) -> None:

@@ -254,6 +254,11 @@ def test_new_questions_raise_an_alarm_and_the_others_none(
     assert (report.right.value, report.right.n) == (1.0, 1)
 
 
+def test_without_confidences_the_test_tells_how_many_judgements_are_needed(tmp_path: Path) -> None:
+    file = write_json_lines(tmp_path / "requests.jsonl", [{"input": "x", "answer": "a"}])
+    assert "as often as on the test (" in watch(copy_task(tmp_path, "classify"), file).needed
+
+
 def test_a_record_without_requests_of_the_task_is_refused(tmp_path: Path) -> None:
     task = copy_task(tmp_path)
     for lines in ([], [to_line(0, "x", "other-1")]):

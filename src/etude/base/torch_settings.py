@@ -7,7 +7,7 @@ import time
 # 1,000, every new number of tokens used 26 MB more with SmolLM2-135M.
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 MAX_KERNELS = "64"  # more than one step needs
-# GOMP_SPINCOUNT on an idle machine, and on one where other processes run (bench/busy.py).
+# GOMP_SPINCOUNT on an idle machine, and on one where other processes run (docs/training.md).
 QUIET_SPINS, BUSY_SPINS = "10000", "1000"
 
 

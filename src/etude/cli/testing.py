@@ -159,6 +159,8 @@ def watch(
             wrong.append(f"{format_percent(report.right.value)} of {report.right.n:,} judged answers right")
         print_bullets(console, [*new, *wrong, report.needed, *report.notes])
         print_line(console, f"Report: {shorten_path(file)}")
+        if report.far:
+            print_line(console, "Queue the questions to answer next: the same command with --pick 20")
     if report.far:
         raise typer.Exit(1)
 

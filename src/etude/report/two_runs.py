@@ -86,7 +86,7 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
     if not methods:
         raise RunError(f"{first.name} and {second.name} have no test row in common. {skipped}".rstrip())
     inputs = fingerprints.list_changes(first.info["inputs"], second.info["inputs"])
-    return TwoRuns(first, second, metric.label, methods, inputs, skipped)
+    return TwoRuns(first, second, record.get("label", metric.label), methods, inputs, skipped)
 
 
 def write_page(runs: TwoRuns) -> Path:

@@ -52,6 +52,8 @@ def run_server(
     url_host = f"[{host}]" if ":" in host else host
     names = [*catalogue, *(["files and fine-tuning jobs"] if hosted else [])]
     print(f"Serving {', '.join(names)} at http://{url_host}:{listener.getsockname()[1]}/v1")
+    if settings.record:
+        print(f"Recording requests in {settings.record.folder}. To read them: etude watch TASK FOLDER")
     for served in catalogue.values():
         unmeasured = served.unmeasured_reason
         sentences = [f"{served.name} is {served.source}.", served.reason]

@@ -51,7 +51,7 @@ def pick_questions(
     items = [item for item in _list_unknown(traffic) if item.input not in inputs]
     overlaps = sealed.find_overlaps([item.input for item in items])
     items = [item for item, is_test in zip(items, overlaps, strict=True) if not is_test]
-    notes = [*traffic.notes, f"Picked among {format_count(len(items), 'question')} without a right answer"]
+    notes = [*traffic.notes, f"Picked among {format_count(len(items), 'question')} that no row answers"]
     picked = list[ReviewItem]()
     if items and number:
         on_step("Comparing questions")

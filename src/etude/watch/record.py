@@ -209,7 +209,7 @@ def read_record(
         number, names = format_count(len(others), "request"), ", ".join(sorted({*others}))
         notes.append(f"{number} left out, because assistants of another task answered: {names}")
     if not own:
-        remedy = "serve the task with --record FOLDER, or give a file of its requests"
+        remedy = "give the FOLDER of etude serve --record, or a file of requests: etude watch TASK FOLDER"
         raise InputError.of(str(path), "no requests of this task in the record", "; ".join(notes), remedy)
     return sorted(own, key=lambda request: request.time or datetime.min.replace(tzinfo=UTC))
 

@@ -285,7 +285,8 @@ def _describe_needed(traffic: Traffic) -> str:
     answers, run, target = traffic.own_answers, traffic.run, traffic.task.target
     if not answers:
         return "The record has no answer of this assistant to judge."
-    is_share = run.info["metric"] in ("accuracy", "exact_match")  # whose value is the share of right answers
+    metric = run.info["metric"]  # is its value the share of right answers?
+    is_share = metric["name"] in ("accuracy", "exact_match", "passes") and not metric["contract_only"]
     rows = run.verdict.ladder if run.verdict and is_share else ()
     right = next((row.estimate.value for row in rows if row.method == traffic.method), 0.5)
     predicted = expected = predict_wrong(answers)
@@ -311,6 +312,8 @@ def format_wrong(wrong: WrongBound | None) -> tuple[str, str]:
     details = f"From the judged answers alone: at most {alone}"
     if wrong.num_skipped:
         details += f". {format_count(wrong.num_skipped, 'drawn answer')} not judged, and counted as wrong"
+    if high == "100%":
+        return f"{judged} answers are too few to say how many are wrong", ""
     return f"At most {high} of answers are wrong (95% sure however often you look; {judged})", details
 
 
