@@ -57,7 +57,6 @@ class Comparison:
         return verdict
 
     def __repr__(self) -> str:
-        """The ladder as a table, the sentence, and the report's path."""
         return f"{self.verdict}\n\nReport: {self.run.folder / 'report.html'}"
 
 

@@ -52,7 +52,6 @@ class Looks:
     ladder: LadderRun
 
     def fit_quick(self, start: Assistant) -> None:
-        """Fit the methods that take seconds."""
         for method in self.ladder.methods:
             if is_quick(method) and method.name not in self.ladder.run.fitted_methods:
                 self._take_first_look(method, start)
@@ -161,7 +160,6 @@ class Looks:
         self.ladder.on_event(NoteEvent(f"{name} is not measured: there is no time for a first look{takes}."))
 
     def _record_look(self, key: str, effort: Effort, seconds: float | None) -> tuple[Effort, float | None]:
-        """Write the effort and the seconds of a look to run.json; return those of an earlier attempt, if any."""
         looks = self.ladder.run.info.get("looks", {})
         if key not in looks:
             looks = {**looks, key: {"seconds": seconds, **asdict(effort)}}

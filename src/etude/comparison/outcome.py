@@ -168,7 +168,6 @@ def compute_verdict(
 
 
 def _describe_services(models: Models) -> Iterator[str]:
-    """Yield what each service was sent in this run, and what that cost."""
     services = [service for name in models.endpoints if (service := models.find_service(name))]
     for service in {service.title: service for service in services}.values():
         if journal := Journal(service, models.journal):

@@ -52,7 +52,6 @@ class AnswerRounds:
         return rows if rows == total else max(rows - rows % BLOCK_ROWS, min(total, rows, BLOCK_ROWS))
 
     def _find_pair(self, names: Iterable[str]) -> list[str]:
-        """Find those of the names that are in the headline pair."""
         decided = self.ladder.run.info.get("decided", {})
         return [name for name in names if name in (decided.get("tuned"), decided.get("untuned"))]
 
@@ -129,7 +128,6 @@ class AnswerRounds:
     def _limit_round(
         self, assistants: Mapping[str, Assistant], scored: Mapping[str, Sequence[ScoredAnswer]], end: int
     ) -> int:
-        """Return the row up to which there is time for all assistants; 0 if it is too little for a few more rows."""
         before = self.ladder.run.info.get("test_answered", {})
         if any(name in before for name in assistants):  # a continued run keeps its number of rows
             return min(end, *(int(before[name]) for name in assistants if name in before))

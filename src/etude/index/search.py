@@ -86,7 +86,6 @@ class Search:
 
     @cached_property
     def keywords(self) -> KeywordIndex:
-        """The index of words, built when it is first needed."""
         return self.keyword_index or KeywordIndex.build(passage.text for passage in self.passages)
 
     @cached_property
@@ -100,7 +99,6 @@ class Search:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write the search to a folder, atomically."""
         from safetensors.numpy import save_file
 
         with atomic_folder(folder) as temporary:
@@ -155,7 +153,6 @@ class KeywordIndex:
         return cls(index)
 
     def save(self, folder: Path) -> None:
-        """Write the index to a folder."""
         self._index.save(folder, show_progress=False)
 
     @classmethod

@@ -44,13 +44,11 @@ class Prefer(FineTune):
     keys = ("model", "train", "preferences")
 
     def missing_key(self, task: Task) -> str:
-        """Require preferences."""
         return "" if task.preferences else "preferences"
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Load or fit the assistant of fine_tune and train it on preferences."""
         tuned = self._fit_tuned(task, train, dev, start, context)
         if learns_by_itself(task):
             context.notes.append(
@@ -211,7 +209,6 @@ def _measure_pairs(
 
 
 def _merge_adapters(tuned: Assistant, preferring: Path, adapter: Path, task: Task) -> None:
-    """Combine the two adapters into one."""
     from etude.models.local.adapters import stack_adapters
 
     rmtree(adapter, ignore_errors=True)

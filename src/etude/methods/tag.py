@@ -64,7 +64,6 @@ class Tag(EncoderMethod):
     def prepare_training(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
     ) -> PreparedTraining:
-        """Train on the rows whose answers are JSON objects, and keep the epoch with the best F1."""
         from etude.training.tagging import TaggerModule
 
         texts, answers = _parse(rows)
@@ -98,7 +97,6 @@ class ValueCounts:
 
     @property
     def tagged(self) -> tuple[Field, ...]:
-        """The fields with enough values in the texts."""
         return tuple(
             path
             for path in self.shape.fields

@@ -147,7 +147,6 @@ class Report:
 
     @property
     def has_contract(self) -> bool:
-        """Whether there is a contract, a check or a truncated answer on the test."""
         return any(
             method.keeps_contract or method.passes_check or method.num_truncated_test
             for method in self.methods
@@ -155,5 +154,4 @@ class Report:
 
     @property
     def has_prices(self) -> bool:
-        """Whether some request has a price."""
         return any(method.cost and method.cost.price is not None for method in self.methods)

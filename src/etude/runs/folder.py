@@ -52,7 +52,6 @@ class Run:
 
     @property
     def command(self) -> str:
-        """The command that made the run: compare or train."""
         return str(self.info.get("command", "compare"))
 
     @property
@@ -76,7 +75,6 @@ class Run:
 
     @property
     def fitted_methods(self) -> list[str]:
-        """Methods that have been fitted, in their order."""
         order = self.info.get("methods", []) if (self.folder / "run.json").exists() else []
         return [name for name in order if (self.method_folder(name) / "method.json").exists()]
 
@@ -85,7 +83,6 @@ class Run:
         return self.folder.parent.parent / str(self.info["task_file"])
 
     def method_folder(self, name: str) -> Path:
-        """The folder of one method."""
         return self.folder / "methods" / name
 
     def assistant_folder(self, name: str) -> Path:
@@ -99,12 +96,10 @@ class Run:
         return folder
 
     def update(self, **values: object) -> None:
-        """Set keys of run.json."""
         file = self.folder / "run.json"
         write_json(file, {**read_json(file, {}), **values})
 
     def read_predictions(self, method: str) -> list[Json]:
-        """Read all lines of one method's predictions.jsonl, dev and test."""
         return list_lines(self.method_folder(method) / "predictions.jsonl")
 
     @contextlib.contextmanager

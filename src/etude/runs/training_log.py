@@ -26,7 +26,6 @@ class StepSpeed:
         self.latest: deque[tuple[int, float]] = deque(maxlen=NUM_LATEST)
 
     def add(self, tokens: int, seconds: float) -> None:
-        """Add a step."""
         self.latest.append((tokens, seconds))
 
     @property

@@ -183,11 +183,9 @@ class VerdictInputs:
     resamples: int = RESAMPLES
 
     def index(self, name: str) -> int:
-        """Return the position of a method on the ladder."""
         return [method.name for method in self.methods].index(name)
 
     def get_method(self, name: str) -> MethodResult:
-        """Return the result of a method on the ladder."""
         return self.methods[self.index(name)]
 
     def build_sample(self, method: MethodResult, num_rows: int | None = None) -> UnitSums:
@@ -206,7 +204,6 @@ class VerdictInputs:
 
     @property
     def in_race(self) -> "VerdictInputs":
-        """The same without the methods that are `beaten`."""
         return replace(self, methods=[method for method in self.methods if method.name not in self.beaten])
 
     @property
@@ -247,7 +244,6 @@ class VerdictInputs:
 
     @property
     def stored_answers(self) -> list[str]:
-        """Names of other models whose stored answers are on the ladder; they are never recommended."""
         return [method.name for method in self.methods if method.is_stored]
 
 
@@ -461,14 +457,12 @@ class Verdict:
         return row is not None and self.target is not None and self.target.mark(row.estimate) == "met"
 
     def __str__(self) -> str:
-        """The ladder as a table, and the sentence."""
         rows = self._list_cells()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows]
         return "\n".join([*lines, "", self.sentence])
 
     def _repr_html_(self) -> str:
-        """Return the sentence and the ladder for notebooks."""
         return f"<p><strong>{escape(self.sentence)}</strong></p>{format_html_table(self._list_cells())}"
 
     def _list_cells(self) -> list[tuple[str, ...]]:

@@ -84,7 +84,6 @@ def drop_too_long(cases: Sequence[Case], sides: Sequence[Assistant], models: Mod
 
 
 def _build_requests(assistant: Assistant, models: Models, cases: Sequence[Case]) -> list[Request]:
-    """Build the requests of the cases, with the text that a case puts after its passages."""
     requests = assistant.build_requests([case.input for case in cases], models)
     bare = [position for position, case in enumerate(cases) if assistant.search and not case.with_passages]
     if bare:

@@ -64,7 +64,6 @@ class Case:
 
     @property
     def full_text(self) -> str:
-        """All turns, and the text after the passages."""
         return "\n".join((*(turn.content for turn in self.input), self.after_passages))
 
 

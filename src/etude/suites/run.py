@@ -106,7 +106,6 @@ def run_suites(
 
 
 def _choose_cases(subject: Subject, gathered: Sequence[Case], models: Models) -> tuple[list[Case], list[str]]:
-    """Choose the cases to ask; returned with notes on those that are left out."""
     trained = subject.train_questions
     untaught = [case for case in gathered if case.suite == leaks.SUITE or case.question not in trained]
     cases = drop_too_long(untaught, (subject.base, subject.assistant), models)

@@ -161,7 +161,6 @@ class Contract:
 
     @cached_property
     def _required(self) -> dict[str, bool]:
-        """Field -> whether it must be present."""
         return {field.removesuffix("?").strip(): not field.endswith("?") for field in self.fields}
 
     @cached_property

@@ -161,7 +161,6 @@ class ErrorCosts:
     """Cost of a question that is handed over to a person; None if costs do not decide what is handed over."""
 
     def price_wrong(self, label: str) -> float:
-        """Return the cost of this answer if it is wrong."""
         return self.labels.get(label, self.wrong)
 
 
@@ -318,7 +317,6 @@ class Task:
 
     @property
     def reflector(self) -> str | None:
-        """The model that writes instructions."""
         return self.reflect_with or self.prompt_model
 
     @property
@@ -328,7 +326,6 @@ class Task:
 
     @property
     def scope_limits(self) -> tuple[Limit, ...]:
-        """The limits whose questions a Scope finds."""
         return tuple(limit for limit in self.limits if limit.name not in CLAUSE_LIMITS)
 
     @property
@@ -365,5 +362,4 @@ class Task:
 
     @property
     def row_tokens(self) -> int:
-        """Maximum number of tokens of a training row."""
         return int(self.train.get("max_tokens", ROW_TOKENS))

@@ -90,7 +90,6 @@ class Endpoint:
 
     @property
     def is_local(self) -> bool:
-        """Whether requests stay on this machine."""
         return urlsplit(self.url).hostname in _LOOPBACK
 
 

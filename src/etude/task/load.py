@@ -131,7 +131,6 @@ def _find_conflicts(
 
 
 def _find_weights_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Like `_find_conflicts`, for weights of few bits."""
     if not (bits := values.get("weights")):
         return
     message = f"{bits} cannot be used with"
@@ -142,7 +141,6 @@ def _find_weights_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, st
 
 
 def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Like `_find_conflicts`, for labels, scores, questions and costs."""
     kind, metric, contract, scale = (values.get(key) for key in ("kind", "metric", "contract", "scale"))
     labels, costs = contract.labels if contract else (), values.get("costs") or definition.ErrorCosts()
     # Keys of the task file and those inside them.

@@ -87,7 +87,6 @@ class UnionFind:
         self._members: dict[int, list[int]] = {}
 
     def merge(self, first: int, second: int) -> None:
-        """Merge the groups of both positions."""
         small, large = int(self.labels[first]), int(self.labels[second])
         if small == large:
             return

@@ -47,7 +47,6 @@ class LoopConfig:
     seed: int = 0
 
     def count_steps(self, num_rows: int) -> int:
-        """Count the steps of all epochs on `num_rows` rows."""
         return math.ceil(num_rows / self.rows_per_step) * self.epochs
 
 
@@ -200,7 +199,6 @@ class _EncoderState:
         return self.first + scores.index(max(scores)) if scores else len(self.scores) - 1
 
     def add_score(self, score: float) -> None:
-        """Add an epoch's score and write the state."""
         self.scores.append(score)
         weights = self.module.state_dict()
         # Copy them, because the next epoch changes the module's weights in place.
@@ -221,7 +219,6 @@ class _EncoderState:
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, file)
 
     def load(self) -> None:
-        """Resume from the file, if there is one."""
         if not self.file.exists():
             return
         groups: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)

@@ -47,7 +47,6 @@ class Optimizer:
         self.adamw.state[weights] = self.states
 
     def step(self, learning_rate: float) -> None:
-        """Update the weights by their gradient."""
         self.adamw.param_groups[0]["lr"] = learning_rate
         self.adamw.step()
 
@@ -238,7 +237,6 @@ def accumulate_gradients(objective: Objective, batch: Sequence[TokenRow], micro_
 
 
 def _find_schedule_step(state: TrainingState) -> tuple[float, int]:
-    """Find the current step of the learning rate's schedule, and its number of steps."""
     if not state.progress.plans:
         return state.progress.steps, state.total_steps
     num_steps = state.progress.plans[-1][1]

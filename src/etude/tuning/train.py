@@ -68,7 +68,6 @@ class Training:
 
     @property
     def assistant(self) -> Path:
-        """The folder of the trained assistant, for `etude.assistant.load`."""
         return self.run.assistant_folder(NAME)
 
 

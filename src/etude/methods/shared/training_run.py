@@ -62,7 +62,6 @@ class TrainingRun:
 
     @property
     def num_done(self) -> int:
-        """Number of steps of the training that this one continues."""
         return self.earlier.steps if self.earlier else 0
 
     @property
@@ -76,7 +75,6 @@ class TrainingRun:
         return {**self.config.reasons, **dict.fromkeys(self.extra_settings, "set by the user")}
 
     def choose_rows_to_show(self, number: int) -> list[tuple[TokenRow, str]]:
-        """Choose at most `number` rows that differ, each with the reason."""
         from etude.training.rows.supervision import choose_rows_to_show
 
         return choose_rows_to_show(self.rows, number, self.silent_rows)

@@ -155,7 +155,6 @@ def _read_value(reader: GGUFReader, key: str) -> Any:
 
 
 def _map_names(reader: GGUFReader) -> dict[str, str]:
-    """Map a layer's path in transformers to its name in the file."""
     architecture = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == _read_architecture(reader))
     num_blocks = int(_read_value(reader, f"{_read_architecture(reader)}.block_count"))
     table = get_tensor_name_map(MODEL_ARCH(architecture), num_blocks).mapping

@@ -50,11 +50,9 @@ class LocalModel:
         self._tries: dict[tuple[str, ...], tuple[Trie, tuple[int, ...]]] = {}
 
     def render_text(self, messages: Sequence[Message]) -> str:
-        """Render the prompt as the model reads it."""
         return render_text(self.tokenizer, messages)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Count the tokens of the prompt."""
         return len(render(self.tokenizer, messages))
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
@@ -104,7 +102,6 @@ class LocalModel:
             yield Batch(number, tuple(indices), timed)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Answer in the order of the requests."""
         completions = {
             index: completion
             for batch in self.batches(requests)
@@ -177,7 +174,6 @@ class LocalModel:
     def _plan(
         self, prompts: Sequence[list[int]], requests: Sequence[Request]
     ) -> tuple[int, list[tuple[int, ...]]]:
-        """Count the tokens that all prompts share, and plan the batches."""
         shared = count_shared_tokens(prompts) if self._causal.can_share else 0
         tree_sizes = [
             len(self._get_trie(request.choices)[0].tokens) if request.choices else 0 for request in requests

@@ -67,7 +67,6 @@ class _GroundText:
 
     @cached_property
     def cautions(self) -> list[str]:
-        """The warnings among its `Label: value` lines."""
         return [
             value
             for label, value in self.fields.items()
@@ -88,7 +87,6 @@ class Grounds:
 
     @classmethod
     def from_passages(cls, passages: Sequence[Passage], words: Sequence[str]) -> "Grounds":
-        """Read the texts of passages and words."""
         texts: dict[str, str] = {}
         for passage in passages:
             texts[passage.name] = f"{texts.get(passage.name, '')}\n{passage.text}"
@@ -101,7 +99,6 @@ class Grounds:
 
     @cached_property
     def document_words(self) -> str:
-        """All passages as one normalised text."""
         return "".join(source.words for source in self.passages.values())
 
     @cached_property

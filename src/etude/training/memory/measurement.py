@@ -91,7 +91,6 @@ def check_weights(module: PreTrainedModel) -> None:
 
 
 def _reset_memory(state: TrainingState) -> int:
-    """Release freed memory, restart the measurement of the peak, and return the bytes in use."""
     device = state.module.device
     release_freed_memory()
     reset_peak_memory(device)
