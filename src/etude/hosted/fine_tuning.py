@@ -29,7 +29,7 @@ from etude.assistant import load
 from etude.base.files import Json, append_line, list_lines, read_json, write_json
 from etude.errors import InputError
 from etude.graders.grade import Tools, validate_grader
-from etude.hosted.file_store import FileStore, hash_fields, is_repeated
+from etude.hosted.file_store import FileStore
 from etude.jobs import Job, JobQueue
 from etude.web.api_errors import ApiError
 
@@ -268,15 +268,17 @@ class FineTuningStore:
         jobs = [FineTuningJob(folder) for folder in folders]
         return sorted(jobs, key=lambda job: (job.request["submitted"], job.folder.name), reverse=True)
 
-    def create(self, fields: Json, idempotency_key: str, is_retry: bool) -> Json:
-        """Makes a job, unless the request repeats an earlier one.
+    def create(self, fields: Json, is_retry: bool) -> Json:
+        """Makes a job, unless the client retries the request of a recent one.
 
-        Raises ApiError for unknown files and models, and for the idempotency key of a request with other fields.
-        The worker validates the content of the files: an error there makes the job fail.
+        Raises ApiError for unknown files and models. The worker validates the content of the files: an error there
+        makes the job fail.
         """
-        digest = hash_fields(fields)
-        if job := self._find_repeated(digest, idempotency_key, is_retry):
-            return job.describe(self.queue)
+        earliest = time.time() - RETRY_SECONDS
+        for job in self.jobs if is_retry else ():
+            request = job.request
+            if request["submitted"] > earliest and fields.items() <= request.items():
+                return job.describe(self.queue)
         for param in ("training_file", "validation_file"):
             if fields[param] is not None and self.files.find(fields[param]) is None:
                 raise ApiError(400, f"invalid {param}: {fields[param]}", param)
@@ -296,8 +298,6 @@ class FineTuningStore:
             "base": base,
             "created_at": int(time.time()),
             "submitted": time.time(),
-            "digest": digest,
-            "idempotency_key": idempotency_key,
             "result_files": self.result_files,
             "files": str(self.files.folder),
             "filenames": {param: self.files.get(file_id)["filename"] for param, file_id in file_ids.items()},
@@ -390,16 +390,6 @@ class FineTuningStore:
         except InputError as error:
             param = f"method.reinforcement.{error.issues[0].location}"
             raise ApiError(400, str(error), param, "invalid_value") from error
-
-    def _find_repeated(self, digest: str, idempotency_key: str, is_retry: bool) -> FineTuningJob | None:
-        for job in self.jobs:
-            request = job.request
-            if idempotency_key and is_repeated(request, idempotency_key, digest):
-                return job
-            is_recent = time.time() - request["submitted"] < RETRY_SECONDS
-            if is_retry and is_recent and request["digest"] == digest:
-                return job
-        return None
 
     def _explain_unknown_model(self, model: str) -> str:
         message = f"Model {model} is not available for fine-tuning or does not exist."

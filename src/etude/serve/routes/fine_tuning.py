@@ -93,8 +93,7 @@ class CreateJobRequest(BaseModel):
 async def create_job(body: CreateJobRequest, request: Request, hosted: HostedState) -> Json:
     """Makes a job and returns at once. A retry of the same request returns the job that the first one made."""
     is_retry = request.headers.get("x-stainless-retry-count", "0") != "0"
-    key = request.headers.get("idempotency-key", "")
-    return await hosted.file_threads.run(hosted.fine_tuning.create, body.to_fields(), key, is_retry)
+    return await hosted.file_threads.run(hosted.fine_tuning.create, body.to_fields(), is_retry)
 
 
 async def list_jobs(
