@@ -79,15 +79,6 @@ class RowDraft:
         self.is_left_out = True
         self.kinds.append(kind)
 
-    def relabel(self, label: str | None) -> None:
-        """Set another label; None changes nothing."""
-        if label is None:
-            return
-        if texts := self.current.place_answer(label):
-            self._write(texts, ["wrong_label"])
-        else:
-            self.has_unwritten = True
-
     def repair(self, repairs: Sequence[Repair]) -> None:
         """Repair each text until nothing changes. A repair that would make a text empty is not made."""
         for path in self.trained_paths:
