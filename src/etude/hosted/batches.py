@@ -214,7 +214,6 @@ class BatchStore:
             batch.change_state(status, **ids)
 
     def _store_result(self, file: Path) -> str:
-        """Stores a result file and returns its id, the same after a kill. Raises ApiError if it exceeds the quota."""
         name = f"{file.parent.name}_{file.name}"
         file_id = f"file-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
         if self.files.find(file_id) is None:

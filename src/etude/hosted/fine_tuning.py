@@ -65,7 +65,6 @@ class FineTuningJob:
 
     @property
     def wish(self) -> Wish:
-        """What the client wants the job to do."""
         wish: Wish = read_json(self.folder / "wish.json")["wish"]
         return wish
 
@@ -367,7 +366,6 @@ class FineTuningStore:
         shutil.rmtree(folder)
 
     def _check_format(self, file_id: str, model: str, method: str) -> None:
-        """Raises ApiError if the first row of a file does not have the fields of the job's format."""
         needed = ("input", "preferred_output") if method == "dpo" else ("messages",)
         needed = ("prompt", "completion") if model in COMPLETION_MODELS else needed
         with self.files.read_path(file_id).open("rb") as lines, suppress(ValueError, RecursionError):

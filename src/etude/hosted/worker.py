@@ -118,7 +118,6 @@ def _announce(job: FineTuningJob, notes: Sequence[str]) -> None:
 
 
 def _compare(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
-    """Runs a whole comparison; the recommended assistant becomes the tuned model."""
     from etude.comparison.compare import compare
 
     comparison = compare(job.folder / "task.yaml")
@@ -265,7 +264,6 @@ def _read_files(job: FineTuningJob) -> tuple[Task, Dataset, Dataset | None]:
 
 
 def _link_files(job: FineTuningJob) -> None:
-    """Links the client's files into the job's folder, because the client may delete them while the job runs."""
     for param, name in FILES.items():
         file_id = job.request[param]
         if file_id is not None and not (job.folder / name).exists():

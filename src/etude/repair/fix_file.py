@@ -43,7 +43,6 @@ class FixResult:
 
     @property
     def counts(self) -> Counter[str]:
-        """Kind of finding -> number of fixed rows."""
         return Counter(kind for change in self.log.active for kind in change.kinds)
 
 
@@ -63,7 +62,6 @@ class Proposal:
 
     @property
     def accepted_positions(self) -> frozenset[int]:
-        """Positions of the changes that the fixed file already has."""
         if self.before is None:
             return frozenset()
         keys = dict.fromkeys(_key_by_line(self.before.active))

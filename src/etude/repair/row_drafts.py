@@ -65,7 +65,6 @@ class RowDraft:
 
     @property
     def has_markup(self) -> bool:
-        """Whether one of these texts contains HTML outside of code."""
         return any(has_markup(self.current.get_text(path)) for path in self.trained_paths)
 
     def to_change(self) -> Change:

@@ -207,7 +207,6 @@ def check_wrong_lists(material: Material) -> Iterator[Finding]:
 
 
 def _describe_pairs(names: Sequence[str], gold: Ints, suggested: Ints, wrong: Sequence[int]) -> str:
-    """Describe which labels are confused: pairs with more rows than random errors would give."""
     from scipy.stats import binom
 
     pairs = Counter((int(suggested[index]), int(gold[index])) for index in wrong)
