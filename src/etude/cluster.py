@@ -129,7 +129,6 @@ class RayWorkers(Workers):
 
 
 def _run_part(part: _Box, function: Callable[..., object], *shared: object) -> _Box:
-    """Do one part."""
     return _Box(function(part.value, *shared))
 
 

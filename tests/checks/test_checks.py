@@ -30,7 +30,7 @@ from etude.checks.registry import load_material
 from etude.checks.rows.repeats import check_contradictions, check_near_contradictions, check_near_duplicates
 from etude.cli import main
 from etude.data.dataset import Dataset, load_dataset
-from etude.errors import EtudeError, InputError
+from etude.errors import InputError
 from etude.task import RowSource, Task, load_task
 from etude.types import Example, Finding, Message
 from pairs import check_declared, find_in
@@ -115,33 +115,6 @@ PLANTED: dict[str, Pair] = {
 def test_what_is_planted_is_found_at_its_row(kind: str, tmp_path: Path) -> None:
     findings = check_pairs(tmp_path, [*create_pairs(), PLANTED[kind]])
     assert len(create_pairs()) + 1 in list_lines(findings, kind)
-
-
-@pytest.mark.parametrize("name", ["./weights", "base.gguf", "smollm", "https://models.example/v1"])
-def test_a_model_that_is_not_there_is_a_note_and_keeps_no_check_from_running(
-    name: str, tmp_path: Path
-) -> None:
-    planted = check_pairs(tmp_path, [*create_pairs(), PLANTED["echo"]], settings=f"prompt_model: {name}\n")
-    assert len(create_pairs()) + 1 in list_lines(planted, "echo")
-    (finding,) = planted.select_kinds("unknown_model")
-    assert finding.severity == "note"
-    assert finding.message.startswith("prompt_model: ")
-    assert "`prompt_model:`" in finding.message
-    assert "`model:`" not in finding.message
-    file = tmp_path / "task.yaml"
-    file.write_text(file.read_text().replace("model: fake", f"model: {name}"))
-    (finding,) = check(file).select_kinds("unknown_model")
-    assert finding.remedy.startswith("Correct model and prompt_model in task.yaml.")
-    if name != "smollm":
-        with pytest.raises(EtudeError, match="prompt_model"):
-            load_task(file)
-
-
-@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "someone/something", "fake:slow"])
-def test_a_model_that_may_be_there_is_looked_up_nowhere(name: str, tmp_path: Path) -> None:
-    assert not check_pairs(tmp_path, create_pairs(), settings=f"prompt_model: {name}\n").select_kinds(
-        "unknown_model"
-    )
 
 
 SHEET = (

@@ -345,16 +345,11 @@ def test_the_remaining_time_of_answering_excludes_training(tmp_path: Path) -> No
     assert all(event.remaining_seconds < 0.5 for event in answered)
 
 
-def test_a_sensitive_question_is_printed_and_each_needs_a_yes_of_its_own() -> None:
+def test_a_sensitive_question_that_nobody_answers_is_printed_and_means_no() -> None:
     screen = io.StringIO()
-    console = RunConsole(Console(file=screen, width=200), num_agreed=1)
-    questions = ("Long?", SensitiveQuestion("Keys?"), SensitiveQuestion("Send?"))
-    assert [console.confirm(question) for question in questions] == [True, True, False]
-    assert screen.getvalue().splitlines() == [
-        "Long? (no terminal to ask: yes)",
-        "Keys? (yes, by --agree)",
-        "Send? (unanswered)",
-    ]
+    console = RunConsole(Console(file=screen, width=200))
+    assert [console.confirm(question) for question in ("Long?", SensitiveQuestion("Send?"))] == [True, False]
+    assert screen.getvalue().splitlines() == ["Long? (no terminal to ask: yes)", "Send? (unanswered)"]
 
 
 @pytest.mark.parametrize("first", [MethodStarted, MethodEnded])

@@ -18,7 +18,6 @@ from decision_server import DecisionServer, serve_decisions
 from etude.answer_file import predict
 from etude.assistant import Assistant, load
 from etude.checks import check
-from etude.cli import main
 from etude.comparison import compare
 from etude.comparison.handover import add_handover
 from etude.data.dataset import load_dataset
@@ -389,27 +388,3 @@ def test_the_cost_of_a_row_is_that_of_a_wrong_answer_to_any_question(tmp_path: P
         paid = [1.0 if line.get("handed_over") else 3.0 * (line["score"] < 1) for line in lines]
         assert costs.methods[name].cost.value == pytest.approx(np.mean(paid))
     assert costs.cheapest == "baseline"
-
-
-@pytest.mark.real
-def test_a_corrected_worklist_changes_the_answers_of_its_question(tmp_path: Path) -> None:
-    rows, draw = make_question_rows(600), random.Random(1)
-    changed = range(0, 600, 15)
-    wrong = [dict(row) for row in rows]
-    for number in changed:
-        wrong[number]["topic"] = draw.choice([name for name in WORDS if name != rows[number]["topic"]])
-    task = write_question_task(tmp_path, wrong)
-    (finding,) = check(task).select_kinds("wrong_label")
-    assert finding.message.startswith("topic: ")
-    worklist = tmp_path / "worklist.csv"
-    main(["check", str(task), "--worklist", str(worklist)])
-    with worklist.open(encoding="utf-8-sig", newline="") as lines:
-        header, *items = csv.reader(lines)
-    suggested = header.index("suggested_label")
-    with worklist.open("w", encoding="utf-8", newline="") as lines:
-        items = [[*item[: suggested + 1], item[suggested]] for item in items]
-        csv.writer(lines).writerows([header, *items])
-    main(["check", str(task), "--fix", "--only", "wrong_label", "--worklist", str(worklist)])
-    fixed = [json.loads(line) for line in (tmp_path / "rows.fixed.jsonl").read_text().splitlines()]
-    assert sum(fixed[number] == rows[number] for number in changed) >= 35
-    assert sum(fixed[number] != rows[number] for number in range(600) if number not in changed) <= 3

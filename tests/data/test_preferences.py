@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from etude.checks import Findings, check
-from etude.checks.rows.whole_set import check_preferences
 from etude.cli import main
 from etude.data.formats import read_rows
 from etude.data.formats.tools import format_tools
@@ -50,10 +48,6 @@ def write_rows(folder: Path, shape: str, rows: list[tuple[str, str, str]], colum
     return folder
 
 
-def find_preferences(folder: Path) -> Findings:
-    return check(folder / "task.yaml", [check_preferences])
-
-
 @pytest.mark.parametrize("shape", WORSE)
 def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, tmp_path: Path) -> None:
     write_rows(tmp_path, shape, [("Why?", "Because.", "No idea.")])
@@ -63,25 +57,6 @@ def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, t
     notes = "\n".join(rows.notes)
     assert f"rows.jsonl: the answers in {WORSE[shape]} are not used for training" in notes
     assert "other than messages and tools" not in notes
-
-
-@pytest.mark.parametrize("shape", WORSE)
-def test_worse_answers_are_counted(shape: str, tmp_path: Path) -> None:
-    pairs = [(f"Question {n}?", f"Right {n}.", f"Wrong {n}.") for n in range(8)]
-    (finding,) = find_preferences(write_rows(tmp_path, shape, pairs))
-    assert (finding.kind, finding.numbers) == ("preference", {"rows": 8, "of": 8})
-    assert f"{WORSE[shape]} is neither trained on nor checked" in finding.message
-
-
-def test_rows_without_a_worse_answer_are_left_alone(tmp_path: Path) -> None:
-    pairs = [("One?", "", ""), ("Two?", "2", ""), ("Three?", "3", "4")]
-    (finding,) = find_preferences(write_rows(tmp_path, "texts", pairs))
-    assert finding.numbers == {"rows": 1, "of": 2}
-
-
-def test_columns_that_the_task_names_stay(tmp_path: Path) -> None:
-    write_rows(tmp_path, "texts", [("A?", "b", "c")], ", input: prompt, output: rejected")
-    assert not len(find_preferences(tmp_path))
 
 
 def test_answers_without_a_question_are_no_pair_of_input_and_output(tmp_path: Path) -> None:
@@ -127,13 +102,3 @@ def test_functions_beside_the_turns_of_an_input_are_read_and_other_keys_are_repo
     rows = read_rows(RowSource(tmp_path / "rows.jsonl"))
     assert rows.offers == (format_tools(tools),)
     assert "rows.jsonl: keys of input other than messages and tools, which are not used: 1" in rows.notes
-
-
-def test_answers_with_a_thumbs_down_are_listed(tmp_path: Path) -> None:
-    lines = [{"prompt": f"q {n}", "completion": f"a {n}", "label": n % 3 > 0} for n in range(9)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
-    (finding,) = find_preferences(tmp_path)
-    assert finding.kind == "preference"
-    assert finding.locations == ("rows.jsonl:1", "rows.jsonl:4", "rows.jsonl:7")
-    assert "3 rows (33.3%) have label: false" in finding.message

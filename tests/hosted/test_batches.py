@@ -148,15 +148,6 @@ def test_a_batch_that_cannot_be_run_delays_no_other(
     assert {batch.id for batch in client.batches.list()} >= {bad.id}
 
 
-def test_a_repeated_request_makes_one_batch(client: openai.OpenAI) -> None:
-    file_id, key = upload(client, [line("a")]), {"Idempotency-Key": "k"}
-    fields: Any = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    first = client.batches.create(**fields, extra_headers=key)
-    assert client.batches.create(**fields, extra_body={"idempotency_key": "k"}).id == first.id
-    with pytest.raises(openai.ConflictError, match="Conflict"):
-        client.batches.create(**fields | {"metadata": {"a": "b"}}, extra_headers=key)
-
-
 def test_a_request_of_a_batch_has_no_time_limit(stores: HostedStores) -> None:
     """A client that waits for the same answer gets 408 (tests/serve/test_limits.py)."""
     slow, settings = (

@@ -98,7 +98,7 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_its_screen(opened: tuple[An
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 800})
         reviews = ("/", "/review", "/review?from=dev", "/chat", "/tests", "/keys")
-        for path in (*reviews, "/data", row, "/findings", "/compare"):
+        for path in (*reviews, "/data", row, "/findings", "/runs"):
             page.goto(urljoin(link, path))
             if page.locator("details.guidelines:not([open])").count():
                 page.get_by_text("What a good answer is").click()

@@ -1,10 +1,8 @@
 """The studio's pages: who gets in, what is kept, and that nothing a person wrote is ever markup."""
 
 import json
-import math
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -14,13 +12,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from etude.cli import main
 from etude.comparison.compare import compare
 from etude.errors import InputError
 from etude.feedback import Feedback
-from etude.jobs import Job
-from etude.runs import find_run
-from etude.runs.events import Event, MethodEnded
 from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
 from etude.studio.sign_in import SignIn, invite_person
 from etude.studio.studio import Studio
@@ -78,7 +72,7 @@ def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
 def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
     studio, client = open_studio(task, "One")
     row = next(row for row in studio.rows if studio.data.find(row.id))
-    pages = ("/", "/data", f"/row?id={row.id}", "/findings", "/chat", "/compare", "/tests", "/review")
+    pages = ("/", "/data", f"/row?id={row.id}", "/findings", "/chat", "/runs", "/tests", "/review")
     for page in pages:
         response = client.get(page)
         assert response.status_code == 200
@@ -302,95 +296,22 @@ def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
     assert not read_feedback_lines(task)
 
 
-@pytest.mark.real
-def test_a_comparison_is_started_and_followed_on_its_page(task_copy: Path) -> None:
-    task = task_copy
+def test_runs_are_listed_and_their_reports_shown(task: Path) -> None:
     studio, client = open_studio(task)
-    page = client.get("/compare").text
-    assert re.search(
-        r'<th scope="row">The prompt as given \(prompt\)</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page
-    )
-    client.post("/compare", data={**fields(page), "do": "start"})
-    wait_for(studio.comparing)
-    page = client.get("/compare", headers={"x-fragment": "1"}).text
-    assert not studio.comparing.failure
+    page = client.get("/runs").text
     assert "complete" in page
+    assert f'href="/report/{studio.run.name}"' in page
     report = client.get(f"/report/{studio.run.name}")
     assert report.headers["content-security-policy"] == "frame-ancestors 'none'"
     assert '<meta http-equiv="Content-Security-Policy"' in report.text
 
 
 def wait_for(work: Any) -> None:
-    """Waits until a check or a comparison has ended, at most 20 s."""
+    """Waits until a check has ended, at most 20 s."""
     for _ in range(1_000):
         if not work.is_running:
             return
         time.sleep(0.02)
-
-
-@pytest.mark.real
-def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
-    task_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = task_copy
-    studio = Studio(task)
-    client = browser(studio)
-    page = client.get("/compare").text
-    assert "Resume" not in page
-    with (task.parent / "examples.jsonl").open("a") as stream:
-        stream.write(json.dumps({"input": "My card is 4111 1111 1111 1111.", "output": GOOD}) + "\n")
-    client.post("/compare", data={**fields(page), "do": "start"})
-    wait_for(studio.comparing)
-    page = client.get("/compare").text
-    assert "Train on these rows anyway?" in page
-    assert "Yes, continue" in page
-    assert not studio.comparing.failure
-    assert studio.run == find_run(task), "nothing was run"
-
-    def stop(event: Event) -> None:
-        if isinstance(event, MethodEnded):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        compare(task, budget=math.inf, evidence="full", on_event=stop, confirm=lambda question: True)
-    begun = find_run(task)
-    assert f"Resume {begun.name}" in client.get("/compare").text
-    commands: list[list[str]] = []
-    submit = studio.comparing.queue.submit
-
-    def record(target: str, arguments: Sequence[str]) -> Job:
-        assert target == "etude"
-        commands.append(list(arguments))
-        return submit("builtins:str")
-
-    monkeypatch.setattr(studio.comparing.queue, "submit", record)
-    client.post("/compare", data={**fields(page), "do": "yes"})
-    wait_for(studio.comparing)
-    client.post("/compare", data={**fields(page), "do": "resume"})
-    agreed, going_on = commands
-    assert agreed[-2:] == ["--agree", "1"]
-    assert main(going_on) == 0
-    assert begun.is_complete
-
-
-def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named(
-    task_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = task_copy
-    first = find_run(task).name
-    named, free = Studio(task, run=first), Studio(task)
-    task.write_text(task.read_text() + "seed: 8\n")
-    latest = compare(task).run.name
-    client = browser(free)
-    client.get("/compare")
-    assert free.run.name == first
-    assert free.queue.count("dev").total
-    for studio in (named, free):
-        monkeypatch.setattr(studio.comparing, "has_new_run", lambda: True)
-        browser(studio).get("/compare")
-    assert (named.run.name, free.run.name) == (first, latest)
-    free.run.update(status="interrupted")
-    assert Studio(task).run.name == first, "a run that is not complete has no verdict"
 
 
 def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task: Path) -> None:

@@ -20,11 +20,11 @@ LABELS: tuple[Kind, ...] = ("classify",)
 FREE: tuple[Kind, ...] = ("answer", "rewrite")  # tasks whose answers are free text
 TEXTS: tuple[Kind, ...] = ("extract", *FREE)
 FIXABLE_KINDS = (
-    *("empty", "wrong_label", "encoding", "markup"),
+    *("empty", "encoding", "markup"),
     *(f"privacy_{kind}" for kind in BLOCKING),
     *("repeated_input", "test_overlap"),
 )
-"""Kinds that `etude check --fix` fixes, in this order. For wrong labels it needs a filled-in worklist."""
+"""Kinds that `etude check --fix` fixes, in this order."""
 LABEL_KINDS = ("wrong_label", "unread_label")
 """Kinds whose rows have labels for people to read, in this order; their subjects are suggested labels."""
 LEFT_OUT_KINDS = ("empty", "repeated_input")

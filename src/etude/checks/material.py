@@ -149,7 +149,6 @@ class Material:
 
     @cached_property
     def near_duplicates(self) -> list[tuple[int, ...]]:
-        """Rows whose inputs are near-duplicates, in groups of two or more."""
         return cluster_near_duplicates(self.canonical_inputs, alone=False, are_canonical=True)
 
     @cached_property

@@ -25,7 +25,6 @@ from etude.types import Finding
 
 CHECKS: tuple[Check, ...] = (
     unreadable.check_unreadable,
-    whole_set.check_model_names,
     single_rows.check_empty,
     endings.check_truncated,
     single_rows.check_encoding,
@@ -38,7 +37,6 @@ CHECKS: tuple[Check, ...] = (
     single_rows.check_length,
     repeats.check_contradictions,
     repeats.check_near_contradictions,
-    whole_set.check_preferences,
     repeats.check_repeated_inputs,
     repeats.check_near_duplicates,
     repeats.check_repeated_outputs,

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from etude import repair
 from etude.base.files import write_text
-from etude.base.formatting import format_command, format_count
+from etude.base.formatting import format_count
 from etude.base.issues import check_known
 from etude.checks import Findings, check_material
-from etude.checks.kinds import FIXABLE_KINDS, LABEL_KINDS
+from etude.checks.kinds import FIXABLE_KINDS
 from etude.checks.material import Material
 from etude.checks.output import html_page, machine, terminal
 from etude.checks.registry import load_material, validate_gates
@@ -62,13 +62,6 @@ def check(
             "--only", help="With --fix: fix only findings of this kind, such as privacy_*; may be repeated."
         ),
     ] = None,
-    worklist: Annotated[
-        Path | None,
-        typer.Option(
-            "--worklist",
-            help="CSV file: suspicious labels are written to it; with --fix, corrected labels are read.",
-        ),
-    ] = None,
     undo: Annotated[
         list[str] | None,
         typer.Option("--undo", help="Undo a fix: a row as FILE:LINE or id, or all; may be repeated."),
@@ -76,17 +69,15 @@ def check(
     on: options.On = None,
 ) -> None:
     """Check the examples for errors before training on them."""
-    _check_flags(
-        fix, undo, only, {"--fail-on": fail_on, "--format": format_name, "--output": output}, worklist
-    )
+    _check_flags(fix, undo, only, {"--fail-on": fail_on, "--format": format_name, "--output": output})
     task = open_task(task, Console(stderr=True, highlight=False))
     try:
         if undo:
             loaded = load_task(task, needs_model=False)
             _print_lines(describe_fix(loaded, repair.undo(loaded, undo), task))
         elif fix:
-            fix_examples(task, only or [], worklist)
-        elif report_findings(task, fail_on or [], format_name, output, worklist, on):
+            fix_examples(task, only or [])
+        elif report_findings(task, fail_on or [], format_name, output, on):
             raise typer.Exit(1)
     except KeyboardInterrupt as stop:
         typer.echo("Stopped. No file is incomplete; run the command again.", err=True)
@@ -99,11 +90,7 @@ def _print_lines(lines: Iterable[str]) -> None:
 
 
 def _check_flags(
-    fix: bool,
-    undo: Sequence[str] | None,
-    only: Sequence[str] | None,
-    check_flags: dict[str, object],
-    worklist: Path | None,
+    fix: bool, undo: Sequence[str] | None, only: Sequence[str] | None, check_flags: dict[str, object]
 ) -> None:
     """Raise InputError for flags that would be ignored; `check_flags` need a check."""
     issues = []
@@ -114,8 +101,7 @@ def _check_flags(
     if fix or undo:
         message = f"cannot be combined with {'--fix' if fix else '--undo'}, which does not check"
         remedy = "run etude check separately"
-        flags = {**check_flags, "--worklist": worklist} if undo else check_flags
-        issues += [Issue(flag, message, "", remedy) for flag, value in flags.items() if value]
+        issues += [Issue(flag, message, "", remedy) for flag, value in check_flags.items() if value]
     if issues:
         raise InputError(issues)
 
@@ -125,37 +111,24 @@ def report_findings(
     fail_on: Sequence[str],
     format_name: str | None = None,
     output: Path | None = None,
-    worklist: Path | None = None,
     on: str | None = None,
 ) -> bool:
-    """Print or write the findings, and suspicious labels to a worklist. Return whether a gate in `fail_on` failed."""
+    """Print or write the findings. Return whether a gate in `fail_on` failed."""
     check_known("--format", [format_name] if format_name else [], FORMATS, "unknown format")
     validate_gates(fail_on)
     task = load_task(task_file, needs_model=False)
     check_gates(task)
     check_output(task, output)
-    if worklist and worklist.exists():
-        remedy = "choose another path: a worklist may be filled in, so it is not overwritten"
-        raise InputError.of("--worklist", "the file exists", quote_value(str(worklist)), remedy)
     format_name = format_name or _choose_format(output)
     # Progress goes to stderr, so that stdout is the report.
     with printing.show_steps("Reading") as steps, open_workers(on or task.where) as workers:
-        material = load_material(task, workers=workers)
-        findings = check_material(material, on_start=steps.begin)
+        findings = check_material(load_material(task, workers=workers), on_start=steps.begin)
     text = FORMATS[format_name](findings)
     if output:
         write_output(output, text)
         typer.echo(f"Wrote {output}: {format_count(len(findings), 'finding')}.", err=is_stream(output))
     else:
         typer.echo(text, nl=False)
-    if worklist:
-        write_output(worklist, machine.to_worklist(findings, material.rows))
-        num_labels = sum(len(finding.rows) for finding in findings.select_kinds(*LABEL_KINDS))
-        message = f"Wrote {worklist}: {format_count(num_labels, 'label')} to review."
-        if num_labels:
-            command = f"{format_command('check', task_file)} --fix --worklist {worklist}"
-            message += f" Fill in the column {machine.WORKLIST_COLUMNS[-1]}, then run: {command}"
-        typer.echo(message, err=True)
     return bool(findings.select_failing(fail_on))
 
 
@@ -204,7 +177,7 @@ def write_output(output: Path, text: str) -> None:
         write_text(output.resolve(), text)
 
 
-def fix_examples(task_file: Path, only: Sequence[str], worklist: Path | None = None) -> None:
+def fix_examples(task_file: Path, only: Sequence[str]) -> None:
     """Write the fixed examples beside the old ones and print what was done."""
     task = load_task(task_file, needs_model=False)
     # A pattern such as `privacy_*` means several kinds; an unknown kind is reported by `fix`.
@@ -213,7 +186,7 @@ def fix_examples(task_file: Path, only: Sequence[str], worklist: Path | None = N
         for pattern in only
         for kind in [kind for kind in FIXABLE_KINDS if fnmatchcase(kind, pattern)] or [pattern]
     ]
-    result = repair.fix(task, kinds, worklist)
+    result = repair.fix(task, kinds)
     _print_lines(describe_fix(task, result, task_file))
     material = load_material(task, result.survey)
     if not kinds or any(kind.startswith("privacy_") for kind in kinds):

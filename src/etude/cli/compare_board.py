@@ -56,7 +56,6 @@ def compare(
         bool,
         typer.Option("--gate", help="Exit with 1 if the recommended method is not sure to reach the target."),
     ] = False,
-    agree: Annotated[int, typer.Option("--agree", hidden=True)] = 0,
     verbose: options.Verbose = False,
 ) -> None:
     """Compare methods on one sealed test and recommend one."""
@@ -67,7 +66,7 @@ def compare(
     if gate and load_task(task).target is None:
         remedy = "add target: to the task file, such as 0.9"
         raise InputError.of("--gate", "the task has no target", "", remedy)
-    board = CompareBoard(printing.RunConsole(screen, yes=yes, num_agreed=agree, verbose=verbose))
+    board = CompareBoard(printing.RunConsole(screen, yes=yes, verbose=verbose))
     # The run is saved after every batch, so the same command resumes it.
     with board.console.exit_on_interrupt(), stop_on_interrupt(board.console.print_text) as stop, board:
         result = comparison.compare(

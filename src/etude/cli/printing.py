@@ -219,8 +219,6 @@ class RunConsole:
     screen: Console
     yes: bool = False
     """Whether every question is answered with yes (--yes)."""
-    num_agreed: int = 0
-    """How many questions that need an explicit yes are answered with yes, counted from the first one (--agree)."""
     verbose: bool = False
     """Whether to print details (--verbose)."""
     run: Path | None = None
@@ -252,12 +250,8 @@ class RunConsole:
             return True
         # Sensitive questions need an explicit yes; for others, no answer means yes.
         silence = questions.answer_unasked(question)
-        if not silence and self.num_agreed:
-            self.num_agreed -= 1
-            self.print_text(f"{question} (yes, by --agree)")
-            return True
         if not (self.screen.is_terminal and _is_in_foreground()):
-            self.print_text(f"{question} {'(no terminal to ask: yes)' if silence else questions.UNANSWERED}")
+            self.print_text(f"{question} {'(no terminal to ask: yes)' if silence else '(unanswered)'}")
             return silence
         self.screen.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
         return self.screen.input().strip().casefold() in ("y", "yes", *([""] if silence else []))

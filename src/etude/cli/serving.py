@@ -319,7 +319,6 @@ def studio(
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
         server.run(sockets=[server_socket])
         opened.answering.stop()
-        opened.comparing.stop()
 
 
 def _is_on_desktop() -> bool:

@@ -29,7 +29,6 @@ class Retest:
 
     @property
     def is_worse(self) -> bool:
-        """Whether the exported assistant loses more than the task's margin."""
         return self.difference.value < -self.margin
 
     @property

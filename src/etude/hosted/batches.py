@@ -21,7 +21,7 @@ from typing import Any
 
 from etude.base.files import Json, append_line, list_lines, read_json, write_json
 from etude.errors import quote_value
-from etude.hosted.file_store import FileStore, hash_fields, is_repeated, iter_json_lines, skip_unreadable
+from etude.hosted.file_store import FileStore, iter_json_lines, skip_unreadable
 from etude.web.api_errors import ApiError
 
 BATCH_ID = re.compile(r"batch_[0-9a-f]{24}")
@@ -156,21 +156,14 @@ class BatchStore:
         batches = skip_unreadable(map(RequestBatch, folders))
         return sorted(batches, key=lambda batch: batch.request["submitted"], reverse=True)
 
-    def create(self, fields: Json, idempotency_key: str = "") -> RequestBatch:
-        """Makes a batch, unless the request repeats an earlier one with the same key.
-
-        Raises ApiError for an unsupported endpoint. An unknown file makes the batch fail."""
-        digest = hash_fields(fields)
-        for earlier in self.batches if idempotency_key else ():
-            if is_repeated(earlier.request, idempotency_key, digest):
-                return earlier
+    def create(self, fields: Json) -> RequestBatch:
+        """Makes a batch. Raises ApiError for an unsupported endpoint. An unknown file makes the batch fail."""
         if fields["endpoint"] not in INPUTS:
             message = f"Invalid value: '{fields['endpoint']}'. Supported values are: {', '.join(map(repr, INPUTS))}."
             raise ApiError(400, message, "endpoint", "invalid_value")
         batch = RequestBatch(self.folder / f"batch_{secrets.token_hex(12)}")
         times = {"created_at": int(time.time()), "submitted": time.time()}
-        keys = {"idempotency_key": idempotency_key, "digest": digest}
-        write_json(batch.folder / "batch.json", {**fields, **times, **keys})
+        write_json(batch.folder / "batch.json", fields | times)
         write_json(batch.folder / "state.json", {"status": "validating"})
         return batch
 
@@ -221,7 +214,6 @@ class BatchStore:
             batch.change_state(status, **ids)
 
     def _store_result(self, file: Path) -> str:
-        """Stores a result file and returns its id, the same after a kill. Raises ApiError if it exceeds the quota."""
         name = f"{file.parent.name}_{file.name}"
         file_id = f"file-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
         if self.files.find(file_id) is None:

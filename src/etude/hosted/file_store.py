@@ -6,7 +6,6 @@ FILES/
     content       the bytes; the client's file name is never used as a path
 """
 
-import hashlib
 import json
 import re
 import secrets
@@ -208,21 +207,6 @@ def skip_unreadable(objects: Iterable[Any]) -> Iterator[Any]:
         with suppress(RunError):
             _ = item.request, item.state
             yield item
-
-
-def hash_fields(fields: Json) -> str:
-    """Hash the fields of a request."""
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-
-
-def is_repeated(earlier: Json, idempotency_key: str, digest: str) -> bool:
-    """Whether an earlier request had the same key. Raises ApiError if its fields were different."""
-    if earlier["idempotency_key"] != idempotency_key:
-        return False
-    if earlier["digest"] != digest:
-        message = "Conflict: an earlier request with this idempotency key had other fields. Use a new key."
-        raise ApiError(409, message, code="idempotency_conflict")
-    return True
 
 
 def iter_chunks(file: Path) -> Iterator[bytes]:

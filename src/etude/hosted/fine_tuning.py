@@ -27,9 +27,7 @@ from typing import Any, Literal
 
 from etude.assistant import load
 from etude.base.files import Json, append_line, list_lines, read_json, write_json
-from etude.errors import InputError
-from etude.graders.grade import Tools, validate_grader
-from etude.hosted.file_store import FileStore, hash_fields, is_repeated
+from etude.hosted.file_store import FileStore
 from etude.jobs import Job, JobQueue
 from etude.web.api_errors import ApiError
 
@@ -38,7 +36,6 @@ WORKER = "etude.hosted.worker:run_fine_tuning"
 FINISHED = ("succeeded", "failed", "cancelled")
 COMPLETION_MODELS = ("babbage-002", "davinci-002")
 """The models of OpenAI that are tuned on prompts and completions. All others are tuned on chats."""
-MODEL_GRADER = re.compile(r'"type": "(score|label)_model"')
 RETRY_SECONDS = 60
 """Within this time, a request marked as a retry gets the job that the first request made."""
 EVENT_ORDER = {"checkpoint": 2, "model": 3, "end": 4}
@@ -65,7 +62,6 @@ class FineTuningJob:
 
     @property
     def wish(self) -> Wish:
-        """What the client wants the job to do."""
         wish: Wish = read_json(self.folder / "wish.json")["wish"]
         return wish
 
@@ -118,10 +114,7 @@ class FineTuningJob:
             "integrations": request["integrations"],
             "seed": request["seed"],
             "estimated_finish": None if status in FINISHED else self._estimate_finish(),
-            "method": {
-                **method,
-                method["type"]: {**method.get(method["type"], {}), "hyperparameters": hyperparameters},
-            },
+            "method": {**method, method["type"]: {"hyperparameters": hyperparameters}},
             "metadata": request["metadata"],
             "user_provided_suffix": request["suffix"],
             "etude": {"requested_model": request["model"], **result.get("etude", {})},
@@ -250,12 +243,9 @@ class FineTuningJob:
 class FineTuningStore:
     """All jobs of a server. `bases`: model name of the client -> model to train."""
 
-    def __init__(
-        self, folder: Path, files: FileStore, bases: Mapping[str, str], result_files: str, tools: Tools
-    ) -> None:
+    def __init__(self, folder: Path, files: FileStore, bases: Mapping[str, str], result_files: str) -> None:
         """Continues the jobs that an earlier server left unfinished."""
         self.folder, self.files, self.bases, self.result_files = folder, files, bases, result_files
-        self.tools = tools
         self.queue = JobQueue(folder / "queue")
         # A server may have been killed after it made the folder and before it queued the job.
         for job in self.jobs:
@@ -268,15 +258,17 @@ class FineTuningStore:
         jobs = [FineTuningJob(folder) for folder in folders]
         return sorted(jobs, key=lambda job: (job.request["submitted"], job.folder.name), reverse=True)
 
-    def create(self, fields: Json, idempotency_key: str, is_retry: bool) -> Json:
-        """Makes a job, unless the request repeats an earlier one.
+    def create(self, fields: Json, is_retry: bool) -> Json:
+        """Makes a job, unless the client retries the request of a recent one.
 
-        Raises ApiError for unknown files and models, and for the idempotency key of a request with other fields.
-        The worker validates the content of the files: an error there makes the job fail.
+        Raises ApiError for unknown files and models. The worker validates the content of the files: an error there
+        makes the job fail.
         """
-        digest = hash_fields(fields)
-        if job := self._find_repeated(digest, idempotency_key, is_retry):
-            return job.describe(self.queue)
+        earliest = time.time() - RETRY_SECONDS
+        for job in self.jobs if is_retry else ():
+            request = job.request
+            if request["submitted"] > earliest and fields.items() <= request.items():
+                return job.describe(self.queue)
         for param in ("training_file", "validation_file"):
             if fields[param] is not None and self.files.find(fields[param]) is None:
                 raise ApiError(400, f"invalid {param}: {fields[param]}", param)
@@ -287,8 +279,6 @@ class FineTuningStore:
         file_ids = {param: fields[param] for param in ("training_file", "validation_file") if fields[param]}
         for file_id in file_ids.values():
             self._check_format(file_id, fields["model"], fields["method"]["type"])
-        if fields["method"]["type"] == "reinforcement":
-            self._check_grader(fields["method"]["reinforcement"]["grader"])
         folder = self.folder / f"ftjob-{secrets.token_hex(12)}"
         job = FineTuningJob(folder)
         request = {
@@ -296,8 +286,6 @@ class FineTuningStore:
             "base": base,
             "created_at": int(time.time()),
             "submitted": time.time(),
-            "digest": digest,
-            "idempotency_key": idempotency_key,
             "result_files": self.result_files,
             "files": str(self.files.folder),
             "filenames": {param: self.files.get(file_id)["filename"] for param, file_id in file_ids.items()},
@@ -367,7 +355,6 @@ class FineTuningStore:
         shutil.rmtree(folder)
 
     def _check_format(self, file_id: str, model: str, method: str) -> None:
-        """Raises ApiError if the first row of a file does not have the fields of the job's format."""
         needed = ("input", "preferred_output") if method == "dpo" else ("messages",)
         needed = ("prompt", "completion") if model in COMPLETION_MODELS else needed
         with self.files.read_path(file_id).open("rb") as lines, suppress(ValueError, RecursionError):
@@ -379,27 +366,6 @@ class FineTuningStore:
             f"{method} job of {model} needs."
         )
         raise ApiError(400, message, code="invalid_file_format")
-
-    def _check_grader(self, grader: Json) -> None:
-        """Raises ApiError with every error of a grader, and for one that asks a model: a worker has no key of it."""
-        if MODEL_GRADER.search(json.dumps(grader)):
-            message = "A reinforcement job cannot use score_model or label_model graders."
-            raise ApiError(501, message, "method.reinforcement.grader", "not_supported")
-        try:
-            validate_grader(grader, self.tools)
-        except InputError as error:
-            param = f"method.reinforcement.{error.issues[0].location}"
-            raise ApiError(400, str(error), param, "invalid_value") from error
-
-    def _find_repeated(self, digest: str, idempotency_key: str, is_retry: bool) -> FineTuningJob | None:
-        for job in self.jobs:
-            request = job.request
-            if idempotency_key and is_repeated(request, idempotency_key, digest):
-                return job
-            is_recent = time.time() - request["submitted"] < RETRY_SECONDS
-            if is_retry and is_recent and request["digest"] == digest:
-                return job
-        return None
 
     def _explain_unknown_model(self, model: str) -> str:
         message = f"Model {model} is not available for fine-tuning or does not exist."

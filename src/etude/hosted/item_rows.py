@@ -99,7 +99,6 @@ def build_item_rows(
 
 
 def _find_answer_field(evaluation: SavedEval, items: Sequence[EvalItem]) -> str | None:
-    """Find the field with which a grader compares the answer, best for equality; else a field with a usual name."""
     fields: list[tuple[bool, str]] = []
     for criterion in evaluation.criteria:
         body = criterion if isinstance(criterion, dict) else {}

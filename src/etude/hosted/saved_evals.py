@@ -97,7 +97,6 @@ def _iter_source(saved: SavedFolder, run: SavedObject) -> Iterator[Json]:
 
 
 def _read_output(sample: Json) -> str | None:
-    """Return the text of a sample; None if there is none."""
     if isinstance(sample.get("output_text"), str):
         return str(sample["output_text"])
     turns = [turn for turn in sample.get("output") or [] if isinstance(turn, dict)]

@@ -152,8 +152,6 @@ class Backend:
     can: tuple[Capability, ...]
     tries: tuple[Capability, ...] = ()
     """Capabilities without a guarantee: the contract then checks the form of each answer."""
-    check_name: Callable[[str, str], str] = lambda name, key: ""
-    """Explains why a name under this key of a task cannot be a model; "" if it can. Must not use the network."""
     title: Callable[[str], str] = str
     """Returns the name for readers."""
     is_language_model: bool = True
@@ -201,7 +199,6 @@ BACKENDS: list[Backend] = [
         import_lazily("etude.models.endpoint.model:load_endpoint"),
         ("generate", "sample", "stream", "concurrent"),
         tries=("choices",),
-        check_name=urls.explain_url,
         title=urls.format_endpoint,
         service=endpoint.describe_service,
     ),
@@ -212,7 +209,6 @@ BACKENDS: list[Backend] = [
         import_lazily("etude.models.endpoint.served:load"),
         ("generate", "sample", "stream", "concurrent"),
         tries=("choices", "grammar"),
-        check_name=lambda name, key: f"write the base under {key}:, and the server under engine:.",
         title=lambda name: urls.format_endpoint(urls.split_served(name)[1]),
         service=lambda name, endpoints: endpoint.describe_service(urls.split_served(name)[1], endpoints),
     ),
@@ -241,7 +237,6 @@ BACKENDS: list[Backend] = [
         lambda name: True,
         import_lazily("etude.models.local.loading:load"),
         ("generate", "sample", "stream", "score", "count", "choices", "grammar", "train", "live"),
-        check_name=weights.check_model_name,
         modules=("torch", "transformers"),
         extra="train",
         identify=weights.identify_weights,

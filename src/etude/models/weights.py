@@ -72,19 +72,6 @@ def find_weights(name: str) -> Path:
     return files[0]
 
 
-def check_model_name(name: str, key: str) -> str:
-    """Explain why a name under this key of a task cannot be a model; "" if it can.
-
-    Packaged names and hub ids always can: neither this machine nor the network is searched for them.
-    """
-    try:
-        if (name := split_bits(name)[0]) not in PACKAGED:
-            _find_local(name, key)
-    except ModelError as error:
-        return str(error)
-    return ""
-
-
 def find_hub_id(name: str) -> str | None:
     """Return the hub id under which other programs load exactly these weights; None for packaged models, whose weights
     are rounded, and for files on this machine."""
@@ -177,19 +164,19 @@ def _hash_sample(file: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _find_local(name: str, key: str = "model") -> Path | None:
+def _find_local(name: str) -> Path | None:
     """Find the folder or .gguf file that a name means; None for the form of a hub id. Raises ModelError."""
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(
-                f"There is no file {quote_value(str(path))}. Correct `{key}:` or download the file."
+                f"There is no file {quote_value(str(path))}. Correct `model:` or download the file."
             )
         return path
     if path.is_dir():
         return _check_folder(path)
     if not HUB_ID.fullmatch(name):
-        remedy = f"Correct `{key}:`."
+        remedy = "Correct `model:`."
         if OLLAMA_NAME.fullmatch(name):
             remedy = f"For Ollama, write {{endpoint: http://127.0.0.1:11434/v1, model: {name}}}."
         raise ModelError(

@@ -104,7 +104,6 @@ def to_plain_value(text: str) -> str:
 
 
 def _compose_letters(text: str) -> tuple[str, Offsets]:
-    """Replace each letter and its marks by one letter (NFC); marks without such a letter are dropped."""
     if text.isascii() or not _MARK.search(text):
         return text, ()
     return _replace_matches(

@@ -18,7 +18,7 @@ from etude.base.files import Json, atomic_file, write_lines
 from etude.errors import InputError, RunError
 from etude.privacy.mask.surrogate_log import LOG_FORMAT, REMEDY, log_path, open_log
 
-_HEADER_KEYS = ("source", "source_hash", "fixed_hash", "earlier_hash", "surrogates", "labels")
+_HEADER_KEYS = ("source", "source_hash", "fixed_hash", "earlier_hash", "surrogates")
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,6 @@ class FixLog:
     """SHA-256 of the fixed file that this one replaces; "" if there was none."""
     surrogates: tuple[str, ...] = ()
     """Surrogates in the fixed file; they are not personal data."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """Row id -> label that a worklist has corrected."""
     changes: ChangeList = field(default_factory=ChangeList)
     undone: frozenset[int] = frozenset()
     """Positions of the changes that were undone."""

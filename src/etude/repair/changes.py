@@ -1,17 +1,15 @@
 """Plan a fix: which rows are changed or left out, and why.
 
-A fix makes only changes that need no judgement, and changes labels that a person has corrected. It never changes
-contradictory rows, and reads no answer of the test. In memory are one batch of rows, the surrogates, the values found,
-and a hash of 16 bytes for each row.
+A fix makes only changes that need no judgement. It never changes labels and reads no answer of the test. In memory are
+one batch of rows, the surrogates, the values found, and a hash of 16 bytes for each row.
 """
 
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from types import MappingProxyType
 
 from etude.checks.rows.damaged_text import fix_encoding, is_leftover, remove_markup
 from etude.data.dataset import Survey, survey_dataset, survey_test
@@ -37,11 +35,10 @@ def plan_changes(
     masker: Masker,
     earlier_surrogates: Collection[str] = (),
     survey: Survey | None = None,
-    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> "ChangePlan":
     """Plan the changes to the task's examples; `survey` is given if they were read already.
 
-    `labels` maps row ids to corrected labels. New surrogates are added to `masker`; those of an earlier fix are not
+    New surrogates are added to `masker`; those of an earlier fix are not
     masked again. Raises InputError if the file cannot be read or no row would be left.
     """
     survey = survey or survey_dataset(task)
@@ -68,7 +65,7 @@ def plan_changes(
 
     # Second pass: fix the rows in batches.
     test_inputs = [row.text for row in test[0]] if test else []
-    fixer = _RowFixer(is_wanted, repairs, personal, test_inputs, compared, labels)
+    fixer = _RowFixer(is_wanted, repairs, personal, test_inputs, compared)
     plan, rows = ChangePlan(), iter(drafts)
     while batch := list(islice(rows, BATCH_ROWS)):
         fixer.fix_batch(batch)
@@ -187,8 +184,6 @@ class _RowFixer:
     test_inputs: list[str]
     columns: list[str]
     """Two rows are equal if these columns are equal."""
-    labels: Mapping[str, str]
-    """Row id -> corrected label."""
     row_hashes: set[bytes] = field(default_factory=set)
     """Hashes of the rows that stay."""
 
@@ -197,8 +192,6 @@ class _RowFixer:
             if draft.issue_kind and self.is_wanted(draft.issue_kind):
                 draft.leave_out(draft.issue_kind)
         examples = [draft for draft in batch if draft.id]
-        for draft in examples if self.is_wanted("wrong_label") else ():
-            draft.relabel(self.labels.get(draft.id))
         self._leave_out_test_inputs(examples)
         for draft in examples:
             draft.repair(self.repairs)

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from etude.base.issues import check_known, raise_issues, suggest_instead
+from etude.base.issues import check_known
 from etude.checks.kinds import FIXABLE_KINDS
-from etude.checks.output.machine import WORKLIST_COLUMNS
 from etude.data.dataset import Survey, survey_dataset
-from etude.data.formats import raw_rows, row_reader
 from etude.data.formats.columns import to_task_columns
 from etude.errors import InputError, Issue, quote_value
 from etude.privacy import Masker
@@ -23,8 +21,6 @@ from etude.repair import change_log
 from etude.repair.change_log import Change, ChangeList, FixFiles, FixLog
 from etude.repair.changes import plan_changes
 from etude.task import Task, load_task
-from etude.task.questions import join_answers
-from etude.types import Example
 
 # Means all rows, in place of the names of rows
 ALL = "all"
@@ -47,7 +43,6 @@ class FixResult:
 
     @property
     def counts(self) -> Counter[str]:
-        """Kind of finding -> number of fixed rows."""
         return Counter(kind for change in self.log.active for kind in change.kinds)
 
 
@@ -67,22 +62,20 @@ class Proposal:
 
     @property
     def accepted_positions(self) -> frozenset[int]:
-        """Positions of the changes that the fixed file already has."""
         if self.before is None:
             return frozenset()
         keys = dict.fromkeys(_key_by_line(self.before.active))
         return frozenset(n for n, key in enumerate(_key_by_line(self.log.changes)) if key in keys)
 
 
-def fix(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> FixResult:
+def fix(task: Task | Path | str, only: Sequence[str] = ()) -> FixResult:
     """Write a corrected copy of the task's examples, with every change that needs no judgement.
 
-    `only` limits the fix to some kinds of finding (default: all of `FIXABLE_KINDS`). A filled-in `worklist` also
-    corrects labels, and later fixes keep these labels. Changes that were undone stay undone. The examples, the test and
-    the task file are not changed. Raises InputError for unknown kinds, for examples that cannot be read, and if the new
-    file exists and is not from a fix; OSError if it cannot be written.
+    `only` limits the fix to some kinds of finding (default: all of `FIXABLE_KINDS`). Changes that were undone stay
+    undone. The examples, the test and the task file are not changed. Raises InputError for unknown kinds, for examples
+    that cannot be read, and if the new file exists and is not from a fix; OSError if it cannot be written.
     """
-    proposal = propose(task, only, worklist)
+    proposal = propose(task, only)
     files, log, before = proposal.files, proposal.log, proposal.before
     has_written = bool(log.changes) or before is not None
     if has_written:
@@ -112,7 +105,7 @@ def accept(proposal: Proposal, positions: Collection[int], note: str) -> Proposa
     return replace(proposal, log=log, before=log, masker=None)
 
 
-def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> Proposal:
+def propose(task: Task | Path | str, only: Sequence[str] = ()) -> Proposal:
     """Return what `fix` would write; the arguments and errors are the same."""
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     check_known("--only", only, FIXABLE_KINDS, "--fix cannot fix this kind")
@@ -125,14 +118,8 @@ def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | 
     num_before = len(masker.surrogates)
     earlier_surrogates = read_surrogates(files.source)
     survey = survey_dataset(task)
-    # Labels that this and earlier worklists have corrected.
-    labels = dict(before.labels) if before else {}
-    if worklist:
-        labels |= read_corrected_labels(worklist, survey.rows, task)
     # Two passes over the rows take most of the time.
-    plan = plan_changes(
-        task, lambda kind: not only or kind in only, masker, earlier_surrogates, survey, labels
-    )
+    plan = plan_changes(task, lambda kind: not only or kind in only, masker, earlier_surrogates, survey)
     # The log, from which the fixed file is written.
     source_hash = change_log.hash_file(files.source)
     surrogates = tuple(sorted({*earlier_surrogates, *masker.surrogates}))
@@ -141,7 +128,6 @@ def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | 
         source=files.source.name,
         source_hash=source_hash,
         surrogates=surrogates,
-        labels=labels,
         changes=plan.changes,
         undone=undone,
     )
@@ -244,36 +230,3 @@ def format_source_line(task: Task, file: Path) -> str:
     mapping = {"file": str(name), **settings}
     flow = yaml.safe_dump(mapping, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
     return f"examples: {flow.strip()}"
-
-
-def read_corrected_labels(file: Path, examples: Iterable[Example], task: Task) -> dict[str, str]:
-    """Return row id -> corrected label, list of labels or answers to all questions; all labels of the examples and of
-    the task are valid.
-
-    Raises InputError for unknown ids, for labels changed after the worklist was written, and for invalid labels.
-    """
-    reader, corrected = row_reader.RowReader(file), dict[str, str]()
-    rows = {row.id: row for row in examples}
-    labels: Collection[str] = task.contract.labels if task.contract else ()
-    labels = labels or {label for row in rows.values() for label in task.list_labels(row.output)}
-    listed = (
-        join_answers({question.name: label}) for question in task.questions for label in question.labels
-    )
-    labels = {*labels, *listed}
-    for row in raw_rows.read_raw_rows(reader):
-        texts = [str(row.cells.get(column) or "").strip() for column in WORKLIST_COLUMNS]
-        row_id, old_label, new_label = texts[0], texts[3], texts[5]
-        if not new_label or new_label == old_label:
-            continue
-        new_labels = task.list_labels(task.examples.tidy(new_label))
-        corrected[row_id] = task.examples.tidy(new_label)
-        unknown = [label for label in new_labels if label not in labels]
-        if row_id not in rows or rows[row_id].output != old_label:
-            message = "the examples have no row with this id and label"
-            remedy = "write a new worklist: etude check TASK --worklist FILE"
-            reader.add_issue(row.line, message, quote_value(f"{row_id}, {old_label}"), remedy)
-        elif unknown:
-            remedy = suggest_instead(unknown[0], sorted(labels))
-            reader.add_issue(row.line, "unknown label", quote_value(unknown[0]), remedy)
-    raise_issues([issue for _, issue in reader.issues], file)
-    return corrected

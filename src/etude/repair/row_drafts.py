@@ -65,7 +65,6 @@ class RowDraft:
 
     @property
     def has_markup(self) -> bool:
-        """Whether one of these texts contains HTML outside of code."""
         return any(has_markup(self.current.get_text(path)) for path in self.trained_paths)
 
     def to_change(self) -> Change:
@@ -78,15 +77,6 @@ class RowDraft:
         """Leave the row out because of a kind of finding."""
         self.is_left_out = True
         self.kinds.append(kind)
-
-    def relabel(self, label: str | None) -> None:
-        """Set another label; None changes nothing."""
-        if label is None:
-            return
-        if texts := self.current.place_answer(label):
-            self._write(texts, ["wrong_label"])
-        else:
-            self.has_unwritten = True
 
     def repair(self, repairs: Sequence[Repair]) -> None:
         """Repair each text until nothing changes. A repair that would make a text empty is not made."""

@@ -8,9 +8,6 @@ from etude.errors import Declined
 from etude.models.remote import Journal, Service
 from etude.runs.events import NoteEvent, OnEvent
 
-UNANSWERED = "(unanswered)"
-"""Printed after a sensitive question that nobody could answer; one word, so that it is never wrapped."""
-
 NO_PRICES = "The task gives no prices for it, so the cost is unknown."
 
 Confirm = Callable[[str], bool]

@@ -148,7 +148,6 @@ class Question(RequestBody):
 
     @property
     def options(self) -> list[str | bool | None]:
-        """The values of the choices or the labels of the levels."""
         if self.type == "choice":
             return [option.value for option in self.choices or ()]
         return [option.label for option in self.levels or ()]

@@ -60,7 +60,6 @@ class ChatMessage(RequestBody):
 
     @property
     def text(self) -> str:
-        """The content as one text, including the functions that it calls."""
         content = self.content or ""
         text = content if isinstance(content, str) else "".join(block.text for block in content)
         turn = {"role": self.role, "tool_calls": self.tool_calls}

@@ -63,7 +63,6 @@ class RecentAnswer:
 
     @property
     def num_characters(self) -> int:
-        """How much of MAX_CHARACTERS the answer uses."""
         return OVERHEAD + len(self.text) + sum(len(message.content) for message in self.messages)
 
 

@@ -28,7 +28,6 @@ class ProposedChange:
 
     @property
     def sides(self) -> tuple[MarkedText, MarkedText]:
-        """The row before and after the change."""
         return mark_differences(self.change.before.strip(), (self.change.after or "").strip())
 
 
@@ -67,7 +66,6 @@ class Proposals:
 
     @property
     def groups(self) -> list[ChangeGroup]:
-        """The changes by kind, those not yet accepted first."""
         proposal, accepted = self.proposal, self._accepted
         if proposal is None:
             return []

@@ -15,7 +15,7 @@ from etude.web.api_keys import find_hash, hash_key
 Role = Literal["reader", "reviewer", "expert", "owner"]
 ROLES: tuple[Role, ...] = get_args(Role)
 """A reader reads; a reviewer also gives feedback; an expert also judges answers that others left to an expert; an
-owner also writes files, checks and compares."""
+owner also writes files and checks."""
 
 
 @dataclass(frozen=True)

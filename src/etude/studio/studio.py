@@ -17,11 +17,10 @@ from etude.feedback.entry import utc_now
 from etude.feedback.gather import GatheredFeedback, RightAnswer, gather_feedback, normalize_answer
 from etude.feedback.sealed import load_sealed_test
 from etude.repair.editable_rows import resolve_columns
-from etude.runs import FOLDER, Run, find_run, find_task_runs
+from etude.runs import FOLDER, Run, find_run
 from etude.runs.recommended import choose_method, find_run_at
 from etude.studio.answer_worker import AnswerWorker, compute_urgency
 from etude.studio.label_review import LabelReview, queue_labels
-from etude.studio.progress import ComparisonJob
 from etude.studio.review_queue import QUEUE_FILE, ReviewItem, ReviewQueue, read_requests
 from etude.studio.row_store import DataCheck, DataRow, RowFilter, RowStore, load_findings
 from etude.studio.sign_in import Person
@@ -50,41 +49,14 @@ class Studio:
 
         Raises InputError and RunError if something cannot be read, or if no run has an assistant.
         """
-        self.task_file, self._method = task_file, method
-        self._requests_file, self._columns = requests, columns
-        self._keeps_run = run is not None  # a newer run does not replace the user's choice
+        self.task_file, self._columns = task_file, columns
         self._queue_lock = threading.Lock()
-        self._lock = threading.Lock()  # locked while the run or the rows are replaced
+        self._lock = threading.Lock()  # locked while the rows are replaced
         self.task = load_task(task_file, needs_model=False)
-        self.comparing = ComparisonJob(task_file, self.task.folder / FOLDER)
-        self._open_run(find_run(task_file, run) if run else find_run_at(task_file, prefer_complete=True))
-
-    def refresh(self) -> None:
-        """After a comparison from the page, switch to the latest run's assistant, unless the user chose a run."""
-        with self._lock:
-            if self._keeps_run or not self.comparing.has_new_run():
-                return
-            complete = (run for run in find_task_runs(self.task.file) if run.is_complete)
-            latest = next(complete, self.run)
-            if latest.name != self.run.name:
-                self.answering.stop()
-                self._method = self._method if self._method in latest.fitted_methods else None
-                self.task = load_task(self.task_file, needs_model=False)
-                self._open_run(latest)
-                self.answering.start()
-
-    def reload(self) -> None:
-        """Read the task and its rows again after the task file has changed. The run does not change."""
-        with self._lock:
-            self.task = load_task(self.task_file, needs_model=False)
-            self._load_rows()
-
-    def _open_run(self, run: Run) -> None:
         # 1. Load the assistant that answers.
-        self.run = run
-        self.method: str
-        self.method, self.reason = (self._method, "") if self._method else choose_method(run)
-        self.assistant = load(run.assistant_folder(self.method))
+        self.run = find_run(task_file, run) if run else find_run_at(task_file, prefer_complete=True)
+        self.method, self.reason = (method, "") if method else choose_method(self.run)
+        self.assistant = load(self.run.assistant_folder(self.method))
         # 2. Load the rows and the feedback on them.
         self.log = FeedbackLog(self.task.folder / FILE)
         self.queue = ReviewQueue(self.task.folder / FOLDER / QUEUE_FILE)
@@ -94,11 +66,17 @@ class Studio:
         self.num_sealed = 0
         """The number of requests left out because they are test rows."""
         # 3. Update the queue: remove items that are no longer needed.
-        if self._requests_file:
-            self.queue.replace_source("requests", self._load_requests(self._requests_file))
+        if requests:
+            self.queue.replace_source("requests", self._load_requests(requests))
         for source in ("dev", "right"):
             self.queue.replace_source(source, self._load_dev_rows(source))
         self.answering = AnswerWorker(self.queue, self.assistant, self.task.endpoints)
+
+    def reload(self) -> None:
+        """Read the task and its rows again after the task file has changed. The run does not change."""
+        with self._lock:
+            self.task = load_task(self.task_file, needs_model=False)
+            self._load_rows()
 
     def _load_rows(self) -> None:
         self.rows = survey_dataset(self.task).rows

@@ -22,7 +22,6 @@ class SuiteResult:
 
     @property
     def first_failures(self) -> tuple[Json, ...]:
-        """The failures that fit on the page."""
         return self.failed[:MAX_DISPLAYED]
 
 

@@ -32,7 +32,6 @@ from etude.repair.fix_file import format_source_line
 from etude.report.headline import read_headline
 from etude.runs import Run, find_run, find_task_runs
 from etude.studio import conversation
-from etude.studio.progress import RunProgress, read_progress, resume_options
 from etude.studio.review_queue import ReviewItem, Source
 from etude.studio.row_store import FILTERS, PAGE_ROWS, DataRow, RowFilter
 from etude.studio.sign_in import Role, SignIn
@@ -130,8 +129,7 @@ def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Sta
         Route("/tests", save(pages.decide_proposal), methods=["POST"]),
         Route("/tests/examples", save(pages.write_approved, "owner"), methods=["POST"]),
         Route("/tests/report", show(pages.show_test_report)),
-        Route("/compare", show(pages.show_comparison)),
-        Route("/compare", save(pages.control_comparison, "owner"), methods=["POST"]),
+        Route("/runs", show(pages.show_runs)),
         Route("/report/{name}", show(pages.show_report)),
         Route("/keys", show(pages.show_keys)),
         Route("/leave", save(pages.sign_out, "reader"), methods=["POST"]),
@@ -501,33 +499,10 @@ class Pages:
         """The report of the latest test."""
         return self._send_report(request, suite_folder(self.studio.run, self.studio.method))
 
-    def show_comparison(self, request: Request) -> Response:
-        """The progress of the latest run, and all runs."""
-        self.studio.refresh()
-        runs = find_task_runs(self.studio.task.file)
-        latest = runs[0] if runs else None
-        return self._render(
-            "ladder",
-            request,
-            heading="Compare",
-            latest=latest,
-            is_busy=latest is not None and latest.is_running,
-            progress=read_progress(latest) if latest else RunProgress(),
-            runs=[_summarize_run(run) for run in runs],
-            comparing=self.studio.comparing,
-        )
-
-    def control_comparison(self, request: Request, form: Form) -> Response:
-        """Start, resume or stop a comparison, or answer its question with yes."""
-        comparing, action = self.studio.comparing, form.get("do")
-        if action == "stop":
-            comparing.stop()
-        elif action == "yes":
-            comparing.agree()
-        else:
-            runs = find_task_runs(self.studio.task.file)
-            comparing.start(resume_options(runs[0]) if action == "resume" and runs else ())
-        return RedirectResponse("/compare", 303)
+    def show_runs(self, request: Request) -> Response:
+        """All runs with their reports."""
+        runs = [_summarize_run(run) for run in find_task_runs(self.studio.task.file)]
+        return self._render("runs", request, runs=runs)
 
     def show_report(self, request: Request) -> Response:
         """A run's report."""

@@ -121,15 +121,6 @@ def split_served(name: str) -> tuple[str, str]:
     return (base, "http" + endpoint) if name.startswith(SERVED) and separator else (name, "")
 
 
-def explain_url(name: str, key: str) -> str:
-    """Return why a URL under this key of a task is not a model; "" if it is one."""
-    return (
-        ""
-        if parse_endpoint(name)
-        else f"a URL alone does not identify a model. Write `{key}:` as {ENDPOINT_SYNTAX}."
-    )
-
-
 def format_endpoint(name: str) -> str:
     """Return the name of an endpoint for messages; any other name unchanged."""
     endpoint = parse_endpoint(name)

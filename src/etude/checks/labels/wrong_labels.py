@@ -68,9 +68,8 @@ RARE = 1e-3  # a pair of labels counts as confused if chance gives so many rows 
 MAX_READ = 800  # labels that are named or listed for reading, at most; HEAD are always listed
 HEAD = 200  # labels to read first, of which an estimate says how many are wrong
 LAST_READ = 30  # people stop reading if fewer than a third of so many labels were wrong
-WORKLIST_REMEDY = (
-    "etude check TASK --worklist FILE writes them to a table with a column for the "
-    "right label; --fix --worklist FILE reads it back."
+REMEDY = (
+    "Correct them in the file, or in etude studio, which says when to stop and makes rows of the corrections."
 )
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -131,7 +130,7 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
             "another label than their text suggests: the label is wrong, or the text is hard. Of the first "
             f"{format_count(len(order), 'label')} to read, {probably}.",
             f"Read them in this order, and stop when fewer than a third of the last {LAST_READ} were wrong. "
-            f"{WORKLIST_REMEDY}",
+            f"{REMEDY}",
             subjects=[redact_label(names[suggested[index]]) for index in unread],
             numbers={
                 "rows": len(unread),
@@ -160,7 +159,7 @@ def _report_rows(
         rows,
         f"{format_rows('have', len(rows), num_judged)} a {noun} that looks wrong{sampled}. The most suspicious rows "
         f"come first, each with the {noun.partition(' ')[0]} that its text suggests instead of its own. {details}",
-        f"Read the rows in this order. {WORKLIST_REMEDY}",
+        f"Read the rows in this order. {REMEDY}",
         subjects=[redact_label(subject) for subject in subjects],
         excerpts=material.show_rows(rows[:10]),
         numbers={"rows": len(rows), "of": num_judged},
@@ -208,7 +207,6 @@ def check_wrong_lists(material: Material) -> Iterator[Finding]:
 
 
 def _describe_pairs(names: Sequence[str], gold: Ints, suggested: Ints, wrong: Sequence[int]) -> str:
-    """Describe which labels are confused: pairs with more rows than random errors would give."""
     from scipy.stats import binom
 
     pairs = Counter((int(suggested[index]), int(gold[index])) for index in wrong)

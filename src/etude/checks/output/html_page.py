@@ -18,7 +18,7 @@ MAX_LOCATIONS = 300  # locations of a finding that are listed
 FEW_ROWS = 4  # rows of a finding that are visible at once; the others are in a folded list
 # Control characters, and those that change the direction of text.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_FAMILIES = frozenset(("advice", "preference", "privacy", "review", "style"))  # first words of kinds
+_FAMILIES = frozenset(("advice", "privacy", "review", "style"))  # first words of kinds
 _ABBREVIATIONS = frozenset(("api", "iban", "id", "ip"))
 
 

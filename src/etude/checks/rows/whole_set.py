@@ -1,105 +1,18 @@
-"""Checks of the set as a whole: its model, preferences, spellings of labels, and whether there are enough rows."""
+"""Checks of the set as a whole: spellings of labels, and whether there are enough rows."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 
 from etude.base.formatting import format_count
 from etude.checks.excerpts import redact_label
 from etude.checks.kinds import LABELS, FindingKind, finds
-from etude.checks.material import Material, format_rows
-from etude.data import dataset, formats
-from etude.data.formats import turns
-from etude.data.formats.columns import find_thumb_column, is_thumbs_down
-from etude.errors import parse_location
-from etude.models.registry import find_backend
+from etude.checks.material import Material
+from etude.data import dataset
 from etude.text.spellings import find_spellings, format_spellings, merge_spellings
 from etude.types import Finding, Kind
 
 MAX_SPELLINGS = 5  # spellings in a message
-
-
-@finds(FindingKind("unknown_model", "note", "a model that the task names and that does not exist"))
-def check_model_names(material: Material) -> Iterator[Finding]:
-    """Report a model of the task that does not exist. Packaged models and hub ids need not be here."""
-    task = material.task
-    names = {key: getattr(task, key) or "" for key in ("model", "prompt_model", "reflect_with")}
-    reasons = {key: find_backend(name).check_name(name, key) for key, name in names.items() if name}
-    unknown = {key: reason for key, reason in reasons.items() if reason}
-    if unknown:
-        text = " ".join(f"{key}: {reason}" for key, reason in unknown.items())
-        yield Finding(
-            kind="unknown_model",
-            severity="note",
-            rows=(),
-            message=f"{text} All checks ran, because no check needs a model. The length of rows was counted in words; "
-            "their number of tokens is at least as high.",
-            remedy=f"Correct {' and '.join(unknown)} in {task.file.name}. Until then, etude compare and etude train "
-            "stop with an error.",
-            locations=(task.file.name,),
-            numbers={"rows": 0, "of": len(material.rows)},
-        )
-
-
-@finds(
-    FindingKind("preference", "note", "worse answers (`rejected`, `label: false`), which are not trained on")
-)
-def check_preferences(material: Material) -> Iterator[Finding]:
-    """Report worse answers in the file of examples, which are not trained on; report nothing if there is no file."""
-    file = material.task.examples.file
-    head = formats.peek_rows(file) if file.is_file() else []
-    pair = formats.find_preference_columns(chain.from_iterable(head))
-    columns = formats.guess_columns(head, material.task.examples).source if head else material.task.examples
-    if thumbs := find_thumb_column(head, columns):
-        yield from _check_thumbs(material, thumbs)
-    if not pair or pair[1] in (columns.output, columns.messages):
-        return
-    rejected, chosen = pair[1], columns.messages or columns.output
-    number = _count_answers(material, rejected)
-    if number:
-        yield material.finding(
-            "preference",
-            "note",
-            [],
-            f"{format_rows('have', number, len(material.rows))} a worse answer in the column {rejected}. Étude trains "
-            f"on {chosen}; {rejected} is neither trained on nor checked.",
-            "To train on the better answers only, you need not do anything. To train on both, set preferences: to the "
-            "file and add prefer to methods:.",
-            numbers={"rows": number, "of": len(material.rows)},
-        )
-
-
-def _check_thumbs(material: Material, column: str) -> Iterator[Finding]:
-    """Report the rows with a thumbs-down, which are not among the examples."""
-    file = material.task.examples.file
-    values = formats.read_values(file, column)
-    locations = tuple(f"{file.name}:{line}" for line, value in values if is_thumbs_down(value))
-    if locations:
-        total = len(locations) + len(material.rows)
-        finding = material.finding(
-            "preference",
-            "note",
-            [],
-            f"{format_rows('have', len(locations), total)} {column}: false, a thumbs-down. Such answers are used "
-            "neither for training nor for the test.",
-            f"Nothing to do. If {column} means something else, set it as output: or in tags: under examples:.",
-            numbers={"rows": len(locations), "of": total},
-        )
-        yield replace(finding, locations=locations)
-
-
-def _count_answers(material: Material, column: str) -> int:
-    values = formats.read_values(material.task.examples.file, column)
-    line, value, number = 0, None, 0
-    for row in material.rows:
-        row_line = parse_location(row.location)[1]
-        while line < row_line:
-            line, value = next(values, (row_line, None))
-        turn = value[-1] if isinstance(value, list) and value else value
-        text = turn.get(turns.find_key(turn, turns.TEXT_KEYS)) if isinstance(turn, dict) else turn
-        number += isinstance(text, str) and bool(text.strip())
-    return number
 
 
 @finds(

@@ -14,4 +14,4 @@ error is collected; a row is either read completely or reported.
 """
 
 from etude.data.formats.columns import find_preference_columns, guess_columns
-from etude.data.formats.read import LoadedRows, peek_rows, read_rows, read_values, survey_rows
+from etude.data.formats.read import LoadedRows, peek_rows, read_rows, survey_rows

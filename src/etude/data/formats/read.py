@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -86,11 +86,6 @@ def peek_rows(file: Path, limit: int = _HEAD) -> list[Mapping[str, Any]]:
     cells = [row.cells for row in islice(raw_rows.read_raw_rows(reader), limit)]
     reader.refuse_encoding()
     return cells
-
-
-def read_values(file: Path, column: str) -> Iterator[tuple[int, Any]]:
-    """(line, value) of one column in every readable row; the value is None if the row lacks the column."""
-    return ((row.line, row.cells.get(column)) for row in raw_rows.read_raw_rows(RowReader(file)))
 
 
 def find_input_columns(

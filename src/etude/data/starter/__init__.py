@@ -121,7 +121,6 @@ def _read_examples(task_file: Path) -> Path | None:
 
 
 def _choose_target(rows: Path, target: Path | str | None) -> Path:
-    """The file to write. Raises InputError if it exists."""
     file = Path(rows.parent if target is None else target)
     if target is None or str(target).endswith(("/", os.sep)) or file.is_dir():
         file = file / "task.yaml"

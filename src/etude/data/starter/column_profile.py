@@ -124,12 +124,10 @@ class ColumnProfile:
 
     @property
     def is_title(self) -> bool:
-        """Whether the name means the title of a text, a part of the input."""
         return self.is_text and not _TITLES.isdisjoint(self.words)
 
     @cached_property
     def has_names(self) -> bool:
-        """Whether most values look like the full names of people."""
         values = list(self.counts)[:_MAX_NAMES]
         return sum(any(find_capitalised(value)) for value in values) > 0.8 * len(values)
 

@@ -127,7 +127,6 @@ class TaskDraft:
 
     @cached_property
     def kind(self) -> tuple[Kind, str]:
-        """The kind of task, and the reason of the guess."""
         if self.calls:
             return "answer", "answers that call functions"
         if self.labels_of_lists:
@@ -168,7 +167,6 @@ class TaskDraft:
 
     @cached_property
     def labels_of_lists(self) -> list[str]:
-        """The labels, if an answer is a list of them."""
         return guess_labels(self._unlabelled, self.columns.output or "")
 
     @cached_property
@@ -184,7 +182,6 @@ class TaskDraft:
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:
-        """The contract, and the reason of the guess."""
         if self.scale:
             return Contract(), "the labels are already in scale:"
         return guess_contract(self.kind[0], self._list_labels(self.readable))
@@ -210,7 +207,6 @@ class TaskDraft:
 
     @property
     def sets_contract(self) -> bool:
-        """Whether the task file sets the guessed contract."""
         return bool(self.contract_key) and not (self.measures_likeness or self.num_hidden_labels)
 
     @property
@@ -223,7 +219,6 @@ class TaskDraft:
 
     @cached_property
     def repeats_answers(self) -> bool:
-        """Whether nearly all answers occur more than once."""
         return self.kind[0] == "answer" and are_repeated(self.train_outputs)
 
     @cached_property
@@ -252,7 +247,6 @@ class TaskDraft:
 
     @cached_property
     def systems(self) -> set[str]:
-        """The different system messages of the rows."""
         return {system.strip() for system in self.rows.systems if system}
 
     @cached_property

@@ -122,7 +122,6 @@ def _choose_output(
 def _ask(
     role: str, option: str, source: RowSource, candidates: Sequence[ColumnProfile], choose: Choose | None
 ) -> str:
-    """Ask which column has a role. Raises InputError if nobody can be asked, or if there is no column."""
     described = [column.describe() for column in candidates]
     if choose and candidates:
         return candidates[choose(f"Which column of {source.file.name} is the {role}?", described)].name

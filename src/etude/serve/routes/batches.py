@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from fastapi import Request
 from pydantic import BaseModel
 
 from etude.hosted.file_store import paginate
@@ -18,14 +17,11 @@ class CreateBatchRequest(BaseModel):
     endpoint: str
     completion_window: Literal["24h"]
     metadata: Metadata | None = None
-    idempotency_key: str = ""
 
 
-async def create_batch(body: CreateBatchRequest, request: Request, hosted: HostedState) -> Json:
-    """Make a batch and return at once. A request with the idempotency key of an earlier one returns its batch."""
-    fields = body.model_dump(exclude={"idempotency_key"})
-    key = body.idempotency_key or request.headers.get("idempotency-key", "")
-    return await hosted.file_threads.run(lambda: hosted.batches.create(fields, key).describe())
+async def create_batch(body: CreateBatchRequest, hosted: HostedState) -> Json:
+    """Make a batch and return at once."""
+    return await hosted.file_threads.run(lambda: hosted.batches.create(body.model_dump()).describe())
 
 
 async def list_batches(hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:

@@ -152,7 +152,6 @@ def _build_decision(
 
 
 def _read(finished: FinishedAnswer, name: str) -> str:
-    """Return the label that answers the question; the whole answer if it is the only one."""
     return split_answers(finished.answer.text).get(name, "") if name else finished.answer.text
 
 

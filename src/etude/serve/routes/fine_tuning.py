@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from etude.hosted.file_store import paginate
 from etude.serve.schemas import Json, Metadata
 from etude.serve.server import HostedState
-from etude.web.api_errors import ApiError
 
 Auto = Literal["auto"]
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -31,27 +30,12 @@ class MethodSettings(BaseModel):
     hyperparameters: Hyperparameters = Hyperparameters()
 
 
-class DrawHyperparameters(Hyperparameters):
-    """Those of reinforcement; OpenAI's own, such as eval_interval, have no effect."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class GraderSettings(BaseModel):
-    """The settings of reinforcement."""
-
-    grader: dict[str, Any]
-    hyperparameters: DrawHyperparameters = DrawHyperparameters()
-    response_format: None = None
-
-
 class TuningMethod(BaseModel):
     """How to tune."""
 
-    type: Literal["supervised", "dpo", "reinforcement"]
+    type: Literal["supervised", "dpo"]
     supervised: MethodSettings | None = None
     dpo: MethodSettings | None = None
-    reinforcement: GraderSettings | None = None
 
 
 class CreateJobRequest(BaseModel):
@@ -68,21 +52,17 @@ class CreateJobRequest(BaseModel):
     metadata: Metadata | None = None
 
     def to_fields(self) -> Json:
-        """Return the fields that the store saves. Raises ApiError for reinforcement without a grader."""
+        """Return the fields that the store saves."""
         kind = self.method.type if self.method else "supervised"
-        settings: MethodSettings | GraderSettings | None = getattr(self.method, kind) if self.method else None
-        if kind == "reinforcement" and settings is None:
-            raise ApiError(400, "Add a grader.", "method.reinforcement", "missing_required_parameter")
+        settings: MethodSettings | None = getattr(self.method, kind) if self.method else None
         chosen = settings.hyperparameters if settings else self.hyperparameters or Hyperparameters()
         names = ("n_epochs", "batch_size", "learning_rate_multiplier", *(["beta"] if kind == "dpo" else []))
-        graded = settings if isinstance(settings, GraderSettings) else None
-        grader = {"reinforcement": {"grader": graded.grader}} if graded else {}
         return {
             "model": self.model,
             "training_file": self.training_file,
             "validation_file": self.validation_file,
             "hyperparameters": {name: getattr(chosen, name) for name in names},
-            "method": {"type": kind, **grader},
+            "method": {"type": kind},
             "suffix": self.suffix,
             "seed": self.seed,
             "integrations": self.integrations or [],
@@ -93,8 +73,7 @@ class CreateJobRequest(BaseModel):
 async def create_job(body: CreateJobRequest, request: Request, hosted: HostedState) -> Json:
     """Makes a job and returns at once. A retry of the same request returns the job that the first one made."""
     is_retry = request.headers.get("x-stainless-retry-count", "0") != "0"
-    key = request.headers.get("idempotency-key", "")
-    return await hosted.file_threads.run(hosted.fine_tuning.create, body.to_fields(), key, is_retry)
+    return await hosted.file_threads.run(hosted.fine_tuning.create, body.to_fields(), is_retry)
 
 
 async def list_jobs(

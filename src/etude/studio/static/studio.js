@@ -2,13 +2,6 @@
 // Reviews without page reloads: one key judges an answer, and the next answer replaces it. Without this script the same
 // forms work with page reloads. The server renders and escapes every fragment.
 (() => {
-  const region = document.querySelector("[data-refresh]");
-  const refresh = async () => {
-    const response = await fetch(location.href, { headers: { "x-fragment": "1" } }).catch(() => null);
-    const busy = region.contains(document.activeElement) || region.querySelector("details[open]");
-    if (response?.ok && !busy) region.innerHTML = await response.text();
-  };
-  if (region) setInterval(refresh, 2000);
   if (document.querySelector("[data-reload]")) setTimeout(() => location.reload(), 2000);
 
   // A form inside a fragment: the server's response replaces the fragment.

@@ -1,7 +1,6 @@
-"""Labels that look wrong: named at any noise, with a suggestion, written to a worklist and corrected by it."""
+"""Labels that look wrong: named at any noise, with a suggestion."""
 
 import csv
-import json
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -10,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from etude.checks import check
-from etude.cli import main
-from etude.repair import fix
 from etude.types import Finding
 
 TOPICS = {
@@ -126,11 +123,6 @@ def test_labels_to_read_are_listed_without_naming_them_wrong(tmp_path: Path) -> 
     )
     assert named
     assert named.isdisjoint(unread)
-    worklist = tmp_path / "labels.csv"
-    assert main(["check", str(tmp_path / "task.yaml"), "--worklist", str(worklist)]) == 0
-    with worklist.open(newline="", encoding="utf-8") as file:
-        listed = [row["location"] for row in csv.DictReader(file)]
-    assert ({*listed[: len(named)]}, {*listed[len(named) :]}) == (named, unread)
     random_labels = [(text, draw.choice(NAMES)) for text, _ in create_rows()]
     assert not check(write_task(tmp_path, random_labels)).select_kinds("wrong_label", "unread_label")
 
@@ -147,66 +139,3 @@ def test_an_input_with_two_labels_is_named_as_a_contradiction_alone(tmp_path: Pa
     assert {"news.csv:2", f"news.csv:{len(rows)}", f"news.csv:{len(rows) + 1}"} <= named["contradiction"]
     for kind in ("wrong_label", "repeated_input", "near_duplicate"):
         assert named[kind].isdisjoint(named["contradiction"])
-
-
-def fill_in(worklist: Path, right: Sequence[Row], max_rows: int) -> int:
-    """Fills in the right labels of the first rows of a worklist; returns how many were wrong."""
-    with worklist.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    assert header == ["id", "location", "input", "label", "suggested_label", "corrected_label"]
-    for row in rows[:max_rows]:
-        row[5] = right[int(row[1].rpartition(":")[2]) - 2][1]
-    with worklist.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, delimiter=";").writerows([header, *rows])
-    return sum(row[5] not in ("", row[3]) for row in rows)
-
-
-def read_labels(file: Path) -> list[str]:
-    with file.open(newline="", encoding="utf-8") as lines:
-        return [row["label"] for row in csv.DictReader(lines)]
-
-
-def test_a_worklist_is_written_filled_in_and_taken_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    right = create_rows()
-    answer = change_labels(right, choose_random(0.2))
-    path, worklist = write_task(tmp_path, answer), tmp_path / "labels.csv"
-    assert main(["check", str(path), "--worklist", str(worklist), "--format", "json"]) == 0
-    printed = capsys.readouterr()
-    (finding,) = (one for one in json.loads(printed.out)["findings"] if one["kind"] == "wrong_label")
-    assert len(finding["subjects"]) == len(finding["rows"])
-    assert "--fix --worklist" in printed.err
-    wrong = fill_in(worklist, right, max_rows=20)
-    assert main(["check", str(path), "--fix", "--worklist", str(worklist)]) == 0
-    assert f"wrong_label: {wrong} rows" in capsys.readouterr().out
-    fixed = read_labels(tmp_path / "news.fixed.csv")
-    changed = [row for row, label in enumerate(fixed) if label != answer[row][1]]
-    assert len(changed) == wrong > 15
-    assert all(fixed[row] == right[row][1] for row in changed)
-    fix(path)  # keeps them
-    assert read_labels(tmp_path / "news.fixed.csv") == fixed
-    assert main(["check", str(path), "--worklist", str(worklist)]) == 2  # not over what was filled in
-    assert main(["check", str(path), "--undo", "all"]) == 0
-    assert read_labels(tmp_path / "news.fixed.csv") == [label for _, label in answer]
-
-
-def test_a_worklist_that_does_not_fit_the_rows_is_refused_line_by_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, worklist = (
-        write_task(tmp_path, change_labels(create_rows(), choose_random(0.2))),
-        tmp_path / "labels.csv",
-    )
-    assert main(["check", str(path), "--worklist", str(worklist)]) == 0
-    with worklist.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    rows[0][5], rows[1][3], rows[1][5], rows[2][0], rows[2][5] = "Wrold", "Old", "World", "nobody", rows[2][4]
-    with worklist.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
-    capsys.readouterr()
-    assert main(["check", str(path), "--fix", "--worklist", str(worklist)]) == 2
-    text = capsys.readouterr().err
-    assert all(f"labels.csv:{line}" in text for line in (2, 3, 4)), text
-    assert "'World'" in text
-    assert not (tmp_path / "news.fixed.csv").exists()
