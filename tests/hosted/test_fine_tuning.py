@@ -267,8 +267,67 @@ def test_what_can_never_work_is_refused_at_once(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.fine_tuning.jobs.retrieve("ftjob-unknown")
     assert caught.value.code == "fine_tune_not_found"
-    with pytest.raises(openai.BadRequestError, match=r"method\.type: Input should be 'supervised' or 'dpo'"):
-        create_job(client, chat_rows(12), method={"type": "reinforcement"})
+    judge = {"type": "score_model", "name": "judge", "model": "big", "input": []}
+    unknown = {"type": "string_check", "name": "same", "input": "a", "reference": "b", "operation": "is"}
+    for grader, status, message in (
+        (None, 400, "Add a grader"),
+        (judge, 501, "cannot use score_model"),
+        (
+            {"type": "multi", "name": "all", "graders": {"judge": judge}, "calculate_output": "judge"},
+            501,
+            "cannot use score_model",
+        ),
+        (unknown, 400, r"grader\.operation: an unknown operation"),
+    ):
+        method: Any = {"type": "reinforcement", **({"reinforcement": {"grader": grader}} if grader else {})}
+        with pytest.raises(openai.APIStatusError, match=message) as refused:
+            create_job(client, chat_rows(12), method=method)
+        assert refused.value.status_code == status
+
+
+def draw_method(threshold: float) -> Any:
+    """A method whose grader compares letters; a random model passes it sometimes if the threshold is low."""
+    grader = {"type": "text_similarity", "name": "near", "evaluation_metric": "fuzzy_match"}
+    texts = {"input": "{{sample.output_text}}", "reference": "{{item.answer}}", "pass_threshold": threshold}
+    return {"type": "reinforcement", "reinforcement": {"grader": {**grader, **texts}}}
+
+
+def prompt_rows(num_rows: int) -> bytes:
+    rows = [
+        {"messages": [{"role": "user", "content": f"the word {n}"}], "answer": "please cancel the transfer"}
+        for n in range(num_rows)
+    ]
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+@pytest.mark.real
+def test_a_reinforcement_job_trains_on_the_best_drawn_answers(
+    client: openai.OpenAI, stores: HostedStores
+) -> None:
+    file = upload(client, prompt_rows(30))
+    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, method=draw_method(0.4))
+    done = wait(client, job.id)
+    assert done.status == "succeeded", done.error
+    assert done.method.reinforcement.grader.name == "near"
+    messages = list_messages(client, job.id)
+    assert any("rejection sampling, not reinforcement learning" in message for message in messages)
+    folder = stores.fine_tuning.get(job.id).folder
+    draws, best = list(read_lines(folder / "draws.jsonl")), list(read_lines(folder / "best.jsonl"))
+    assert len(draws) == 30
+    assert [row["messages"][-1]["content"] for row in best] == [
+        draw["text"] for draw in draws[:24] if draw["passes"]
+    ]
+    measured = done.model_dump()["etude"]["held_back"]
+    assert measured["before"]["value"] == pytest.approx(sum(draw["share"] for draw in draws[24:]) / 6)
+    assert 0 <= measured["after"]["value"] <= 1
+    for threshold, message in ((0.0, "All of the answers drawn"), (1.0, "None of the answers drawn")):
+        job = create_job(client, prompt_rows(12), method=draw_method(threshold))
+        failed = wait(client, job.id)
+        assert (failed.status, failed.error.code) == ("failed", "no_signal")  # type: ignore[union-attr]
+        assert message in failed.error.message  # type: ignore[union-attr,operator]
+    answered = upload(client, chat_rows(12))
+    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=answered, method=draw_method(0.4))
+    assert "rows.jsonl:1: not a prompt" in (wait(client, job.id).error.message or "")  # type: ignore[union-attr]
 
 
 PAIR = b'{"prompt": "the bear", "completion": "b"}\n'

@@ -113,6 +113,7 @@ class RequestMaker:
         extras: list[Any] = [
             {"hyperparameters": {"n_epochs": 1, "batch_size": "auto"}},
             {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}},
+            {"method": {"type": "reinforcement", "reinforcement": {"grader": self.random.choice(CRITERIA)}}},
             {"suffix": self.random.choice(TRICKS)},
             {"metadata": {"etude": "compare"}, "seed": 3},
             {

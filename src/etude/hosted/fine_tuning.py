@@ -27,6 +27,8 @@ from typing import Any, Literal
 
 from etude.assistant import load
 from etude.base.files import Json, append_line, list_lines, read_json, write_json
+from etude.errors import InputError
+from etude.graders.grade import Tools, validate_grader
 from etude.hosted.file_store import FileStore
 from etude.jobs import Job, JobQueue
 from etude.web.api_errors import ApiError
@@ -36,6 +38,7 @@ WORKER = "etude.hosted.worker:run_fine_tuning"
 FINISHED = ("succeeded", "failed", "cancelled")
 COMPLETION_MODELS = ("babbage-002", "davinci-002")
 """The models of OpenAI that are tuned on prompts and completions. All others are tuned on chats."""
+MODEL_GRADER = re.compile(r'"type": "(score|label)_model"')
 RETRY_SECONDS = 60
 """Within this time, a request marked as a retry gets the job that the first request made."""
 EVENT_ORDER = {"checkpoint": 2, "model": 3, "end": 4}
@@ -114,7 +117,10 @@ class FineTuningJob:
             "integrations": request["integrations"],
             "seed": request["seed"],
             "estimated_finish": None if status in FINISHED else self._estimate_finish(),
-            "method": {**method, method["type"]: {"hyperparameters": hyperparameters}},
+            "method": {
+                **method,
+                method["type"]: {**method.get(method["type"], {}), "hyperparameters": hyperparameters},
+            },
             "metadata": request["metadata"],
             "user_provided_suffix": request["suffix"],
             "etude": {"requested_model": request["model"], **result.get("etude", {})},
@@ -243,9 +249,12 @@ class FineTuningJob:
 class FineTuningStore:
     """All jobs of a server. `bases`: model name of the client -> model to train."""
 
-    def __init__(self, folder: Path, files: FileStore, bases: Mapping[str, str], result_files: str) -> None:
+    def __init__(
+        self, folder: Path, files: FileStore, bases: Mapping[str, str], result_files: str, tools: Tools
+    ) -> None:
         """Continues the jobs that an earlier server left unfinished."""
         self.folder, self.files, self.bases, self.result_files = folder, files, bases, result_files
+        self.tools = tools
         self.queue = JobQueue(folder / "queue")
         # A server may have been killed after it made the folder and before it queued the job.
         for job in self.jobs:
@@ -279,6 +288,8 @@ class FineTuningStore:
         file_ids = {param: fields[param] for param in ("training_file", "validation_file") if fields[param]}
         for file_id in file_ids.values():
             self._check_format(file_id, fields["model"], fields["method"]["type"])
+        if fields["method"]["type"] == "reinforcement":
+            self._check_grader(fields["method"]["reinforcement"]["grader"])
         folder = self.folder / f"ftjob-{secrets.token_hex(12)}"
         job = FineTuningJob(folder)
         request = {
@@ -366,6 +377,17 @@ class FineTuningStore:
             f"{method} job of {model} needs."
         )
         raise ApiError(400, message, code="invalid_file_format")
+
+    def _check_grader(self, grader: Json) -> None:
+        """Raises ApiError with every error of a grader, and for one that asks a model: a worker has no key of it."""
+        if MODEL_GRADER.search(json.dumps(grader)):
+            message = "A reinforcement job cannot use score_model or label_model graders."
+            raise ApiError(501, message, "method.reinforcement.grader", "not_supported")
+        try:
+            validate_grader(grader, self.tools)
+        except InputError as error:
+            param = f"method.reinforcement.{error.issues[0].location}"
+            raise ApiError(400, str(error), param, "invalid_value") from error
 
     def _explain_unknown_model(self, model: str) -> str:
         message = f"Model {model} is not available for fine-tuning or does not exist."

@@ -51,7 +51,7 @@ class HostedStores:
         _remove_unfinished(folder)
         self.files = file_store.FileStore(folder / "files", int(quota_gb * 1e9))
         self.fine_tuning = fine_tuning.FineTuningStore(
-            folder / "fine_tuning", self.files, bases, result_files
+            folder / "fine_tuning", self.files, bases, result_files, tools
         )
         self.batches = batches.BatchStore(folder / "batches", self.files)
         self.evals = evals.EvalStore(folder / "evals", self.files, tools)

@@ -17,21 +17,26 @@ from typing import Any
 import yaml
 
 from etude.assistant import Assistant, load
+from etude.base import files
 from etude.base.files import Json, append_line, link_or_copy, read_json, read_lines, write_json, write_text
+from etude.base.formatting import format_percent
 from etude.data.dataset import Dataset, MinRows, load_dataset
 from etude.data.formats import read_rows
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.preferences import read_preferences
-from etude.errors import EtudeError, InputError, TrainingDiverged
+from etude.errors import EtudeError, InputError, TrainingDiverged, quote_value
+from etude.graders.draws import draw_best
 from etude.hosted.file_store import FileStore
 from etude.hosted.fine_tuning import FineTuningJob
+from etude.hosted.stores import build_tools
 from etude.methods import fine_tune, prefer
 from etude.methods.shared import fit_context
 from etude.methods.shared.training_run import build_training_run, choose_config
 from etude.metrics import choose_metric
 from etude.models.registry import Models
+from etude.stats import estimate
 from etude.task import Task, definition, load_task
-from etude.types import Example, Preference, Side, TrainableModel
+from etude.types import Example, Message, ModelRef, Preference, Request, Side, TrainableModel
 from etude.web.api_errors import ApiError
 
 MIN_EXAMPLES = 10
@@ -40,6 +45,12 @@ NUM_CHECKPOINTS = 3
 """The number of epochs, the last ones, whose weights clients can use as models."""
 NUM_PROBE_ROWS = 8
 """Without a validation file, the number of training rows whose loss is measured after an epoch, against spikes."""
+MAX_DRAW_TOKENS = 256  # of an answer drawn by a reinforcement job
+MIN_HELD_BACK = 5  # rows
+DRAWS_NOTE = (
+    "This is rejection sampling, not reinforcement learning: several answers to each prompt are drawn from the untuned "
+    "model, and the best one that passes the grader is trained on. {num} rows are held back to measure the effect."
+)
 METHOD, PREFER = fine_tune.FineTune(), prefer.Prefer()
 FILES = {"training_file": "training.jsonl", "validation_file": "validation.jsonl"}
 """Parameter of the job -> name of the file in its folder."""
@@ -81,6 +92,8 @@ def _run(job: FineTuningJob) -> Json:
         task, preferences = _read_preferences(job)
         _announce(job, task.notes)
         assistant, facts = _train_on_preferences(job, task, preferences)
+    elif request["method"]["type"] == "reinforcement":
+        assistant, facts = _train_on_draws(job)
     else:
         task, train, validation = _read_files(job)
         _announce(job, task.notes)
@@ -162,6 +175,76 @@ def _train_on_preferences(
     if not (job.folder / "assistant").exists():
         tuned.save(job.folder / "assistant")
     return job.folder / "assistant", {"trained_tokens": context.params["tokens"], "hyperparameters": None}
+
+
+def _train_on_draws(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
+    """Train on the best of several drawn answers to each prompt: rejection sampling, as in RFT (Yuan et al. 2023, arXiv
+    2308.01825). Raises JobFailed if of the answers to the held-back prompts all pass the grader, or none."""
+    _link_files(job)
+    items = _read_prompts(job, "training_file")
+    _require_examples(len(items))
+    num_train = len(items) - max(MIN_HELD_BACK, len(items) // 5)
+    if job.request["validation_file"]:
+        num_train, items = len(items), [*items, *_read_prompts(job, "validation_file")]
+    roles = {"developer": "system"}
+    chats = [
+        tuple(Message(roles.get(turn["role"], turn["role"]), turn["content"]) for turn in item["messages"])
+        for item in items
+    ]
+    _announce(job, [DRAWS_NOTE.format(num=len(items) - num_train)])
+    grader = job.request["method"]["reinforcement"]["grader"]
+    tools = build_tools({})
+    requests = [Request(chat, MAX_DRAW_TOKENS) for chat in chats]
+    model = Models().get(ModelRef(job.request["base"]), "sample")
+    draws = draw_best(model, requests, items, grader, tools, job.folder / "draws.jsonl")
+    before = estimate([draw["share"] for draw in draws[num_train:]])
+    if before.value in (0, 1):
+        share = f"{'All' if before.value else 'None'} of the answers drawn to the held-back rows"
+        message = f"{share} pass the grader, so there is nothing to learn. {draws[-1]['error']}".strip()
+        raise JobFailed("no_signal", message, "method.reinforcement.grader")
+    best = [
+        {"messages": [*item["messages"], {"role": "assistant", "content": draw["text"]}]}
+        for item, draw in zip(items[:num_train], draws, strict=False)
+        if draw["passes"]
+    ]
+    job.add_event(
+        "drawn", f"{len(best)} of {num_train} prompts have an answer that passes; it is trained on."
+    )
+    _require_examples(len(best))
+    files.write_lines(job.folder / "best.jsonl", best)
+    task = load_task(_write_task(job, {"kind": "answer", "examples": "best.jsonl"}))
+    task, train = load_dataset(task, MinRows(1, 0, 0))
+    folder, facts = _train(job, task, train, None)
+    tuned, models, own = load(folder), Models(), Message("system", task.instructions)
+    inputs = [tuple(turn for turn in chat if turn != own) for chat in chats[num_train:]]
+    requests = [replace(r, max_tokens=MAX_DRAW_TOKENS) for r in tuned.build_requests(inputs, models)]
+    model = models.get(tuned.model, "sample")
+    draws = draw_best(model, requests, items[num_train:], grader, tools, job.folder / "tuned.jsonl")
+    after = estimate([draw["share"] for draw in draws])
+    shares = f"{format_percent(before.value)} before, {format_percent(after.value)} after training"
+    job.add_event("measured", f"Share of answers to the {len(draws)} held-back rows that pass: {shares}.")
+    measured = {"before": asdict(before), "after": asdict(after)}
+    return folder, {**facts, "etude": {**facts["etude"], "held_back": measured}}
+
+
+def _read_prompts(job: FineTuningJob, param: str) -> list[Json]:
+    """Returns the rows of a file, chats that end with the user's turn. A grader may compare answers with their other
+    fields. Raises InputError for the first row that is something else."""
+    items = []
+    for number, line in enumerate(
+        (job.folder / FILES[param]).read_text("utf-8-sig", "replace").split("\n"), 1
+    ):
+        try:
+            item = files.parse_storable_json(line or "{}")
+            texts = [turn["role"] + turn["content"] for turn in item["messages"]] if item else ["user"]
+        except (ValueError, KeyError, TypeError):
+            texts = []
+        if not texts or not (item == {} or item["messages"][-1]["role"] == "user"):
+            remedy = "write messages that end with the user's, and no answer"
+            location = f"{FILES[param]}:{number}"
+            raise InputError.of(location, "not a prompt for reinforcement", quote_value(line), remedy)
+        items += [item] if item else []
+    return items
 
 
 def _read_files(job: FineTuningJob) -> tuple[Task, Dataset, Dataset | None]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from etude.hosted.file_store import paginate
 from etude.serve.schemas import Json, Metadata
 from etude.serve.server import HostedState
+from etude.web.api_errors import ApiError
 
 Auto = Literal["auto"]
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -30,12 +31,27 @@ class MethodSettings(BaseModel):
     hyperparameters: Hyperparameters = Hyperparameters()
 
 
+class DrawHyperparameters(Hyperparameters):
+    """Those of reinforcement; OpenAI's own, such as eval_interval, have no effect."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class GraderSettings(BaseModel):
+    """The settings of reinforcement."""
+
+    grader: dict[str, Any]
+    hyperparameters: DrawHyperparameters = DrawHyperparameters()
+    response_format: None = None
+
+
 class TuningMethod(BaseModel):
     """How to tune."""
 
-    type: Literal["supervised", "dpo"]
+    type: Literal["supervised", "dpo", "reinforcement"]
     supervised: MethodSettings | None = None
     dpo: MethodSettings | None = None
+    reinforcement: GraderSettings | None = None
 
 
 class CreateJobRequest(BaseModel):
@@ -52,17 +68,21 @@ class CreateJobRequest(BaseModel):
     metadata: Metadata | None = None
 
     def to_fields(self) -> Json:
-        """Return the fields that the store saves."""
+        """Return the fields that the store saves. Raises ApiError for reinforcement without a grader."""
         kind = self.method.type if self.method else "supervised"
-        settings: MethodSettings | None = getattr(self.method, kind) if self.method else None
+        settings: MethodSettings | GraderSettings | None = getattr(self.method, kind) if self.method else None
+        if kind == "reinforcement" and settings is None:
+            raise ApiError(400, "Add a grader.", "method.reinforcement", "missing_required_parameter")
         chosen = settings.hyperparameters if settings else self.hyperparameters or Hyperparameters()
         names = ("n_epochs", "batch_size", "learning_rate_multiplier", *(["beta"] if kind == "dpo" else []))
+        graded = settings if isinstance(settings, GraderSettings) else None
+        grader = {"reinforcement": {"grader": graded.grader}} if graded else {}
         return {
             "model": self.model,
             "training_file": self.training_file,
             "validation_file": self.validation_file,
             "hyperparameters": {name: getattr(chosen, name) for name in names},
-            "method": {"type": kind},
+            "method": {"type": kind, **grader},
             "suffix": self.suffix,
             "seed": self.seed,
             "integrations": self.integrations or [],
