@@ -9,7 +9,6 @@ from etude.base.files import read_lines
 from etude.models.registry import Models
 from etude.runs.recommended import load
 from etude.training.config import TrainConfig
-from etude.training.memory.measurement import compute_base_memory
 from etude.training.step import start_training
 from etude.tuning import train
 from etude.types import ModelRef

@@ -138,15 +138,13 @@ def test_the_run_is_listed_shown_and_reported(
     assert re.search(r"max_rows</th><td[^>]*>32<", page)
 
 
-def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it(
+def test_too_little_memory_is_asked_about_and_answered_with_what_lowers_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etude.training.memory.usage.available_memory", lambda device: 1000)
-    monkeypatch.setattr("etude.training.memory.measurement.start_training", None)  # which would take it
-    told: list[Event] = []
-    with pytest.raises(Declined, match=r"Set train: \{rank: 8\}"):
-        train(tiny_task(tmp_path), on_event=told.append, confirm=lambda asked: "first step" not in asked)
-    assert told, "nothing was asked before the rows were read"
+    monkeypatch.setattr("etude.training.memory.measurement.measure_training_memory", lambda *parts: 2000)
+    with pytest.raises(Declined, match=r"Set train: \{micro_tokens: 1024, rank: 8\}"):
+        train(tiny_task(tmp_path), confirm=lambda asked: "of memory" not in asked)
     assert not find_runs(tmp_path / "runs")
 
 

@@ -6,8 +6,7 @@ method that it could still change. Without a budget, the first look is whole.
 
 import math
 import traceback
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from etude.comparison.clock import (
 )
 from etude.comparison.handover import choose_handover
 from etude.comparison.ladder_run import FIRST, WORK, LadderRun, describe_dropped_context
-from etude.errors import STOPPING_ERRORS, quote_value
+from etude.errors import STOPPING_ERRORS
 from etude.evaluate import ScoredAnswer, build_sample, parse_outcome
 from etude.methods import FitContext, Method, format_method
 from etude.methods.shared.fit_context import Effort, LookStopped, Race
@@ -41,8 +40,6 @@ from etude.stats.racing import FIRST_BLOCK
 
 MIN_LOOK_SECONDS = 5.0
 """A longer look with less time, besides that for a block of dev rows, could hardly change anything."""
-# If at least this share of rows gets one label, it is reported as the same answer to all.
-SAME_ANSWER_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -315,8 +312,6 @@ class Looks:
         ]
         write_lines(folder / "tried.jsonl", lines)
         notes = list(describe_dropped_context(assistant, "dev", dev))
-        if self.ladder.task.kind in ("classify", "extract"):
-            notes += describe_same_answer(name, dev)
         context.notes += self.ladder.publish_notes([*notes, *handover_notes])
         request = assistant.build_requests([self.ladder.split.dev[0].input], self.ladder.models)[0]
         prompt = self.ladder.models.get(assistant.model).render_text(request.messages)
@@ -419,17 +414,3 @@ def _fit_on_worker(
         error = failure
         ladder_run.models.clear()
     return events, ladder_run.models.notes, error
-
-
-def describe_same_answer(method: str, rows: Sequence[ScoredAnswer]) -> Iterator[str]:
-    """Yield a note if a method gives one answer to nearly all dev rows, and fewer rows have it."""
-    if not rows:
-        return
-    outcomes = [row.outcome for row in rows]
-    label, num_answered = Counter(outcome.predicted for outcome in outcomes).most_common(1)[0]
-    num_expected = sum(outcome.expected == label for outcome in outcomes)
-    if num_answered >= SAME_ANSWER_SHARE * len(rows) and num_answered > num_expected:
-        yield (
-            f"{method} answers {quote_value(label)} to {num_answered / len(rows):.0%} of {len(rows):,} dev rows, but "
-            f"only {num_expected / len(rows):.0%} have that answer"
-        )

@@ -66,8 +66,7 @@ def compute_split(
         new_split = split(dataset, kind, task.seed, test, previous, sizes[-1])
     if record is None:
         return replace(new_split, notes=(*new_split.notes, *skipped))
-    lines = record["findings"] if "findings" in record else read_lines(run.folder / "findings.jsonl")
-    findings = tuple(Finding(**{**line, "rows": tuple(line["rows"])}) for line in lines)
+    findings = tuple(Finding(**{**line, "rows": tuple(line["rows"])}) for line in record["findings"])
     return replace(new_split, notes=tuple(record["notes"]), findings=findings)
 
 
@@ -91,7 +90,7 @@ def _read_earlier_sides(run: Run, seed: int) -> tuple[dict[str, Side], list[str]
             if sibling.info["seed"] == seed and split_file.exists():
                 record = read_json(split_file)
                 # A split with too few rows for a test is not reused in other runs.
-                sides |= record["assignments"] if record.get("comparable", True) else {}
+                sides |= record["assignments"] if record["comparable"] else {}
         except RunError as error:
             notes.append(f"The split ignores the earlier run {sibling.name}: {error}")
     return sides, notes

@@ -1,7 +1,7 @@
 """train.jsonl: the lines of a training run, written and reported while it runs."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -12,35 +12,6 @@ from etude.types import Estimate
 
 NUM_LATEST = 32
 """Latest steps from which the speed is computed."""
-MIN_STEPS = 10
-"""The remaining time is computed from the steps once there are this many; before, it comes from the estimate."""
-STALL_FACTOR = 5.0
-"""A step that took this many times as long per token as the others is ignored: the process was paused (Ctrl-Z, a
-debugger) or still warming up."""
-
-
-class StepSpeed:
-    """Speed of the latest steps, without steps during which the process was paused."""
-
-    def __init__(self) -> None:
-        self.latest: deque[tuple[int, float]] = deque(maxlen=NUM_LATEST)
-
-    def add(self, tokens: int, seconds: float) -> None:
-        self.latest.append((tokens, seconds))
-
-    @property
-    def tokens_per_second(self) -> float:
-        steps = self._find_steady()
-        return sum(tokens for tokens, _ in steps) / sum(seconds for _, seconds in steps)
-
-    @property
-    def step_seconds(self) -> float:
-        steps = self._find_steady()
-        return sum(seconds for _, seconds in steps) / len(steps)
-
-    def _find_steady(self) -> list[tuple[int, float]]:
-        typical = median_low([seconds / tokens for tokens, seconds in self.latest])
-        return [step for step in self.latest if step[1] / step[0] <= STALL_FACTOR * typical]
 
 
 class TrainingLog:
@@ -51,23 +22,17 @@ class TrainingLog:
     the next line: a full disk does not end a training.
     """
 
-    def __init__(
-        self,
-        method: str,
-        file: Path,
-        on_event: OnEvent,
-        expected_seconds: Callable[[], float | None] = lambda: None,
-    ) -> None:
-        """`expected_seconds`: the estimate for the whole training; None if there is none."""
-        self.method, self.on_event, self.expected_seconds = method, on_event, expected_seconds
+    def __init__(self, method: str, file: Path, on_event: OnEvent) -> None:
+        self.method, self.on_event = method, on_event
         lines = list_lines(file)
         self.lines_before = {_line_key(line) for line in lines if "step" not in line}
         self.epochs_before = find_last_epochs(lines)
         self.published_epochs: set[float] = set()
         """Epochs that were already published."""
         self.last_step_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
-        self.written_to = self.step = self.steps_here = 0
-        self.speed = StepSpeed()
+        self.written_to = self.step = 0
+        self.latest: deque[tuple[int, float]] = deque(maxlen=NUM_LATEST)
+        """Tokens and seconds of the latest steps; their medians ignore a pause of the process (Ctrl-Z)."""
         measured = (line["seconds"] for line in reversed(lines) if "dev_loss" in line and "seconds" in line)
         self.dev_seconds_before: float = next(measured, 0.0)
         self.dev_seconds: list[float] = []
@@ -114,14 +79,11 @@ class TrainingLog:
 
     def _publish_step(self, line: Mapping[str, Any]) -> None:
         epoch, epochs = line.get("epoch", 0), line.get("epochs", 0)
-        self.speed.add(line["tokens"], line["seconds"])
-        self.steps_here += 1
+        self.latest.append((line["tokens"], line["seconds"]))
+        step_seconds = median_low(seconds for _, seconds in self.latest)
         dev_seconds = median_low(self.dev_seconds) if self.dev_seconds else self.dev_seconds_before
         num_dev = epochs - epoch + 1 if epochs else 0
-        remaining = (line["steps"] - line["step"]) * self.speed.step_seconds + num_dev * dev_seconds
-        # The first steps are slower, so the estimate is better until there are enough of them.
-        if self.steps_here < MIN_STEPS and (expected := self.expected_seconds()):
-            remaining = expected * (line["steps"] - line["step"]) / line["steps"]
+        remaining = (line["steps"] - line["step"]) * step_seconds + num_dev * dev_seconds
         remaining = min(remaining, line.get("seconds_left", remaining))  # of a time box
         self.on_event(
             StepTrained(
@@ -131,7 +93,7 @@ class TrainingLog:
                 epoch=epoch,
                 epochs=epochs,
                 loss=line["loss"],
-                tokens_per_second=self.speed.tokens_per_second,
+                tokens_per_second=1 / median_low(seconds / tokens for tokens, seconds in self.latest),
                 remaining_seconds=remaining,
                 memory=line.get("memory", 0),
             )

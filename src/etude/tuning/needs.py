@@ -11,27 +11,19 @@ from etude.runs.questions import Confirm
 
 
 def confirm_memory(training: TrainingRun, on_event: OnEvent, confirm: Confirm) -> Json:
-    """Ask if less memory is available than the training needs: first before a step allocates it, then by what a few
-    steps have used. Returns the measured memory. Raises Declined."""
-    from etude.training.memory.measurement import compute_base_memory, measure_training_memory
-    from etude.training.memory.usage import available_memory, memory_in_use, suggest_less_memory
+    """Ask if less memory is available than a few steps have used. Returns the measured memory. Raises Declined."""
+    from etude.training.memory.measurement import measure_training_memory
+    from etude.training.memory.usage import available_memory, suggest_less_memory
 
     module, config = training.model.module, training.config
-    at_rest = memory_in_use(module.device) + compute_base_memory(module, config)
-    advice = suggest_less_memory(config, before_start=True)
-    _ask_if_too_little(at_rest, available_memory(module.device), " before its first step", advice, confirm)
     memory = measure_training_memory(module, training.rows, training.dev_rows, config)
     available = available_memory(module.device)
     if memory and available:
         on_event(NoteEvent(f"Memory: about {format_size(memory)} ({format_size(available)} available)."))
-    _ask_if_too_little(memory, available, "", suggest_less_memory(config), confirm)
-    return {"memory": memory, "available_memory": available}
-
-
-def _ask_if_too_little(memory: int, available: int, moment: str, advice: str, confirm: Confirm) -> None:
     # 0 bytes mean that the memory of the device is unknown.
     if memory > available > 0 and not confirm(
-        f"This training needs about {format_size(memory)} of memory{moment}, and {format_size(available)} is "
+        f"This training needs about {format_size(memory)} of memory, and {format_size(available)} is "
         "available. Continue?"
     ):
-        raise Declined(f"Nothing was trained. {advice}")
+        raise Declined(f"Nothing was trained. {suggest_less_memory(config)}")
+    return {"memory": memory, "available_memory": available}

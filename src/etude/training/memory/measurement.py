@@ -8,7 +8,6 @@ from transformers import PreTrainedModel
 
 from etude.errors import ModelError
 from etude.training.config import TrainConfig
-from etude.training.layers.lora import find_targets
 from etude.training.memory.usage import memory_in_use, peak_memory, release_freed_memory, reset_peak_memory
 from etude.training.rows.batches import TokenRow, compute_work, make_batches
 from etude.training.step import TrainingState, measure_dev_loss, start_training, train_step
@@ -18,21 +17,6 @@ MAX_NAMED = 3
 NEAR_MAX = 0.9
 """A micro-batch with at least this share of the largest number of tokens may need the most memory, because attention
 stores more per token for long rows."""
-
-
-def compute_base_memory(module: PreTrainedModel, config: TrainConfig) -> int:
-    """Compute the bytes that `train` needs before its first step, in addition to the model: for the adapters, their
-    gradients, the optimizer's two states and the best epoch.
-
-    Raises the errors of `train` if layers cannot be adapted.
-    """
-    return sum(
-        5
-        * config.rank
-        * (base.in_features + base.out_features)
-        * torch.promote_types(base.weight.dtype, torch.float32).itemsize
-        for _, base in find_targets(module, config.targets)
-    )
 
 
 def measure_training_memory(

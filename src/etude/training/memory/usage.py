@@ -67,12 +67,11 @@ def available_memory(device: torch.device) -> int:
     return min(available, int(limit)) if limit.isdigit() else available
 
 
-def suggest_less_memory(config: TrainConfig, before_start: bool = False) -> str:
-    """Return a sentence with settings that need less memory. `before_start`: less memory before the first step."""
-    settings = [] if before_start else [f"micro_tokens: {max(1, config.micro_tokens // 2)}"]
-    settings += [f"rank: {config.rank // 2}"] if config.rank > 1 else []
-    advice = f"Set train: {{{', '.join(settings)}}} or only some of these settings, or" if settings else "Set"
-    return f"{advice} a smaller model in the task file."
+def suggest_less_memory(config: TrainConfig) -> str:
+    """Return a sentence with settings that need less memory."""
+    rank = f", rank: {config.rank // 2}" if config.rank > 1 else ""
+    settings = f"{{micro_tokens: {max(1, config.micro_tokens // 2)}{rank}}}"
+    return f"Set train: {settings} or only some of these settings, or a smaller model in the task file."
 
 
 @contextmanager
