@@ -68,10 +68,10 @@ GRADED = (
 CHRF_CHARACTERS = 5_000
 
 CALL_PARTS: Mapping[str, str] = {
-    "no_call": "Calls none when it should not",
-    "call": "Calls one when it should",
-    "functions": "and the right functions",
-    "arguments": "and with the right arguments",
+    "no_call": "No call where none is due",
+    "call": "A call where one is due",
+    "functions": "The right functions too",
+    "arguments": "The right arguments too",
     "several": "Several calls, all right",
 }
 """The parts of right function calls, in words. Of rows that need a call, each has a share of all of them."""

@@ -101,9 +101,7 @@ def test_the_bound_holds_at_all_looks_also_with_wrong_confidences(trust: float) 
         chances = draw.beta(0.3, 1.5, 3_000)
         chances[2_000:] = draw.beta(1, 1, 1_000)  # later answers are worse
         wrong = (draw.random(3_000) < chances).astype(float)
-        predicted = (
-            chances * trust if trust >= 0 else 1 - chances
-        )  # the last: the surer, the more often wrong
+        predicted = chances * trust if trust >= 0 else 1 - chances  # or: the surer, the more often wrong
         sizes = np.linspace(500, 3_000, num_draws).astype(int)
         drawn = draw.integers(sizes)
         means, shares = (np.cumsum(values)[sizes - 1] / sizes for values in (predicted, wrong))
@@ -232,12 +230,7 @@ def test_new_questions_raise_an_alarm_and_the_others_none(
     assert [period["num_requests"] for period in body["periods"]] == [100] * 5
     assert body["periods"][0]["unsure"]["value"] == body["periods"][4]["limited"]["value"] == 1.0
     notes = " ".join(body["notes"])
-    for part in (
-        "by their words alone",
-        "such as requests-2026-11-01-1-a.jsonl:502",
-        "other-1",
-        "ran backwards",
-    ):
+    for part in ("by their words alone", "such as requests-2026-11-01-1-a.jsonl:502", "other-1", "backwards"):
         assert part in notes
     page = (Path(body["folder"]) / "watch.html").read_text(encoding="utf-8")
     assert "Nothing is known" in page

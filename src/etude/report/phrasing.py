@@ -310,7 +310,7 @@ def list_turn_rows(report: Report) -> list[tuple[str, ...]]:
 def list_call_rows(report: Report) -> list[tuple[str, ...]]:
     """List each method with the parts of its function calls."""
     return [
-        (name, *(format_estimate(calls[part]) if part in calls else "" for part in CALL_PARTS))
+        (name, *(format_estimate(calls[part]) if part in calls else "–" for part in CALL_PARTS))
         for name, details in _get_details(report)
         if (calls := details.calls)
     ]

@@ -35,9 +35,7 @@ def run_server(
     InputError if the host is not localhost and there are no keys, and if the port cannot be used.
     """
     if host not in LOOPBACK and not (settings.keys or settings.key_file):
-        remedy = (
-            "set ETUDE_API_KEY, or create a key with --keys FILE --new-key NAME and start with --keys FILE"
-        )
+        remedy = "set ETUDE_API_KEY, or create a key: --keys FILE --new-key NAME; start with --keys FILE"
         raise InputError.of("--host", "any host other than localhost needs API keys", host, remedy)
     catalogue = load_catalogue(places, method, engine)
     listener = open_listener(host, port)

@@ -115,9 +115,7 @@ class TrafficRecord:
 
     def _stop(self, reason: str) -> None:
         self._has_stopped = True
-        LOG.error(
-            "The record in %s stopped (%s). The server goes on; restart it to record", self.folder, reason
-        )
+        LOG.error("The record in %s stopped (%s). The server goes on without it", self.folder, reason)
 
     def _write(self, lines: Sequence[Entry]) -> None:
         content = b"".join(self._encode(*line[:3]) for line in lines)
@@ -159,10 +157,8 @@ def forget(folder: Path, name: str) -> int:
     A server may write to the record meanwhile. The files with the distances keep the id and the distance, no text.
     """
     number = 0
-    marks = (
-        f'"id": {json.dumps(name)}'.encode(),
-        f'"user": "{hash_exchange((), name)}"'.encode(),
-    )  # as in `_encode`
+    texts = f'"id": {json.dumps(name)}', f'"user": "{hash_exchange((), name)}"'  # as in `_encode`
+    marks = [text.encode() for text in texts]
     with hold_lock(folder / LOCK):
         for file in folder.glob(FILES):
             lines = file.read_bytes().splitlines(keepends=True)

@@ -102,9 +102,7 @@ class WatchReport:
     test: ChangeTest
     alarm_time: str
     change_time: str
-    far: (
-        Estimate | None
-    )  # share of the questions since the change that are far from the rows; None without an alarm
+    far: Estimate | None  # share of the questions since the change that are far; None without an alarm
     groups: tuple[NewQuestions, ...]
     periods: tuple[Period, ...]
     right: Estimate | None  # share of right answers among those that people judged
