@@ -32,13 +32,16 @@ class SearchedPrompt(Method):
         return f"reflect_with: with a bigger model{reason}" if reason or not name else ""
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
+        """Return why no instructions can be searched for."""
         return "the rows have system messages of their own" if task.row_systems else ""
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """List a prompt as long as the longest proposal."""
         words = " of" * PROMPT_TOKENS  # three bytes each, by which endpoints estimate a token
         return [replace(start, instructions=start.instructions + words)]
 
     def count_calls(self, task: Task) -> int:
+        """Return the calls of the search."""
         return int(task.searched_prompt.get("calls", DEFAULT_CALLS))
 
     def list_reflections(self, task: Task, train: Dataset, start: Assistant) -> list[Request]:
