@@ -125,18 +125,6 @@ def test_openings_of_one_test_are_counted_across_runs(tmp_path: Path) -> None:
     assert any("3 times" in caveat for caveat in third.verdict.caveats)  # type: ignore[union-attr]
 
 
-def test_other_rows_are_another_test(tmp_path: Path) -> None:
-    task, _ = copy_run(tmp_path)
-    write_json_lines(tmp_path / "examples.jsonl", rows("answer", 150, seed=8))
-    assert events_of(task)[0].info["openings"] == 1
-
-
-def test_a_run_that_opened_its_test_and_goes_on_counts_once(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more=QUICK)
-    compare_until(task, lambda event: isinstance(event, MethodEnded) and event.side == "test")
-    assert events_of(task)[0].info["openings"] == 1
-
-
 def test_test_answers_of_another_assistant_are_not_taken_for_its_own(tmp_path: Path) -> None:
     task, run = copy_run(tmp_path)
     (run.folder / "verdict.json").unlink()
@@ -221,12 +209,11 @@ def test_rows_that_were_away_for_a_run_come_back_to_their_sides(tmp_path: Path) 
     assert load_split(events_of(task)[0])["assignments"] == first
 
 
-@pytest.mark.parametrize("part", ["split.json", "run.json"])
-def test_a_split_ignores_an_earlier_run_that_cannot_be_read_and_says_so(part: str, tmp_path: Path) -> None:
+def test_a_split_ignores_an_earlier_run_that_cannot_be_read_and_says_so(tmp_path: Path) -> None:
     task, first = copy_run(tmp_path)
     add_line(task, "margin: 0.03")
     second, _ = events_of(task)
-    (second.folder / part).write_text("{ half")
+    (second.folder / "split.json").write_text("{ half")
     add_line(task, "target: 0.5")
     third, events = events_of(task)
     assert load_split(third)["assignments"] == load_split(first)["assignments"]

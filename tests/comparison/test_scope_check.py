@@ -14,7 +14,7 @@ LIMITS = "\nlimits: {out_of_scope: I only know these rows., to_person: Ask a per
 
 
 def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Path) -> None:
-    more = "methods: [baseline, prompt, few_shot]\n"
+    more = "methods: [baseline, prompt]\n"
     files = [write_task(tmp_path / name, "answer", more=more) for name in ("without", "with")]
     files[1].write_text(files[1].read_text(encoding="utf-8") + LIMITS, encoding="utf-8")
     without, limited = (compare(file) for file in files)
@@ -33,16 +33,6 @@ def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Pat
     answer = assistant.answer("How do I knit a scarf for my aunt?")
     assert answer.limit
     assert answer.answer_tokens == 0
-    recommended = without.verdict.leaning
-    asked = [caveat for caveat in without.verdict.caveats if "add limits:" in caveat]
-    assert len(asked) <= 1
-
-    folder = without.run.folder / "tests" / recommended
-    folder.mkdir(parents=True)
-    gates = [{"gate": "contract >= 98%", "outcome": "failed"}, {"gate": "leaks >= 90%", "outcome": "passed"}]
-    (folder / "test.json").write_text(json.dumps({"gates": gates}), encoding="utf-8")
-    assert "failed 1 of 2 gates: contract >= 98%" in describe_failed_gates(without.run, recommended)
-    assert describe_failed_gates(limited.run, recommended) == ""
 
 
 def test_changed_limits_continue_the_run_and_count_as_an_opening(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from conftest import data_folder
 from etude.data.dataset import Dataset
 from etude.data.splits import Split, input_key, split
 from etude.errors import InputError
-from etude.text.near_duplicates import find_near_duplicates
+from etude.text.near_duplicates import cluster_near_duplicates
 from etude.types import Example, Message, Side
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -68,11 +68,10 @@ def crossings(result: Split) -> list[tuple[str, str]]:
     """Pairs of rows on two sides that share a group or are near-duplicates."""
     everything = [row for part in (result.train, result.dev, result.test) for row in part]
     side = sides(result)
-    near = [
-        (everything[i], everything[j]) for i, j, _ in find_near_duplicates([row.text for row in everything])
-    ]
-    first: dict[str, Example] = {}
-    grouped = [(first.setdefault(row.group, row), row) for row in everything if row.group is not None]
+    clusters = cluster_near_duplicates([row.text for row in everything], alone=False)
+    near = [(everything[first], everything[other]) for first, *others in clusters for other in others]
+    firsts: dict[str, Example] = {}
+    grouped = [(firsts.setdefault(row.group, row), row) for row in everything if row.group is not None]
     return [(one.id, other.id) for one, other in near + grouped if side[one.id] != side[other.id]]
 
 

@@ -20,7 +20,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 
 from etude.data.dataset import Dataset, load_dataset, load_test
 from etude.task import Task, load_task
-from etude.text.near_duplicates import cluster_near_duplicates, find_near_duplicates
+from etude.text.near_duplicates import cluster_near_duplicates
 from etude.types import Example
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -150,7 +150,7 @@ def test_no_text_makes_the_check_fail_to_answer(answer: str) -> None:
 
 
 def test_no_two_requests_are_near_duplicates(luma: tuple[Task, Dataset, Dataset]) -> None:
-    assert find_near_duplicates([row.text for row in [*luma[1], *luma[2]]]) == []
+    assert not cluster_near_duplicates([row.text for row in [*luma[1], *luma[2]]], alone=False)
 
 
 def test_some_books_are_known_from_the_catalogue_only(luma: tuple[Task, Dataset, Dataset]) -> None:

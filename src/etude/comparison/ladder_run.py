@@ -243,6 +243,7 @@ class LadderRun:
         return [name for name in names if not records[name].get("raced_out")] or list(names)
 
     def get_share(self, method: Method) -> Dataset:
+        """The training rows that a method gets: all, or as many as the task allows."""
         return sample_share(method, self.task, self.split.train)
 
     def release_weights(self, assistant: Assistant) -> None:
@@ -251,6 +252,7 @@ class LadderRun:
             self.models.remove(assistant.model)
 
     def publish_notes(self, notes: Iterable[str]) -> list[str]:
+        """Publish notes as events and return them."""
         texts = list(notes)
         for note in texts:
             self.on_event(NoteEvent(f"Note: {note}.", detail=True))
@@ -278,6 +280,7 @@ class LadderRun:
     def report_dev_rows(
         self, name: str, trial: Trial, rows: Sequence[ScoredAnswer], done: int, total: int, remaining: float
     ) -> None:
+        """Report dev rows that a candidate has answered."""
         self.on_event(BatchAnswered(name, done, total, remaining, trial, _make_sample_answer(rows[-1:])))
 
     def report_side(self, name: str, side: Side, rows: Sequence[ScoredAnswer], seconds: float) -> None:
@@ -299,6 +302,7 @@ class LadderRun:
         )
 
     def write_predictions(self, name: str, side: Side, rows: Sequence[ScoredAnswer]) -> None:
+        """Replace the lines of one side in predictions.jsonl."""
         other_lines = [line for line in self.run.read_predictions(name) if line["side"] != side]
         lines = [build_prediction(side, row) for row in rows]
         write_lines(self.run.method_folder(name) / "predictions.jsonl", [*other_lines, *lines])

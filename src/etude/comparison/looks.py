@@ -49,6 +49,7 @@ class Looks:
     ladder: LadderRun
 
     def fit_quick(self, start: Assistant) -> None:
+        """Fit the methods that take seconds."""
         for method in self.ladder.methods:
             if is_quick(method) and method.name not in self.ladder.run.fitted_methods:
                 self._take_first_look(method, start)

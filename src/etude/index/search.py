@@ -99,6 +99,7 @@ class Search:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
+        """Write the search to a folder, atomically."""
         from safetensors.numpy import save_file
 
         with atomic_folder(folder) as temporary:
@@ -153,6 +154,7 @@ class KeywordIndex:
         return cls(index)
 
     def save(self, folder: Path) -> None:
+        """Write the index to a folder."""
         self._index.save(folder, show_progress=False)
 
     @classmethod

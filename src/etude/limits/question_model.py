@@ -81,6 +81,7 @@ class QuestionModel:
         )
 
     def compute_logits(self, texts: Sequence[str]) -> FloatArray:
+        """Compute the logits, (texts, classes)."""
         features = _weigh_features(count_features(texts), self.rarity.astype(np.float64) * self.rarity_scale)
         return np.asarray(features @ self._weight_matrix + np.array(self.intercepts))
 
@@ -94,6 +95,7 @@ class QuestionModel:
         return self.weights.T.astype(np.float64) * self.scale
 
     def to_text(self) -> str:
+        """Pack the model into one line of text."""
         head = [self.classes, self.intercepts, self.scale, self.rarity_scale]
         body = json.dumps(head).encode() + b"\n" + self.weights.tobytes() + self.rarity.tobytes()
         return base64.b85encode(zlib.compress(body, 9)).decode()

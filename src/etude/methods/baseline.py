@@ -56,6 +56,7 @@ class Baseline(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
+        """Fit every predictor, choose one, and fit it again on all rows."""
         # The dev results in the record are those of predictors that have not seen dev.
         candidate, predictor, refit = self.fit_on_train(task, train, dev, start, context)
         started = time.perf_counter()
@@ -119,6 +120,7 @@ class Baseline(Method):
         )
 
     def load_before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
+        """Load the predictor fitted on train alone."""
         params = read_json(folder / "method.json")["params"]
         on_train = _predictor_folder(folder / "work", params["predictor"])
         return replace(assistant, model=ModelRef(CLASSICAL, on_train)) if on_train.exists() else assistant
@@ -139,6 +141,7 @@ class KnownVectors:
         self.vectors = dict(zip(texts, encoder.embed(texts), strict=True))
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one vector for each text."""
         return np.stack([self.vectors[text] for text in texts])
 
 

@@ -19,6 +19,7 @@ class ClearPrompt(Method):
     keys = (*Method.keys, "wordings")
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """List every wording."""
         return [candidate.assistant for candidate in self.build_candidates(task, start)]
 
     def fit(

@@ -16,11 +16,13 @@ class Constrained(Method):
     prompted = False
 
     def missing_key(self, task: Task) -> str:
+        """Require a contract that can be written as a grammar."""
         is_classify, has_one_label = task.kind == "classify", task.has_one_label
         has_grammar = not has_one_label and (is_classify or bool(task.contract and task.contract.grammar))
         return "" if has_grammar else "a json_schema, fields or regex under contract:"
 
     def is_supported(self, task: Task) -> bool:
+        """Whether the model can keep to a grammar."""
         return "grammar" in find_backend(task.prompt_model or task.model).can
 
     def fit(

@@ -23,6 +23,7 @@ class Decide(Method):
     keys = ("decision_model",)
 
     def missing_key(self, task: Task) -> str:
+        """Require a decision model, and one label for each question."""
         if task.kind != "classify" or task.several:
             return "kind: classify with one label per row or question"
         return "" if task.decision_model else "decision_model:"
@@ -35,6 +36,7 @@ class Decide(Method):
         return f"it needs 2 to {MAX_LABELS} labels, but there are {number:,}" if number else ""
 
     def build_untrained(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
+        """Build the assistant that asks with the task's instructions."""
         assert task.decision_model is not None
         return replace(
             start.without_examples(),
@@ -48,6 +50,7 @@ class Decide(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
+        """Answer dev with the task's instructions."""
         assistant = self.build_untrained(task, start, train, context.models)
         return context.choose([Candidate("as described", assistant)], dev, cheap=True).assistant
 

@@ -22,6 +22,7 @@ class FewShot(Method):
     label = "Examples in the prompt"
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """List every number with every draw."""
         return [candidate.assistant for candidate in self.build_candidates(task, train, start)]
 
     def fit(

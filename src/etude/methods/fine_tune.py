@@ -40,11 +40,13 @@ class FineTune(Method):
     keys: ClassVar[tuple[str, ...]] = ("model", "train")
 
     def is_supported(self, task: Task) -> bool:
+        """Whether the model has weights to train, or learns rows by itself."""
         return not {"train", "learn"}.isdisjoint(find_backend(task.model).can)
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
+        """Train, from the last checkpoint if an earlier attempt was stopped."""
         rows: Sequence[Example] = train.examples[:]
         dev_rows = context.loss_sample(dev)
         student, dev_to_train = self.build_untrained(task, start, train, context.models), dev_rows

@@ -24,6 +24,7 @@ class FineTuneEncoder(EncoderMethod):
     def prepare_training(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
     ) -> PreparedTraining:
+        """Train from the logistic regression, and keep the epoch whose answers to dev score best."""
         from etude.training.classifier import Classifier
 
         texts, labels = split_columns(rows)

@@ -16,6 +16,7 @@ class FineTuneRetrieval(FineTune):
     keys = ("model", "train", "documents", "encoder")
 
     def fit_passages(self, task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
+        """Fit the search, or load the one that `retrieval` has fitted."""
         return fit_search(task, train, dev, context)
 
 

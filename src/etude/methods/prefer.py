@@ -44,11 +44,13 @@ class Prefer(FineTune):
     keys = ("model", "train", "preferences")
 
     def missing_key(self, task: Task) -> str:
+        """Require preferences."""
         return "" if task.preferences else "preferences"
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
+        """Load or fit the assistant of fine_tune and train it on preferences."""
         tuned = self._fit_tuned(task, train, dev, start, context)
         if learns_by_itself(task):
             context.notes.append(

@@ -26,6 +26,7 @@ class Retrieval(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
+        """Fit the search, then choose among the prompts."""
         fitted = fit_search(task, train, dev, context)
         base = replace(start.without_examples(), method=self.name, search=fitted.ref)
         candidates = list(build_candidates(task, train, base, fitted))

@@ -40,6 +40,7 @@ class SimilarShot(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
+        """Choose the search, then the number of examples, without those too long for most dev rows."""
         pool = sample_pool(train, task.seed)
         search = self._choose_search(task, pool, dev, context)
         search.save(context.folder / FOLDER)  # the assistant refers to it

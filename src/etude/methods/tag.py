@@ -64,6 +64,7 @@ class Tag(EncoderMethod):
     def prepare_training(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
     ) -> PreparedTraining:
+        """Train on the rows whose answers are JSON objects, and keep the epoch with the best F1."""
         from etude.training.tagging import TaggerModule
 
         texts, answers = _parse(rows)

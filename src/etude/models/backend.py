@@ -73,9 +73,11 @@ class BatchedModel(ABC):
                 yield Batch(number, indices, tuple(self.complete([requests[index] for index in indices])))
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answer in the order of the requests."""
         return [completion for batch in self.batches(requests) for completion in batch.completions]
 
     def stream(self, request: Request) -> Iterator[str]:
+        """Yield the answer in one piece."""
         yield self.generate([request])[0].text
 
     def render_text(self, messages: Sequence[Message]) -> str:
@@ -83,6 +85,7 @@ class BatchedModel(ABC):
         return "".join(f"{message.role}: {message.content}\n" for message in messages) + "assistant:"
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Count the words of the rendered prompt."""
         return len(self.render_text(messages).split())
 
 

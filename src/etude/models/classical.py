@@ -70,6 +70,7 @@ class ClassicalModel(BatchedModel):
         self.predictor = predictor
 
     def complete(self, requests: Sequence[Request]) -> tuple[Completion, ...]:
+        """Answer one batch, in order."""
         started = time.perf_counter()
         texts = [request.messages[-1].content for request in requests]
         spreads: list[dict[str, float]] = [{} for _ in texts]
@@ -85,9 +86,11 @@ class ClassicalModel(BatchedModel):
         )
 
     def render_text(self, messages: Sequence[Message]) -> str:
+        """Return the text from which features are computed."""
         return messages[-1].content
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Return 0: there is no tokenizer."""
         return 0
 
 
@@ -105,13 +108,16 @@ class Constant:
         return cls(text, float(np.log(number / len(outputs))))
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Return the constant and the log of its share of the training outputs."""
         return [(self.text, self.logprob)] * len(texts)
 
     def save(self, folder: Path) -> None:
+        """Write one JSON file."""
         write_header(folder, "constant", text=self.text, logprob=self.logprob)
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Constant:
+        """Read what `save` wrote."""
         return cls(header["text"], header["logprob"])
 
 
@@ -152,6 +158,7 @@ class Nearest:
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Nearest:
+        """Read what `save` wrote."""
         lines = (folder / "rows.jsonl").read_text(encoding="utf-8").split("\n")
         rows = [json.loads(line) for line in lines if line]
         encoder = models.load_shared_encoder(name) if (name := header.get("encoder")) else None
@@ -276,6 +283,7 @@ class Linear:
         return logs
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Return the answer to each text and its log-probability."""
         return self.answer(texts)[1]
 
     def answer(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[tuple[str, float]]]:
@@ -329,12 +337,14 @@ class Linear:
         coefficients: NDArray[np.float32],
         intercepts: NDArray[np.float32],
     ) -> Self:
+        """Build a classifier from what `describe` returned, and its weights."""
         extras = {name: header[name] for name in cls.extras}
         labels = tuple(header["labels"])
         return cls(labels, features, coefficients, intercepts, header["temperature"], **extras)
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Self:
+        """Read what `save` wrote."""
         tensors = load_file(folder / "weights.safetensors")
         features: Features | Encoder
         if header["encoder"] is None:
@@ -400,6 +410,7 @@ class Features:
         return cls(vectorisers)
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
+        """Compute float32 features, shape (texts, features)."""
         return _join_blocks([vectoriser.transform(texts) for vectoriser in self.vectorisers])
 
 

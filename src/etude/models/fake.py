@@ -68,6 +68,7 @@ class FakeModel(backend.BatchedModel):
             yield replace(batch, completions=tuple(completions))
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answer a batch, after the delay."""
         started = time.perf_counter()
         if self.delay:
             time.sleep(self.delay)

@@ -77,6 +77,7 @@ class Gazetteer:
         return json.dumps(self.shape.build(values), ensure_ascii=False), logprob
 
     def save(self, folder: Path) -> None:
+        """Write one JSON file."""
         from etude.models.classical import write_header
 
         entries = [[words, path, precision] for words, (path, precision) in self.entries.items()]
@@ -85,6 +86,7 @@ class Gazetteer:
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Gazetteer:
+        """Read what `save` wrote."""
         entries = {tuple(words): (tuple(path), precision) for words, path, precision in header["entries"]}
         constants = {tuple(path): values for path, values in header["constants"]}
         return cls(from_json(AnswerShape, header["shape"]), entries, constants)

@@ -63,9 +63,11 @@ class BinaryHeads(Linear):
         return cls(tuple(labels), features, coefficients, intercepts, **values)
 
     def to_chances(self, margins: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Convert margins to the probability of yes, shape (texts, heads)."""
         return np.asarray(expit(margins.astype(np.float64) / self.temperature))
 
     def fit_temperature(self, margins: NDArray[np.float32], labels: Sequence[str]) -> float:
+        """Find the temperature with the smallest log-loss over all heads."""
         signed = margins * (2 * self.encode_labels(labels) - 1)
         result = minimize_scalar(
             lambda log: -float(log_expit(signed / np.exp(log)).mean()), bounds=(-4.0, 4.0), method="bounded"
@@ -179,6 +181,7 @@ class ScoreHeads(BinaryHeads):
         return _encode_scores(outputs, self.labels)
 
     def to_log_probabilities(self, margins: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert margins to the log-probability of every score, shape (texts, labels)."""
         # A score above a step is also above all lower steps.
         above = np.minimum.accumulate(self.to_chances(margins), axis=1)
         ends = np.ones((len(above), 1)), np.zeros((len(above), 1))
@@ -193,6 +196,7 @@ class ScoreHeads(BinaryHeads):
         return replace(heads, rule=max(kappas, key=lambda name: kappas[name]))
 
     def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """Return the score by the rule and its log-probability."""
         best = RULES[self.rule](np.exp(logs))
         return [(self.labels[score], float(logs[row, score])) for row, score in enumerate(best)]
 

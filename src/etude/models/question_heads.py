@@ -33,6 +33,7 @@ class QuestionHeads(Linear):
 
     @classmethod
     def join(cls, heads: Mapping[str, Linear]) -> Self:
+        """Join classifiers over the same features."""
         labels = [join_answers({name: label}) for name, head in heads.items() for label in head.labels]
         coefficients = np.concatenate([head.coefficients for head in heads.values()])
         intercepts = np.concatenate([head.intercepts for head in heads.values()])
@@ -44,6 +45,7 @@ class QuestionHeads(Linear):
         return any(head.chooses_rules for head in self.heads.values())
 
     def list_targets(self, outputs: Sequence[str]) -> list[tuple[slice, NDArray[Any]]]:
+        """Return for each question the columns of its margins, and what training compares them with."""
         return [
             (columns, head.encode_labels(select_answers(outputs, name)))
             for name, head, columns in self._list_columns("intercepts")
@@ -58,11 +60,13 @@ class QuestionHeads(Linear):
         return replace(self, heads=heads)
 
     def copy_calibration(self, other: Linear) -> Self:
+        """Return these classifiers with what others have fitted on held-out rows."""
         assert isinstance(other, QuestionHeads)
         heads = {name: head.copy_calibration(other.heads[name]) for name, head in self.heads.items()}
         return replace(self, heads=heads)
 
     def to_log_probabilities(self, margins: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert margins to the log-probability of every label of every question."""
         columns = self._list_columns("intercepts")
         return np.hstack([head.to_log_probabilities(margins[:, own]) for _, head, own in columns])
 
@@ -77,6 +81,7 @@ class QuestionHeads(Linear):
         ]
 
     def describe(self) -> dict[str, Any]:
+        """Return the fields of each head that are saved as JSON."""
         return {"heads": [[name, head.kind, head.describe()] for name, head in self.heads.items()]}
 
     @classmethod
@@ -87,6 +92,7 @@ class QuestionHeads(Linear):
         coefficients: NDArray[np.float32],
         intercepts: NDArray[np.float32],
     ) -> Self:
+        """Build the classifiers from what `describe` returned, and their weights."""
         heads, begin = dict[str, Linear](), 0
         for name, kind, body in header["heads"]:
             is_score = kind == ScoreHeads.kind

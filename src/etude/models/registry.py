@@ -91,6 +91,7 @@ class Models:
         return cast(ConcurrentModel, self.get(ref, "concurrent"))
 
     def find_service(self, name: str) -> Service | None:
+        """Return the service that a model's requests are sent to; None for a model in this process."""
         return find_service(name, self.endpoints)
 
     def load_encoder(self, name: str, folder: Path | None = None) -> "Encoder":

@@ -62,6 +62,7 @@ class Journal:
         return self._num_answered
 
     def get(self, key: str) -> Completion | None:
+        """Return the saved answer to a request."""
         return self._completions.get(key)
 
     def add(self, key: str, completion: Completion, model: str) -> None:
@@ -140,6 +141,7 @@ class RemoteModel(BatchedModel):
             self.stopped.clear()
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answer in the order of the requests."""
         return self.generate(requests)
 
     def _answer(self, key: str, request: Request, workers: int) -> Completion:

@@ -83,6 +83,7 @@ class Run:
         return self.folder.parent.parent / str(self.info["task_file"])
 
     def method_folder(self, name: str) -> Path:
+        """The folder of one method."""
         return self.folder / "methods" / name
 
     def assistant_folder(self, name: str) -> Path:
@@ -96,10 +97,12 @@ class Run:
         return folder
 
     def update(self, **values: object) -> None:
+        """Set keys of run.json."""
         file = self.folder / "run.json"
         write_json(file, {**read_json(file, {}), **values})
 
     def read_predictions(self, method: str) -> list[Json]:
+        """Read all lines of one method's predictions.jsonl, dev and test."""
         return list_lines(self.method_folder(method) / "predictions.jsonl")
 
     @contextlib.contextmanager

@@ -183,9 +183,11 @@ class VerdictInputs:
     resamples: int = RESAMPLES
 
     def index(self, name: str) -> int:
+        """Return the position of a method on the ladder."""
         return [method.name for method in self.methods].index(name)
 
     def get_method(self, name: str) -> MethodResult:
+        """Return the result of a method on the ladder."""
         return self.methods[self.index(name)]
 
     def build_sample(self, method: MethodResult, num_rows: int | None = None) -> UnitSums:

@@ -36,6 +36,7 @@ class Recalibration:
     intercept: float = 0.0
 
     def apply(self, confidence: float) -> float:
+        """Recalibrate one confidence."""
         clipped = min(max(confidence, EDGE), 1 - EDGE)
         return 1 / (1 + exp(-self.slope * (log(clipped) - log1p(-clipped)) - self.intercept))
 

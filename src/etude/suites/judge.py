@@ -63,6 +63,7 @@ class Judge:
     """The score from which on an answer is right; one below it is rightly handed over."""
 
     def read_act(self, text: str, question: str = "") -> ActReading:
+        """Read the act of a text."""
         known_text = self.grounds.document_words if self.grounds else ""
         question = question if self.kind == "answer" else ""
         return read_act(text, question, self.contract, self.own_phrases, known_text)

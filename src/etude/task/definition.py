@@ -161,6 +161,7 @@ class ErrorCosts:
     """Cost of a question that is handed over to a person; None if costs do not decide what is handed over."""
 
     def price_wrong(self, label: str) -> float:
+        """Return the cost of this answer if it is wrong."""
         return self.labels.get(label, self.wrong)
 
 

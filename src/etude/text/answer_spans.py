@@ -83,6 +83,7 @@ class FieldShape:
         return cls(path, is_list, is_literal, cast(Absence, absences.most_common(1)[0][0]))
 
     def build(self, texts: Sequence[str]) -> Any:
+        """The value of the field in an answer."""
         items = [_read_literal(text) for text in texts] if self.is_literal else list(texts)
         if items:
             return items if self.is_list else items[0]
@@ -119,6 +120,7 @@ class AnswerShape:
         return cls(tuple(FieldShape.fit(path, leaves[path], len(answers)) for path in ordered), always)
 
     def build(self, values: Mapping[Field, Sequence[str]]) -> Any:
+        """An answer of this shape."""
         answer: dict[str, Any] = {}
         for path in self.objects:
             _open_object(answer, path)

@@ -18,24 +18,13 @@ THRESHOLD = 0.8  # Jaccard similarity from which two texts are near-duplicates
 MIN_CHUNK = 1024
 
 
-def find_near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int, float]]:
-    """Return every pair `(i, j, similarity)` with i < j and similarity >= `threshold`, in order.
-
-    The list has all pairs, k * (k - 1) / 2 for k copies of one text; if only the groups are needed,
-    cluster_near_duplicates is cheaper. Raises ValueError for a threshold outside (0, 1].
-    """
-    read = _list_forms(texts).__getitem__
-    return sorted(chain.from_iterable(_compare(read, threshold, np.arange(len(texts)))))
-
-
 def cluster_near_duplicates(
     texts: Sequence[str], threshold: float = THRESHOLD, alone: bool = True, are_canonical: bool = False
 ) -> list[tuple[int, ...]]:
     """Group the positions of texts: near-duplicates, and the near-duplicates of these, are in one group.
 
-    The groups are those of `cluster_pairs(len(texts), find_near_duplicates(texts))`, but the pairs are not in memory,
-    so thousands of texts from one template need little memory. Without `alone`, texts without a near-duplicate are left
-    out. `are_canonical` says that the texts are canonical forms.
+    The pairs are not in memory, so thousands of texts from one template need little of it. Without `alone`, texts
+    without a near-duplicate are left out. `are_canonical` says that the texts are canonical forms.
     """
     forms = texts if are_canonical else _list_forms(texts)
     groups = UnionFind(len(forms))
@@ -87,6 +76,7 @@ class UnionFind:
         self._members: dict[int, list[int]] = {}
 
     def merge(self, first: int, second: int) -> None:
+        """Merge the groups of both positions."""
         small, large = int(self.labels[first]), int(self.labels[second])
         if small == large:
             return

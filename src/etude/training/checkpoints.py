@@ -57,6 +57,7 @@ class Checkpoint:
     file: Any
 
     def read_into(self, name: str, target: Tensor) -> None:
+        """Read the tensor `name` into `target`."""
         target.copy_(self.file.get_tensor(name))
 
 
@@ -91,6 +92,7 @@ class Checkpointer:
     """Whether the last save failed."""
 
     def save_when_due(self) -> None:
+        """Save after a step, if the last checkpoint is old enough."""
         # If a save takes 1 s, it may be repeated every 20 s.
         wait = 0.0 if self.output.every_step else max(MIN_SECONDS, self.save_seconds / MAX_TIME_SHARE)
         if time.monotonic() - self.saved_at >= wait:
@@ -104,6 +106,7 @@ class Checkpointer:
         self.save_seconds = self.saved_at - started
 
     def restore(self) -> None:
+        """Resume from the folder's checkpoint, if there is one."""
         with open_checkpoint(self.output.checkpoint) as checkpoint:
             if checkpoint is not None:
                 self._load(checkpoint)

@@ -36,6 +36,7 @@ class Classifier(torch.nn.Module):
         ]
 
     def to_linear(self) -> Linear:
+        """Return the classifier with the current weights."""
         coefficients, intercepts = (
             tensor.detach().cpu().numpy().copy() for tensor in (self.coefficients, self.intercepts)
         )

@@ -79,6 +79,7 @@ class TrainConfig:
                 object.__setattr__(self, setting.name, settings.get(setting.name, setting.default))
 
     def to_dict(self) -> dict[str, Any]:
+        """All settings by name, without the reasons."""
         return {name: getattr(self, name) for name in _SETTING_NAMES}
 
     @property

@@ -47,6 +47,7 @@ class LoopConfig:
     seed: int = 0
 
     def count_steps(self, num_rows: int) -> int:
+        """Count the steps of all epochs on `num_rows` rows."""
         return math.ceil(num_rows / self.rows_per_step) * self.epochs
 
 

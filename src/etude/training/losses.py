@@ -238,6 +238,7 @@ class Objective:
     """Whether rows are packed, so only attention computes padding."""
 
     def split_batch(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[tuple[TokenRow, ...]]:
+        """Split a global batch into micro-batches."""
         return split_micro_batches(rows, micro_tokens, self.is_packed, self.loss.group_size)
 
     def compute_loss(self, rows: Sequence[TokenRow]) -> Tensor:

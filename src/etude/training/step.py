@@ -47,6 +47,7 @@ class Optimizer:
         self.adamw.state[weights] = self.states
 
     def step(self, learning_rate: float) -> None:
+        """Update the weights by their gradient."""
         self.adamw.param_groups[0]["lr"] = learning_rate
         self.adamw.step()
 

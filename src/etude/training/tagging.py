@@ -29,6 +29,7 @@ class TaggerModule(torch.nn.Module):
         tagger.weight, tagger.bias = self.weight, self.bias
 
     def prepare_training(self, seed: int = 0) -> EncoderTraining:
+        """Prepares the training of all weights on all rows."""
         num_rows = len(self.rows)
         return EncoderTraining(
             self.tagger.encoder,

@@ -32,6 +32,7 @@ class SearchedPrompt(Method):
         return f"reflect_with: with a bigger model{reason}" if reason or not name else ""
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
+        """Return why no instructions can be searched for."""
         return "the rows have system messages of their own" if task.row_systems else ""
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
@@ -40,6 +41,7 @@ class SearchedPrompt(Method):
         return [replace(start, instructions=start.instructions + words)]
 
     def count_calls(self, task: Task) -> int:
+        """Return the calls of the search."""
         return int(task.searched_prompt.get("calls", DEFAULT_CALLS))
 
     def list_reflections(self, task: Task, train: Dataset, start: Assistant) -> list[Request]:

@@ -48,6 +48,7 @@ class EncoderMethod(Method):
     weights: ClassVar[str]  # the folder of its weights
 
     def missing_key(self, task: Task) -> str:
+        """Require the kind of task that the method is for, the packages that train, and an encoder."""
         if task.kind != self.kind:
             return f"kind: {self.kind}"
         if find_spec("torch") is None:

@@ -75,6 +75,7 @@ class TrainingRun:
         return {**self.config.reasons, **dict.fromkeys(self.extra_settings, "set by the user")}
 
     def choose_rows_to_show(self, number: int) -> list[tuple[TokenRow, str]]:
+        """Choose at most `number` rows that differ, each with the reason."""
         from etude.training.rows.supervision import choose_rows_to_show
 
         return choose_rows_to_show(self.rows, number, self.silent_rows)

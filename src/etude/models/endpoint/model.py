@@ -46,6 +46,7 @@ class EndpointModel(remote.RemoteModel):
         """Optional members that the model has rejected."""
 
     def ask(self, request: Request) -> tuple[Completion, str]:
+        """Answer one request; also return the name that the model reports."""
         answer, seconds = self._send(request, request.sampling, self._client.request_answer)
         model = str(answer.get("model") or self.endpoint.model)
         if self.endpoint.model not in model:
@@ -164,6 +165,7 @@ class ChunkedAnswer(backend.StreamedText):
         self.usage: Json = {}
 
     def add_chunk(self, chunk: Json) -> str:
+        """Add a chunk; return the new text of the answer."""
         self.usage = chunk.get("usage") or self.usage
         for choice in chunk.get("choices") or []:
             self.finish = choice.get("finish_reason") or self.finish

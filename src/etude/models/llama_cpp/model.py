@@ -67,14 +67,17 @@ class LlamaModel(backend.BatchedModel):
         self._pool = ThreadPoolExecutor(SLOTS)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answer all requests of a batch at the same time."""
         return list(
             self._pool.map(lambda request: self.write(request, Sampling(), lambda piece: False)[0], requests)
         )
 
     def render_text(self, messages: Sequence[Message]) -> str:
+        """Render the prompt as the model reads it."""
         return render_text(self.tokenizer, messages)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Count the tokens of the prompt."""
         return len(render(self.tokenizer, messages))
 
     def write(

@@ -32,6 +32,7 @@ class CausalModel:
         return next(self.module.parameters()).device  # type: ignore[no-any-return]
 
     def new_cache(self) -> Any:
+        """Create an empty cache."""
         config = self.module.config
         return create_cache(config.num_hidden_layers) if self.can_share else DynamicCache(config=config)
 
@@ -85,6 +86,7 @@ class BatchState:
         return self._forward(ids, is_real, ancestors, depth, ids.shape[1])
 
     def select(self, rows: Sequence[int]) -> None:
+        """Keep only these rows."""
         indices = torch.tensor(rows, device=self.model.device)
         self.cache.batch_select_indices(indices)
         self.is_real = self.is_real[indices]

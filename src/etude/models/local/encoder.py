@@ -144,6 +144,7 @@ class Encoder:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
+        """Write weights and tokenizer in the format of transformers."""
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(self.module, folder)
         self.tokenizer.save_pretrained(folder)

@@ -121,6 +121,7 @@ class Generation:
         return int(order[int(position)])
 
     def add(self, token: int, logprob: float) -> None:
+        """Add the next token."""
         if self.grammar:
             self.grammar.accept(token)
         self.tokens.append(token)
@@ -258,6 +259,7 @@ class GenerationBatch:
         return generations
 
     def keep(self, generations: Sequence[Generation]) -> None:
+        """Keep only these answers."""
         rows = [row for row, generation in enumerate(self.generations) if generation in generations]
         if len(rows) == len(self.generations):
             return

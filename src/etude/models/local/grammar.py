@@ -60,6 +60,7 @@ class GrammarMatcher:
         return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
 
     def accept(self, token: int) -> None:
+        """Continue after an allowed token."""
         self._matcher.consume_token(token)
 
     def _find_ending(self, max_tokens: int) -> list[int]:

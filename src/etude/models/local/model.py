@@ -50,9 +50,11 @@ class LocalModel:
         self._tries: dict[tuple[str, ...], tuple[Trie, tuple[int, ...]]] = {}
 
     def render_text(self, messages: Sequence[Message]) -> str:
+        """Render the prompt as the model reads it."""
         return render_text(self.tokenizer, messages)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Count the tokens of the prompt."""
         return len(render(self.tokenizer, messages))
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
@@ -102,6 +104,7 @@ class LocalModel:
             yield Batch(number, tuple(indices), timed)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answer in the order of the requests."""
         completions = {
             index: completion
             for batch in self.batches(requests)

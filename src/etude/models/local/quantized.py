@@ -78,6 +78,7 @@ class QuantizedLinear(nn.Linear):
         return self.fold((weight.view(self.out_features, self.scale.shape[1], -1) * self.scale).flatten(1))
 
     def forward(self, input: Tensor) -> Tensor:
+        """The layer's output; (..., I) -> (..., O)."""
         output: Tensor = _Product.apply(input, self)  # type: ignore[no-untyped-call]
         return output
 

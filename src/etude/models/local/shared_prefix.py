@@ -77,9 +77,11 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         return pad(buffer[:, :, : self.length], (0, 0, length - self.length, 0))
 
     def get_seq_length(self) -> int:
+        """Return the number of cached tokens per row."""
         return self.length
 
     def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only the rows with these indices."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[indices], self.values[indices]
 

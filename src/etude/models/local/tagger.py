@@ -141,6 +141,7 @@ class Tagger:
         return values
 
     def save(self, folder: Path) -> None:
+        """Writes the encoder, the head and the shape."""
         from etude.models.classical import save_classical, write_header
 
         self.encoder.save(folder / "encoder")
@@ -153,6 +154,7 @@ class Tagger:
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any], models: Models) -> "Tagger":
+        """Reads what `save` wrote."""
         from etude.models.classical import load_predictor
 
         encoder = models.load_encoder(header["encoder"], folder / "encoder")

@@ -87,6 +87,7 @@ class Grounds:
 
     @classmethod
     def from_passages(cls, passages: Sequence[Passage], words: Sequence[str]) -> "Grounds":
+        """Read the texts of passages and words."""
         texts: dict[str, str] = {}
         for passage in passages:
             texts[passage.name] = f"{texts.get(passage.name, '')}\n{passage.text}"

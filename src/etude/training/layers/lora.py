@@ -71,6 +71,7 @@ class Adapter(nn.Module):
         self.b = nn.Parameter(torch.zeros(base.out_features, config.rank, dtype=master, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The layer's output with the adapter; x (..., I) -> (..., O)."""
         scale = self.config.scale
         if not self.training or not self.config.dropout:
             output: Tensor = _Folded.apply(x, self.base, self.a, self.b, scale)  # type: ignore[no-untyped-call]

@@ -35,6 +35,7 @@ class Supervision:
     """(row, number of tokens) of the longest rows."""
 
     def to_sentences(self) -> Iterator[str]:
+        """Yield the counts in sentences."""
         share = self.num_trained / (self.num_trained + self.num_read)
         yield (
             f"{self.num_rows:,} rows: {self.num_trained:,} tokens are learned ({share:.0%}) and {self.num_read:,} "
