@@ -34,6 +34,7 @@ ORDER = (
         "report",
         "answer_file",
         "feedback",
+        "make",
         "comparison",
         "tuning",
         "suites",

@@ -140,7 +140,7 @@ def run_comparison(
     split = load_split(run, task, dataset, test, findings, (COMPARE_MIN,))
     check_stored_answers(task, split.test, task.methods)
     # 2. Choose the metric from the training rows; report sizes and the smallest detectable difference: run.json.
-    metric = choose_metric(task, split.train)
+    metric = choose_metric(task, split.train.real)
     ladder, left_out = leave_out_unfit(ladder, task, split.train.examples)
     report_data(run, task, split, metric, on_event, left_out)
     # 3. Fit the methods that take seconds, for a first figure before the language model is loaded. Then check the

@@ -45,8 +45,9 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         **settings,
         "budget": task.budget_seconds,
         "train": sorted(train.items()),
-        "examples": dataset.fingerprint,
+        "examples": dataset.real.fingerprint,
         "test": test.fingerprint if test else None,
+        "made_rows": dataset.fingerprint if dataset.real is not dataset else None,
         "model": registry.find_backend(task.model).identify(task.model, task.folder),
         "prompt_model": task.prompt_model
         and registry.find_backend(task.prompt_model).identify(task.prompt_model, task.folder),
