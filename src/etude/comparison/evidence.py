@@ -39,8 +39,9 @@ EQUAL_FACTOR = 4.0
 
 @dataclass(frozen=True)
 class ExtraFit:
-    """One point of the learning curve: a fit of the tuned method on a part of its training rows."""
+    """A fit of a method on other training rows: for the learning curve, a part of them."""
 
+    method: Method
     folder: Path
     title: str
     """Its name on screen."""
@@ -152,7 +153,7 @@ def _plan_fits(ladder_run: LadderRun, method: Method) -> Iterator[ExtraFit]:
         rows = _sample_part(train, len(train) // divisor, task.seed)
         # One label alone cannot be learned.
         if task.kind != "classify" or len({row.output for row in rows}) > 1:
-            yield ExtraFit(folder / f"rows-{len(rows)}", f"{name}, {len(rows):,} rows", rows)
+            yield ExtraFit(method, folder / f"rows-{len(rows)}", f"{name}, {len(rows):,} rows", rows)
 
 
 def _sample_training_rows(ladder_run: LadderRun, method: Method) -> Dataset:
@@ -172,9 +173,18 @@ def _sample_part(train: Dataset, size: int, seed: int) -> Dataset:
 
 
 def _fit(ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], start: Assistant) -> None:
-    method = _find_tuned_method(ladder_run)
-    assert method is not None, "an extra fit is one of a tuned method"
-    position = ladder_run.methods.index(method)
+    assistant, context = fit_on_rows(ladder_run, fit, fitted, start)
+    ladder_run.release_weights(assistant)
+    write_json(fit.folder / FIT_FILE, {"rows": len(fit.rows), "seconds": context.seconds})
+    write_lines(fit.predictions_file, [build_prediction("dev", row) for row in context.chosen_scored])
+    ladder_run.report_side(fit.title, "dev", context.chosen_scored, context.seconds)
+
+
+def fit_on_rows(
+    ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], start: Assistant
+) -> tuple[Assistant, FitContext]:
+    """Fit the method on the rows, as in the run. Its weights stay loaded. Raises LookStopped."""
+    method, position = fit.method, ladder_run.methods.index(fit.method)
     names = [other.name for other in ladder_run.methods[:position]]
     lower = {name: fitted[name] for name in names if name in fitted}
     lines = ladder_run.run.read_predictions(method.name)
@@ -204,10 +214,7 @@ def _fit(ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], 
     assistant = method.fit(ladder_run.task, fit.rows, dev, ladder_run.find_best(lower, start), context)
     if ladder_run.clock.is_stopped:
         raise LookStopped
-    ladder_run.release_weights(assistant)
-    write_json(fit.folder / FIT_FILE, {"rows": len(fit.rows), "seconds": context.seconds})
-    write_lines(fit.predictions_file, [build_prediction("dev", row) for row in context.chosen_scored])
-    ladder_run.report_side(fit.title, "dev", context.chosen_scored, context.seconds)
+    return assistant, context
 
 
 def _make_evidence(ladder_run: LadderRun, method: Method, fits: list[ExtraFit]) -> Evidence:

@@ -21,7 +21,7 @@ from etude.errors import InputError, quote_value
 from etude.evaluate import AnswerLog, answer_in_batches
 from etude.index.build import load_task_encoder
 from etude.make.gates import LIKE_TEST, Gates, choose_covering, compare_texts
-from etude.make.requests import Plan, parse_rows, plan_requests, shape_of
+from etude.make.requests import Plan, fill_quotas, parse_rows, plan_requests, shape_of
 from etude.models.registry import Models, get_title
 from etude.models.remote import hash_request
 from etude.models.weights import PACKAGED
@@ -107,7 +107,8 @@ def make_rows(
         [shape_of(task, row) for row in everything],
         compare_texts([r.text for r in everything], encoder),
     )
-    chosen = choose_covering(candidates, shapes, plan.quotas, compare)
+    quotas = fill_quotas(plan.counts, num_rows, Counter(shapes[: len(candidates)]))
+    chosen = choose_covering(candidates, shapes, quotas, compare)
     refused = Counter({reason: len(rows) for reason, rows in gates.refused.items()})
     made = MadeRows(output, chosen, candidates, refused, num_rows, len(written), tuple(notes))
     # 3. Write the page and the candidates, and last the rows, whose file says that all is done.

@@ -21,11 +21,11 @@ TOKENS_PER_ROW = 40  # of an answer, besides those of its texts
 
 @dataclass(frozen=True)
 class Plan:
-    """The requests, the parents of each, and how many rows of each shape are wanted."""
+    """The requests, the parents of each, and how many rows of each shape there are."""
 
     requests: Sequence[Request]
     parents: Sequence[Sequence[Example]]
-    quotas: Counter[str]
+    counts: Counter[str]
 
 
 def shape_of(task: Task, row: Example) -> str:
@@ -38,10 +38,10 @@ def plan_requests(task: Task, train: Dataset, num_rows: int, ref: ModelRef, mode
     rows_by_shape: dict[str, list[Example]] = {}
     for row in train:
         rows_by_shape.setdefault(shape_of(task, row), []).append(row)
-    quotas = fill_quotas(Counter({shape: len(rows) for shape, rows in rows_by_shape.items()}), num_rows)
+    counts = Counter({shape: len(rows) for shape, rows in rows_by_shape.items()})
     can_sample, draw = "sample" in find_backend(ref.name).can, random.Random(f"{task.seed}/make")
     model, requests, parents = models.get(ref), list[Request](), list[list[Example]]()
-    for shape, quota in quotas.items():
+    for shape, quota in fill_quotas(counts, num_rows).items():
         rows = rows_by_shape[shape]
         for _ in range(-(-quota * SPARE // ROWS_EACH)):
             parents.append(draw.sample(rows, min(PARENTS, len(rows))))
@@ -49,14 +49,18 @@ def plan_requests(task: Task, train: Dataset, num_rows: int, ref: ModelRef, mode
             longest = max(model.count_tokens([Message("user", row.text + row.output)]) for row in parents[-1])
             sampling = Sampling(1.0, seed=len(requests)) if can_sample else None
             requests.append(Request((turn,), ROWS_EACH * (2 * longest + TOKENS_PER_ROW), sampling=sampling))
-    return Plan(requests, parents, quotas)
+    return Plan(requests, parents, counts)
 
 
-def fill_quotas(counts: Counter[str], num_rows: int) -> Counter[str]:
-    """Divide rows among shapes so that the smallest count, with its new rows, is as large as possible."""
+def fill_quotas(counts: Counter[str], num_rows: int, limits: Counter[str] | None = None) -> Counter[str]:
+    """Divide rows among shapes so that the smallest count, with its new rows, is as large as possible. With `limits`,
+    no shape gets more than its own, so there may be fewer rows."""
     quotas: Counter[str] = Counter()
     for _ in range(num_rows):
-        quotas[min(counts, key=lambda shape: (counts[shape] + quotas[shape], shape))] += 1
+        open_shapes = [shape for shape in counts if limits is None or quotas[shape] < limits[shape]]
+        if not open_shapes:
+            break
+        quotas[min(open_shapes, key=lambda shape: (counts[shape] + quotas[shape], shape))] += 1
     return quotas
 
 
