@@ -21,8 +21,10 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from real_sets import DATA, read_rows, write_lines
 
 from etude.checks.labels.classifiers import compute_tf_idf
@@ -31,6 +33,7 @@ from etude.make import make_rows
 from etude.make.gates import LABEL, LIKE_TEST, REPEATED
 from etude.make.requests import ROWS_EACH, parse_rows
 from etude.models.backend import BatchedModel
+from etude.models.local.encoder import Encoder
 from etude.models.registry import Backend, register
 from etude.runs.verdict import MadeRowsResult
 from etude.types import Completion, Estimate, Request
@@ -95,6 +98,19 @@ class Teacher(BatchedModel):
         words = text.split()
         words[self.draw.randrange(len(words))] = "something"
         return " ".join(words)
+
+
+def remember_vectors() -> None:
+    """Let the encoder compute the vector of a text once for all comparisons, which then take seconds."""
+    compute, known = Encoder._embed, dict[str, NDArray[np.float32]]()
+
+    def embed(encoder: Encoder, texts: Sequence[str], on_batch: Any) -> NDArray[np.float32]:
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            known.update(zip(new, compute(encoder, new, on_batch), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    Encoder._embed = embed  # type: ignore[method-assign]
 
 
 def change_sign(text: str) -> str:
@@ -164,6 +180,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=500)
     flags = parser.parse_args()
+    remember_vectors()
     for rows_per_label in flags.rows_per_label:
         for wrong in flags.wrong:
             fates, results = Counter[tuple[str, str]](), []

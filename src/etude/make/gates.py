@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 EMPTY, CONTRACT, CHECK = "no input or output", "the output breaks the contract", "the check refuses it"
 LIKE_TEST, REPEATED = "near-duplicate of a test row", "near-duplicate of another row"
 LABEL = "its label is unlikely by a classifier of the training rows"
-RANKS = 3  # the label must be among so many that the classifier finds likeliest
+# The label must be among so many that the classifier finds likeliest. With 5 rows for each label of banking77, 1 would
+# refuse 20% of the right rows and 96% of the wrong ones, 2 12% and 85%, 3 8% and 76%.
+RANKS = 2
 Compare = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 Gate = Callable[[Sequence[Example]], Iterable[Example]]
 """Returns the rows that pass."""
