@@ -87,7 +87,7 @@ class Teacher(BatchedModel):
                 yield (rows.pop(), label), kind
         yield (change_sign(parent), label), COPY
         kind = PLANTED[len(self.kinds) % len(PLANTED)]
-        text = self.tests.pop()
+        text = self.tests.pop().strip()
         changed = dict(zip(PLANTED, (text, change_sign(text), self._replace_word(text)), strict=True))
         yield (changed[kind], label), kind
 
@@ -140,7 +140,7 @@ def prepare_task(folder: Path, rows_per_label: int, seed: int) -> list[Row]:
     write_lines(folder / "train.jsonl", given)
     shutil.copyfile(DATA / "banking77" / "test.csv", folder / "test.csv")
     (folder / "task.yaml").write_text(f"{TASK.lstrip()}seed: {seed}\n", encoding="utf-8")
-    return [(row["text"], row["category"]) for row in held_back]
+    return [(row["text"].strip(), row["category"]) for row in held_back]
 
 
 def measure(

@@ -16,10 +16,15 @@ from pathlib import Path
 from etude.checks.quick_checks import run_quick_checks
 from etude.cluster import Workers, open_workers, parse_where
 from etude.comparison.clock import Clock
-from etude.comparison.evidence import answer_baseline_on_equal_rows, fit_baseline_on_equal_rows, fit_evidence
+from etude.comparison.evidence import (
+    answer_arms,
+    answer_baseline_on_equal_rows,
+    fit_arms,
+    fit_baseline_on_equal_rows,
+    fit_evidence,
+)
 from etude.comparison.ladder_run import LadderRun
 from etude.comparison.looks import Looks
-from etude.comparison.made_arms import answer_arms, fit_arms
 from etude.comparison.outcome import choose_pair_on_dev, compute_verdict, report_expected_power
 from etude.comparison.prepare import check_and_ask, report_data
 from etude.comparison.scope_check import add_limits, fit_limits

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from etude.data.splits import Split
 from etude.data.splits.sides import select_unlike
-from etude.methods.baseline import fit_linear, split_columns
 from etude.methods.shared.fit_context import resolve_contract
 from etude.task import Task
 from etude.text.near_duplicates import cluster_near_duplicates
@@ -71,7 +70,11 @@ class Gates:
         """The rows whose label is one of the likeliest by a classifier of the real training rows."""
         if not rows:
             return []
-        model = fit_linear(self.task, *split_columns(self.split.train.real.examples), self.encoder)
+        from etude.models.classical import Linear
+
+        train = self.split.train.real
+        texts, labels = [row.text for row in train], [row.output for row in train]
+        model = Linear.fit(texts, labels, self.task.seed, self.encoder)
         order = np.argsort(-model.compute_margins([row.text for row in rows]), axis=1)[:, :RANKS]
         likely = [{model.labels[label] for label in labels} for labels in order.tolist()]
         return [row for row, labels in zip(rows, likely, strict=True) if row.output in labels]

@@ -39,6 +39,7 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
     train = {name: value for name, value in task.train.items() if name not in SETTINGS_WITHOUT_EFFECT}
     train = {"instructions": "of the rows"} | train if task.own_system else train
     documents, judge = task.documents, task.judge
+    made = dataset.select([row.id for row in dataset if row.is_made], "made rows")
     # The other settings of services do not change answers or the verdict.
     prices = [(name, endpoint.prices) for name, endpoint in sorted(task.endpoints.items())]
     inputs = {
@@ -47,7 +48,7 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         "train": sorted(train.items()),
         "examples": dataset.real.fingerprint,
         "test": test.fingerprint if test else None,
-        "made_rows": dataset.fingerprint if dataset.real is not dataset else None,
+        "made_rows": made.fingerprint if len(made) else None,
         "model": registry.find_backend(task.model).identify(task.model, task.folder),
         "prompt_model": task.prompt_model
         and registry.find_backend(task.prompt_model).identify(task.prompt_model, task.folder),
