@@ -3,8 +3,8 @@
 - The baseline on the same number of rows as the tuned method of the headline, if time or `max_rows` limited the rows
 of that method. It is shown next to the ladder and does not affect the verdict.
 - With rows that a model made: the baseline and the best tuned method on the real rows alone, on these repeated to as
-  many rows, and with made rows drawn at random from those that passed the gates of `etude make`. They answer the same test
-  rows as the method on the ladder, which learned real and made rows.
+  many rows, and with made rows drawn at random from those that passed the gates of `etude make`. They answer the same
+  test rows as the method on the ladder, which learned real and made rows.
 - With `evidence: full`: the learning curve of the best tuned method on dev. A fit that was stopped resumes. Weights are
   deleted after they have answered; the answers stay in methods/NAME/evidence.
 """
@@ -197,7 +197,8 @@ def fit_on_rows(
     ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], start: Assistant
 ) -> tuple[Assistant, FitContext]:
     """Fit the method on the rows, as in the run. Its weights stay loaded. Raises LookStopped."""
-    method, position = fit.method, ladder_run.methods.index(fit.method)
+    method = fit.method
+    position = [other.name for other in ladder_run.methods].index(method.name)  # a worker has copies
     names = [other.name for other in ladder_run.methods[:position]]
     lower = {name: fitted[name] for name in names if name in fitted}
     lines = ladder_run.run.read_predictions(method.name)
@@ -256,7 +257,7 @@ def fit_arms(ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assi
     arms: dict[str, dict[str, Assistant]] = {}
     try:
         for method in (method for method in ladder_run.methods if method.name in names & fitted.keys()):
-            for arm, rows in _list_rows(ladder_run, method):
+            for arm, rows in list_arms(ladder_run, method):
                 folder = ladder_run.run.method_folder(method.name) / MADE_ROWS / arm.replace(" ", "-")
                 fit = ExtraFit(method, folder, f"{method.name}, {arm}", rows)
                 arms.setdefault(method.name, {})[arm] = assistant = fit_on_rows(
@@ -268,7 +269,8 @@ def fit_arms(ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assi
     return arms
 
 
-def _list_rows(ladder_run: LadderRun, method: Method) -> Iterator[tuple[str, Dataset]]:
+def list_arms(ladder_run: LadderRun, method: Method) -> Iterator[tuple[str, Dataset]]:
+    """Yield the arms of a method with their training rows, the real ones first."""
     share, task = ladder_run.get_share(method), ladder_run.task
     real, num_made = share.real, len(share) - len(share.real)
     again = [
@@ -295,7 +297,7 @@ def answer_arms(ladder_run: LadderRun, arms: Arms) -> tuple[MadeRowsResult, ...]
     if file.exists():
         return tuple(from_json(MadeRowsResult, result) for result in read_json(file)["results"])
     results = [
-        _compare_arms(ladder_run, name, assistants)
+        compare_arms(ladder_run, name, assistants)
         for name, assistants in arms.items()
         if name not in ladder_run.failures
     ]
@@ -307,7 +309,8 @@ def answer_arms(ladder_run: LadderRun, arms: Arms) -> tuple[MadeRowsResult, ...]
     return tuple(results)
 
 
-def _compare_arms(ladder_run: LadderRun, name: str, assistants: Mapping[str, Assistant]) -> MadeRowsResult:
+def compare_arms(ladder_run: LadderRun, name: str, assistants: Mapping[str, Assistant]) -> MadeRowsResult:
+    """Answer the test rows that the method has answered with each arm, and compare all with the real rows."""
     lines = [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"]
     rows = ladder_run.test_rows.select([line["id"] for line in lines], f"those that {name} has answered")
     samples = {"": build_sample(ladder_run.metric, list(map(parse_outcome, lines)))}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etude.assistant import Assistant
-from etude.base.files import Json, write_lines, write_text
+from etude.base.files import write_lines, write_text
 from etude.base.formatting import format_count
 from etude.base.issues import refuse_existing
 from etude.base.pages import render_page
@@ -34,6 +34,7 @@ from etude.task import Task
 from etude.task.endpoint import ENDPOINT_SYNTAX, is_url, parse_endpoint
 from etude.types import MADE, Example, Message, ModelRef
 
+CANDIDATES = ".candidates.jsonl"  # suffix of the file of all rows that passed the gates
 TYPICAL = 10  # rows on the page
 REFUSED_SHOWN = 5  # refused rows on the page, for each reason
 
@@ -94,19 +95,21 @@ def make_rows(
         raise InputError.of(task.examples.file.name, message, "", "write made_rows: by hand")
     # 1. Ask. A parent is in no later test: this is saved before the first row is written from it.
     plan = plan_requests(task, train, num_rows, ref, models)
+    if service := models.find_service(ref.name):
+        tokens = sum(map(models.get(ref).count_tokens, (request.messages for request in plan.requests)))
+        limits = SendLimits(len(plan.requests), tokens, sum(request.max_tokens for request in plan.requests))
+        purpose = "will get the instructions, and training rows with answers, to write more rows"
+        confirm_service(service, limits, purpose, on_event, confirm)
     add_train_only(task.folder / FOLDER, sorted({input_key(row) for rows in plan.parents for row in rows}))
-    _confirm(plan, ref, models, on_event, confirm)
-    written = _ask(task, plan, ref, models)
+    written = ask(task, plan, ref, models)
     # 2. Refuse what fails a gate, and choose from the others.
     notes: list[str] = []
     encoder = load_task_encoder(task, models, notes)
     gates = Gates(task, split, encoder)
     candidates = gates.select([row for row, _ in written])
     everything = [*candidates, *train]
-    shapes, compare = (
-        [shape_of(task, row) for row in everything],
-        compare_texts([r.text for r in everything], encoder),
-    )
+    shapes = [shape_of(task, row) for row in everything]
+    compare = compare_texts([row.text for row in everything], encoder)
     quotas = fill_quotas(plan.counts, num_rows, Counter(shapes[: len(candidates)]))
     chosen = choose_covering(candidates, shapes, quotas, compare)
     refused = Counter({reason: len(rows) for reason, rows in gates.refused.items()})
@@ -114,14 +117,10 @@ def make_rows(
     # 3. Write the page and the candidates, and last the rows, whose file says that all is done.
     write_text(made.page, _render(task, get_title(ref.name), made, gates))
     parents = {row.id: [parent.id for parent in parents] for row, parents in written}
-    for file, rows in ((list_candidates_file(output), candidates), (output, chosen)):
-        write_lines(file, (_to_line(row, parents[row.id]) for row in rows))
+    for file, rows in ((output.with_suffix(CANDIDATES), candidates), (output, chosen)):
+        lines = ({"id": row.id, "input": row.text, "output": row.output, "source": MADE} for row in rows)
+        write_lines(file, (line | {"parents": parents[line["id"]]} for line in lines))
     return made
-
-
-def list_candidates_file(file: Path) -> Path:
-    """Return the path of all rows that passed the gates, beside the file of those that were chosen."""
-    return file.with_suffix(".candidates.jsonl")
 
 
 def _find_model(task: Task, name: str | None) -> tuple[ModelRef, Models]:
@@ -136,16 +135,7 @@ def _find_model(task: Task, name: str | None) -> tuple[ModelRef, Models]:
     return ModelRef(name), Models(endpoints=task.endpoints, journal=task.folder / FOLDER / "made" / REQUESTS)
 
 
-def _confirm(plan: Plan, ref: ModelRef, models: Models, on_event: OnEvent, confirm: Confirm) -> None:
-    count = models.get(ref).count_tokens
-    tokens = sum(count(request.messages) for request in plan.requests)
-    limits = SendLimits(len(plan.requests), tokens, sum(request.max_tokens for request in plan.requests))
-    if service := models.find_service(ref.name):
-        purpose = "will get the instructions, and training rows with answers, to write more rows"
-        confirm_service(service, limits, purpose, on_event, confirm)
-
-
-def _ask(task: Task, plan: Plan, ref: ModelRef, models: Models) -> list[tuple[Example, Sequence[Example]]]:
+def ask(task: Task, plan: Plan, ref: ModelRef, models: Models) -> list[tuple[Example, Sequence[Example]]]:
     """Return the rows in the answers, each once, with their parents. Answers are read from the log first."""
     names = [hash_request([ref.name], request) for request in plan.requests]
     digest = hashlib.sha256("".join(names).encode()).hexdigest()[:16]
@@ -160,10 +150,6 @@ def _ask(task: Task, plan: Plan, ref: ModelRef, models: Models) -> list[tuple[Ex
                 row = Example(row_id, (Message("user", question),), output, source=MADE)
                 rows.setdefault(row_id, (row, plan.parents[number]))
     return [*rows.values()]
-
-
-def _to_line(row: Example, parents: Sequence[str]) -> Json:
-    return {"id": row.id, "input": row.text, "output": row.output, "source": MADE, "parents": list(parents)}
 
 
 def _render(task: Task, model: str, made: MadeRows, gates: Gates) -> str:

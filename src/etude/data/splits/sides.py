@@ -113,7 +113,12 @@ def split(
         sides["train"] = dataset.select(
             [*assignment.rows("train"), *(row.id for row in made_rows)], "split: train and made rows"
         )
-        findings += _report_left_out(made_rows, [dataset[row] for row in made])
+        if left_out := {dataset[row].id for row in made} - {row.id for row in made_rows}:
+            message = (
+                f"{format_count(len(left_out), 'made row')} left out: near-duplicates of dev or test rows."
+            )
+            remedy = "Nothing to do. To avoid this warning, delete them from the file of made rows."
+            findings.append(Finding("test_overlap", "warning", tuple(sorted(left_out)), message, remedy))
     return Split(
         **sides,
         notes=tuple(notes),
@@ -127,14 +132,6 @@ def select_unlike(rows: Sequence[Example], others: Iterable[Example]) -> list[Ex
     """Select the rows that are no near-duplicates of others."""
     near = {row for row, *_ in find_near_matches([row.text for row in rows], [row.text for row in others])}
     return [row for number, row in enumerate(rows) if number not in near]
-
-
-def _report_left_out(selected: Sequence[Example], made: Sequence[Example]) -> list[Finding]:
-    ids = {row.id for row in made} - {row.id for row in selected}
-    rows = tuple(row.id for row in made if row.id in ids)
-    message = f"{format_count(len(rows), 'made row')} left out of train: near-duplicates of dev or test rows."
-    remedy = "Nothing to do. To avoid this warning, delete them from the file of made rows."
-    return [Finding("test_overlap", "warning", rows, message, remedy)] if rows else []
 
 
 def _exclude_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int], list[Finding]]:
