@@ -19,15 +19,15 @@ import shutil
 import statistics
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from planted_labels import find_similar_labels
 from real_sets import DATA, read_rows, write_lines
 
-from etude.checks.labels.classifiers import compute_tf_idf
 from etude.comparison import compare
 from etude.make import make_rows
 from etude.make.gates import LABEL, LIKE_TEST, REPEATED
@@ -63,7 +63,10 @@ class Teacher(BatchedModel):
         self.by_label: dict[str, list[str]] = defaultdict(list)
         for text, label in rows:
             self.by_label[label].append(text)
-        self.similar = find_similar_labels(rows)
+        names = sorted(self.by_label)
+        labels = np.array([names.index(label) for _, label in rows])
+        similar = find_similar_labels([text for text, _ in rows], labels, len(names))
+        self.similar = dict(zip(names, (names[other] for other in similar), strict=True))
         self.kinds: dict[Row, str] = {}
         self.draw.shuffle(self.tests)
 
@@ -116,16 +119,6 @@ def remember_vectors() -> None:
 def change_sign(text: str) -> str:
     """Return the text in capitals, with another sign at its end."""
     return text.rstrip(".?!").upper() + " !"
-
-
-def find_similar_labels(rows: Sequence[Row]) -> Mapping[str, str]:
-    """Find for each label the other label with the most similar texts."""
-    vectors, names = compute_tf_idf([text for text, _ in rows]), sorted({label for _, label in rows})
-    labels = np.array([names.index(label) for _, label in rows])
-    means = np.stack([np.asarray(vectors[labels == each].mean(axis=0)).ravel() for each in range(len(names))])
-    similarity = means @ means.T / np.outer(*[np.linalg.norm(means, axis=1)] * 2)
-    np.fill_diagonal(similarity, -1)
-    return {name: names[other] for name, other in zip(names, similarity.argmax(axis=1), strict=True)}
 
 
 def prepare_task(folder: Path, rows_per_label: int, seed: int) -> list[Row]:
