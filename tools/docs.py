@@ -39,6 +39,7 @@ COMMANDS = (
         "import openai",
         "convert",
         "index",
+        "make",
         "compare",
         "train",
         "test",

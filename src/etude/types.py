@@ -37,6 +37,10 @@ def join_turns(turns: Sequence[Message]) -> str:
     return "\n".join(turn.content for turn in turns if turn.role != "system")
 
 
+MADE = "made"
+"""The source of a row that a model wrote: `etude make`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One row: an input, the right answer, and further columns of the row."""
@@ -56,7 +60,8 @@ class Example:
     location: str = ""
     """`file:line` the row was read from."""
     source: str | None = None
-    """The document that the answer was written from, or file and location of a passage, as in citations."""
+    """The document that the answer was written from, or file and location of a passage, as in citations. MADE for a row
+    that a model wrote."""
     answers: Mapping[str, str] = field(default_factory=dict)
     """Name of another model -> its stored answer, which a comparison scores beside the methods."""
     conversation: str | None = None
@@ -66,6 +71,11 @@ class Example:
     def is_whole(self) -> bool:
         """Whether this row has all turns of its conversation, because the answer is the last one."""
         return self.conversation in (None, self.id)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether a model wrote this row. Such rows are only trained on."""
+        return self.source == MADE
 
     @property
     def text(self) -> str:

@@ -683,7 +683,7 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
     assert " ".join(verdict) == (
         "sentence caveats advice recommended leaning basis open test_rows headline target ladder pairs critical "
         "break_even by_tag costs contract_rates other_metrics details train_rows baseline_on_equal_rows evidence "
-        "judge error_costs most_frequent failures"
+        "made_rows judge error_costs most_frequent failures"
     )
     assert set(verdict["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains", "undecided"}
     assert " ".join(sorted(verdict["ladder"][0])) == (

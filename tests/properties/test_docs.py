@@ -149,6 +149,7 @@ def write_whole_task(folder: Path) -> str:
     shutil.copy(folder / "examples.jsonl", folder / "test.jsonl")
     (folder / "catalogue").mkdir()
     (folder / "pairs.jsonl").touch()
+    (folder / "made.jsonl").touch()
     (folder / "tickets.csv").write_text("body,category,customer\nA,b,c\n", encoding="utf-8")
     check = next(block for block in find_blocks(TASK_PAGE, "python") if "def fits" in block)
     (folder / "checks.py").write_text(check, encoding="utf-8")

@@ -25,6 +25,7 @@ prompt_model: fake:delay=0.0
 reflect_with: fake:delay=0.0
 searched_prompt: {calls: 90}
 test: test.jsonl
+made_rows: made.jsonl
 documents: notes.txt
 preferences: pairs.jsonl
 encoder: none
@@ -73,7 +74,7 @@ CHANGES = {
 CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale", "questions")
 """Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py, test_questions.py)."""
 OTHERS = ("judge", "suite", "gates", "where", "weights", "turns")
-FILES = ("examples", "test", "documents", "preferences", *OTHERS, *CLASSIFIERS)
+FILES = ("examples", "test", "made_rows", "documents", "preferences", *OTHERS, *CLASSIFIERS)
 """Keys of files, whose contents count; `judge` needs an endpoint (test_judging.py); `suite`, `gates` and `where`
 bear on no run (test_suites.py, test_cluster.py); `weights` are a part of the model
 (test_quantized.py); `turns` also changes the rows (test_rescore.py)."""
@@ -89,6 +90,7 @@ def full_task(folder: Path) -> Path:
     )
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("answer", 60, seed=9)))
     (folder / "notes.txt").write_text("Dragons are shelved under D.")
+    (folder / "made.jsonl").write_text('{"input": "Any bears?", "output": "Title: B\\nAges: 3"}\n')
     (folder / "pairs.jsonl").write_text('{"prompt": "Hi", "chosen": "Good day.", "rejected": "What?"}\n')
     (folder / "helper.py").write_text("LONGEST = 80\n")
     functions = {"fits": True, "other": False}
@@ -135,6 +137,7 @@ def test_a_changed_key_changes_its_part_alone(key: str, tmp_path: Path) -> None:
         ("helper.py", "check"),
         ("examples.jsonl", "examples"),
         ("test.jsonl", "test"),
+        ("made.jsonl", "made_rows"),
     ],
 )
 def test_a_changed_file_changes_its_part_alone(file: str, part: str, tmp_path: Path) -> None:

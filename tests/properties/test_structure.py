@@ -34,6 +34,7 @@ ORDER = (
         "report",
         "answer_file",
         "feedback",
+        "make",
         "comparison",
         "tuning",
         "suites",
@@ -125,6 +126,7 @@ ALLOWED = {
     ("hosted/worker.py", "prefer"),
     ("methods/baseline.py", "classical"),  # which fits what the backend answers with
     ("methods/shared/encoder_method.py", "classical"),  # which saves it
+    ("make/gates.py", "classical"),  # whose classifier judges the labels of made rows
     ("methods/tag.py", "classical"),  # likewise
     ("training/classifier.py", "classical"),  # which trains it
     ("export/targets.py", "loading"),  # as are those that are exported

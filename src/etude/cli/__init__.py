@@ -28,6 +28,7 @@ COMMANDS = {
     "import": ("preparing:import_app", "Write a task file from data saved from OpenAI's API."),
     "convert": ("preparing:convert", "Write examples or preferences in the format of another tool."),
     "index": ("predicting:index", "Read and embed the task's documents."),
+    "make": ("predicting:make", "Let a bigger model write more training rows."),
     "compare": ("compare_board:compare", "Compare methods on one sealed test and recommend one."),
     "train": ("training:train", "Fine-tune the model on the training rows."),
     "test": ("testing:ask_suites", "Test an assistant with normal, unusual, tricky and sensitive questions."),

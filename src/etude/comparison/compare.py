@@ -16,7 +16,13 @@ from pathlib import Path
 from etude.checks.quick_checks import run_quick_checks
 from etude.cluster import Workers, open_workers, parse_where
 from etude.comparison.clock import Clock
-from etude.comparison.evidence import answer_baseline_on_equal_rows, fit_baseline_on_equal_rows, fit_evidence
+from etude.comparison.evidence import (
+    answer_arms,
+    answer_baseline_on_equal_rows,
+    fit_arms,
+    fit_baseline_on_equal_rows,
+    fit_evidence,
+)
 from etude.comparison.ladder_run import LadderRun
 from etude.comparison.looks import Looks
 from etude.comparison.outcome import choose_pair_on_dev, compute_verdict, report_expected_power
@@ -139,7 +145,7 @@ def run_comparison(
     split = load_split(run, task, dataset, test, findings, (COMPARE_MIN,))
     check_stored_answers(task, split.test, task.methods)
     # 2. Choose the metric from the training rows; report sizes and the smallest detectable difference: run.json.
-    metric = choose_metric(task, split.train)
+    metric = choose_metric(task, split.train.real)
     ladder, left_out = leave_out_unfit(ladder, task, split.train.examples)
     report_data(run, task, split, metric, on_event, left_out)
     # 3. Fit the methods that take seconds, for a first figure before the language model is loaded. Then check the
@@ -173,9 +179,11 @@ def run_comparison(
     # whether fine-tuning helps: run.json, `decided`.
     run.update(decided=choose_pair_on_dev(ladder_run, fitted))
     # 6. Extra fits for the report: the baseline on as few rows as tuning used, if the time was too short for all, so
-    # that both can be compared on equal terms; with `evidence: full`, the points of the learning curve.
+    # that both can be compared on equal terms; with `evidence: full`, the points of the learning curve; with made rows,
+    # fits without them.
     baseline = fit_baseline_on_equal_rows(ladder_run, start)
     evidence = fit_evidence(ladder_run, fitted, start)
+    arms = fit_arms(ladder_run, fitted, start)
     # 7. Let the assistants turn away questions outside the task: assistant.json. All methods are compared without
     # limits, so this changes no answer of step 10.
     limited = add_limits(ladder_run, fitted, limits)
@@ -191,6 +199,7 @@ def run_comparison(
     # 10. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
     baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
     AnswerRounds(ladder_run).answer(fitted, contenders)
+    made_rows = answer_arms(ladder_run, arms)
     if not ladder_run.failures.keys().isdisjoint(limited):  # chosen on dev again, without those that failed
         limited = {name: assistant for name, assistant in limited.items() if name not in ladder_run.failures}
         pair = choose_pair_on_dev(ladder_run, limited)
@@ -200,5 +209,5 @@ def run_comparison(
     run.update(notes=[*run.info["notes"], *models.notes])
     # 11. Compute intervals, statuses and the verdict from these files; ask a few probe questions, and the judge if
     # there is one: verdict.json (seconds, unless a judge is asked).
-    verdict = compute_verdict(ladder_run, limited, num_openings, baseline_result, evidence)
+    verdict = compute_verdict(ladder_run, limited, num_openings, baseline_result, evidence, made_rows)
     write_verdict(run.folder / "verdict.json", verdict)

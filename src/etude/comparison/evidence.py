@@ -2,6 +2,9 @@
 
 - The baseline on the same number of rows as the tuned method of the headline, if time or `max_rows` limited the rows
 of that method. It is shown next to the ladder and does not affect the verdict.
+- With rows that a model made: the baseline and the best tuned method on the real rows alone, on these repeated to as
+  many rows, and with made rows drawn at random from those that passed the gates of `etude make`. They answer the same
+  test rows as the method on the ladder, which learned real and made rows.
 - With `evidence: full`: the learning curve of the best tuned method on dev. A fit that was stopped resumes. Weights are
   deleted after they have answered; the answers stay in methods/NAME/evidence.
 """
@@ -9,14 +12,19 @@ of that method. It is shown next to the ladder and does not affect the verdict.
 import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.base.files import read_json, read_lines, write_json, write_lines
+from etude.base.formatting import format_count, format_points
+from etude.base.typed_json import from_json, to_json
 from etude.comparison.ladder_run import LadderRun
 from etude.data.dataset import Dataset
+from etude.data.formats import read_rows
+from etude.data.splits.sides import select_unlike
 from etude.evaluate import build_sample, evaluate, get_unit, parse_outcome
 from etude.methods import FitContext, Method
 from etude.methods.baseline import METHOD as BASELINE
@@ -25,12 +33,17 @@ from etude.methods.shared.training_rows import sample_training_rows
 from etude.runs.events import Event, MethodStarted
 from etude.runs.record import build_prediction, read_method_records
 from etude.runs.training_log import TrainingLog
-from etude.runs.verdict import CurvePoint, Evidence, MethodResult, build_method_result
+from etude.runs.verdict import CurvePoint, Evidence, MadeRowsResult, MethodResult, build_method_result
 from etude.stats import compare_paired
 from etude.stats.intervals import estimate_sample
-from etude.types import CLASSICAL
+from etude.task.definition import RowSource
+from etude.types import CLASSICAL, MADE
 
 EQUAL_ROWS, FIT_FILE, WORK, EVIDENCE = "equal_rows", "fit.json", "work", "evidence"
+MADE_ROWS, RESULTS = "made_rows", "made_rows.json"
+REAL, REPEATED, DRAWN = "real rows", "repeated rows", "made rows at random"
+Arms = Mapping[str, Mapping[str, Assistant]]
+"""Method -> arm -> what was fitted on its rows."""
 CURVE_DIVISORS = (4, 2)
 """The learning curve has points at a quarter, a half and all of the training rows."""
 EQUAL_FACTOR = 4.0
@@ -39,8 +52,9 @@ EQUAL_FACTOR = 4.0
 
 @dataclass(frozen=True)
 class ExtraFit:
-    """One point of the learning curve: a fit of the tuned method on a part of its training rows."""
+    """A fit of a method on other training rows: for the learning curve, a part of them."""
 
+    method: Method
     folder: Path
     title: str
     """Its name on screen."""
@@ -152,7 +166,7 @@ def _plan_fits(ladder_run: LadderRun, method: Method) -> Iterator[ExtraFit]:
         rows = _sample_part(train, len(train) // divisor, task.seed)
         # One label alone cannot be learned.
         if task.kind != "classify" or len({row.output for row in rows}) > 1:
-            yield ExtraFit(folder / f"rows-{len(rows)}", f"{name}, {len(rows):,} rows", rows)
+            yield ExtraFit(method, folder / f"rows-{len(rows)}", f"{name}, {len(rows):,} rows", rows)
 
 
 def _sample_training_rows(ladder_run: LadderRun, method: Method) -> Dataset:
@@ -172,9 +186,19 @@ def _sample_part(train: Dataset, size: int, seed: int) -> Dataset:
 
 
 def _fit(ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], start: Assistant) -> None:
-    method = _find_tuned_method(ladder_run)
-    assert method is not None, "an extra fit is one of a tuned method"
-    position = ladder_run.methods.index(method)
+    assistant, context = fit_on_rows(ladder_run, fit, fitted, start)
+    ladder_run.release_weights(assistant)
+    write_json(fit.folder / FIT_FILE, {"rows": len(fit.rows), "seconds": context.seconds})
+    write_lines(fit.predictions_file, [build_prediction("dev", row) for row in context.chosen_scored])
+    ladder_run.report_side(fit.title, "dev", context.chosen_scored, context.seconds)
+
+
+def fit_on_rows(
+    ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], start: Assistant
+) -> tuple[Assistant, FitContext]:
+    """Fit the method on the rows, as in the run. Its weights stay loaded. Raises LookStopped."""
+    method = fit.method
+    position = [other.name for other in ladder_run.methods].index(method.name)  # a worker has copies
     names = [other.name for other in ladder_run.methods[:position]]
     lower = {name: fitted[name] for name in names if name in fitted}
     lines = ladder_run.run.read_predictions(method.name)
@@ -204,10 +228,7 @@ def _fit(ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], 
     assistant = method.fit(ladder_run.task, fit.rows, dev, ladder_run.find_best(lower, start), context)
     if ladder_run.clock.is_stopped:
         raise LookStopped
-    ladder_run.release_weights(assistant)
-    write_json(fit.folder / FIT_FILE, {"rows": len(fit.rows), "seconds": context.seconds})
-    write_lines(fit.predictions_file, [build_prediction("dev", row) for row in context.chosen_scored])
-    ladder_run.report_side(fit.title, "dev", context.chosen_scored, context.seconds)
+    return assistant, context
 
 
 def _make_evidence(ladder_run: LadderRun, method: Method, fits: list[ExtraFit]) -> Evidence:
@@ -223,3 +244,91 @@ def _make_evidence(ladder_run: LadderRun, method: Method, fits: list[ExtraFit]) 
     doubling = compare_paired(samples[-1], samples[-2]).difference if len(samples) > 1 else None
     seconds = sum(read_json(fit.folder / FIT_FILE)["seconds"] for fit in fits)
     return Evidence(method.name, tuple(points), doubling, seconds)
+
+
+def fit_arms(ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assistant) -> Arms:
+    """Fit the arms; none without made rows, or if they were measured before. Under a budget, only those of the baseline
+    are fitted, which take seconds."""
+    train, tuned = ladder_run.split.train, ladder_run.run.info["decided"]["tuned"]
+    is_measured = (ladder_run.run.folder / RESULTS).exists()
+    if train.real is train or is_measured or ladder_run.is_ending:
+        return {}
+    names = {BASELINE.name, None if ladder_run.clock.is_limited else tuned}
+    arms: dict[str, dict[str, Assistant]] = {}
+    try:
+        for method in (method for method in ladder_run.methods if method.name in names & fitted.keys()):
+            for arm, rows in list_arms(ladder_run, method):
+                folder = ladder_run.run.method_folder(method.name) / MADE_ROWS / arm.replace(" ", "-")
+                fit = ExtraFit(method, folder, f"{method.name}, {arm}", rows)
+                arms.setdefault(method.name, {})[arm] = assistant = fit_on_rows(
+                    ladder_run, fit, fitted, start
+                )[0]
+                ladder_run.release_weights(assistant)
+    except LookStopped:
+        return {}
+    return arms
+
+
+def list_arms(ladder_run: LadderRun, method: Method) -> Iterator[tuple[str, Dataset]]:
+    """Yield the arms of a method with their training rows, the real ones first."""
+    share, task = ladder_run.get_share(method), ladder_run.task
+    real, num_made = share.real, len(share) - len(share.real)
+    again = [
+        replace(
+            row, id=f"{row.id}/{number}", conversation=row.conversation and f"{row.conversation}/{number}"
+        )
+        for number, row in enumerate(islice(cycle(real), num_made))
+    ]
+    yield REAL, real
+    yield REPEATED, Dataset((*real, *again), (*real.history, f"repeated to {len(share):,} rows"))
+    file = task.made_rows and task.made_rows.file.with_suffix(".candidates.jsonl")
+    if file and file.exists():
+        candidates = read_rows(replace(task.made_rows or RowSource(file), file=file), task.kind).examples
+        held_out = [*ladder_run.split.dev, *ladder_run.split.test]
+        rows = select_unlike([replace(row, source=MADE) for row in candidates], held_out)
+        if len(rows) > num_made:  # else nothing was chosen
+            drawn = random.Random(f"{task.seed}/drawn").sample(rows, num_made)
+            yield DRAWN, Dataset((*real, *drawn), (*real.history, f"{num_made:,} made rows drawn at random"))
+
+
+def answer_arms(ladder_run: LadderRun, arms: Arms) -> tuple[MadeRowsResult, ...]:
+    """Answer the test rows that the methods have answered, and compare; the weights of the arms are then deleted."""
+    file = ladder_run.run.folder / RESULTS
+    if file.exists():
+        return tuple(from_json(MadeRowsResult, result) for result in read_json(file)["results"])
+    results = [
+        compare_arms(ladder_run, name, assistants)
+        for name, assistants in arms.items()
+        if name not in ladder_run.failures
+    ]
+    if results:
+        write_json(file, {"results": list(map(to_json, results))})
+    for name in arms:
+        for folder in (ladder_run.run.method_folder(name) / MADE_ROWS).glob("*/work"):
+            shutil.rmtree(folder, ignore_errors=True)
+    return tuple(results)
+
+
+def compare_arms(ladder_run: LadderRun, name: str, assistants: Mapping[str, Assistant]) -> MadeRowsResult:
+    """Answer the test rows that the method has answered with each arm, and compare all with the real rows."""
+    lines = [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"]
+    rows = ladder_run.test_rows.select([line["id"] for line in lines], f"those that {name} has answered")
+    samples = {"": build_sample(ladder_run.metric, list(map(parse_outcome, lines)))}
+    for arm, assistant in assistants.items():
+        folder = ladder_run.run.method_folder(name) / MADE_ROWS / arm.replace(" ", "-")
+        scored = ladder_run.answer_rows(assistant, rows, f"{name}, {arm}", folder)
+        samples[arm] = build_sample(ladder_run.metric, [row.outcome for row in scored])
+    gains = {
+        arm: compare_paired(sample, samples[REAL]).difference
+        for arm, sample in samples.items()
+        if arm != REAL
+    }
+    num_made = sum(row.is_made for row in ladder_run.split.train)
+    gain, drawn = gains[""], gains.get(DRAWN)
+    points = [
+        f"{format_count(num_made, 'made row')} add {format_points(gain.value)} points ({format_points(gain.low)} to "
+        f"{format_points(gain.high)}) to {name}",
+        f"repeating the real rows adds {format_points(gains[REPEATED].value)}",
+        *([f"made rows drawn at random add {format_points(drawn.value)}"] if drawn else []),
+    ]
+    return MadeRowsResult(name, num_made, gain, gains[REPEATED], drawn, f"{'; '.join(points)}.")

@@ -8,6 +8,7 @@ from etude import stats
 from etude.assistant import Assistant
 from etude.base.files import Json
 from etude.base.formatting import (
+    format_count,
     format_interval,
     format_names,
     format_points,
@@ -34,6 +35,7 @@ from etude.runs.split import count_sides
 from etude.runs.verdict import (
     Evidence,
     HeadlinePair,
+    MadeRowsResult,
     MethodResult,
     Verdict,
     VerdictInputs,
@@ -106,10 +108,11 @@ def compute_verdict(
     openings: int,
     baseline: MethodResult | None,
     evidence: Evidence | None,
+    made_rows: Sequence[MadeRowsResult],
 ) -> Verdict:
     """Compute the verdict from the test lines of predictions.jsonl and the headline pair chosen on dev.
 
-    `baseline` and `evidence` are only shown.
+    `baseline`, `evidence` and `made_rows` are only shown.
     """
     lines = {
         name: [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"]
@@ -138,6 +141,10 @@ def compute_verdict(
         sentence += f" {format_names(names)} {were} not measured{reason}."
     for name, reason in ladder_run.failures.items():
         sentence += f" {name} failed and was not measured: {reason}"
+    caveats = (
+        *caveats,
+        *_describe_made_rows(ladder_run, verdict.leaning, fitted[verdict.leaning], made_rows),
+    )
     caveats = (*caveats, *_list_budget_caveats(ladder_run, evidence))
     caveats = (*caveats, *describe_limits(ladder_run, verdict.leaning, fitted[verdict.leaning]))
     caveats = (*caveats, *_describe_shift(ladder_run, verdict))
@@ -163,6 +170,7 @@ def compute_verdict(
         caveats=caveats,
         details=details,
         judge=judge,
+        made_rows=tuple(made_rows),
         failures=ladder_run.failures,
     )
 
@@ -204,6 +212,18 @@ def _list_budget_caveats(ladder_run: LadderRun, evidence: Evidence | None) -> It
     if beaten:
         names = format_names(beaten)
         yield f"Only a few test rows were answered by {names}, because another method was clearly better on dev."
+
+
+def _describe_made_rows(
+    ladder_run: LadderRun, name: str, assistant: Assistant, results: Sequence[MadeRowsResult]
+) -> Iterator[str]:
+    """Yield whether a method leans on rows that a model made, and what they add."""
+    num_made, train = sum(row.is_made for row in ladder_run.split.train), ladder_run.split.train.real
+    shows_made = any(row.is_made for row in (*assistant.shots, *assistant.pool))
+    if num_made and (shows_made or read_method_records(ladder_run.run)[name].get("learned")):
+        rows = f"{format_count(num_made, 'row')} that a model made and {len(train.whole):,} real ones"
+        yield f"{name} leans on made rows: it was fitted on {rows}. The test has real rows only."
+    yield from (result.text for result in results)
 
 
 def _list_beaten(ladder_run: LadderRun, names: Iterable[str]) -> list[str]:
@@ -290,7 +310,7 @@ def _score_most_frequent(
     None if nothing checks whether an answer is right."""
     if ladder_run.metric.contract_only:
         return None
-    ((text, _),) = Counter(row.output for row in ladder_run.split.train).most_common(1)
+    ((text, _),) = Counter(row.output for row in ladder_run.split.train.real).most_common(1)
     value, keeps_contract = (contract.parse(text), not contract.check(text)) if contract else (text, None)
     answer = Answer("", text, value, keeps_contract, (), None, 0, 0, 0, 0.0, False)
     by_id = {row.id: row for row in ladder_run.test_rows}

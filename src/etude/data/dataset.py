@@ -23,7 +23,7 @@ from etude.task import Task
 from etude.task.definition import Turns
 from etude.task.questions import select_question
 from etude.text.near_duplicates import cluster_near_duplicates
-from etude.types import Example, Message
+from etude.types import MADE, Example, Message
 
 MIN_TEST_ROWS, MIN_DEV_ROWS, MIN_TRAIN_ROWS = 50, 30, 20  # rows that a comparison needs on each side
 
@@ -97,6 +97,12 @@ class Dataset:
         return self if len(positions) == len(self) else self.select(positions, "whole conversations")
 
     @cached_property
+    def real(self) -> "Dataset":
+        """The rows that no model wrote: the rows that the user has."""
+        positions = [position for position, row in enumerate(self.examples) if not row.is_made]
+        return self if len(positions) == len(self) else self.select(positions, "rows that no model wrote")
+
+    @cached_property
     def near_duplicates(self) -> list[tuple[int, ...]]:
         """Positions of rows whose inputs are near-duplicates, in groups of two or more."""
         return cluster_near_duplicates([row.text for row in self.examples], alone=False)
@@ -155,7 +161,8 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
     """Reads the task's examples, and returns them with the task.
 
     A system message that the rows share becomes the task's instructions; a note reports rows without it. Different
-    system messages or functions become the first turn of their row. The task's notes list what was guessed or changed
+    system messages or functions become the first turn of their row. Rows that a model wrote (`made_rows:`) follow the
+    others. The task's notes list what was guessed or changed
     while reading.
 
     Raises InputError with every error of the rows: unreadable rows, labels outside the contract, conflicting system
@@ -172,7 +179,7 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
         issues.append(Issue(task.examples.file.name, message, quote_value(label), remedy))
     raise_issues(select_refused([*issues, *broken], len(rows.examples)), task.examples.file)
     instructions, tools = _find_shared_turn(rows, task.instructions)
-    examples = tuple(_add_own_systems(rows, instructions, tools))
+    examples = (*_add_own_systems(rows, instructions, tools), *_read_made_rows(task))
     notes = (*task.notes, *rows.notes, *_list_notes(rows, broken, "the examples"))
     task = replace(
         task,
@@ -183,6 +190,14 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
         notes=notes,
     )
     return task, Dataset(examples, (_describe_reading(rows),))
+
+
+def _read_made_rows(task: Task) -> Iterator[Example]:
+    """The rows of the task's `made_rows:`, marked as made whatever their file says. Raises InputError."""
+    if task.made_rows:
+        rows = read_rows(task.made_rows, task.kind)
+        raise_issues([*_label_issues(task, rows)], task.made_rows.file)
+        yield from (replace(row, source=MADE) for row in rows.examples)
 
 
 def _find_shared_turn(rows: LoadedRows, instructions: str) -> tuple[str, str]:
@@ -430,7 +445,7 @@ def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterato
 
 def _size_issues(task: Task, rows: LoadedRows, minimum: MinRows = COMPARE_MIN) -> Iterator[Issue]:
     """Too few rows to train on, else outputs that are not labels."""
-    file, num_rows = task.examples.file.name, sum(row.is_whole for row in rows.examples)
+    file, num_rows = task.examples.file.name, sum(row.is_whole > row.is_made for row in rows.examples)
     # Rows of an earlier split keep their side, so only the split can decide whether the other sides are large enough.
     if num_rows < minimum.train:
         yield too_few_rows(file, num_rows, task.test is not None, minimum)

@@ -162,10 +162,12 @@ def cross_validate(
     fits: Mapping[str, Fit], rows: Sequence[Example], candidates: Sequence[Candidate], context: FitContext
 ) -> dict[str, list[ScoredAnswer]]:
     """Answer each row with each candidate's predictor, fitted without the row's fold (5 folds of units; `batch` is the
-    fold). Few rows are answered again with other folds, and these answers follow those to all rows."""
+    fold). Few rows are answered again with other folds, and these answers follow those to all rows. Made rows are only
+    learned."""
     from etude.models.classical import ClassicalModel, Constant
 
-    started = time.perf_counter()
+    started, made = time.perf_counter(), [row for row in rows if row.is_made]
+    rows = [row for row in rows if not row.is_made]
     names, codes = np.unique([get_unit(row) for row in rows], return_inverse=True)
     draw, repeats = np.random.default_rng(context.seed), range(max(1, MAX_REPEATED // len(rows)))
     folds = np.stack([(draw.permutation(len(names)) % FOLDS + FOLDS * repeat)[codes] for repeat in repeats])
@@ -173,7 +175,7 @@ def cross_validate(
     for fold in np.unique(folds):
         fold_of = folds[fold // FOLDS]
         positions = np.flatnonzero(fold_of == fold).tolist()
-        learned = split_columns([rows[row] for row in np.flatnonzero(fold_of != fold).tolist()])
+        learned = split_columns([*(rows[row] for row in np.flatnonzero(fold_of != fold).tolist()), *made])
         for candidate in candidates:
             predictor = fits[candidate.name](*learned) or Constant.fit(learned[1])
             requests = [Request(rows[row].input, 0) for row in positions]

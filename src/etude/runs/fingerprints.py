@@ -39,14 +39,16 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
     train = {name: value for name, value in task.train.items() if name not in SETTINGS_WITHOUT_EFFECT}
     train = {"instructions": "of the rows"} | train if task.own_system else train
     documents, judge = task.documents, task.judge
+    made = dataset.select([row.id for row in dataset if row.is_made], "made rows")
     # The other settings of services do not change answers or the verdict.
     prices = [(name, endpoint.prices) for name, endpoint in sorted(task.endpoints.items())]
     inputs = {
         **settings,
         "budget": task.budget_seconds,
         "train": sorted(train.items()),
-        "examples": dataset.fingerprint,
+        "examples": dataset.real.fingerprint,
         "test": test.fingerprint if test else None,
+        "made_rows": made.fingerprint if len(made) else None,
         "model": registry.find_backend(task.model).identify(task.model, task.folder),
         "prompt_model": task.prompt_model
         and registry.find_backend(task.prompt_model).identify(task.prompt_model, task.folder),

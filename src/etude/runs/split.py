@@ -97,5 +97,6 @@ def _read_earlier_sides(run: Run, seed: int) -> tuple[dict[str, Side], list[str]
 
 
 def count_sides(split: Split) -> dict[str, int]:
-    """Count the rows of each side; a conversation is one row, also if each of its turns is a question."""
-    return {"train": len(split.train.whole), "dev": len(split.dev.whole), "test": len(split.test.whole)}
+    """Count the rows of each side without made rows; a conversation is one row, also if each of its turns is a
+    question."""
+    return {"train": len(split.train.real.whole), "dev": len(split.dev.whole), "test": len(split.test.whole)}

@@ -395,6 +395,20 @@ class BaselineOnEqualRows:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeRowsResult:
+    """What rows that a model made add to one method on the test: differences to the same method on the real rows."""
+
+    method: str
+    num_made: int
+    gain: Estimate
+    repeated: Estimate
+    """Of the real rows repeated to as many rows."""
+    drawn: Estimate | None
+    """Of as many made rows, drawn at random from all that passed the gates; None without further rows."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class MostFrequentAnswer:
     """What the most frequent training answer would score as the answer to every test row."""
 
@@ -444,6 +458,8 @@ class Verdict:
     """Number of training rows."""
     baseline_on_equal_rows: BaselineOnEqualRows | None = None
     evidence: Evidence | None = None
+    made_rows: tuple[MadeRowsResult, ...] = ()
+    """Empty if the task has no made rows."""
     judge: JudgeResult | None = None
     error_costs: CostResult | None = None
     """Set with `costs:` in the task; then cost decides which method to use."""

@@ -258,6 +258,8 @@ class Task:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     """Name -> endpoint, of `model`, `prompt_model`, `reflect_with`, `decision_model` and the judge."""
     test: RowSource | None = None
+    made_rows: RowSource | None = None
+    """Rows that a model wrote; they are only trained on."""
     documents: Path | None = None
     """Folder or file that the retrieving methods search."""
     preferences: Path | None = None

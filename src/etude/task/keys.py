@@ -382,6 +382,7 @@ KEYS: Mapping[str, Key] = {
     "decision_model": Key(read_decision_model),
     "examples": Key(read_row_source, identity="content"),
     "test": Key(read_row_source, identity="content"),
+    "made_rows": Key(read_row_source, identity="content"),
     "documents": Key(readers.read_path, is_for_verdict=True, identity="content"),
     "preferences": Key(read_row_file, identity="content"),
     "encoder": Key(read_weights, identity="content"),

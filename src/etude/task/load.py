@@ -178,7 +178,9 @@ def _resolve_labels(fields: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     labels = contract.labels or scale
     reading = {"several": bool(several), "labels": labels, "questions": questions}
-    changed = {key: replace(fields[key], **reading) for key in ("examples", "test") if key in fields}
+    changed = {
+        key: replace(fields[key], **reading) for key in ("examples", "test", "made_rows") if key in fields
+    }
     if scale:
         return changed | {"contract": replace(contract, labels=labels)}
     if questions and all(question.labels for question in questions):

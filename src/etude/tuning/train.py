@@ -114,7 +114,7 @@ def open_training_task(task_file: Path | str, least: MinRows = TRAIN_MIN) -> Tas
 def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
     """Choose the smallest sizes of the sides: those of a comparison if its split leaves enough rows to train on;
     otherwise those of a training without a test. The split uses the first sizes for which there are enough rows."""
-    num_train = len(task_run.dataset) - MIN_DEV_ROWS - (0 if task_run.test else MIN_TEST_ROWS)
+    num_train = len(task_run.dataset.real) - MIN_DEV_ROWS - (0 if task_run.test else MIN_TEST_ROWS)
     return (COMPARE_MIN, TRAIN_MIN) if num_train >= MIN_TRAIN_ROWS_WITH_TEST else (TRAIN_MIN,)
 
 
@@ -123,7 +123,7 @@ def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run,
     # 1. Check the rows, then split them: split.json, findings.jsonl. Nothing below gets a test row.
     checked = run_quick_checks(run, task, dataset, test, on_event, confirm)
     split = load_split(run, task, dataset, test, checked, choose_min_sizes(task_run))
-    metric = choose_metric(task, split.train)
+    metric = choose_metric(task, split.train.real)
     notes = [*_warn_of_few_rows(task, split), *list_label_notes(task, split, metric)]
     _report_rows(task, split, write_data_record(run, task, split, metric, notes), on_event)
     # 2. Load the weights and check that no row is too long. This takes seconds and the memory of the model.

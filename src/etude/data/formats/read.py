@@ -26,7 +26,7 @@ from etude.data.spool import Examples, Spool
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 from etude.task.questions import join_answers
-from etude.types import Example, Kind, Message
+from etude.types import MADE, Example, Kind, Message
 
 _HEAD = 100  # first rows, from which the columns are guessed
 
@@ -250,6 +250,7 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
     references = tuple(map(columns.tidy, references))
     answers = cells.read_named(columns.answers, keep_empty=True)
     group, system, document = map(cells.read_optional, (columns.group, columns.system, columns.source))
+    document = MADE if row.cells.get("source") == MADE else document
     if len(reader.issues) > num_issues:
         return
     if turns[0].role == "system":

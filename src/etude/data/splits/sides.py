@@ -5,7 +5,7 @@ hash of the inputs and the seed decides the side: clusters with the lowest hashe
 highest are dev. So when a data set grows, few rows change their side, even without an earlier split.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -24,7 +24,7 @@ from etude.data.splits.clusters import (
 )
 from etude.errors import InputError, Issue
 from etude.text.near_duplicates import find_near_matches
-from etude.types import Finding, Kind, Side
+from etude.types import Example, Finding, Kind, Side
 
 TEST_SHARE, MAX_TEST_ROWS = Fraction(1, 5), 1000  # test rows as a share of all rows, and their maximum
 # Dev rows as a share of all rows, and their maximum, because every candidate answers every dev row.
@@ -75,11 +75,15 @@ def split(
     no longer in the test. Without `previous`, only the inputs and, for classify, the labels affect the split: a
     corrected label can move a few rows of the old and the new label. The outputs of other kinds are not read.
 
+    Rows that a model wrote go to train, or to no side if they are near-duplicates of a dev or test row; a finding lists
+    these. They count for no size and change no other row's side.
+
     `minimum` has the smallest sizes. If its test size is 0, no test is split off, but earlier test rows stay apart.
 
     Raises InputError if the rows cannot fill the smallest sizes.
     """
     rows, findings = _exclude_test_rows(dataset, test)
+    rows = [row for row in rows if not dataset[row].is_made]
     assignment = Assignment(build_clusters(dataset, rows, kind, seed))
     # Earlier rows first, unless the clusters have changed too much.
     earlier = {key: side for key, side in (previous or {}).items() if test is None or side != "test"}
@@ -104,6 +108,17 @@ def split(
     if test is not None:
         sides["test"] = test
     assignments = {input_key(example): side for side, examples in sides.items() for example in examples}
+    if made := [row for row, example in enumerate(dataset) if example.is_made]:
+        made_rows = select_unlike([dataset[row] for row in made], [*sides["dev"], *sides["test"]])
+        sides["train"] = dataset.select(
+            [*assignment.rows("train"), *(row.id for row in made_rows)], "split: train and made rows"
+        )
+        if left_out := {dataset[row].id for row in made} - {row.id for row in made_rows}:
+            message = (
+                f"{format_count(len(left_out), 'made row')} left out: near-duplicates of dev or test rows."
+            )
+            remedy = "Nothing to do. To avoid this warning, delete them from the file of made rows."
+            findings.append(Finding("test_overlap", "warning", tuple(sorted(left_out)), message, remedy))
     return Split(
         **sides,
         notes=tuple(notes),
@@ -111,6 +126,12 @@ def split(
         assignments=MappingProxyType(assignments),
         comparable=minimum.test > 0,
     )
+
+
+def select_unlike(rows: Sequence[Example], others: Iterable[Example]) -> list[Example]:
+    """Select the rows that are no near-duplicates of others."""
+    near = {row for row, *_ in find_near_matches([row.text for row in rows], [row.text for row in others])}
+    return [row for number, row in enumerate(rows) if number not in near]
 
 
 def _exclude_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int], list[Finding]]:

@@ -1,0 +1,110 @@
+"""The gates that a made row must pass, and the choice among those that do."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etude.data.splits import Split
+from etude.data.splits.sides import select_unlike
+from etude.methods.shared.fit_context import resolve_contract
+from etude.task import Task
+from etude.text.near_duplicates import cluster_near_duplicates
+from etude.types import Example
+
+if TYPE_CHECKING:
+    from etude.models.local.encoder import Encoder
+
+EMPTY, CONTRACT, CHECK = "no input or output", "the output breaks the contract", "the check refuses it"
+LIKE_TEST, REPEATED = "near-duplicate of a test row", "near-duplicate of another row"
+LABEL = "its label is unlikely by a classifier of the training rows"
+# The label must be among so many that the classifier finds likeliest. With 5 rows for each label of banking77, 1 would
+# refuse 20% of the right rows and 96% of the wrong ones, 2 12% and 85%, 3 8% and 76%.
+RANKS = 2
+Compare = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+Gate = Callable[[Sequence[Example]], Iterable[Example]]
+"""Returns the rows that pass."""
+
+
+@dataclass
+class Gates:
+    """The rows that passed every gate, and those that were refused, by reason."""
+
+    task: Task
+    split: Split
+    encoder: "Encoder | None"
+    refused: dict[str, list[Example]] = field(default_factory=dict)
+
+    def select(self, rows: Sequence[Example]) -> list[Example]:
+        """Select the rows that pass. Test rows come before everything that may show a row: what is like one is only
+        counted."""
+        for reason, gate in self._list_gates():
+            passing = list(gate(rows))
+            ids = {row.id for row in passing}
+            self.refused[reason] = [row for row in rows if row.id not in ids]
+            rows = passing
+        return list(rows)
+
+    def _list_gates(self) -> Iterator[tuple[str, Gate]]:
+        contract, task = resolve_contract(self.task, self.split.train), self.task
+        yield LIKE_TEST, lambda rows: select_unlike(rows, self.split.test)
+        yield EMPTY, lambda rows: [row for row in rows if row.text and row.output]
+        if contract:
+            yield CONTRACT, lambda rows: [row for row in rows if not contract.check(row.output)]
+        if task.check:
+            check = task.check.load()
+            yield CHECK, lambda rows: [row for row in rows if check(row, row.output) >= 1]
+        yield REPEATED, self._select_new
+        if task.has_one_label:
+            yield LABEL, self._select_agreed
+
+    def _select_new(self, rows: Sequence[Example]) -> list[Example]:
+        """The first of each group of near-duplicates, if it is like no row of train and dev."""
+        new = select_unlike(rows, [*self.split.train, *self.split.dev])
+        return [new[group[0]] for group in cluster_near_duplicates([row.text for row in new])]
+
+    def _select_agreed(self, rows: Sequence[Example]) -> list[Example]:
+        """The rows whose label is one of the likeliest by a classifier of the real training rows."""
+        if not rows:
+            return []
+        from etude.models.classical import Linear
+
+        train = self.split.train.real
+        texts, labels = [row.text for row in train], [row.output for row in train]
+        model = Linear.fit(texts, labels, self.task.seed, self.encoder)
+        order = np.argsort(-model.compute_margins([row.text for row in rows]), axis=1)[:, :RANKS]
+        likely = [{model.labels[label] for label in labels} for labels in order.tolist()]
+        return [row for row, labels in zip(rows, likely, strict=True) if row.output in labels]
+
+
+def choose_covering(
+    rows: Sequence[Example], shapes: Sequence[str], quotas: Counter[str], compare: Compare
+) -> list[Example]:
+    """Choose up to the quota of each shape: again and again the row that is least like all chosen rows and the training
+    rows of its shape (Gonzalez 1985). `shapes` and `compare` are about the rows, followed by the training rows."""
+    chosen: list[int] = []
+    for shape, quota in quotas.items():
+        members = np.array([index for index, other in enumerate(shapes) if other == shape])
+        candidates = members[members < len(rows)]
+        likeness = compare(candidates, members[members >= len(rows)]).max(axis=1, initial=-1)
+        for _ in range(min(quota, len(candidates))):
+            index = int(likeness.argmin())
+            chosen.append(int(candidates[index]))
+            likeness = np.maximum(likeness, compare(candidates, candidates[[index]])[:, 0])
+            likeness[index] = np.inf
+    return [rows[index] for index in chosen]
+
+
+def compare_texts(texts: Sequence[str], encoder: "Encoder | None") -> Compare:
+    """Return a function from the positions of some texts and of others to their cosines: of the encoder's vectors if
+    there is one, else of TF-IDF."""
+    from etude.models.classical import TFIDF_OPTIONS, Features
+
+    if encoder:
+        vectors = encoder.embed(texts)
+        return lambda rows, others: vectors[rows] @ vectors[others].T
+    matrix = Features.fit(texts)[1]  # a unit vector for each of its blocks
+    return lambda rows, others: (matrix[rows] @ matrix[others].T).toarray() / len(TFIDF_OPTIONS)
