@@ -24,6 +24,7 @@ _RIGHT = re.compile(r"[(\[\s$¢-¥₠-⃀]*(?:\d|\w(?!\w))")
 _NAME = re.compile(r"(?<!\w)[^\W\d_]\+?\Z")
 _SIGNS = {"+": "+", "*": "×", "/": "÷"}
 _NO_ANGLES = str.maketrans("<>", "  ")
+_VARIATION = re.compile("[\ufe00-\ufe0f]")  # selectors that change only how an emoji is drawn
 _LOOK_BACK = 16  # characters before an operator that are read
 _SHORT_RUN = 16  # characters of a run whose result is cached
 
@@ -57,10 +58,10 @@ def to_canonical(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Remove differences of case (casefold) and encoding (NFKC); folding again changes nothing."""
+    """Remove differences of case (casefold), encoding (NFKC) and drawing; folding again changes nothing."""
     if text.isascii():
         return text.lower()
-    return _decompose(_decompose(text).casefold())
+    return _decompose(_decompose(_VARIATION.sub("", text)).casefold())
 
 
 def _decompose(text: str) -> str:
@@ -119,8 +120,6 @@ def _convert_run(run: str, after_word: bool, kinds: str) -> str:
     and other characters become spaces."""
     pieces, in_word, is_attached = [], after_word, after_word
     for char in run:
-        if "\ufe00" <= char <= "\ufe0f":  # a variation selector: it changes only how an emoji is drawn
-            continue
         category = unicodedata.category(char)
         if is_attached and category[0] == "M":
             pieces.append(char)
