@@ -311,7 +311,7 @@ def format_wrong(wrong: WrongBound | None) -> tuple[str, str]:
     if wrong.num_skipped:
         details += f". {format_count(wrong.num_skipped, 'drawn answer')} not judged, and counted as wrong"
     if high == "100%":
-        return f"{judged} answers are too few to say how many are wrong", ""
+        return f"{judged} answers are too few to say how many are wrong", details
     return f"At most {high} of answers are wrong (95% sure however often you look; {judged})", details
 
 
