@@ -377,7 +377,6 @@ class Preference:
     """As in Example."""
     chosen: str
     rejected: str
-    authors: tuple[str, ...] = ()
     location: str = ""
     """`file:line` of the row."""
 

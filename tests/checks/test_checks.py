@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from conftest import data_folder
 from etude.checks import CHECKS, FREE, FindingKind, Findings, Material, check, check_material, finds
 from etude.checks.output.html_page import to_html
-from etude.checks.output.machine import to_json
-from etude.checks.output.terminal import format_locations, summarize, to_text
+from etude.checks.output.terminal import format_locations, summarize, to_json, to_text
 from etude.checks.records.parsing import parse_record
 from etude.checks.registry import load_material
 from etude.checks.rows.repeats import check_contradictions, check_near_contradictions, check_near_duplicates

@@ -16,7 +16,7 @@ from stdnum.iso7064 import mod_97_10
 
 from etude.base.word_lists import read_table
 from etude.checks import Material, check
-from etude.checks.output.machine import to_json
+from etude.checks.output.terminal import to_json
 from etude.checks.safety.personal import check_personal_data, check_review
 from etude.data.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find

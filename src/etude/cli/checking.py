@@ -19,7 +19,7 @@ from etude.base.issues import check_known
 from etude.checks import Findings, check_material
 from etude.checks.kinds import FIXABLE_KINDS
 from etude.checks.material import Material
-from etude.checks.output import html_page, machine, terminal
+from etude.checks.output import html_page, terminal
 from etude.checks.registry import load_material, validate_gates
 from etude.checks.safety import personal, sensitive
 from etude.cli import options, printing
@@ -33,7 +33,7 @@ from etude.task import Task, load_task
 
 FORMATS: Mapping[str, Callable[[Findings], str]] = {
     "text": lambda findings: terminal.to_text(findings, min(printing.create_console().width, terminal.WIDTH)),
-    "json": machine.to_json,
+    "json": terminal.to_json,
     "html": html_page.to_html,
 }
 BY_SUFFIX = {".txt": "text", ".html": "html", ".htm": "html", ".json": "json"}

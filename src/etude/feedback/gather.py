@@ -38,12 +38,11 @@ class RightAnswer:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether an answer to an input is good, and the people who judged it."""
+    """Whether an answer to an input is good, by most of the people who judged it."""
 
     input: tuple[Message, ...]
     answer: str
     is_good: bool
-    reviewers: tuple[str, ...]
 
 
 class RowEdit(NamedTuple):
@@ -203,8 +202,7 @@ def _find_preferences(entries: Sequence[Feedback], gathered: GatheredFeedback) -
         majority = max((items for _, items in _group_by(group, lambda item: item[1])), key=len)
         if 2 * len(majority) > len(group):
             entry, (better, worse) = majority[0]
-            reviewers = _list_reviewers(entry for entry, _ in majority)
-            yield Preference(entry.id, entry.input, better, worse, reviewers)
+            yield Preference(entry.id, entry.input, better, worse)
         else:
             gathered.disputed += [entry for entry, _ in group]
 
@@ -213,11 +211,10 @@ def _find_judgements(entries: Sequence[Feedback], gathered: GatheredFeedback) ->
     claims = [(entry, *claim) for entry in entries for claim in list_claims(entry)]
     for (_, answer), group in _group_by(claims, lambda claim: (_key_of(claim[0]), claim[1])):
         good, bad = (
-            _list_reviewers(entry for entry, _, is_good in group if is_good is side) for side in (True, False)
+            len({entry.reviewer for entry, _, is_good in group if is_good is side}) for side in (True, False)
         )
-        if len(good) != len(bad):
-            is_good = len(good) > len(bad)
-            yield Judgement(group[0][0].input, answer, is_good, good if is_good else bad)
+        if good != bad:
+            yield Judgement(group[0][0].input, answer, good > bad)
         else:
             gathered.disputed += [entry for entry, *_ in group]
 
@@ -245,10 +242,6 @@ def list_claims(entry: Feedback) -> Iterator[tuple[str, bool]]:
         yield answer, entry.thumb == "up"
     elif entry.choice in ("both", "neither"):
         yield from ((text.strip(), entry.choice == "both") for text in (answer, str(entry.other)))
-
-
-def _list_reviewers(entries: Iterable[Feedback]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(entry.reviewer for entry in entries))
 
 
 def hash_input(turns: tuple[Message, ...]) -> str:

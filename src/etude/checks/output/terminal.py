@@ -1,8 +1,9 @@
-"""Findings in plain text for a terminal, and the summary with which every report begins."""
+"""Findings in plain text for a terminal and as JSON, and the summary with which every report begins."""
 
+import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, groupby
 
 from etude.base.formatting import format_count, list_first
@@ -70,6 +71,19 @@ def to_text(findings: Findings, width: int = WIDTH) -> str:
         for char in "\n".join(lines)
     )
     return text.rstrip() + "\n"
+
+
+def to_json(findings: Findings) -> str:
+    """Format all findings and the summary as JSON."""
+    body = {
+        "task": findings.name,
+        "file": findings.file,
+        "rows": findings.rows,
+        "test_rows": findings.test_rows,
+        "summary": asdict(summarize(findings)),
+        "findings": [asdict(finding) for finding in findings],
+    }
+    return json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 def _format_finding(finding: Finding, width: int) -> Iterator[str]:
