@@ -33,6 +33,7 @@ ORDER = (
         "repair",
         "report",
         "answer_file",
+        "plays",
         "feedback",
         "comparison",
         "tuning",

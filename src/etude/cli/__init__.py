@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": ("compare_board:compare", "Compare methods on one sealed test and recommend one."),
     "train": ("training:train", "Fine-tune the model on the training rows."),
     "test": ("testing:ask_suites", "Test an assistant with normal, unusual, tricky and sensitive questions."),
+    "play": ("testing:play", "Play the test conversations, with each method's own answers as history."),
     "card": ("testing:card", "Write a model card of an assistant from its measurements."),
     "chat": ("chatting:chat", "Talk to an assistant of a run."),
     "predict": ("predicting:predict", "Answer a file of inputs."),

@@ -178,8 +178,8 @@ def check_output(task: Task, output: Path | None) -> None:
     if output.is_dir():
         remedy = "give a file in it, such as check.html"
         raise InputError.of("--output", "a folder, not a file", value, remedy)
-    sources = (task.examples, task.test)
-    task_files = [task.file, *(source.file for source in sources if source), task.check and task.check.file]
+    sources = (task.examples, task.test, task.check, task.tools)
+    task_files = [task.file, *(source.file for source in sources if source)]
     if output.resolve() in {path.resolve() for path in task_files if path}:
         message, remedy = (
             "the report would overwrite a file of the task",

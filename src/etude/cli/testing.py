@@ -1,5 +1,5 @@
-"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the path of the report; and
-`etude watch`."""
+"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the path of the report;
+`etude watch` and `etude play`."""
 
 import json
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from etude import plays
 from etude.base.formatting import format_command, format_count, format_interval, format_percent
 from etude.base.typed_json import to_json
 from etude.cli import history, options
@@ -24,7 +25,9 @@ from etude.cli.printing import (
     show_steps,
 )
 from etude.errors import InputError
+from etude.report.phrasing import PLAYS_HEADER, list_play_problems, list_play_rows
 from etude.runs import find_run
+from etude.runs.recommended import find_run_at
 from etude.studio.review_queue import ReviewItem
 from etude.suites import results, starter
 from etude.suites.card import write_card
@@ -84,6 +87,32 @@ def ask_suites(
     # Without gates every report passes.
     if not report.passed:
         raise typer.Exit(1)
+
+
+def play(
+    place: options.AssistantPath,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="Play only this method; may be repeated. Default: all."),
+    ] = None,
+    yes: options.Yes = False,
+) -> None:
+    """Play the test conversations with the measured assistants: each reads its own earlier answers, and its calls of
+    the class under tools: are run."""
+    console = RunConsole(screen := create_console(), yes=yes)
+    with console.exit_on_interrupt(f"\n{STOPPED}"), show_steps("Preparing") as steps:
+        report = plays.play(
+            find_run_at(place, prefer_complete=True),
+            method or [],
+            on_progress=lambda name, num_done, total: steps.show(name, num_done, total),
+            confirm=lambda question: steps.ask(console, question),
+        )
+    table = create_table(*PLAYS_HEADER, right=PLAYS_HEADER[1:])
+    for row in list_play_rows(report.results):
+        table.add_row(*row)
+    screen.print(table)
+    print_bullets(screen, [*report.notes, *list_play_problems(report.results)])
+    print_line(screen, f"Transcripts: {shorten_path(report.folder)}")
 
 
 def card(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:

@@ -117,6 +117,7 @@ def check_paths(task: Task, launcher: str, entry: Launcher) -> list[Issue]:
         "examples": task.examples.file,
         "test": task.test.file if task.test else None,
         "check": task.check.file if task.check else None,
+        "tools": task.tools.file if task.tools else None,
         "documents": task.documents,
         "preferences": task.preferences,
         "model": Path(task.model) if Path(task.model).exists() else None,

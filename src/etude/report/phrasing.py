@@ -6,7 +6,7 @@ from typing import Any
 from etude.base import formatting
 from etude.metrics import CALL_PARTS, LABELS
 from etude.report.contents import MethodView, Report
-from etude.runs.details import ClassResult, Details
+from etude.runs.details import ClassResult, Details, PlayResult
 from etude.runs.verdict import HeadlineResult, Verdict
 from etude.stats import ALPHA
 from etude.stats.intervals import scale_estimate
@@ -36,6 +36,7 @@ HANDOVER_HEADER = ("Method", "Answered", "Wrong among its answers", "More confid
 UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
 CALLS_HEADER = ("Method", *CALL_PARTS.values())
 TURNS_HEADER = ("Method", "First turn", "Second", "Later", "Worst turn of a conversation")
+PLAYS_HEADER = ("Method", "Turns, true history", "Conversations, true history", "Played", "Lost", "Finished")
 CHECKS_NOTE = (
     "Only the quick checks of the rows were run here. etude check TASK also finds labels that look wrong, values "
     "that are not in the text, and mixed style; such errors lower every result."
@@ -304,6 +305,28 @@ def list_turn_rows(report: Report) -> list[tuple[str, ...]]:
         )
         for name, details in _get_details(report)
         if (whole := details.conversations)
+    ]
+
+
+def list_play_rows(plays: Mapping[str, PlayResult]) -> list[tuple[str, ...]]:
+    """List each method with its scores by turn and by conversation, with the true history and played."""
+    return [
+        (
+            name,
+            *map(format_estimate, (result.turns, result.whole, result.played)),
+            f"{formatting.format_difference(result.lost.value)} ({formatting.format_interval(result.lost)})",
+            format_estimate(result.finished) if result.finished else "",
+        )
+        for name, result in plays.items()
+    ]
+
+
+def list_play_problems(plays: Mapping[str, PlayResult]) -> list[str]:
+    """List what went wrong in each method's plays, apart from wrong answers."""
+    return [
+        f"{name}: {problem} in {formatting.format_count(count, 'conversation')}."
+        for name, result in plays.items()
+        for problem, count in result.problems.items()
     ]
 
 

@@ -18,7 +18,8 @@ from etude.models.registry import find_backend, get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, Report
 from etude.report.headline import read_headline
 from etude.runs import Run, training_log
-from etude.runs.details import list_expected, split_line
+from etude.runs.details import PlayResult, list_expected, split_line
+from etude.runs.folder import PLAYS
 from etude.runs.recommended import describe_failed_gates
 from etude.runs.verdict import Verdict
 from etude.stats import estimate_sample
@@ -85,6 +86,10 @@ def read_report(run_folder: Path) -> Report:
         ),
         dev=dev,
         curve=_read_curve(run_folder, decided.get("tuned")),
+        plays={
+            name: from_json(PlayResult, result)
+            for name, result in read_json(run_folder / f"{PLAYS}.json", {}).items()
+        },
     )
 
 

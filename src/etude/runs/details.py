@@ -145,6 +145,27 @@ class Details:
     the share of conversations that are right in all turns."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlayResult:
+    """The plays of one method, beside its test answers to the same conversations."""
+
+    turns: Estimate
+    """Score of a turn, with the true history before it."""
+    whole: Estimate
+    """Lowest score of each conversation's turns, with the true history."""
+    played: Estimate
+    """The same, with the assistant's own answers as history. A turn with another number of answers than in the row,
+    because of calls, scores 0, and so do the turns after a conversation that had to end."""
+    lost: Estimate
+    """`whole` minus `played`, on the same conversations."""
+    finished: Estimate | None = None
+    """How far `finished` says that the tasks were done; None without such a function."""
+    problems: Mapping[str, int] = field(default_factory=dict)
+    """What went wrong -> in how many conversations; tools that raised are among them."""
+    seconds: float = 0.0
+    """Of all answers, without the tools."""
+
+
 def compute_details(
     kind: Kind,
     lines: Sequence[Json],

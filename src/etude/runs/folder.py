@@ -28,6 +28,7 @@ FORMAT = 1
 FOLDER = "runs"
 LOCK = "lock"
 TESTS = "tests"  # folder of a run's behaviour tests, one for each method
+PLAYS = "plays"  # folder of a run's plays, one for each method, and their result: plays.json
 REQUESTS = "requests.jsonl"
 """Answers of services, stored so that no answer is paid for twice."""
 

@@ -13,7 +13,7 @@ from etude import cluster
 from etude.base import files, issues
 from etude.base.formatting import format_command
 from etude.errors import InputError, quote_value
-from etude.task import check_function, contract, definition, hub_rows, settings, urls
+from etude.task import check_function, contract, definition, hub_rows, settings, tool_class, urls
 from etude.task import yaml_document as readers
 from etude.task.definition import METHOD_NAMES, RowSource
 from etude.task.endpoint import ENDPOINT_SYNTAX, Endpoint, Prices, is_url, parse_endpoint
@@ -189,22 +189,38 @@ def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[st
 
 def read_check(document: YamlDocument, key: str, node: yaml.Node) -> check_function.CheckRef | None:
     """Return a check function, FILE.py:FUNCTION. Its file is parsed, not run."""
+    code = _read_code(document, key, node, "function, for example checks.py:fits")
+    if code and (error := check_function.find_signature_error(*code)):
+        document.add_issue(node, f"{key}: {error[0]}", error[1], error[2])
+    return code and check_function.CheckRef(*code)
+
+
+def read_tools(document: YamlDocument, key: str, node: yaml.Node) -> tool_class.ToolRef | None:
+    """Return a class of tools, FILE.py:CLASS. Its file is parsed, not run."""
+    code = _read_code(document, key, node, "class, for example desk.py:Desk")
+    if code and (error := check_function.find_class_error(*code)):
+        document.add_issue(node, f"{key}: {error[0]}", error[1], error[2])
+    return code and tool_class.ToolRef(*code)
+
+
+def _read_code(document: YamlDocument, key: str, node: yaml.Node, wanted: str) -> tuple[Path, str] | None:
+    """Return an existing file and a name in it."""
     name = readers.read_prose(document, key, node)
     if name is None:
         return None
-    match = re.fullmatch(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)", name)
+    match = re.fullmatch(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)", name)
     if not match:
-        message = f"{key} must be a file and a function"
-        document.add_issue(node, message, quote_value(name), "write it as checks.py:fits")
+        noun, _, example = wanted.partition(", for example ")
+        document.add_issue(
+            node, f"{key} must be a file and a {noun}", quote_value(name), f"write it as {example}"
+        )
         return None
     path = document.folder / Path(match["file"]).expanduser()
     if not path.is_file():
         message = f"{key}: this file does not exist"
         document.add_issue(node, message, quote_value(match["file"]), readers.suggest_path(path))
         return None
-    if error := check_function.find_signature_error(path, match["function"]):
-        document.add_issue(node, f"{key}: {error[0]}", error[1], error[2])
-    return check_function.CheckRef(path, match["function"])
+    return path, match["name"]
 
 
 def read_where(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
@@ -393,6 +409,7 @@ KEYS: Mapping[str, Key] = {
     "scale": Key(read_scale),
     "questions": Key(read_questions),
     "check": Key(read_check, is_for_verdict=True, identity="content"),
+    "tools": Key(read_tools, identity="content"),
     "metric": Key(readers.rule_reader(one_of(*get_args(definition.MetricName))), is_for_verdict=True),
     "judge": Key(read_judge, is_for_verdict=True, identity="content"),
     "methods": Key(read_methods, is_for_verdict=True),

@@ -110,6 +110,11 @@ def split_calls(text: str) -> tuple[str, list[Json]]:
     return plain.strip(), calls
 
 
+def format_results(results: Iterable[str]) -> str:
+    """The text of a turn with the results of calls, in the order of the calls."""
+    return "\n".join(result.join(_RESULT) for result in results)
+
+
 def split_results(text: str) -> list[str]:
     """The results of functions in a turn that consists only of them; empty for any other turn."""
     if not (text.startswith(_RESULT[0]) and text.endswith(_RESULT[1])):
