@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -154,17 +153,23 @@ class ToolSession:
         self._make_object()
 
     def _make_object(self) -> None:
-        if self._process is None:
-            self.start()
-        self._ask(START_SECONDS, "build", self._row)
-        for name, arguments in self.calls:
-            with suppress(ToolError):  # it raised before, and does so again
-                self._ask(self.limits.seconds, "call", name, arguments, 0)
+        is_ready = False
+        while not is_ready:
+            if self._process is None:
+                self.start()
+            self._ask(START_SECONDS, "build", self._row)
+            is_ready = True
+            for call in self.calls:
+                with suppress(ToolError):  # it raised before, and does so again
+                    self._ask(self.limits.seconds, "call", *call, 0)
+                if self._process is None:
+                    self.calls.remove(call)
+                    is_ready = False
+                    break
 
     def _ask(self, seconds: float, *request: Any) -> Any:
         """Send a request and wait for the reply. Raises ToolError, and kills a process that does not reply."""
         assert self._connection is not None, "the process was started"
-        started = time.monotonic()
         try:
             self._connection.send_bytes(json.dumps(request).encode())
             if not self._connection.poll(seconds):
@@ -173,9 +178,8 @@ class ToolSession:
         except (EOFError, OSError, ValueError) as error:
             is_slow = isinstance(error, TimeoutError)
             self.close()
-            waited = time.monotonic() - started
             text = (
-                f"stopped after {waited:.0f} s without a result"
+                f"stopped after {seconds:g} s without a result"
                 if is_slow
                 else "it ended the process of the tools"
             )
