@@ -196,5 +196,5 @@ def test_rows_that_cannot_be_played_say_why(task: Path) -> None:
     with pytest.raises(InputError, match="the row calls functions, which a play must run"):
         play(find_run(task))
     task.write_text(text.replace("turns: all", "turns: last"))
-    with pytest.raises(InputError, match="write turns: all, and compare again"):
+    with pytest.raises(InputError, match="Write turns: all, and compare again"):
         play(find_run(task))

@@ -131,7 +131,7 @@ def write_task(folder: Path, tools: str, calls: tuple[str, ...] = ()) -> Path:
     [
         ("desk.py", "", r"task.yaml:5: tools must be a file and a class"),
         ("nowhere.py:Desk", "", r"task.yaml:5: tools: this file does not exist"),
-        ("desk.py:Desc", "class Desk: pass", r"task.yaml:5: tools: no class of that name .*write 'Desk'"),
+        ("desk.py:Desc", "class Desk: pass", r"task.yaml:5: tools: no class of that name .*Write 'Desk'"),
         ("desk.py:Desk", "class Desk(", r"task.yaml:5: tools: desk.py is not Python: desk.py:1"),
         ("desk.py:Desk", "import nothing\nclass Desk: pass", "desk.py:1: .*No module named 'nothing'"),
         ("desk.py:Desk", "Desk = 3", "desk.py: .*no class 'Desk'"),
@@ -150,7 +150,7 @@ def test_calls_of_undeclared_functions_are_reported_together(ref: ToolRef) -> No
     lines = str(caught.value).splitlines()
     assert [line.split(":")[1] for line in lines] == ["2", "4"]
     assert "got 'lok'" in lines[0]
-    assert "write 'look'" in lines[0]
+    assert "Write 'look'" in lines[0]
 
 
 def test_the_functions_of_the_class_are_below_the_instructions(ref: ToolRef) -> None:

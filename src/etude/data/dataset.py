@@ -201,9 +201,7 @@ def _offer_functions(task: Task, rows: LoadedRows) -> tuple[LoadedRows, list[Iss
         called = {call["name"] for text in texts if row.is_whole for call in split_calls(text)[1]}
         for name in sorted(called - {*names}):
             message = f"the row calls a function that {task.tools.name} does not have"
-            issues.append(
-                Issue(row.location, message, quote_value(name), suggest_instead(name, names), "tools")
-            )
+            issues.append(Issue(row.location, message, quote_value(name), suggest_instead(name, names)))
     if not any(rows.offers):
         rows = replace(rows, offers=(format_tools(list(functions)),) * len(rows.examples))
     return rows, issues
