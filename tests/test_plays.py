@@ -159,8 +159,11 @@ def test_tools_that_hang_or_break_cost_their_conversation_only(task: Path) -> No
     result = play(find_run(task), ["fine_tune"], limits=ToolLimits(seconds=0.5)).results["fine_tune"]
     transcripts = read_transcripts(find_run(task))
     named = [problem for line in transcripts for problem in line["problems"]]
-    assert {*named} == {"on_shelf: stopped after 0.5 s without a result", "on_shelf: KeyError: 'space'"}
-    assert result.problems == {"on_shelf": len(named)}
+    assert {*named} == {
+        "on_shelf failed: stopped after 0.5 s without a result",
+        "on_shelf failed: KeyError: 'space'",
+    }
+    assert result.problems == {"on_shelf failed": len(named)}
     said = [
         turn["content"] for line in transcripts for turn in line["turns"] if "KeyError" in turn["content"]
     ]

@@ -9,7 +9,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from etude import assistant as saved
 from etude.assistant import Assistant, PromptLimit
@@ -238,20 +240,16 @@ class _Player:
         total = sum(len(conversation.script) for conversation in played)
         for start in range(0, len(played), GROUP):
             group = played[start : start + GROUP]
-            is_done = all(conversation.row.id in ended for conversation in group)
-            for _ in () if is_done else self._play_group(group, results):
-                on_turns(sum(conversation.place for conversation in played), total)
-            for conversation in group:
-                conversation.place = len(conversation.script)
-                try:
+            try:
+                if any(conversation.row.id not in ended for conversation in group):
+                    for _ in self._play_group(group, results):
+                        on_turns(sum(conversation.place for conversation in played), total)
+                for conversation in group:
+                    conversation.place = len(conversation.script)
                     if conversation.row.id not in ended:
-                        line = conversation.to_line()
-                        append_line(self.journal, line)
-                        ended[conversation.row.id] = line
-                except ToolError as error:
-                    assert self.tools is not None, "only tools raise this error"
-                    issues.append(_finished_issue(conversation.row, self.tools, error))
-                finally:
+                        ended[conversation.row.id] = conversation.to_line(issues)
+            finally:
+                for conversation in group:
                     conversation.close()
             on_turns(sum(conversation.place for conversation in played), total)
         if issues:
@@ -263,42 +261,29 @@ class _Player:
     ) -> Iterator[None]:
         """Play conversations side by side, a batch at a time."""
         limit = PromptLimit(self.assistant, self.models.get(self.assistant.model, *self.assistant.needs))
-        try:
-            for conversation in group:
-                conversation.begin_turn()
-            while active := [conversation for conversation in group if not conversation.is_over]:
-                fitting = [conversation for conversation in active if conversation.fits(limit)]
-                # Answered conversations go on while others wait, so the questions are copied first.
-                inputs = [tuple(conversation.turns) for conversation in fitting]
-                body = json.dumps([[turn.content for turn in turns] for turns in inputs])
-                digest = hashlib.sha256(body.encode()).hexdigest()[:16]
-                log = AnswerLog(self.folder / "answers" / f"{self.assistant.fingerprint}-{digest}.jsonl")
-                ids = [conversation.row.id for conversation in fitting]
-                batches = answer_in_batches(
-                    self.assistant,
-                    self.models,
-                    ids,
-                    lambda inputs=inputs: self.assistant.build_requests(inputs, self.models),  # type: ignore[misc]
-                    log,
-                )
-                for _, answers in batches if fitting else ():
-                    for position, answer in answers.items():
-                        fitting[position].take(answer, results)
-                    yield
-        except BaseException:
-            for conversation in group:
-                conversation.close()
-            raise
+        for conversation in group:
+            conversation.begin_turn()
+        while active := [conversation for conversation in group if not conversation.is_over]:
+            asked = [conversation for conversation in active if conversation.fits(limit)]
+            # Answered conversations go on while others wait, so the questions are copied first.
+            inputs = [tuple(conversation.turns) for conversation in asked]
+            body = json.dumps([[turn.content for turn in turns] for turns in inputs])
+            digest = hashlib.sha256(body.encode()).hexdigest()[:16]
+            log = AnswerLog(self.folder / "answers" / f"{self.assistant.fingerprint}-{digest}.jsonl")
+            build = partial(self.assistant.build_requests, inputs, self.models)
+            ids = [conversation.row.id for conversation in asked]
+            batches = answer_in_batches(self.assistant, self.models, ids, build, log) if asked else ()
+            for _, answers in batches:
+                for position, answer in answers.items():
+                    asked[position].take(answer, results)
+                yield
 
 
-@dataclass
-class _Turn:
-    """A turn of the user, and the answers to it in the row."""
-
-    messages: list[Message]
-    """The turn of the user, and the turns of the row until the next one."""
-    questions: list[Example | None]
-    """The row of each answer; None for an answer of weight 0, which is not scored."""
+class _Turn(NamedTuple):
+    messages: list[Message]  # a turn of the user, and the turns of the row until the next one
+    questions: list[
+        Example | None
+    ]  # the row of each answer; None for an answer of weight 0, which is not scored
 
 
 class _Conversation:
@@ -355,7 +340,7 @@ class _Conversation:
                     texts.append(self.session.call(name, arguments))
                 except ToolError as error:
                     texts.append(f"error: {error}")
-                    problems.append(f"{name}: {error}")
+                    problems.append(f"{name} failed: {error}")
             line = {"id": self.row.id, "step": self.num_answers, "results": texts, "problems": problems}
             line["calls"] = self.session.calls[num_before:]
             append_line(self.player.journal, line)
@@ -376,18 +361,19 @@ class _Conversation:
         self.problems.append(problem)
         self.score, self.place = 0.0, len(self.script)
 
-    def to_line(self) -> Json:
-        """Return the transcript. Raises ToolError if `finished` fails."""
-        has_finished = self.session is not None and self.player.has_finished
-        return {
-            "id": self.row.id,
-            "location": self.row.location,
-            "score": self.score,
-            "finished": self.session.finish() if self.session and has_finished else None,
-            "problems": self.problems,
-            "seconds": self.seconds,
-            "turns": [{"role": turn.role, "content": turn.content} for turn in self.turns],
-        }
+    def to_line(self, issues: list[Issue]) -> Json:
+        """Write the transcript. If `finished` fails, add an issue instead, so that it is asked again."""
+        line: Json = {"id": self.row.id, "location": self.row.location, "score": self.score, "finished": None}
+        line |= {"problems": self.problems, "seconds": self.seconds}
+        line["turns"] = [{"role": turn.role, "content": turn.content} for turn in self.turns]
+        if self.session and self.player.has_finished:
+            try:
+                line["finished"] = self.session.finish()
+            except ToolError as error:
+                issues.append(_finished_issue(self.row, self.session.ref, error))
+                return line
+        append_line(self.player.journal, line)
+        return line
 
     def close(self) -> None:
         """Kill the process of the tools."""
@@ -406,5 +392,6 @@ def _read_script(questions: Sequence[Example]) -> tuple[list[_Turn], list[Messag
             script.append(_Turn([turn], []))
         else:
             script[-1].messages.append(turn)
-            script[-1].questions += [rows.get(place)] if turn.role == "assistant" else []
+            if turn.role == "assistant":
+                script[-1].questions.append(rows.get(place))
     return script, first

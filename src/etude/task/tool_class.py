@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from etude.errors import InputError
 from etude.types import Example
@@ -38,14 +38,11 @@ class ToolLimits:
 TOOL_LIMITS = ToolLimits()
 
 
-@dataclass(frozen=True)
-class ToolClass:
+class ToolClass(NamedTuple):
     """What a class of tools offers."""
 
-    functions: Sequence[Mapping[str, Any]]
-    """Name, description and parameters of each, as OpenAI lists them."""
-    has_finished: bool
-    """Whether `finished(desk, row)` says how far the task of a conversation was done."""
+    functions: Sequence[Mapping[str, Any]]  # name, description and parameters, as OpenAI lists them
+    has_finished: bool  # whether `finished(desk, row)` says how far the task of a conversation was done
 
 
 @dataclass(frozen=True)
