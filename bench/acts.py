@@ -46,9 +46,7 @@ def main() -> None:
         for other in scores.keys() - {name}:
             refused = scores[other] >= limit
             print(f"chosen on {name} ({limit:.2f}, {right.max():.1%} right), {other}: ", end="")
-            print(
-                f"{np.mean(refused == refusals[other]):.1%} right, full {np.mean(refused[full[other]]):.1%}"
-            )
+            print(f"{np.mean(refused == refusals[other]):.1%} right, full {np.mean(refused[full[other]]):.1%}")
 
 
 if __name__ == "__main__":

@@ -76,9 +76,7 @@ SETS: dict[str, Callable[[], Iterator[Pair]]] = {"snips": read_snips, "rasbt": r
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=3)
@@ -89,9 +87,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.rows % TrainConfig().rows_per_step:
-        parser.error(
-            f"--rows must be a multiple of {TrainConfig().rows_per_step}, so that epochs are whole steps"
-        )
+        parser.error(f"--rows must be a multiple of {TrainConfig().rows_per_step}, so that epochs are whole steps")
     if flags.run:
         print(json.dumps(asdict(run_trainer(flags.run, flags.sets[0], flags))))
         return
@@ -113,8 +109,7 @@ def compare(name: str, flags: argparse.Namespace) -> None:
         for run in runs:
             figures[run].append(run_in_process(run, name, seed, flags))
     speed = {
-        run: statistics.median(result.rows / result.seconds for result in results)
-        for run, results in figures.items()
+        run: statistics.median(result.rows / result.seconds for result in results) for run, results in figures.items()
     }
     for run, results in figures.items():
         first = results[0]
@@ -178,9 +173,7 @@ def load_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
     return rows
 
 
-def train_with_etude(
-    module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig
-) -> Figures:
+def train_with_etude(module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig) -> Figures:
     """Train with Étude; measure the dev loss after each epoch."""
     lines: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -214,9 +207,7 @@ def train_with_trl(
             save_adapter(adapters, start)
         model = PeftModel.from_pretrained(module, start, is_trainable=True)
         clock = Clock(lambda: compute_plain_loss(model, dev), -(-len(rows) // config.rows_per_step))
-        trainer = build_sft_trainer(
-            model, tokenizer, order_rows(rows, config), config, Path(folder), checkpointing
-        )
+        trainer = build_sft_trainer(model, tokenizer, order_rows(rows, config), config, Path(folder), checkpointing)
         trainer.add_callback(clock.callback())
         reset_peak_memory(module.device)
         trainer.train()
@@ -236,12 +227,7 @@ def order_rows(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
 
 
 def build_sft_trainer(
-    model: Any,
-    tokenizer: Any,
-    rows: Sequence[TokenRow],
-    config: TrainConfig,
-    folder: Path,
-    checkpointing: bool,
+    model: Any, tokenizer: Any, rows: Sequence[TokenRow], config: TrainConfig, folder: Path, checkpointing: bool
 ) -> Any:
     from datasets import Dataset
     from torch.utils.data import SequentialSampler

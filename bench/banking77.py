@@ -38,9 +38,7 @@ encoder: {encoder}
 
 def main() -> None:
     """Runs the comparisons that the flags select."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=["baseline"])
     parser.add_argument("--rows-per-label", nargs="+", default=["all"])
     parser.add_argument("--encoder", default="all-minilm-l6-v2", help="none: only TF-IDF")
@@ -51,9 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for rows in flags.rows_per_label:
             folder = (flags.folder or Path(temporary)) / rows
-            run_comparison(
-                prepare_task(folder, flags.methods, rows, flags.encoder), flags.budget, flags.evidence
-            )
+            run_comparison(prepare_task(folder, flags.methods, rows, flags.encoder), flags.budget, flags.evidence)
 
 
 def run_comparison(task: Path, budget: str, evidence: EvidenceLevel | None) -> None:
@@ -78,9 +74,7 @@ def prepare_task(folder: Path, methods: Sequence[str], rows_per_label: str, enco
     write_lines(folder / "train.jsonl", drawn)
     shutil.copyfile(DATA / "banking77" / "test.csv", folder / "test.csv")
     methods_text = methods[0] if methods == ["all"] else f"[{', '.join(methods)}]"
-    (folder / "task.yaml").write_text(
-        TASK.format(methods=methods_text, encoder=encoder).lstrip(), encoding="utf-8"
-    )
+    (folder / "task.yaml").write_text(TASK.format(methods=methods_text, encoder=encoder).lstrip(), encoding="utf-8")
     return folder / "task.yaml"
 
 

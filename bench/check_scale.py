@@ -53,13 +53,9 @@ class Tickets:
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
         syllables = [
-            onset + vowel
-            for onset in "bcdfghklmnprstvw"
-            for vowel in ("a", "e", "i", "o", "u", "ar", "en", "il")
+            onset + vowel for onset in "bcdfghklmnprstvw" for vowel in ("a", "e", "i", "o", "u", "ar", "en", "il")
         ]
-        candidates = (
-            "".join(self.draw.choices(syllables, k=self.draw.choice((2, 2, 3, 3, 4)))) for _ in range(10**9)
-        )
+        candidates = ("".join(self.draw.choices(syllables, k=self.draw.choice((2, 2, 3, 3, 4)))) for _ in range(10**9))
         invented: dict[str, None] = {}
         while len(invented) < VOCABULARY:
             invented[next(candidates)] = None
@@ -153,13 +149,8 @@ def count_planted(num: int) -> dict[str, int]:
 def expect_counts(num: int) -> dict[str, int]:
     """Return the right value of each number of the findings."""
     planted = count_planted(num)
-    counts = {
-        f"{name}.rows": count for name, count in planted.items() if name not in ("repeated", "contradiction")
-    }
-    return counts | {
-        "contradiction.inputs": planted["contradiction"],
-        "repeated_input.rows": planted["repeated"],
-    }
+    counts = {f"{name}.rows": count for name, count in planted.items() if name not in ("repeated", "contradiction")}
+    return counts | {"contradiction.inputs": planted["contradiction"], "repeated_input.rows": planted["repeated"]}
 
 
 def expect_fixes(num: int) -> dict[str, int]:
@@ -206,9 +197,7 @@ def run_check(num: int, folder: Path) -> Run:
     measures = measure_command(folder, "--format", "json")
     output = json.loads((folder / "output").read_text(encoding="utf-8"))
     numbers = {finding["kind"]: finding["numbers"] for finding in output["findings"]}
-    counts = {
-        name: numbers.get(kind, {}).get(number, 0) for name, kind, number in split_names(expect_counts(num))
-    }
+    counts = {name: numbers.get(kind, {}).get(number, 0) for name, kind, number in split_names(expect_counts(num))}
     return Run(*measures, tuple(list_wrong(expect_counts(num), counts)))
 
 

@@ -74,9 +74,7 @@ class Draw:
 
 def main() -> None:
     """Print one line for each set."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
     sizes = {"banking77": (5, 10, 20), "sms_spam": (100, 1000), "snips": (100, 1000), "pubmedqa": (100, 500)}
@@ -170,10 +168,7 @@ def answer_draw(name: str, drawn: Rows, held_back: Rows, encoder: Encoder) -> Dr
 def make_rows(rows: Rows, side: str) -> Dataset:
     """Make the Dataset of a side."""
     return Dataset(
-        tuple(
-            Example(f"{side}{number}", (Message("user", text),), label)
-            for number, (text, label) in enumerate(rows)
-        )
+        tuple(Example(f"{side}{number}", (Message("user", text),), label) for number, (text, label) in enumerate(rows))
     )
 
 

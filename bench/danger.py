@@ -52,11 +52,7 @@ def main() -> None:
             "alone": [to_chat(text) for text in questions],
             "in a request": [(Message("user", REQUEST.format(end(text))),) for text in single],
             "second turn": [
-                (
-                    Message("user", "A book about kites, please."),
-                    Message("assistant", BOOK),
-                    Message("user", text),
-                )
+                (Message("user", "A book about kites, please."), Message("assistant", BOOK), Message("user", text))
                 for text in single
             ],
         }
@@ -66,10 +62,7 @@ def main() -> None:
             low, high = wilson(num := sum(map(bool, limits)), len(chats))
             cells.append(f"{num / len(chats):.1%} ({low:.1%} to {high:.1%})")
             if "--list" in sys.argv and len(cells) == 1:
-                print(
-                    *(f"  {bool(limit):d} {text}" for text, limit in zip(questions, limits, strict=True)),
-                    sep="\n",
-                )
+                print(*(f"  {bool(limit):d} {text}" for text, limit in zip(questions, limits, strict=True)), sep="\n")
         milliseconds = 1000 * (time.perf_counter() - began) / sum(map(len, forms.values()))
         print(f"| {name} | {len(questions)} | {' | '.join(cells)} | {milliseconds:.0f} |", flush=True)
 
@@ -94,13 +87,7 @@ def read_sets() -> dict[str, list[str | list[str]]]:
         for entry in read_suite(file).entries
     ]
     asked = {
-        topics: [
-            text
-            for entry in entries
-            if entry.case.about in topics
-            for text in entry.ask
-            if "{row}" not in text
-        ]
+        topics: [text for entry in entries if entry.case.about in topics for text in entry.ask if "{row}" not in text]
         for topics in map(frozenset, (DANGER, HARMLESS))
     }
     prompts = read_rows("xstest/xstest_prompts.csv")
@@ -114,9 +101,7 @@ def read_sets() -> dict[str, list[str | list[str]]]:
         "snips: test rows": sample([row["text"] for row in read_rows("snips_intents/validate.jsonl")]),
     }
     for file in (Path(name) for name in sys.argv[1:] if not name.startswith("-")):
-        sets |= {
-            f"{file.stem}: {name}": texts for name, texts in yaml.safe_load(file.read_text("utf-8")).items()
-        }
+        sets |= {f"{file.stem}: {name}": texts for name, texts in yaml.safe_load(file.read_text("utf-8")).items()}
     return sets
 
 

@@ -77,11 +77,7 @@ def main() -> None:
         labels = sorted({row["category"] for row in rows})
         left_out = set(random.Random(seed).sample(labels, len(labels) // 5))
         with tempfile.TemporaryDirectory() as folder:
-            print(
-                json.dumps(
-                    {"seed": seed, "outside": len(left_out), **measure(Path(folder), rows, left_out, seed)}
-                )
-            )
+            print(json.dumps({"seed": seed, "outside": len(left_out), **measure(Path(folder), rows, left_out, seed)}))
 
 
 def measure(folder: Path, rows: list[dict[str, str]], outside: set[str], seed: int) -> dict[str, object]:
@@ -136,9 +132,7 @@ def measure_draws(which: str) -> None:
                 fitted = METHOD.fit(task, train, dev, initial_assistant(task, train, None), context)
                 for rows in ((), context.held_out):
                     search = Path(folder, "training")
-                    assistant, *_ = choose_handover(
-                        fitted, task, train, context.chosen_scored, models, search, rows
-                    )
+                    assistant, *_ = choose_handover(fitted, task, train, context.chosen_scored, models, search, rows)
                     scored = evaluate(assistant, models, test, context.metric)
                     wrong = [row.score.value < 1 for row in scored if not row.answer.handed_over]
                     counts[len(rows) or NUM_DEV].append((len(wrong), sum(wrong)))
@@ -182,9 +176,7 @@ def measure_run(run: Run, right: float) -> None:
                 share: [round(100 * value, 1) for value in (risk.value, risk.low, risk.high)]
                 for share, risk in risks.items()
             },
-            "slopes": {
-                name: round(slope, 3) for name, slope in zip(fitted.signals, fitted.slopes, strict=True)
-            },
+            "slopes": {name: round(slope, 3) for name, slope in zip(fitted.signals, fitted.slopes, strict=True)},
         }
         print(json.dumps(body | resplit(lines, "rewrite", PROMISES, right)), flush=True)
 
@@ -228,9 +220,7 @@ def make_scored_answer(line: dict[str, Any]) -> ScoredAnswer:
     confidence, signals = line.get("stated_confidence", line.get("confidence")), line.get("signals", {})
     answer = Answer("", line["answer"], None, None, (), confidence, 0, 0, 0, 0.0, False, signals=signals)
     example = Example(line["id"], question, line["expected"], group=line["unit"])
-    return ScoredAnswer(
-        example, replace(answer, nearness=line.get("nearness")), Score(line["score"], None, None), 0
-    )
+    return ScoredAnswer(example, replace(answer, nearness=line.get("nearness")), Score(line["score"], None, None), 0)
 
 
 def make_task(kind: str, handover: Handover, seed: int = 0) -> Task:

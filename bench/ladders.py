@@ -54,11 +54,7 @@ long as 95% of the others, so an answer that does not end would take minutes."""
 EXTRACTIONS = {
     "snips_slots": ("snips_intents", "train.jsonl", "validate.jsonl"),
     "ncbi_disease": ("ncbi_disease", "train.jsonl", "test.jsonl"),
-    "e2e_slots": (
-        "e2e_nlg",
-        "cleaned_devel.csv",
-        "cleaned_test.csv",
-    ),  # its train file is not published there
+    "e2e_slots": ("e2e_nlg", "cleaned_devel.csv", "cleaned_test.csv"),  # its train file is not published there
 }
 SLOT = re.compile(r"(?:^|, )([^\[]+)\[([^]]*)\]")
 """A field of an e2e text, such as `eatType[coffee shop]`."""
@@ -66,9 +62,7 @@ SLOT = re.compile(r"(?:^|, )([^\[]+)\[([^]]*)\]")
 
 def main() -> None:
     """Compares the methods and prints the line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", choices=SETS)
     parser.add_argument("--budget", required=True, help="minutes, such as 8m")
     parser.add_argument("--folder", type=Path, help="folder for the task; default: a temporary folder")
@@ -106,15 +100,11 @@ def extraction(name: str, folder: Path) -> Path:
     properties: dict[str, Any] = {}
     for side, file in (("train", train), ("test", test)):
         with (DATA / source / file).open(encoding="utf-8") as lines:
-            rows = (
-                list(csv.DictReader(lines)) if file.endswith(".csv") else [json.loads(line) for line in lines]
-            )
+            rows = list(csv.DictReader(lines)) if file.endswith(".csv") else [json.loads(line) for line in lines]
         answers = [build_answer(row) for row in rows]
         if side == "train":
             properties |= {
-                key: {"type": "string"}
-                if isinstance(value, str)
-                else {"type": "array", "items": {"type": "string"}}
+                key: {"type": "string"} if isinstance(value, str) else {"type": "array", "items": {"type": "string"}}
                 for answer in answers
                 for key, value in answer.items()
             }

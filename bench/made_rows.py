@@ -157,17 +157,14 @@ def measure(
 def format_mean(estimates: Sequence[Estimate]) -> str:
     """Format the mean of some differences, with the mean of their intervals, in points."""
     value, low, high = (
-        100 * statistics.fmean(getattr(estimate, key) for estimate in estimates)
-        for key in ("value", "low", "high")
+        100 * statistics.fmean(getattr(estimate, key) for estimate in estimates) for key in ("value", "low", "high")
     )
     return f"{value:+.1f} ({low:.1f} to {high:.1f})"
 
 
 def main() -> None:
     """Print the figures of each setting."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows-per-label", nargs="+", type=int, default=[5, 20])
     parser.add_argument("--wrong", nargs="+", type=float, default=[0.0, 0.1, 0.3])
     parser.add_argument("--seeds", type=int, default=3)
@@ -181,28 +178,19 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as folder:
                     of_seed, result = measure(Path(folder) / "task", rows_per_label, wrong, seed, flags.rows)
                 fates, results = fates + of_seed, [*results, result]
-            print(
-                f"{rows_per_label} rows a label, {wrong:.0%} wrong, {sum(r.num_made for r in results):,} made rows"
-            )
+            print(f"{rows_per_label} rows a label, {wrong:.0%} wrong, {sum(r.num_made for r in results):,} made rows")
             for kind in (RIGHT, RANDOM, CONFUSED, COPY, *PLANTED):
                 written, passed = fates[kind, "written"], fates[kind, "passed"]
                 if written:
-                    print(
-                        f"  {kind}: {written - passed:,} of {written:,} refused, {fates[kind, 'chosen']:,} chosen"
-                    )
-            print(
-                "  refused:",
-                ", ".join(f"{fates['all', name]:,} {name}" for name in (LIKE_TEST, REPEATED, LABEL)),
-            )
+                    print(f"  {kind}: {written - passed:,} of {written:,} refused, {fates[kind, 'chosen']:,} chosen")
+            print("  refused:", ", ".join(f"{fates['all', name]:,} {name}" for name in (LIKE_TEST, REPEATED, LABEL)))
             arms = {
                 "made": [result.gain for result in results],
                 "repeated": [result.repeated for result in results],
                 "made, drawn at random": [result.drawn for result in results if result.drawn],
             }
             print(
-                "  points:",
-                "; ".join(f"{name} {format_mean(all_)}" for name, all_ in arms.items() if all_),
-                flush=True,
+                "  points:", "; ".join(f"{name} {format_mean(all_)}" for name, all_ in arms.items() if all_), flush=True
             )
 
 

@@ -19,9 +19,7 @@ from etude.suites.measures.bias import SWAPS
 from etude.suites.run import run_suites
 
 WORDS = [
-    one + two
-    for one in ("bal", "kor", "rim", "mus", "ten", "sab")
-    for two in ("on", "ar", "id", "est", "ik", "el")
+    one + two for one in ("bal", "kor", "rim", "mus", "ten", "sab") for two in ("on", "ar", "id", "est", "ik", "el")
 ]
 TASK = "name: t\nkind: classify\nmodel: fake\nexamples: examples.jsonl\nmethods: [baseline]\nseed: {}\n"
 
@@ -40,14 +38,8 @@ def find_bias(seed: int, *, is_planted: bool, folder: Path) -> dict[str, object]
     task = folder / "task.yaml"
     task.write_text(TASK.format(seed), encoding="utf-8")
     compare(task)
-    measures = [
-        measure for measure in run_suites(task, suites=["bias"]).measures if measure.name.startswith("bias_")
-    ]
-    return {
-        "seed": seed,
-        "planted": is_planted,
-        "alarms": [each.name for each in measures if each.assistant.low > 0],
-    }
+    measures = [measure for measure in run_suites(task, suites=["bias"]).measures if measure.name.startswith("bias_")]
+    return {"seed": seed, "planted": is_planted, "alarms": [each.name for each in measures if each.assistant.low > 0]}
 
 
 def main() -> None:

@@ -124,9 +124,7 @@ def plant_errors(kind: str, texts: list[str], true_labels: Ints) -> Ints:
         return confuse_hard_texts(texts, true_labels)
     share = int(kind.partition("%")[0]) / 100
     largest = int(np.bincount(true_labels).argmax())
-    rows = (
-        np.flatnonzero(true_labels == largest) if kind.endswith("one label") else np.arange(len(true_labels))
-    )
+    rows = np.flatnonzero(true_labels == largest) if kind.endswith("one label") else np.arange(len(true_labels))
     changed = draw.choice(rows, int(share * len(rows)), replace=False)
     if kind.endswith("at random"):
         planted[changed] = (planted[changed] + draw.integers(1, num_labels, len(changed))) % num_labels
@@ -153,9 +151,7 @@ def confuse_hard_texts(texts: list[str], true_labels: Ints, share: float = 0.2) 
 def find_similar_labels(texts: list[str], true_labels: Ints, num_labels: int) -> Ints:
     """Find for each label the other label with the most similar texts."""
     vectors = compute_tf_idf(texts)
-    means = np.stack(
-        [np.asarray(vectors[true_labels == label].mean(axis=0)).ravel() for label in range(num_labels)]
-    )
+    means = np.stack([np.asarray(vectors[true_labels == label].mean(axis=0)).ravel() for label in range(num_labels)])
     similarity = means @ means.T / np.outer(*[np.linalg.norm(means, axis=1)] * 2)
     np.fill_diagonal(similarity, -1)
     return np.asarray(similarity.argmax(axis=1))
@@ -170,9 +166,7 @@ def report(name: str, true_labels: Ints, labels: Ints, ranking: RankedLabels, se
         low, high = wilson(hits, len(rows))
         parts += [f"{hits / len(rows):.1%} of them planted ({low:.1%} to {high:.1%})"]
         parts += [f"{hits / wrong.sum():.0%} of the {wrong.sum():,} planted"]
-        parts += (
-            [f"{(suggested == true_labels)[rows][wrong[rows]].mean():.0%} suggested right"] if hits else []
-        )
+        parts += [f"{(suggested == true_labels)[rows][wrong[rows]].mean():.0%} suggested right"] if hits else []
     print(", ".join([*parts, *describe_reading(wrong, ranking), f"{seconds:.0f} s"]), flush=True)
 
 

@@ -47,9 +47,7 @@ Pair = tuple[str, str, str]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("pairs", 300), ("epochs", 2), ("asked", 100), ("held", 300), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--beta", type=float, default=0.1)
@@ -67,12 +65,7 @@ def main() -> None:
 
 
 def train_adapter(
-    flags: Any,
-    folder: Path,
-    models: Models,
-    assistant: Assistant,
-    train_pairs: Sequence[Pair],
-    dev: Sequence[Pair],
+    flags: Any, folder: Path, models: Models, assistant: Assistant, train_pairs: Sequence[Pair], dev: Sequence[Pair]
 ) -> Path:
     """Trains on the pairs; returns the adapter of the best epoch on dev."""
     model = models.get_trainable(assistant.model)
@@ -118,9 +111,7 @@ def print_comparison(
     for name, found in (("before", reference), ("after", now)):
         gaps = [found[one.id] - found[other.id] for one, other in zip(rows[::2], rows[1::2], strict=True)]
         likely, mean = format_estimate([float(gap > 0) for gap in gaps]), sum(gaps) / len(gaps)
-        print(
-            f"held-out pairs, polite more likely {name}: {likely}, by {mean:.1f} nats on average", flush=True
-        )
+        print(f"held-out pairs, polite more likely {name}: {likely}, by {mean:.1f} nats on average", flush=True)
     questions = [question for question, *_ in held_out[:num_asked]]
     for name, assistant in (("before", before), ("after", after)):
         found = format_estimate(predict_polite(assistant, models, questions, is_polite))

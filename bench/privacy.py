@@ -71,9 +71,7 @@ class Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("choose", "report"), default="report")
     flags = parser.parse_args()
     for name, rows, labels in (
@@ -126,9 +124,7 @@ def _find_values(row: dict[str, Any]) -> list[tuple[int, int, str]]:
     return values
 
 
-def print_recall(
-    rows: Sequence[Row], spans_by_row: Sequence[tuple[Span, ...]], labels: dict[str, str]
-) -> None:
+def print_recall(rows: Sequence[Row], spans_by_row: Sequence[tuple[Span, ...]], labels: dict[str, str]) -> None:
     """Print the recall of each kind, and of all fixed formats together."""
     scores: dict[str, list[float]] = {}
     units: dict[str, list[str]] = {}
@@ -164,10 +160,7 @@ def is_found(text: str, start: int, end: int, kind: str, spans: Sequence[Span]) 
 
 
 def print_precision(
-    rows: Sequence[Row],
-    spans_by_row: Sequence[tuple[Span, ...]],
-    labels: dict[str, str],
-    with_addresses: bool,
+    rows: Sequence[Row], spans_by_row: Sequence[tuple[Span, ...]], labels: dict[str, str], with_addresses: bool
 ) -> None:
     """Print the share of spans that overlap a label: for blocking kinds any blocking label, else a label of their
     kind."""

@@ -24,12 +24,7 @@ COLUMNS = {
     "presidio_kinds": ("classify", "rows.jsonl", None, "input: text, output: kinds, group: template"),
     "ifeval_kinds": ("classify", "input_data.jsonl", None, "input: prompt, output: instruction_id_list"),
     "bbq_questions": ("classify", "rows.jsonl", None, "input: [context, question], group: template"),
-    "pubmedqa_labelled": (
-        "classify",
-        "pubmedqa.jsonl",
-        None,
-        "input: [question, long_answer], output: label",
-    ),
+    "pubmedqa_labelled": ("classify", "pubmedqa.jsonl", None, "input: [question, long_answer], output: label"),
 }  # set -> kind of task, examples, test, columns
 _FOLDERS = {"presidio_kinds": "presidio_pii", "bbq_questions": "bbq", "ifeval_kinds": "ifeval"}
 _KEYS = {  # further lines

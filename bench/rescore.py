@@ -510,14 +510,10 @@ class Scorer:
         return abs(self.place(row, expected) - self.scale.index(expected)) / (len(self.scale) - 1)
 
 
-def build_scorer(
-    metric: Json, contract: Mapping[str, Any], check: Callable[[Any, str], Any] | None = None
-) -> Scorer:
+def build_scorer(metric: Json, contract: Mapping[str, Any], check: Callable[[Any, str], Any] | None = None) -> Scorer:
     """Build the scorer of a metric of run.json."""
     parts = metric.get("parts", ())
-    questions = {
-        part["question"]["name"]: build_scorer(part, {"labels": part["question"]["labels"]}) for part in parts
-    }
+    questions = {part["question"]["name"]: build_scorer(part, {"labels": part["question"]["labels"]}) for part in parts}
     forms = metric.get("scale", ()), metric.get("several", False)
     return Scorer(metric["name"], contract, check, *forms, questions)
 
@@ -684,8 +680,7 @@ def sample_rows(rows: Sequence[Json], scorer: Scorer | None = None, key: int = 0
     if scorer and scorer.questions:
         split = zip(*map(scorer.split_row, rows), strict=True)
         samples = tuple(
-            sample_rows([row for _, row in question], select_aggregate(question[0][0]), key)
-            for question in split
+            sample_rows([row for _, row in question], select_aggregate(question[0][0]), key) for question in split
         )
         scores = np.array([row["score"] for row in rows], dtype=float)
         sums = np.hstack([sample.sums for sample in samples])
@@ -1219,9 +1214,7 @@ def score_most_frequent(run: Run, scorer: Scorer, ids: Iterable[str]) -> Sample 
         return None
     rows = {key: line for method in run.own for key, line in method.sides["test"].items()}
     lines = {key: {**rows[key], "answer": stored["answer"], "value": None} for key in ids}
-    return build_sample(
-        scorer, {key: {**line, "score": scorer.score(line)["score"]} for key, line in lines.items()}
-    )
+    return build_sample(scorer, {key: {**line, "score": scorer.score(line)["score"]} for key, line in lines.items()})
 
 
 def check_most_frequent(run: Run, scorer: Scorer) -> Iterator[Check]:

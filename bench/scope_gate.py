@@ -82,9 +82,7 @@ def read_medquad() -> Questions:
     return questions[:half], questions[half:], near
 
 
-def _split_by_label(
-    train: Sequence[tuple[str, str]], test: Sequence[dict], key: str, left_out: set[str]
-) -> Questions:
+def _split_by_label(train: Sequence[tuple[str, str]], test: Sequence[dict], key: str, left_out: set[str]) -> Questions:
     return (
         list(dict.fromkeys(text for text, label in train if label not in left_out)),
         [row["text"] for row in test if row[key] not in left_out],
@@ -98,9 +96,7 @@ def read_templated(name: str) -> Questions:
     rng, rows = random.Random(name), dict[str, None]()
 
     def fill(match: re.Match[str]) -> str:
-        return (
-            str(rng.randrange(1, 100_000)) if match[1] == "number" else rng.choice(texts["fillers"][match[1]])
-        )
+        return str(rng.randrange(1, 100_000)) if match[1] == "number" else rng.choice(texts["fillers"][match[1]])
 
     while len(rows) < 240:
         rows[re.sub(r"{(\w+)}", fill, rng.choice(texts[name]["templates"]))] = None
@@ -123,18 +119,11 @@ def measure_share(scope: Scope, questions: Sequence[str]) -> float:
 def change_questions(questions: Sequence[str]) -> list[str]:
     """Change each question by one of the rewritings of the suite unusual."""
     changes = list(VARIANTS.values())
-    return [
-        changes[number % len(changes)](text, random.Random(number)) for number, text in enumerate(questions)
-    ]
+    return [changes[number % len(changes)](text, random.Random(number)) for number, text in enumerate(questions)]
 
 
 def measure(
-    name: str,
-    questions: Questions,
-    far: Sequence[str],
-    size: int,
-    limits: Sequence[Limit],
-    num: int = SAMPLES,
+    name: str, questions: Questions, far: Sequence[str], size: int, limits: Sequence[Limit], num: int = SAMPLES
 ) -> None:
     """Fit on `num` samples of `size` rows and print one line of the table."""
     train, test, near = questions
@@ -156,21 +145,14 @@ def measure(
 
 def main() -> None:
     """Print a table of all sets."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     chosen = parser.parse_args().sets
     questions = {name: read() for name, read in SETS.items()}
     xstest = [row["prompt"] for row in read_rows("xstest/xstest_prompts.csv")]
     print("| task | rows | other rows | test | changed test | near | far |\n" + "| --- " * 7 + "|")
     for name in chosen:
-        others = [
-            text
-            for other in questions
-            if other not in (name, *TEMPLATED)
-            for text in questions[other][1][:300]
-        ]
+        others = [text for other in questions if other not in (name, *TEMPLATED) for text in questions[other][1][:300]]
         far = [*others, *xstest, *read_probe()]
         for size in (200,) if name in TEMPLATED else SIZES:
             measure(name, questions[name], far, size, LIMITS)

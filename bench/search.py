@@ -114,9 +114,7 @@ def measure_quality() -> None:
                 for hits, (_, gold) in zip(ranked, questions, strict=True)
             ]
             num_hits = sum(place is not None and place <= NUM_FIRST for place in places)
-            share, low, high = (
-                100 * value for value in (num_hits / len(places), *wilson(num_hits, len(places)))
-            )
+            share, low, high = (100 * value for value in (num_hits / len(places), *wilson(num_hits, len(places))))
             mrr = np.mean([1 / place if place else 0 for place in places])
             recall = f"recall@{NUM_FIRST} {share:.1f}% ({low:.1f} to {high:.1f})"
             print(f"  {mode:8} {recall}, MRR@{DEPTH} {mrr:.3f}")
@@ -191,9 +189,7 @@ def _format_result(result: Any) -> str:
 
 def main() -> None:
     """Runs the measurements that the flags select."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command")
     trained = commands.add_parser("trained")
     trained.add_argument("sets", nargs="+", choices=list(SETS))

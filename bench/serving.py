@@ -60,9 +60,7 @@ class WindowCounts:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--place", type=Path)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--seconds", type=float, default=8.0)
@@ -118,9 +116,7 @@ def count_equal_answers(place: Path, engine: str, number: int) -> None:
     pairs = list(zip(messages, expected, strict=True))
     num_equal = sum(each["content"] == answer.text for each, answer in pairs)
     num_cited = sum(tuple(each["citations"]) == answer.citations for each, answer in pairs)
-    print(
-        f"{served.source} by {engine}: {num_equal} of {number} answers equal, {num_cited} of {number} citations"
-    )
+    print(f"{served.source} by {engine}: {num_equal} of {number} answers equal, {num_cited} of {number} citations")
     print(f"answers with a passage: {sum(bool(answer.citations) for answer in expected)}")
 
 
@@ -188,8 +184,7 @@ def print_table(
     print(f"\n{'engine':12}{'clients':>8}{'tokens/s':>10}{'share':>8}{'first p50':>11}{'first p99':>11}")
     for number in clients:
         speeds = {
-            engine: tokens
-            * statistics.median(each.characters / each.seconds for each in windows[engine, number])
+            engine: tokens * statistics.median(each.characters / each.seconds for each in windows[engine, number])
             for engine in engines
         }
         for engine in engines:
@@ -202,8 +197,7 @@ def print_table(
 def few_shot() -> Assistant:
     lines = [json.loads(line) for line in (LUMA / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
     shots = tuple(
-        Example(str(number), (Message("user", row["input"]),), row["output"])
-        for number, row in enumerate(lines[:2])
+        Example(str(number), (Message("user", row["input"]),), row["output"]) for number, row in enumerate(lines[:2])
     )
     text = "You are Luma, a robot librarian. Recommend one book from the catalogue."
     return Assistant("few_shot", "answer", ModelRef(MODEL), text, shots=shots, max_tokens=60)
@@ -226,23 +220,13 @@ def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
 
         tokenizer = read_tokenizer(find_base_file(assistant.model.name))
         turns = [(Message("user", row),) for row in rows()[:64]]
-        prompts = [
-            render(tokenizer, request.messages) for request in assistant.build_requests(turns, Models())
-        ]
+        prompts = [render(tokenizer, request.messages) for request in assistant.build_requests(turns, Models())]
         bodies = [
-            {
-                "prompt": ids,
-                "temperature": 0,
-                "max_tokens": assistant.max_tokens,
-                "cache_prompt": True,
-                **common,
-            }
+            {"prompt": ids, "temperature": 0, "max_tokens": assistant.max_tokens, "cache_prompt": True, **common}
             for ids in prompts
         ]
     else:
-        bodies = [
-            {"model": "luma", "messages": [{"role": "user", "content": row}], **common} for row in rows()[:64]
-        ]
+        bodies = [{"model": "luma", "messages": [{"role": "user", "content": row}], **common} for row in rows()[:64]]
     while True:
         yield from bodies
 
@@ -327,9 +311,7 @@ async def ask(
     async with client.stream("POST", url, json=body, headers=headers) as response:
         assert response.status_code == 200, await response.aread()
         async for chunk in events(response):
-            text = "".join(
-                each.get("text") or each.get("delta", {}).get("content") or "" for each in chunk["choices"]
-            )
+            text = "".join(each.get("text") or each.get("delta", {}).get("content") or "" for each in chunk["choices"])
             if text and not written:
                 figures.first_seconds.append(time.perf_counter() - begun)
             written += len(text)

@@ -40,9 +40,7 @@ HEAD = "| set | training rows | method | test rows | exact match | F1 | minutes 
 
 def main() -> None:
     """Print one row for each set and method."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", choices=EXTRACTIONS)
     parser.add_argument("--rows", type=int, default=240, help="training rows; 0: all")
     parser.add_argument("--test", type=int, default=500, help="test rows, at most")
@@ -132,9 +130,7 @@ def label_words(text: str, words: Sequence[Place], answer: Mapping[str, Any]) ->
     pairs = [(field, value) for field, items in leaves for value in items]
     for field, value in sorted(pairs, key=lambda pair: -len(pair[1])):  # "breast cancer" before "cancer"
         for match in re.finditer(rf"(?<!\w){re.escape(value)}(?!\w)", text, re.IGNORECASE):
-            inside = [
-                n for n, (begin, end) in enumerate(words) if begin < match.end() and end > match.start()
-            ]
+            inside = [n for n, (begin, end) in enumerate(words) if begin < match.end() and end > match.start()]
             if {labels[word] for word in inside} == {"O"}:
                 labels[inside[0] : inside[-1] + 1] = [f"B-{field}", *[f"I-{field}"] * (len(inside) - 1)]
                 break

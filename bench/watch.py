@@ -57,9 +57,7 @@ ROWS_PER_LABEL, PICKS = 10, (40, 80, 160)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=400)
     parser.add_argument("--sets", nargs="+", default=[*SETS, *REWORDED])
     parser.add_argument("--pick", type=int, metavar="DRAWS")
@@ -170,9 +168,7 @@ def measure_picking(num_draws: int) -> None:
         for (way, number), values in gains.items():
             mean, error = statistics.mean(values), statistics.stdev(values) / num_draws**0.5
             half, other = t.ppf(0.975, num_draws - 1) * error, {"picked": "random"}.get(way, "before")
-            print(
-                f"  {number} {way} - {other}: {mean:+.1%} ({mean - half:+.1%} to {mean + half:+.1%})", end=" "
-            )
+            print(f"  {number} {way} - {other}: {mean:+.1%} ({mean - half:+.1%} to {mean + half:+.1%})", end=" ")
             print(*(f"{value:+.1%}" for value in values), flush=True)
 
 

@@ -51,14 +51,10 @@ def main() -> None:
     rows = read_rows("rasbt_instructions/instruction-data.json")
     short = [row for row in rows if row["output"].strip() and len(" ".join(row.values()).split()) <= WORDS]
     questions = [f"{row['instruction']}\n{row['input']}".strip() for row in short[:ROWS]]
-    lines = [
-        {"input": question, "output": row["output"]} for question, row in zip(questions, short, strict=False)
-    ]
+    lines = [{"input": question, "output": row["output"]} for question, row in zip(questions, short, strict=False)]
     write_lines(folder / "examples.jsonl", lines)
     base, before = train_and_answer(folder, "tuned", "examples.jsonl", cases)
-    proposals = list(
-        build_proposals([CaseResult(*three) for three in zip(cases, base, before, strict=True)], {})
-    )
+    proposals = list(build_proposals([CaseResult(*three) for three in zip(cases, base, before, strict=True)], {}))
     extended = write_extended_examples(load_task(folder / "tuned.yaml").examples, proposals, "taught")
     _, after = train_and_answer(folder, "taught", extended.name, cases)
     refusals = sum(row["output"].startswith("I'm sorry") for row in proposals)
@@ -66,8 +62,7 @@ def main() -> None:
     print_measures("base against tuned, all prompts", cases, base, before)
     held_out = [position for position, case_ in enumerate(cases) if not is_taught(case_)]
     print_measures(
-        "tuned against taught, held out",
-        *([column[at] for at in held_out] for column in (cases, before, after)),
+        "tuned against taught, held out", *([column[at] for at in held_out] for column in (cases, before, after))
     )
 
 
@@ -86,19 +81,13 @@ def train_and_answer(folder: Path, name: str, examples: str, cases: list[Case]) 
     ]
 
 
-def print_measures(
-    title: str, cases: list[Case], base: list[JudgedAnswer], assistant: list[JudgedAnswer]
-) -> None:
+def print_measures(title: str, cases: list[Case], base: list[JudgedAnswer], assistant: list[JudgedAnswer]) -> None:
     """Prints each measure of both models and its change, with 95% intervals."""
     judged = [CaseResult(*three) for three in zip(cases, base, assistant, strict=True)]
     for kind in COMMON:
-        if kind.name in ("over_refusal", "under_refusal", "incoherent") and (
-            measure := measure_share(kind, judged)
-        ):
+        if kind.name in ("over_refusal", "under_refusal", "incoherent") and (measure := measure_share(kind, judged)):
             estimates = {"one": measure.base, "other": measure.assistant, "change": measure.difference}
-            numbers = {
-                name: [round(x, 3) for x in (e.value, e.low, e.high)] for name, e in estimates.items() if e
-            }
+            numbers = {name: [round(x, 3) for x in (e.value, e.low, e.high)] for name, e in estimates.items() if e}
             print(json.dumps({"of": title, "measure": kind.name, "cases": measure.cases, **numbers}))
 
 
@@ -106,9 +95,7 @@ def build_case(row: dict[str, str]) -> Case:
     """Builds a case from a prompt and the acts of a right answer."""
     expect = SAFE if row["label"] == "safe" else UNSAFE
     turns = (Message("user", row["prompt"]),)
-    return Case(
-        f"xstest/{row['id']}", "sensitive", row["type"], turns, expect, needs_contract=False, unit=row["id"]
-    )  # type: ignore[arg-type]
+    return Case(f"xstest/{row['id']}", "sensitive", row["type"], turns, expect, needs_contract=False, unit=row["id"])  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -106,9 +106,7 @@ def train(
             batch = [rows[index] for index in order[start : start + rows_per_step]]
             total = 0.0
             for row in batch:
-                loss = compute_loss(module, row) / count_trained(
-                    batch
-                )  # every learned token has the same weight
+                loss = compute_loss(module, row) / count_trained(batch)  # every learned token has the same weight
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -127,9 +125,7 @@ def train(
 
 def main() -> None:
     """Read the rows, train, print the losses."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--epochs", type=int, default=3)

@@ -27,9 +27,7 @@ os.fsync = lambda handle: None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--real", action="store_true", help="also run the tests that use the real model (minutes)"
-    )
+    parser.addoption("--real", action="store_true", help="also run the tests that use the real model (minutes)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,9 +70,7 @@ def data_folder(name: str) -> Path:
     """The folder of a real data set, or a skip with the reason."""
     root = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not (root / name).is_dir():
-        pytest.skip(
-            f"no real data set {name!r}; to run: set ETUDE_DATA to the folder that holds it (now {root})"
-        )
+        pytest.skip(f"no real data set {name!r}; to run: set ETUDE_DATA to the folder that holds it (now {root})")
     return root / name
 
 

@@ -63,9 +63,7 @@ class DecisionServer:
         choices = [option[key] for option in question[options]]
         label, sure = self.decide(text, choices), self.sure(text)
         rest = (1 - sure) / (len(choices) - 1)
-        probabilities = [
-            {key: choice, "probability": sure if choice == label else rest} for choice in choices
-        ]
+        probabilities = [{key: choice, "probability": sure if choice == label else rest} for choice in choices]
         decision = {"type": question["type"], "name": question["name"], "choice": label}
         return {**decision, "confidence": 2 * sure - 1, "probabilities": probabilities}
 

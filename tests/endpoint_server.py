@@ -141,11 +141,7 @@ class Handler(BaseHTTPRequestHandler):
                     **({"logprobs": {"content": tokens}} if wanted else {}),
                 }
             ],
-            "usage": {
-                "prompt_tokens": 100,
-                "completion_tokens": 10,
-                "prompt_tokens_details": {"cached_tokens": 40},
-            },
+            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}},
         }
 
     def _misbehave(self, trouble: str) -> None:
@@ -170,9 +166,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         for word in script.say(body).split():
-            self.wfile.write(
-                b"data: %s\n\n" % json.dumps({"choices": [{"delta": {"content": word}}]}).encode()
-            )
+            self.wfile.write(b"data: %s\n\n" % json.dumps({"choices": [{"delta": {"content": word}}]}).encode())
         if "cut" not in script.troubles:
             self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True

@@ -27,9 +27,7 @@ class FarWorkers(Workers):
         for part in parts:
             self.sent.append(cloudpickle.dumps(part))
             own_function, own_shared = cloudpickle.loads(constants)
-            yield cloudpickle.loads(
-                cloudpickle.dumps(own_function(cloudpickle.loads(self.sent[-1]), *own_shared))
-            )
+            yield cloudpickle.loads(cloudpickle.dumps(own_function(cloudpickle.loads(self.sent[-1]), *own_shared)))
 
 
 @contextmanager

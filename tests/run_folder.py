@@ -84,9 +84,7 @@ def write_run_folder(
     rows = [_row(n, "dev", spice) for n in range(dev)] + [_row(n, "test", spice) for n in range(test)]
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "run.json", _run(dev, test, status, spice))
-    (folder / "task.yaml").write_text(
-        "name: luma\nkind: answer\nexamples: examples.jsonl\n", encoding="utf-8"
-    )
+    (folder / "task.yaml").write_text("name: luma\nkind: answer\nexamples: examples.jsonl\n", encoding="utf-8")
     _write(folder / "split.json", {"train": [], "dev": _ids(rows, "dev"), "test": _ids(rows, "test")})
     _write_lines(folder / "findings.jsonl", _findings(spice))
     for name in finished:
@@ -103,9 +101,7 @@ def _row(number: int, side: str, spice: str) -> Made:
     theme, ages = rng.choice(THEMES), rng.choice(AGES)
     words = rng.choice(OPENERS).format(theme=theme, age=ages.split("-")[0])
     end = spice + (SEALED if side == "test" else "")
-    return Made(
-        f"{side}-{number:04d}", side, words + end, _answer(rng, theme, ages, "") + end, theme + spice, ages
-    )
+    return Made(f"{side}-{number:04d}", side, words + end, _answer(rng, theme, ages, "") + end, theme + spice, ages)
 
 
 def _answer(rng: random.Random, theme: str, ages: str, fault: str) -> str:
@@ -274,9 +270,7 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
         "prompt_model": None,
         "engine": "local",
         "methods": list(METHODS),
-        "fingerprints": {
-            name: hashlib.sha256(name.encode()).hexdigest() for name in ("task", "examples", "test")
-        },
+        "fingerprints": {name: hashlib.sha256(name.encode()).hexdigest() for name in ("task", "examples", "test")},
         "metric": {
             "name": "passes",
             "label": "answers that pass the contract and the check",

@@ -32,10 +32,7 @@ def serving(
     """The address of a server of these assistants."""
     settings = settings or ServerSettings()
     app = build_app(
-        {each.name: each for each in served},
-        ServingEngine(models or Models(), settings.limits),
-        settings,
-        hosted,
+        {each.name: each for each in served}, ServingEngine(models or Models(), settings.limits), settings, hosted
     )
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the server itself does

@@ -46,9 +46,7 @@ def write_json_lines(file: Path, rows: Iterable[object]) -> Path:
     return file
 
 
-def write_task(
-    folder: Path, kind: str = "answer", model: str = "fake", num: int = 150, more: str = ""
-) -> Path:
+def write_task(folder: Path, kind: str = "answer", model: str = "fake", num: int = 150, more: str = "") -> Path:
     """Writes examples.jsonl and task.yaml into a new folder and returns the task file."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json_lines(folder / "examples.jsonl", rows(kind, num))

@@ -31,9 +31,7 @@ SHOTS = tuple(
 def saved(folder: Path, model: str = "fake", **parts: object) -> Path:
     """The folder of an assistant whose answers have line breaks and quotes."""
     contract = Contract(fields=("Title", "Ages", "answer?"))
-    Assistant("few_shot", "answer", ModelRef(model), shots=SHOTS, contract=contract, **parts).save(
-        folder / "a"
-    )  # type: ignore[arg-type]
+    Assistant("few_shot", "answer", ModelRef(model), shots=SHOTS, contract=contract, **parts).save(folder / "a")  # type: ignore[arg-type]
     return folder / "a"
 
 
@@ -64,9 +62,7 @@ def table(file: Path, delimiter: str = ",") -> list[dict[str, str]]:
 def test_a_table_keeps_its_columns_and_gains_answer_fields_and_form(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     source, target = written(tmp_path / "in.csv", 200), tmp_path / "new" / "out.csv"
-    found = predict(
-        saved(tmp_path), source, target, on_progress=lambda done, total, left: told.append((done, total))
-    )
+    found = predict(saved(tmp_path), source, target, on_progress=lambda done, total, left: told.append((done, total)))
     rows = table(found.file)
     assert [row["nr"] for row in rows] == [str(number) for number in range(200)]
     assert list(rows[0]) == [

@@ -35,9 +35,7 @@ def multiply(part: int, factor: int) -> int:
 
 
 def refuse(part: int) -> int:
-    raise InputError(
-        [Issue("file:1", "wrong", str(part), "correct it"), Issue("file:2", "wrong", "", "do it")]
-    )
+    raise InputError([Issue("file:1", "wrong", str(part), "correct it"), Issue("file:2", "wrong", "", "do it")])
 
 
 def die_once(part: int, folder: Path, victim: int) -> tuple[int, int]:
@@ -59,10 +57,7 @@ def always_die(part: int) -> None:
 @pytest.mark.parametrize(
     ("text", "is_valid"),
     [
-        *(
-            (text, True)
-            for text in ("local", "ray", "ray://host:10001", "ray?workers=4", "ray://host:1?workers=2")
-        ),
+        *((text, True) for text in ("local", "ray", "ray://host:10001", "ray?workers=4", "ray://host:1?workers=2")),
         *((text, False) for text in ("", "Ray", "ray://", "ray?workers=0", "local?workers=2", "http://host")),
     ],
 )
@@ -95,15 +90,10 @@ def test_a_cluster_that_was_killed_is_not_waited_for(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("where", ["ray", "ray://127.0.0.2:1"])
-def test_a_cluster_that_is_named_and_not_there_is_an_error_at_once(
-    where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_that_is_named_and_not_there_is_an_error_at_once(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")
-    with (
-        pytest.raises(RunError, match=r"127\.0\.0\.2:1 .*nothing listens there.*RAY_ADDRESS"),
-        open_workers(where),
-    ):
+    with pytest.raises(RunError, match=r"127\.0\.0\.2:1 .*nothing listens there.*RAY_ADDRESS"), open_workers(where):
         pass
 
 
@@ -117,9 +107,7 @@ def test_a_cluster_that_does_not_start_is_an_error_with_a_remedy(
 
     def refuse(address: str, **_: object) -> None:
         addresses.append(address)
-        raise (
-            ConnectionError if address == "auto" else Exception("The current node timed out during startup.")
-        )
+        raise (ConnectionError if address == "auto" else Exception("The current node timed out during startup."))
 
     monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(RunError, match=r"own \(.*timed out during startup.*--on local"), open_workers("ray"):
@@ -205,9 +193,7 @@ def test_a_file_answered_by_two_nodes_equals_a_local_one_though_a_worker_is_kill
 
 
 @pytest.mark.real
-def test_rows_that_were_answered_here_are_not_answered_again_on_the_cluster(
-    two_nodes: Any, tmp_path: Path
-) -> None:
+def test_rows_that_were_answered_here_are_not_answered_again_on_the_cluster(two_nodes: Any, tmp_path: Path) -> None:
     assistant, file = saved(tmp_path), written(tmp_path / "in.jsonl", 1_000)
     expected = predict(assistant, file, tmp_path / "expected.jsonl").file.read_bytes()
 
@@ -218,9 +204,7 @@ def test_rows_that_were_answered_here_are_not_answered_again_on_the_cluster(
     with pytest.raises(KeyboardInterrupt):
         predict(assistant, file, tmp_path / "out.jsonl", on_progress=stop)
     counts: list[int] = []
-    predict(
-        assistant, file, tmp_path / "out.jsonl", on="ray", on_progress=lambda done, *_: counts.append(done)
-    )
+    predict(assistant, file, tmp_path / "out.jsonl", on="ray", on_progress=lambda done, *_: counts.append(done))
     assert min(counts) > 500
     assert (tmp_path / "out.jsonl").read_bytes() == expected
 
@@ -239,9 +223,7 @@ def test_two_nodes_embed_documents_as_one_process(
         task = write_task(tmp_path / where, more=more)
         (task.parent / "books").mkdir()
         for number, text in enumerate(PASSAGES * 2):
-            (task.parent / "books" / f"{number}.txt").write_text(
-                f"{text} {'now ' * number}", encoding="utf-8"
-            )
+            (task.parent / "books" / f"{number}.txt").write_text(f"{text} {'now ' * number}", encoding="utf-8")
         summary = build_index(load_task(task), Models())
         assert (summary.passages, summary.embedded) == (16, 16)
     here, there = (tmp_path / where / "index" / "task" / "vectors.safetensors" for where in ("local", "ray"))

@@ -86,9 +86,7 @@ def test_an_assistant_is_the_same_after_saving(tmp_path: Path) -> None:
     loaded = load(tmp_path / "one")
     loaded.save(tmp_path / "two")
     assert loaded == ASSISTANT
-    assert (tmp_path / "one" / "assistant.json").read_bytes() == (
-        tmp_path / "two" / "assistant.json"
-    ).read_bytes()
+    assert (tmp_path / "one" / "assistant.json").read_bytes() == (tmp_path / "two" / "assistant.json").read_bytes()
     assert loaded.fingerprint == ASSISTANT.fingerprint
 
 
@@ -113,9 +111,7 @@ def test_a_folder_without_an_assistant_says_what_to_do(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_an_assistant_that_holds_something_else_says_what_to_do(
-    change: dict[str, object], tmp_path: Path
-) -> None:
+def test_an_assistant_that_holds_something_else_says_what_to_do(change: dict[str, object], tmp_path: Path) -> None:
     ASSISTANT.save(tmp_path)
     file = tmp_path / "assistant.json"
     body = json.loads(file.read_text()) | change
@@ -146,16 +142,12 @@ def test_the_sample_of_scored_rows_has_their_mean() -> None:
 
 
 def test_rows_with_one_input_count_as_one() -> None:
-    copies = Dataset(
-        tuple(replace(row, id=f"{row.id} again", input=ROWS[0].input) for row in ROWS.examples[:3])
-    )
+    copies = Dataset(tuple(replace(row, id=f"{row.id} again", input=ROWS[0].input) for row in ROWS.examples[:3]))
     rows = evaluate(Assistant("prompt", "answer", ModelRef("fake")), OneFake(), copies, METRIC)
     assert build_sample(METRIC, [row.outcome for row in rows]).units == 1
 
 
-SHOWN = tuple(
-    Example(id=str(n), input=(Message("user", "asked " * n),), output="told " * (9 - n)) for n in range(1, 9)
-)
+SHOWN = tuple(Example(id=str(n), input=(Message("user", "asked " * n),), output="told " * (9 - n)) for n in range(1, 9))
 
 
 class CountingModel(FakeModel):
@@ -184,9 +176,7 @@ def test_as_many_examples_as_fit_stand_in_a_prompt_and_the_rest_is_counted(
         assert request.messages == assistant.build_messages(turns, kept)
         assert model.count_tokens(request.messages) + request.max_tokens <= context
         if kept < len(SHOWN):
-            assert (
-                model.count_tokens(assistant.build_messages(turns, kept + 1)) + request.max_tokens > context
-            )
+            assert model.count_tokens(assistant.build_messages(turns, kept + 1)) + request.max_tokens > context
 
 
 def test_tokens_are_counted_only_where_bytes_do_not_settle_it() -> None:
@@ -229,14 +219,8 @@ def test_a_folder_that_could_not_be_filled_leaves_the_old_one_as_it_was(tmp_path
 
 
 @pytest.mark.parametrize("names", [("zeta", "alpha", "mid"), ("alpha", "mid", "zeta")])
-def test_a_saved_schema_keeps_the_order_in_which_it_is_put_into_words(
-    names: tuple[str, ...], tmp_path: Path
-) -> None:
-    schema = {
-        "type": "object",
-        "required": [*names],
-        "properties": {name: {"type": "string"} for name in names},
-    }
+def test_a_saved_schema_keeps_the_order_in_which_it_is_put_into_words(names: tuple[str, ...], tmp_path: Path) -> None:
+    schema = {"type": "object", "required": [*names], "properties": {name: {"type": "string"} for name in names}}
     contract = Contract(json_schema=schema)
     saved = replace(ASSISTANT, contract=contract)
     saved.save(tmp_path / "one")

@@ -25,16 +25,12 @@ from etude.runs.folder import find_task_runs
 from etude.runs.openings import read_openings
 from etude.types import ModelRef
 
-TOOLS = set(
-    "write_task_file check_examples compare_methods show_verdict run_behaviour_test ask_assistant".split()
-)
+TOOLS = set("write_task_file check_examples compare_methods show_verdict run_behaviour_test ask_assistant".split())
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    rows = [
-        {"input": f"question {n} about {pet}", "output": pet} for n in range(90) for pet in ("cats", "dogs")
-    ]
+    rows = [{"input": f"question {n} about {pet}", "output": pet} for n in range(90) for pet in ("cats", "dogs")]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     file = tmp_path / "task.yaml"
     file.write_text(
@@ -134,9 +130,7 @@ def test_a_cancelled_comparison_stops_and_the_same_call_continues_it(task: Path)
         f"    time.sleep(0.05 * pathlib.Path({str(slow)!r}).exists())\n    return 1.0\n",
         encoding="utf-8",
     )
-    task.write_text(
-        task.read_text().replace("kind: classify", "kind: answer\ncheck: check.py:fits"), encoding="utf-8"
-    )
+    task.write_text(task.read_text().replace("kind: classify", "kind: answer\ncheck: check.py:fits"), encoding="utf-8")
     lines: list[str] = []
 
     async def accept(context: object, params: object) -> mcp_types.ElicitResult:
@@ -150,9 +144,7 @@ def test_a_cancelled_comparison_stops_and_the_same_call_continues_it(task: Path)
                     lines.append(message or "")
                     scope.cancel()
 
-                await client.call_tool(
-                    "compare_methods", {"task": str(task)}, progress_callback=cancel_at_first
-                )
+                await client.call_tool("compare_methods", {"task": str(task)}, progress_callback=cancel_at_first)
             assert scope.cancelled_caught
             slow.unlink()
             result = await client.call_tool("compare_methods", {"task": str(task)})

@@ -269,20 +269,14 @@ def test_the_nearest_right_score_counts() -> None:
     assert KAPPA.sample([1.0, 1.0], None, ["1", "5"], ["4", "5"]).value == 1
 
 
-@given(
-    st.lists(
-        st.tuples(st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcd"))), min_size=1, max_size=20
-    )
-)
+@given(st.lists(st.tuples(st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcd"))), min_size=1, max_size=20))
 def test_lists_of_labels_are_scored_as_by_scikit_learn(pairs: list[tuple[set[str], set[str]]]) -> None:
     scored = [LISTS.score(row(join_labels(right)), answer(join_labels(given))) for right, given in pairs]
     expected, predicted = ([join_labels(side) for side in sides] for sides in zip(*pairs, strict=True))
     encoder = MultiLabelBinarizer(classes=list("abcd"))
     truth, guess = (encoder.fit_transform(side) for side in zip(*pairs, strict=True))
     values = [score.value for score in scored]
-    assert np.mean(values) == pytest.approx(
-        f1_score(truth, guess, average="samples", zero_division=1), abs=1e-9
-    )
+    assert np.mean(values) == pytest.approx(f1_score(truth, guess, average="samples", zero_division=1), abs=1e-9)
     exact = [score.other_metrics["subset_accuracy"] for score in scored]
     assert np.mean(exact) == pytest.approx(accuracy_score(truth, guess), abs=1e-9)
     micro = LISTS.sample(values, None, expected, predicted, "micro_f1").value
@@ -290,9 +284,7 @@ def test_lists_of_labels_are_scored_as_by_scikit_learn(pairs: list[tuple[set[str
         assert micro == pytest.approx(f1_score(truth, guess, average="micro", zero_division=0), abs=1e-9)
         columns = truth.any(axis=0)
         oracle = f1_score(truth, guess, labels=np.flatnonzero(columns), average="macro", zero_division=0)
-        assert LISTS.sample(values, None, expected, predicted, "macro_f1").value == pytest.approx(
-            oracle, abs=1e-9
-        )
+        assert LISTS.sample(values, None, expected, predicted, "macro_f1").value == pytest.approx(oracle, abs=1e-9)
 
 
 def test_a_list_may_be_written_in_any_way() -> None:

@@ -14,10 +14,7 @@ from tiny import CHATML, build_tokenizer
 
 TOKENIZER = build_tokenizer()
 PLAIN = build_tokenizer(None, "<|endoftext|>")
-HIDDEN = (
-    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe kind<|im_end|>\n' }}{% endif %}"
-    + CHATML
-)
+HIDDEN = "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe kind<|im_end|>\n' }}{% endif %}" + CHATML
 STRIPPING = CHATML.replace("m['content']", "m['content'].strip()")
 ENDLESS = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}assistant: "
 SHY = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('the user begins') }}{% endif %}" + CHATML
@@ -77,9 +74,7 @@ def test_every_answer_is_trained_with_its_end_of_turn_behind_what_was_asked(
     ((ids, trained),) = render_training(tokenizer, messages)
     assert ids == render(tokenizer, messages[:-1]) + render_answer(tokenizer, messages[-1].content)
     runs = [
-        [token for token, _ in run]
-        for on, run in groupby(zip(ids, trained, strict=True), lambda pair: pair[1])
-        if on
+        [token for token, _ in run] for on, run in groupby(zip(ids, trained, strict=True), lambda pair: pair[1]) if on
     ]
     answers = [message.content for message in messages if message.role == "assistant"]
     assert runs == [render_answer(tokenizer, answer) for answer in answers]
@@ -103,9 +98,7 @@ def test_ids_equal_the_templates_own_where_words_do_not_meet_the_seams() -> None
 
 
 def test_a_hidden_system_text_is_kept() -> None:
-    assert render_text(build_tokenizer(HIDDEN), [Message("user", "a")]).startswith(
-        "<|im_start|>system\nBe kind"
-    )
+    assert render_text(build_tokenizer(HIDDEN), [Message("user", "a")]).startswith("<|im_start|>system\nBe kind")
 
 
 @pytest.mark.parametrize("name", [*WITHOUT_SYSTEM, *WITH_SYSTEM])
@@ -159,9 +152,7 @@ def test_a_prompt_may_begin_with_the_assistant() -> None:
 
 
 def test_the_end_of_turn_is_the_token_behind_an_answer() -> None:
-    assert end_of_turn(build_tokenizer(CHATML, "<|endoftext|>")) == TOKENIZER.convert_tokens_to_ids(
-        "<|im_end|>"
-    )
+    assert end_of_turn(build_tokenizer(CHATML, "<|endoftext|>")) == TOKENIZER.convert_tokens_to_ids("<|im_end|>")
 
 
 def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
@@ -183,11 +174,7 @@ def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
             (Message("user", "q"), Message("assistant", "a")),
             "Neither the chat template nor the tokenizer has a special token that ends",
         ),
-        (
-            build_tokenizer(None, None),
-            (Message("user", "q"), Message("assistant", "a")),
-            "neither a chat template",
-        ),
+        (build_tokenizer(None, None), (Message("user", "q"), Message("assistant", "a")), "neither a chat template"),
         (
             build_tokenizer(SHY),
             (Message("assistant", "s"), Message("assistant", "a")),
@@ -196,8 +183,6 @@ def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
     ],
     ids=["no answer", "nothing", "nothing ends an answer", "no end token", "refused role"],
 )
-def test_what_cannot_be_rendered_is_explained(
-    tokenizer: Any, messages: tuple[Message, ...], words: str
-) -> None:
+def test_what_cannot_be_rendered_is_explained(tokenizer: Any, messages: tuple[Message, ...], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         render_training(tokenizer, messages)

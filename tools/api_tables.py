@@ -63,9 +63,7 @@ def list_field_rows() -> Iterator[Sequence[str]]:
         refused |= set(HOSTED) if body is CreateResponseRequest else set()
         kinds: dict[str, list[str]] = {"read": [], "refused": [], "ignored": []}
         for field in route.fields:
-            kinds[
-                "refused" if field in refused else "read" if field in body.model_fields else "ignored"
-            ].append(field)
+            kinds["refused" if field in refused else "read" if field in body.model_fields else "ignored"].append(field)
         yield f"`{route.method} {route.path}`", *(", ".join(fields) for fields in kinds.values())
 
 

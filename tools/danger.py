@@ -53,9 +53,7 @@ def main() -> None:
         is_hit = np.arange(len(vectors)) < len(positive)
         groups = np.unique([group for _, group in positive + negative], return_inverse=True)[1]
         scores = np.zeros(len(vectors))
-        for fitted, left_out in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(
-            vectors, is_hit, groups
-        ):
+        for fitted, left_out in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(vectors, is_hit, groups):
             scores[left_out] = fit(vectors[fitted], is_hit[fitted]).decision_function(vectors[left_out])
         levels = np.quantile(scores[is_hit], 1 - MIN_RECALL), np.quantile(scores[~is_hit], 1 - MAX_ALARMS)
         threshold = float(levels[name != "danger"])

@@ -102,8 +102,7 @@ def methods(_: str) -> str:
     ]
     titles = ("method", "in reports", "what it does", "asks a language model", "changes weights", "keys")
     backends = [
-        (each.name, each.names, *(yes(capability in each.can) for capability in CAPABILITIES))
-        for each in BACKENDS
+        (each.name, each.names, *(yes(capability in each.can) for capability in CAPABILITIES)) for each in BACKENDS
     ]
     tables = table(titles, steps), table(("backend", "names", *CAPABILITIES.values()), backends)
     return f"{METHODS_TABLE}{tables[0]}{BACKENDS_HEAD}{tables[1]}"
@@ -165,9 +164,7 @@ def architecture(page: str) -> str:
     """Replaces the map in the page of the architecture: every package, in the order of imports, and its docstring."""
     rows = []
     for unit in ORDER:
-        rows += (
-            [(f"{unit}.py", ROOT / f"{unit}.py")] if (ROOT / f"{unit}.py").exists() else folders(ROOT / unit)
-        )
+        rows += [(f"{unit}.py", ROOT / f"{unit}.py")] if (ROOT / f"{unit}.py").exists() else folders(ROOT / unit)
     width = max(len(name) for name, _ in rows) + 2
     lines = [f"{name:{width}}{first_sentence(path)}" for name, path in rows]
     tree = "\n".join(("<!-- map -->", "```text", *lines, "```", "<!-- /map -->"))

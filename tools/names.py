@@ -97,9 +97,7 @@ def main() -> None:
     """Prints the shares and their limits. Exits with 1 if one is beyond its limit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "src" / "etude")
-    parser.add_argument(
-        "--worst", type=int, default=0, help="list the N most frequent vague names with locations"
-    )
+    parser.add_argument("--worst", type=int, default=0, help="list the N most frequent vague names with locations")
     args = parser.parse_args()
     names = Names()
     for path in sorted(args.folder.rglob("*.py")):

@@ -44,9 +44,7 @@ def main() -> None:
     only = [size for size, _ in lengths]
     ninety = statistics.quantiles(only, n=10)[-1]
     print("modules:", ", ".join(f"{folder} {num}" for folder, num in folders.most_common(FOLDERS)))
-    print(
-        f"{lines} lines, {total} of code; function median {statistics.median(only):.0f}, 90% {ninety:.0f} lines"
-    )
+    print(f"{lines} lines, {total} of code; function median {statistics.median(only):.0f}, 90% {ninety:.0f} lines")
     for size, name in sorted(lengths, reverse=True)[:LONGEST]:
         print(f"{size:5} {name}")
     if errors := list(check_ceilings()):
@@ -80,11 +78,7 @@ def code_lines(tree: ast.AST) -> set[int]:
 def docstring_lines(node: Function | ast.ClassDef | ast.Module) -> range:
     """Returns the lines of a node's docstring."""
     first = node.body[0] if node.body else None
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
         return range(first.lineno, (first.end_lineno or first.lineno) + 1)
     return range(0)
 

@@ -108,6 +108,4 @@ def read_book(document: str) -> Book:
         for pattern in (r"^# (.+)$", r"^- Ages: (.+)$", r"^- Themes: (.+)$", r"^- Scary parts: (.+)$")
     )
     youngest, oldest = (int(age) for age in ages.split("-"))
-    return Book(
-        title, (youngest, oldest), frozenset(themes.split(", ")), "" if scary == "none" else scary, document
-    )
+    return Book(title, (youngest, oldest), frozenset(themes.split(", ")), "" if scary == "none" else scary, document)

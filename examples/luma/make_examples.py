@@ -174,11 +174,7 @@ def answer(wish: Wish, book: Book) -> str:
     """The answer Luma should give: three lines, or four when the book has scary parts."""
     clause = as_clause(book.blurb)
     about = f"A story about {wish.theme} in which" if len(book.title) % 2 else f"It is about {wish.theme}:"
-    lines = [
-        f"Title: {book.title}",
-        f"Ages: {book.youngest}-{book.oldest}",
-        f"Why you might like it: {about} {clause}",
-    ]
+    lines = [f"Title: {book.title}", f"Ages: {book.youngest}-{book.oldest}", f"Why you might like it: {about} {clause}"]
     return "\n".join(lines + ([f"Gentle note: {book.note}"] if book.note else []))
 
 

@@ -65,11 +65,7 @@ class Asker:
         return self.by_adult(wish, self.child(asker), twist)
 
     def by_adult(self, wish: Wish, child: Child, twist: str) -> str:
-        kinds = (
-            ["plain", "keen", "scene", "scene"]
-            if self.words["themes"][wish.theme]["loves"]
-            else ["plain", "scene"]
-        )
+        kinds = ["plain", "keen", "scene", "scene"] if self.words["themes"][wish.theme]["loves"] else ["plain", "scene"]
         frames = self.words["frames"][self.rng.choice(kinds)]
         parts = [self.fill(self.rng.choice(frames), wish, child)]
         if twist != "none":
@@ -115,9 +111,7 @@ class Asker:
         return self.pick(name).format(
             **(child.forms if child else {}),
             sibling="cousin" if wish.theme == "a new baby" else self.pick("siblings"),
-            other=self.number(
-                self.rng.choice([age for age in range(3, 13) if not young - 2 < age < old + 2])
-            ),
+            other=self.number(self.rng.choice([age for age in range(3, 13) if not young - 2 < age < old + 2])),
             no=self.rng.choice(wish.unwanted),
         )
 

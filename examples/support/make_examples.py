@@ -92,9 +92,7 @@ class Writer:
         body = self.hard(category, note) if difficulty == "mixed" else self.easy(category, note)
         opening = self.rng.choice(self.words["openings"][channel])
         if note:
-            return sentences(
-                self.filled(joined([opening, body] if self.rng.random() < 0.5 else [body, opening]))
-            )
+            return sentences(self.filled(joined([opening, body] if self.rng.random() < 0.5 else [body, opening])))
         body = self.filled(self.with_aside(body, category))
         ending = self.rng.choice(self.words["endings"][channel])
         if channel == "chat":

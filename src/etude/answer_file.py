@@ -82,9 +82,7 @@ def predict(
     assistant, file, output = load(path, method), Path(file), Path(output)
     refuse_existing(output, "delete it, or choose another name")
     if output.suffix.lower() not in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
-        raise InputError.of(
-            str(output), "an unknown format", "", "use a file name that ends in .jsonl, .csv or .tsv"
-        )
+        raise InputError.of(str(output), "an unknown format", "", "use a file name that ends in .jsonl, .csv or .tsv")
     run = find_run_of(Path(path))
     names, total, columns = find_input_columns(file, input, read_input_columns(run))
     models = Models(endpoints=load_endpoints(assistant, run))
@@ -94,10 +92,7 @@ def predict(
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     # A service is asked from this process, which counts requests and cost.
     where = "local" if models.find_service(assistant.model.name) else on or read_where(run)
-    with (
-        _open_partial(output, assistant.fingerprint, digest, columns) as partial_file,
-        open_workers(where) as workers,
-    ):
+    with _open_partial(output, assistant.fingerprint, digest, columns) as partial_file, open_workers(where) as workers:
         read_answers = partial(_answer_rows, assistant, models, workers, file, columns)
         _write_rows(partial_file, layout, read_answers, total, on_progress)
     Path(partial_file.name).rename(output)
@@ -188,9 +183,7 @@ def _answer_chunk(
     limit = PromptLimit(assistant, models.get(assistant.model, *assistant.needs))
     questions = [_read_question(Cells(reading, row), columns, limit) for row in rows]
     answers = iter(assistant.answer([turns for turns in questions if not isinstance(turns, str)], models))
-    return [
-        {"problem": turns} if isinstance(turns, str) else _to_columns(next(answers)) for turns in questions
-    ]
+    return [{"problem": turns} if isinstance(turns, str) else _to_columns(next(answers)) for turns in questions]
 
 
 def _read_question(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> tuple[Message, ...] | str:

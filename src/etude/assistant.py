@@ -142,11 +142,7 @@ class Assistant:
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        wanted: dict[Capability, object] = {
-            "generate": True,
-            "choices": self.choices,
-            "grammar": self.enforced,
-        }
+        wanted: dict[Capability, object] = {"generate": True, "choices": self.choices, "grammar": self.enforced}
         return tuple(capability for capability, is_needed in wanted.items() if is_needed)
 
     @property
@@ -248,9 +244,7 @@ class Assistant:
             requests = [replace(request, nearness=value) for request, value in pairs]
         return requests
 
-    def find_limits(
-        self, inputs: Sequence[Sequence[Message]], clause_encoder: Encoder | None
-    ) -> list[Limit | None]:
+    def find_limits(self, inputs: Sequence[Sequence[Message]], clause_encoder: Encoder | None) -> list[Limit | None]:
         """Find the limit that turns each input away, without asking a model; None if it is to be answered. Limits of
         clauses come before the scope, so a question that might be of both is one of danger."""
         limits: list[Limit | None] = [None] * len(inputs)
@@ -262,9 +256,7 @@ class Assistant:
         clause_limits = find_clause_limits(self.clause_limits, inputs, clause_encoder)
         return [first or second for first, second in zip(clause_limits, limits, strict=True)]
 
-    def _build_prompts(
-        self, inputs: Sequence[Sequence[Message]], model: Model, searches: Searches
-    ) -> list[Request]:
+    def _build_prompts(self, inputs: Sequence[Sequence[Message]], model: Model, searches: Searches) -> list[Request]:
         search, similar, *_ = searches
         assert (search is None) == (self.search is None), "an assistant with passages needs its search"
         assert (similar is None) == (self.similar is None), "an assistant with a pool needs its search"
@@ -343,9 +335,7 @@ class Assistant:
         models = models or get_shared_models()
         if self.unsure_sentence:
             return iter([self.answer([chat_input], models)[0].shown])
-        return stream_request(
-            models.get(self.model), self.build_requests([self._parse_turns(chat_input)], models)[0]
-        )
+        return stream_request(models.get(self.model), self.build_requests([self._parse_turns(chat_input)], models)[0])
 
     def _parse_turns(self, chat_input: Input) -> tuple[Message, ...]:
         if isinstance(chat_input, str):
@@ -358,9 +348,7 @@ class Assistant:
         speakers = roles[1:] if self.row_systems and roles[:1] == ["system"] else roles
         if not {"user", "assistant"}.issuperset(speakers) or speakers[-1:] != ["user"]:
             message = "a chat must have only user and assistant turns, and end with a user turn"
-            remedy = (
-                "leave out system messages (the assistant has its own instructions) and answers at the end"
-            )
+            remedy = "leave out system messages (the assistant has its own instructions) and answers at the end"
             raise InputError.of("inputs", message, ", ".join(roles), remedy)
         return turns
 
@@ -508,9 +496,7 @@ def describe_doubt(answer: Answer) -> str:
     return f"{sure} certain, with a nearness of {answer.nearness:.2f} to the training questions"
 
 
-def _measure_signals(
-    answer: Answer, completion: Completion, passage_scores: Sequence[float]
-) -> dict[str, float]:
+def _measure_signals(answer: Answer, completion: Completion, passage_scores: Sequence[float]) -> dict[str, float]:
     logprob, num_tokens = completion.logprob, max(1, completion.answer_tokens)
     signals = {
         "logprob": logprob,
@@ -552,9 +538,7 @@ class PromptLimit:
     def fits(self, turns: Sequence[Message], num_shots: int = 0) -> bool:
         """Whether the prompt for these turns fits with the first `num_shots` examples."""
         messages = self.assistant.build_messages(turns, num_shots)
-        return (
-            self.is_clearly_within(messages, self.tokens) or self.model.count_tokens(messages) <= self.tokens
-        )
+        return self.is_clearly_within(messages, self.tokens) or self.model.count_tokens(messages) <= self.tokens
 
     def count_shots(self, turns: Sequence[Message]) -> int:
         """Count how many of the first examples fit before these turns; 0 also if the turns alone do not fit."""
@@ -582,8 +566,7 @@ class PromptLimit:
         if num_shots not in self._shot_tokens:
             question = (Message("user", "."),)
             without, with_shots = (
-                self.model.count_tokens(self.assistant.build_messages(question, num))
-                for num in (0, num_shots)
+                self.model.count_tokens(self.assistant.build_messages(question, num)) for num in (0, num_shots)
             )
             self._shot_tokens[num_shots] = with_shots - without
         return self._shot_tokens[num_shots]

@@ -49,9 +49,7 @@ class Workers:
     is_remote = False
     """Whether parts are done in other processes, which need the same files at the same paths."""
 
-    def map(
-        self, function: Callable[..., Result], parts: Iterable[Part], *shared: object
-    ) -> Iterator[Result]:
+    def map(self, function: Callable[..., Result], parts: Iterable[Part], *shared: object) -> Iterator[Result]:
         """Yield `function(part, *shared)` for each part, in order. `parts` is read only as far as needed."""
         return (function(part, *shared) for part in parts)
 
@@ -85,9 +83,7 @@ class RayWorkers(Workers):
             max_calls=0,  # a process with a GPU would otherwise end after each part
         )(_run_part)
 
-    def map(
-        self, function: Callable[..., Result], parts: Iterable[Part], *shared: object
-    ) -> Iterator[Result]:
+    def map(self, function: Callable[..., Result], parts: Iterable[Part], *shared: object) -> Iterator[Result]:
         """Yield `function(part, *shared)` for each part, in order; the function raises its own errors here.
 
         Raises RunError if a part loses MAX_LOSSES workers.

@@ -77,9 +77,7 @@ class InputError(EtudeError, ValueError):
         super().__init__("\n".join(str(issue) for issue in self.issues))
 
     @classmethod
-    def of(
-        cls, location: str, message: str, value: str = "", remedy: str = "", kind: str = "unreadable"
-    ) -> Self:
+    def of(cls, location: str, message: str, value: str = "", remedy: str = "", kind: str = "unreadable") -> Self:
         """Build the error of a single issue."""
         return cls([Issue(location, message, value, remedy, kind)])
 
@@ -145,9 +143,7 @@ def quote_value(value: object, limit: int = 80) -> str:
 
 def quote_setting(value: object, limit: int = 80) -> str:
     """Like `quote_value` for values of a task file: a text in quotes, other values as YAML and JSON write them."""
-    text = (
-        quote_value(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
-    )
+    text = quote_value(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
     return _truncate(text, limit)
 
 

@@ -45,9 +45,7 @@ class ScoredAnswer:
     @property
     def outcome(self) -> RowOutcome:
         """The row as statistics use it."""
-        return RowOutcome(
-            self.score.value, self.example.output, predicted_label(self.answer), get_unit(self.example)
-        )
+        return RowOutcome(self.score.value, self.example.output, predicted_label(self.answer), get_unit(self.example))
 
 
 OnBatch = Callable[[Sequence[ScoredAnswer], int, int, float], None]
@@ -246,11 +244,7 @@ def _answer_part(others: _OtherBatches, requests: Sequence[Request], assistant: 
 def _drop_spread(completion: Completion, request: Request) -> Completion:
     """Return the completion with the probabilities of its answer alone; a single answer has one in `logprob`."""
     spread = completion.choice_logprobs if request.questions else {}
-    keys = (
-        (join_answers({name: label}) for name, label in split_answers(completion.text).items())
-        if spread
-        else ()
-    )
+    keys = (join_answers({name: label}) for name, label in split_answers(completion.text).items()) if spread else ()
     return replace(completion, choice_logprobs={key: spread[key] for key in keys if key in spread})
 
 

@@ -70,34 +70,26 @@ Outcome = ElicitationResult[Confirmation]
 """Also a refusal; the tool then says what to do."""
 
 
-async def confirm_compare(
-    context: AnyContext, task: str, budget_minutes: float | None
-) -> Elicit[Confirmation]:
+async def confirm_compare(context: AnyContext, task: str, budget_minutes: float | None) -> Elicit[Confirmation]:
     """Ask before methods are compared; if that opens the test of an earlier comparison again, say so."""
     _require_questions(context, f"etude compare {task}")
     budget, opened = await _run_tool(lambda: choose_budget(task, budget_minutes))
     again = f" {opened.name} had another budget, so this opens its test again." if opened else ""
     limit = "without a time limit" if math.isinf(budget) else f"for about {format_time(budget)}"
-    return Elicit(
-        f"Compare the methods of {task}? This trains models on this machine {limit}.{again}", Confirmation
-    )
+    return Elicit(f"Compare the methods of {task}? This trains models on this machine {limit}.{again}", Confirmation)
 
 
 async def confirm_test(context: AnyContext, place: str) -> Elicit[Confirmation]:
     """Ask before an assistant is tested."""
     _require_questions(context, f"etude test {place}")
-    return Elicit(
-        f"Test the assistant of {place}? It will answer up to a few hundred questions.", Confirmation
-    )
+    return Elicit(f"Test the assistant of {place}? It will answer up to a few hundred questions.", Confirmation)
 
 
 async def write_task_file(
     examples: Annotated[
         str, Field(description="Path of a .jsonl, .json, .csv, .tsv, .parquet or .xlsx file of examples.")
     ],
-    output: Annotated[
-        str | None, Field(description="File to write. Default: task.yaml next to the examples.")
-    ] = None,
+    output: Annotated[str | None, Field(description="File to write. Default: task.yaml next to the examples.")] = None,
 ) -> dict[str, Any]:
     """Write a task file for a file of examples, and return what was guessed from the rows. Read the text and correct
     wrong guesses in the file. No file is overwritten."""
@@ -190,10 +182,7 @@ class SlowTools:
                 on_progress=lambda name, done, total, _: report_line(f"{name}: {done:,} of {total:,} cases"),
             )
             outcomes = {gate.outcome for gate in report.gates}
-            gates = [
-                {"gate": gate.gate.text, "outcome": gate.outcome, "detail": gate.detail}
-                for gate in report.gates
-            ]
+            gates = [{"gate": gate.gate.text, "outcome": gate.outcome, "detail": gate.detail} for gate in report.gates]
             return {
                 "result": f"{format_headline(report)}.",
                 "passed": False if "failed" in outcomes else True if outcomes == {"passed"} else None,
@@ -205,9 +194,7 @@ class SlowTools:
             return await _run_tool(test)
 
     async def ask_assistant(
-        self,
-        place: Place,
-        question: Annotated[str, Field(description="What a user of the assistant would write.")],
+        self, place: Place, question: Annotated[str, Field(description="What a user of the assistant would write.")]
     ) -> dict[str, Any]:
         """Return the recommended assistant's answer to one question, with its confidence and sources."""
 
@@ -293,9 +280,7 @@ def _require_questions(context: AnyContext, command: str) -> None:
     """Raise ToolError, with the command to run instead, if the client cannot ask its user."""
     capabilities = context.client_capabilities
     if capabilities is None or capabilities.elicitation is None:
-        raise ToolError(
-            f"This client cannot ask you for confirmation, so nothing was started. Run: {command}"
-        )
+        raise ToolError(f"This client cannot ask you for confirmation, so nothing was started. Run: {command}")
 
 
 def _require(outcome: Outcome) -> None:

@@ -183,9 +183,7 @@ class Metric:
             return measure_overlap(split_labels(expected), split_labels(label))
         return float(label == expected)
 
-    def _score_row(
-        self, name: str, row_scores: Mapping[str, RowScore], example: Example, answer: Answer
-    ) -> float:
+    def _score_row(self, name: str, row_scores: Mapping[str, RowScore], example: Example, answer: Answer) -> float:
         """Score one answer by the metric `name`, of scores and lists against the nearest right output."""
         label, outputs = predicted_label(answer), _list_right_outputs(example)
         if name in _SCALE_METRICS:
@@ -229,8 +227,7 @@ class Metric:
         predicted = [label if score == 1 else prediction for score, label, prediction in rows]
         if name == "value_f1":
             rights = [
-                _count_right_values(answer or "", right)
-                for answer, right in zip(predicted, expected, strict=True)
+                _count_right_values(answer or "", right) for answer, right in zip(predicted, expected, strict=True)
             ]
             return make_f1_sample(rights, units)
         if name == "kappa":
@@ -280,11 +277,7 @@ def restore_metric(record: Mapping[str, Any], kind: Kind, check: CheckFunction |
     """Return the headline metric of a run from `metric` in its run.json."""
     scale, several = tuple(record.get("scale", ())), record.get("several", False)
     parts = tuple(restore_metric(part, kind) for part in record.get("parts", ()))
-    question = (
-        TaskQuestion(**{**body, "labels": tuple(body["labels"])})
-        if (body := record.get("question"))
-        else None
-    )
+    question = TaskQuestion(**{**body, "labels": tuple(body["labels"])}) if (body := record.get("question")) else None
     return Metric(record["name"], kind, check, scale=scale, several=several, question=question, parts=parts)
 
 
@@ -299,18 +292,12 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
     check = task.check.load() if task.check else None
     if task.questions:
         parts = []
-        for question, part in zip(
-            find_labels(task.questions, train), task.split_questions().values(), strict=True
-        ):
+        for question, part in zip(find_labels(task.questions, train), task.split_questions().values(), strict=True):
             rows = replace(train, examples=tuple(select_question(row, question.name) for row in train))
             parts.append(replace(choose_metric(replace(part, check=None), rows), question=question))
         reason = "because a row answers several questions"
-        return Metric(
-            "question_mean", task.kind, check, reason, task.contract is not None, parts=tuple(parts)
-        )
-    name, reason = (
-        (task.metric, "because the task file sets it") if task.metric else _choose_by_kind(task, train)
-    )
+        return Metric("question_mean", task.kind, check, reason, task.contract is not None, parts=tuple(parts))
+    name, reason = (task.metric, "because the task file sets it") if task.metric else _choose_by_kind(task, train)
     return Metric(name, task.kind, check, reason, task.contract is not None, task.scale, task.several)
 
 
@@ -440,9 +427,7 @@ def _score_chrf(example: Example, answer: Answer, max_characters: int | None = N
 
 
 def _score_most_similar(measure: Callable[[str, str], float]) -> RowScore:
-    return lambda example, answer: max(
-        measure(answer.text, output) for output in _list_right_outputs(example)
-    )
+    return lambda example, answer: max(measure(answer.text, output) for output in _list_right_outputs(example))
 
 
 def count_value_hits(answer: str, outputs: Sequence[str]) -> dict[str, ValueHits]:
@@ -478,9 +463,7 @@ def _list_values(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _match_values(
-    answered: Mapping[str, Counter[str]], expected: Mapping[str, Counter[str]]
-) -> dict[str, ValueHits]:
+def _match_values(answered: Mapping[str, Counter[str]], expected: Mapping[str, Counter[str]]) -> dict[str, ValueHits]:
     none = Counter[str]()
     pairs = {path: (answered.get(path, none), expected.get(path, none)) for path in {**expected, **answered}}
     return {

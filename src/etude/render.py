@@ -212,8 +212,7 @@ def _cut_marks(tokenizer: Tokenizer, messages: Chat) -> Chat:
     if pattern is None or not any(pattern.search(message.content) for message in messages):
         return messages
     return [
-        replace(message, content=pattern.sub(lambda match: match[0] + CUT, message.content))
-        for message in messages
+        replace(message, content=pattern.sub(lambda match: match[0] + CUT, message.content)) for message in messages
     ]
 
 

@@ -103,8 +103,7 @@ def test_junk_is_told_with_its_file_and_the_command(junk: str | bytes, tmp_path:
     with pytest.raises(RunError, match=r"verdict\.json cannot be read .*etude compare TASK --fresh"):
         read_json(file)
     with pytest.raises(
-        RunError,
-        match=r"verdict\.json:1 cannot be read .*etude compare TASK --fresh.*etude train TASK --fresh",
+        RunError, match=r"verdict\.json:1 cannot be read .*etude compare TASK --fresh.*etude train TASK --fresh"
     ):
         list(read_lines(file))
 

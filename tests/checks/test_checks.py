@@ -78,9 +78,7 @@ class CheckedTask:
 
 
 def check_pairs(folder: Path, pairs: Sequence[Pair], kind: str = "answer", settings: str = "") -> CheckedTask:
-    write_json_lines(
-        folder / "rows.jsonl", ({"input": question, "output": answer} for question, answer in pairs)
-    )
+    write_json_lines(folder / "rows.jsonl", ({"input": question, "output": answer} for question, answer in pairs))
     text = f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n{settings}"
     (folder / "task.yaml").write_text(text, encoding="utf-8")
     return CheckedTask(folder / "task.yaml")
@@ -88,9 +86,7 @@ def check_pairs(folder: Path, pairs: Sequence[Pair], kind: str = "answer", setti
 
 def list_lines(findings: Findings | CheckedTask, kind: str) -> set[int]:
     return {
-        int(location.rpartition(":")[2])
-        for finding in findings.select_kinds(kind)
-        for location in finding.locations
+        int(location.rpartition(":")[2]) for finding in findings.select_kinds(kind) for location in finding.locations
     }
 
 
@@ -199,11 +195,7 @@ def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path
             60,
             "A comparison needs 100 rows (50 for the test, 30 for choices (dev), 20 to train on); etude train needs 30",
         ),
-        (
-            "classify",
-            51,
-            "51 rows for 5 labels, 10 each on average, fewer than tasks of this kind usually need.",
-        ),
+        ("classify", 51, "51 rows for 5 labels, 10 each on average, fewer than tasks of this kind usually need."),
     ],
 )
 def test_small_sets_are_told_of_in_whole_sentences(kind: str, num: int, told: str, tmp_path: Path) -> None:
@@ -223,11 +215,7 @@ def test_that_rows_are_few_is_said_once(num: int, kind: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("answers", "kinds"),
-    [
-        (["A.", "B."], {"contradiction"}),
-        (["A.", "A."], {"repeated_input"}),
-        (["A.", "A.", "B."], {"contradiction"}),
-    ],
+    [(["A.", "B."], {"contradiction"}), (["A.", "A."], {"repeated_input"}), (["A.", "A.", "B."], {"contradiction"})],
 )
 def test_a_repeat_is_a_copy_or_a_contradiction(answers: list[str], kinds: set[str], tmp_path: Path) -> None:
     findings = check_pairs(tmp_path, [*create_pairs(3), *(("Who paints?", answer) for answer in answers)])
@@ -319,17 +307,14 @@ def test_code_links_and_records_are_no_places(tmp_path: Path) -> None:
     assert list_rows_beside_clean_ones(tmp_path, "placeholder", rows) == []
 
 
-def test_places_that_a_third_of_the_rows_have_are_slots_and_marks_of_masked_data_are_none(
-    tmp_path: Path,
-) -> None:
+def test_places_that_a_third_of_the_rows_have_are_slots_and_marks_of_masked_data_are_none(tmp_path: Path) -> None:
     pairs = [(question, f"Hello {{{{name}}}}, {answer}") for question, answer in create_pairs()]
     for num_slots, severity in ((30, "note"), (20, "warning")):
         rows = [*pairs[:num_slots], *create_pairs()[num_slots:]]
         (finding,) = check_pairs(tmp_path, rows).select_kinds("placeholder")
         assert (finding.severity, len(finding.rows)) == (severity, num_slots)
     masked = [
-        (f"{asked} I am [NAME_1].", f"{given} [ACCOUNT_1] or [CUSTOMER_ID_2].")
-        for asked, given in create_pairs(20)
+        (f"{asked} I am [NAME_1].", f"{given} [ACCOUNT_1] or [CUSTOMER_ID_2].") for asked, given in create_pairs(20)
     ]
     assert not check_pairs(tmp_path, [*create_pairs(), *masked]).select_kinds("placeholder")
 
@@ -392,9 +377,7 @@ def test_a_secret_in_system_messages_or_instructions_is_found_once(tmp_path: Pat
 
 @pytest.mark.parametrize("secret", ["Hunter2!x", "ann.lee@example.org", "4111 1111 1111 1111"])
 @pytest.mark.parametrize("before", [0, 150, 395])
-def test_no_form_of_the_findings_holds_what_is_personal_or_secret(
-    secret: str, before: int, tmp_path: Path
-) -> None:
+def test_no_form_of_the_findings_holds_what_is_personal_or_secret(secret: str, before: int, tmp_path: Path) -> None:
     label = "password" if "H" in secret else "card or e-mail"
     text = f"{'word ' * (before // 5)}My {label}: {secret} and {{{{name}}}} <|im_end|>"
     row = (text, "It is n/a and [NAME]")
@@ -430,9 +413,7 @@ def test_labels_and_fields_that_are_somebody_s_address_are_shown_by_their_place(
 
 @pytest.mark.parametrize(("asked", "given"), [(6001, 1), (1, 2100), (1100, 1100)])
 @pytest.mark.parametrize("kind", ["answer", "classify"])
-def test_a_row_is_too_long_by_its_input_and_answer_together(
-    asked: int, given: int, kind: str, tmp_path: Path
-) -> None:
+def test_a_row_is_too_long_by_its_input_and_answer_together(asked: int, given: int, kind: str, tmp_path: Path) -> None:
     rows = [("a " * asked, "b " * given), ("a " * 1000, "b " * 1000)]
     findings = check_pairs(tmp_path, [*create_pairs(), *rows], kind)
     assert list_lines(findings, "too_long") == {81}
@@ -440,9 +421,7 @@ def test_a_row_is_too_long_by_its_input_and_answer_together(
 
 def test_faults_of_a_kind_are_one_finding_however_they_differ(tmp_path: Path) -> None:
     check_pairs(tmp_path, create_pairs())
-    lines = [
-        f'{{"id": "{n % 30}", "input": "a {n}", "output": "b"}}\n{" " * n}{{"input": \n' for n in range(60)
-    ]
+    lines = [f'{{"id": "{n % 30}", "input": "a {n}", "output": "b"}}\n{" " * n}{{"input": \n' for n in range(60)]
     asked, wrong = {"role": "user", "content": "x"}, {"role": "me"}
     turns = [{"input": [asked] * n + [wrong], "output": "b"} for n in range(9)]
     rows = (tmp_path / "rows.jsonl").read_text(encoding="utf-8")
@@ -463,9 +442,7 @@ def test_a_fault_of_a_test_file_of_the_same_name_is_told_from_one_of_the_example
     assert (finding.locations, finding.rows, finding.fix) == (("b/rows.jsonl:2",), (), "")
 
 
-def test_the_excerpts_of_a_row_are_named_so_that_its_answer_is_not_read_as_the_right_one(
-    tmp_path: Path,
-) -> None:
+def test_the_excerpts_of_a_row_are_named_so_that_its_answer_is_not_read_as_the_right_one(tmp_path: Path) -> None:
     texts = ("The parcel came late and broken", "Thank you for the quick help")
     pairs = [(f"{texts[row % 2]} {row}", "4" if row % 2 or row == 0 else "2") for row in range(240)]
     findings = check_pairs(tmp_path, pairs, "classify").findings
@@ -480,9 +457,7 @@ def test_the_excerpts_of_a_row_are_named_so_that_its_answer_is_not_read_as_the_r
 def test_a_file_is_named_once_and_another_whose_name_goes_on_is_told_from_it() -> None:
     where = ("rows.csv:1", "rows.csv:3", "rows.csv.jsonl:2")
     assert format_locations(where) == "rows.csv:1, :3, rows.csv.jsonl:2"
-    assert format_locations(where * 3, ("a", "b")) == (
-        "rows.csv:1 (a), :3 (b), rows.csv.jsonl:2, :1, :3 and 4 more"
-    )
+    assert format_locations(where * 3, ("a", "b")) == ("rows.csv:1 (a), :3 (b), rows.csv.jsonl:2, :1, :3 and 4 more")
 
 
 def test_phrases_that_take_over_the_instructions_are_found(tmp_path: Path) -> None:
@@ -521,12 +496,8 @@ def test_a_request_that_only_speaks_of_instructions_is_none(tmp_path: Path) -> N
 def test_a_test_file_is_compared_with_the_examples(tmp_path: Path) -> None:
     near = create_pairs()[0][0].replace("Norway", "Norways")
     rows = [create_pairs()[1], (near, "x y z"), ("Is it open on Sundays in winter?", "Yes, it is.")]
-    write_json_lines(
-        tmp_path / "own.jsonl", ({"input": question, "output": answer} for question, answer in rows)
-    )
-    (finding,) = check_pairs(tmp_path, create_pairs(), settings="test: own.jsonl\n").select_kinds(
-        "test_overlap"
-    )
+    write_json_lines(tmp_path / "own.jsonl", ({"input": question, "output": answer} for question, answer in rows))
+    (finding,) = check_pairs(tmp_path, create_pairs(), settings="test: own.jsonl\n").select_kinds("test_overlap")
     assert finding.numbers["same_input"] == 1
     assert finding.numbers["test_rows"] == 2
     assert dict(zip(finding.locations, finding.subjects, strict=True))["rows.jsonl:2"] == "like own.jsonl:1"
@@ -572,9 +543,7 @@ def test_a_check_of_one_s_own_runs_beside_ours_and_is_in_every_form(tmp_path: Pa
     for text in (to_text(findings), to_json(findings), to_html(findings)):
         assert "Some shout." in text
     assert "shouting" in summarize(findings).safe
-    assert not check_material(
-        Material(replace(load_task(tmp_path), kind="classify"), Dataset(())), [check_shouting]
-    )
+    assert not check_material(Material(replace(load_task(tmp_path), kind="classify"), Dataset(())), [check_shouting])
 
 
 @pytest.mark.parametrize(
@@ -590,11 +559,7 @@ def test_a_check_of_one_s_own_runs_beside_ours_and_is_in_every_form(tmp_path: Pa
     ],
 )
 def test_flags_of_which_one_would_be_passed_over_are_refused_and_nothing_is_written(
-    flags: list[str],
-    told: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    flags: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check_pairs(tmp_path, [*create_pairs(), ("Who?", "Write to ann@example.org.")])
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
@@ -636,9 +601,7 @@ def test_values_that_stand_in_no_text_are_found_and_others_are_not(tmp_path: Pat
         ("£{0}.0", "{0}.{1}.{2}"),
     ],
 )
-def test_numbers_and_dates_in_another_writing_are_compared_by_value(
-    tmp_path: Path, price: str, day: str
-) -> None:
+def test_numbers_and_dates_in_another_writing_are_compared_by_value(tmp_path: Path, price: str, day: str) -> None:
     pairs = []
     for row in range(120):
         said = f"Order {row}: paid {price.format(1010 + 7 * row)} on {day.format(row % 28 + 1, 3, 2024)}."
@@ -666,9 +629,7 @@ def test_the_value_that_is_not_supported_is_marked_and_not_its_name(form: str, t
     findings = check_pairs(tmp_path, pairs, "extract")
     assert list_lines(findings, "unsupported") == {8}
     (excerpt,) = [one for one in findings.select_kinds("unsupported")[0].excerpts if one.column == "output"]
-    assert [excerpt.text[low:high] for low, high in excerpt.spans] == [
-        'at \\"dé\\"' if "{{" in form else "at dé"
-    ]
+    assert [excerpt.text[low:high] for low, high in excerpt.spans] == ['at \\"dé\\"' if "{{" in form else "at dé"]
 
 
 def test_a_record_that_cannot_be_read_leaves_no_field_out_and_adds_none(tmp_path: Path) -> None:
@@ -786,9 +747,7 @@ def test_texts_without_a_word_break_no_statistics(tmp_path: Path, kind: str) -> 
     check_pairs(tmp_path, list(zip(questions, records if kind == "extract" else answer, strict=True)), kind)
 
 
-def test_other_programs_read_every_finding_with_its_lines(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_programs_read_every_finding_with_its_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strange = ("What is \x01 here?", "It is \x02.")
     findings = check_pairs(tmp_path, [*create_pairs(), *PLANTED.values(), strange])
 
@@ -853,9 +812,7 @@ ORDER = [("Is the price < 10?", "yes"), ("Is the price > 10?", "no")]
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
 @pytest.mark.parametrize("pairs", [ARITHMETIC, EMOJI, ORDER, [("लड़का", "boy"), ("लड़की", "girl")]])
-def test_texts_that_differ_in_signs_alone_are_not_the_same(
-    pairs: list[Pair], kind: str, tmp_path: Path
-) -> None:
+def test_texts_that_differ_in_signs_alone_are_not_the_same(pairs: list[Pair], kind: str, tmp_path: Path) -> None:
     findings = check_pairs(tmp_path, pairs, kind)
     assert not findings.select_kinds("contradiction", "near_contradiction", "repeated_input")
 
@@ -910,9 +867,7 @@ def test_what_contradicts_or_nearly_repeats_is_shown_side_by_side(tmp_path: Path
     assert text["near_duplicate"] == ["rows.jsonl:6", "rows.jsonl:84"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "given"), [("answer", "Yes."), ("rewrite", "Yes."), ("extract", '{"open": true}')]
-)
+@pytest.mark.parametrize(("kind", "given"), [("answer", "Yes."), ("rewrite", "Yes."), ("extract", '{"open": true}')])
 @pytest.mark.parametrize(("alike", "severity"), [(80, "warning"), (72, "warning"), (71, "note")])
 def test_one_answer_to_nearly_everything_is_a_warning(
     kind: str, given: str, alike: int, severity: str, tmp_path: Path
@@ -939,19 +894,14 @@ def test_a_text_is_the_same_in_every_encoding(tmp_path: Path) -> None:
 def test_an_answer_that_is_the_last_turn_of_a_chat_is_an_echo(tmp_path: Path) -> None:
     turns = ("Is it open?", "On which day?", "On Monday, please.")
     answers = [*(f"Yes, {question}" for question, _ in create_pairs(20)), "On Monday, please!"]
-    begin = [
-        {"role": role, "content": text}
-        for role, text in zip(cycle(("user", "assistant")), turns, strict=False)
-    ]
+    begin = [{"role": role, "content": text} for role, text in zip(cycle(("user", "assistant")), turns, strict=False)]
     rows = [{"messages": [*begin, {"role": "assistant", "content": answer}]} for answer in answers]
     write_json_lines(tmp_path / "rows.jsonl", rows)
     (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
     assert list_lines(check(tmp_path / "task.yaml"), "echo") == {21}
 
 
-def test_rows_that_cannot_be_read_are_a_share_of_all_rows_and_the_set_s_own_faults_none(
-    tmp_path: Path,
-) -> None:
+def test_rows_that_cannot_be_read_are_a_share_of_all_rows_and_the_set_s_own_faults_none(tmp_path: Path) -> None:
     check_pairs(tmp_path, [(question, "open") for question, _ in create_pairs(20)], "classify")
     with (tmp_path / "rows.jsonl").open("a") as file:
         file.write("nothing\n" * 60)
@@ -1000,10 +950,7 @@ def create_rated_pairs(num: int = 160) -> list[Pair]:
     words = {"low": ("cheap", "fair", "dear"), "high": ("dear", "steep", "fair")}
     rows = [(draw.choice(TOPICS), draw.choice([*words]), draw.choice(PLACES)) for _ in range(num)]
     return [
-        (
-            json.dumps({"topic": topic, "cost": cost}),
-            f"It is {draw.choice(words[cost])} to see {topic} {position}.",
-        )
+        (json.dumps({"topic": topic, "cost": cost}), f"It is {draw.choice(words[cost])} to see {topic} {position}.")
         for topic, cost, position in rows
     ]
 
@@ -1011,10 +958,7 @@ def create_rated_pairs(num: int = 160) -> list[Pair]:
 @pytest.mark.parametrize(
     "pairs",
     [
-        [
-            *create_pairs(),
-            *(pair for kind, pair in PLANTED.items() if kind not in ("repeated_input", "contradiction")),
-        ],
+        [*create_pairs(), *(pair for kind, pair in PLANTED.items() if kind not in ("repeated_input", "contradiction"))],
         create_rated_pairs(),
     ],
     ids=["planted", "records"],
@@ -1088,9 +1032,7 @@ def test_a_whole_check_of_real_rows_needs_no_network(tmp_path: Path) -> None:
     rows = (data_folder("medquad_sample") / "medquad.jsonl").read_text(encoding="utf-8").splitlines()[:60]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
     columns = "{file: rows.jsonl, input: question, output: answer}"
-    (tmp_path / "task.yaml").write_text(
-        f"name: t\nkind: answer\nmodel: fake\nexamples: {columns}\n", encoding="utf-8"
-    )
+    (tmp_path / "task.yaml").write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: {columns}\n", encoding="utf-8")
     command = [sys.executable, "-m", "etude.cli", "check", str(tmp_path), "--format", "json"]
     done = subprocess.run([*apart, *command], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()

@@ -41,9 +41,7 @@ def test_the_language_of_a_sentence(language: str) -> None:
     assert identify_language(SENTENCES[language]) == language
 
 
-@given(
-    st.text(max_size=200), st.sampled_from(["SELECT name FROM t WHERE x = 3", "Anna Berg, Oslo", "3,14 kg"])
-)
+@given(st.text(max_size=200), st.sampled_from(["SELECT name FROM t WHERE x = 3", "Anna Berg, Oslo", "3,14 kg"]))
 def test_nothing_is_told_of_single_words_and_code(text: str, code: str) -> None:
     assert identify_language(code) is None
     assert text.isascii() is False or identify_language(" ".join(text.split()[:3])) is None
@@ -144,11 +142,7 @@ def test_languages_of_equal_number_are_told_in_one_order() -> None:
 
 def create_replies(num: int = 40) -> list[tuple[str, str]]:
     """Questions and answers in German, French and Spanish, some of them short."""
-    short = {
-        "German": "Bitte warten Sie noch.",
-        "French": "Je vous en prie, merci.",
-        "Spanish": "Ya está en su casa.",
-    }
+    short = {"German": "Bitte warten Sie noch.", "French": "Je vous en prie, merci.", "Spanish": "Ya está en su casa."}
     return [
         (f"{SENTENCES[language]} {n}", f"{SENTENCES[language] if n % 2 else text} {n}")
         for n, (language, text) in product(range(num), short.items())
@@ -165,9 +159,7 @@ def test_an_answer_in_another_language_than_its_input_is_named_where_nearly_all_
     findings = find_in([*create_replies(), *wrong], check_answer_language)
     assert find_rows(findings) == set(range(120, 124))
     assert "French answer to German input in 2" in next(iter(findings)).message
-    assert find_rows(find_in([*create_replies(), *wrong], check_answer_language, "rewrite")) == find_rows(
-        findings
-    )
+    assert find_rows(find_in([*create_replies(), *wrong], check_answer_language, "rewrite")) == find_rows(findings)
     assert not len(find_in([*create_replies(), *wrong], check_answer_language, "extract"))
 
 
@@ -176,10 +168,7 @@ def test_an_answer_in_another_language_than_its_input_is_named_where_nearly_all_
     [
         ("Was heißt denn das hier auf Deutsch?", f"Das heißt auf Englisch: “{SENTENCES['English']}”"),
         (f"Wie kann ich das auf Spanisch sagen? {SENTENCES['German']}", SENTENCES["Spanish"]),
-        (
-            f"Résumez ce que je vous envoie : {SENTENCES['English']} {SENTENCES['English']}",
-            SENTENCES["French"],
-        ),
+        (f"Résumez ce que je vous envoie : {SENTENCES['English']} {SENTENCES['English']}", SENTENCES["French"]),
         (SENTENCES["German"], f"{SENTENCES['French']} {SENTENCES['German']}"),
         (SENTENCES["German"], "```\nthe and of a to in is that it for was with\n```"),
         (SENTENCES["German"], "SELECT a FROM b"),
@@ -200,9 +189,7 @@ def test_rows_that_ask_for_a_translation_do_not_keep_the_others_from_being_judge
 
 def test_a_set_in_two_languages_is_judged_though_questions_of_one_are_told_alone() -> None:
     """Short questions in Spanish are not told: of the rows that can be judged nearly all are English."""
-    english = [
-        (f"{SENTENCES['English']} {position}", f"{SENTENCES['English']} {position}") for position in range(60)
-    ]
+    english = [(f"{SENTENCES['English']} {position}", f"{SENTENCES['English']} {position}") for position in range(60)]
     spanish = [(f"Precio {place}?", f"{SENTENCES['Spanish']} {place}") for place in range(40)]
     wrong = (SENTENCES["English"], SENTENCES["French"])
     assert find_rows(find_in([*english, *spanish, wrong], check_answer_language)) == {100}
@@ -251,9 +238,7 @@ def test_short_texts_tell_together_what_none_tells_alone() -> None:
 
 def test_capitals_of_short_german_texts_are_no_names() -> None:
     pairs = [(text, f"class_{row % 2}") for row, text in enumerate(TICKETS * 4)]
-    assert not [
-        finding for finding in find_in(pairs, check_review, "classify") if finding.kind == "review_name"
-    ]
+    assert not [finding for finding in find_in(pairs, check_review, "classify") if finding.kind == "review_name"]
     greeted = [f"Hi Maria, {text}" for text in ASKED * 5]
     (named,) = find_in([(text, "a") for text in greeted], check_review, "classify")
     assert len(named.rows) == 25

@@ -98,9 +98,7 @@ def test_a_refusal_of_a_harmless_input_is_a_warning_and_another_a_note() -> None
     warning, note = find_in(pairs, check_refusals)
     assert (warning.severity, warning.rows, note.severity, note.rows) == ("warning", ("60",), "note", ("61",))
     assert "may be intended" not in warning.remedy
-    (many,) = find_in(
-        [*create_pairs(20), *[(f"When is it {n}?", REFUSALS[2]) for n in range(5)]], check_refusals
-    )
+    (many,) = find_in([*create_pairs(20), *[(f"When is it {n}?", REFUSALS[2]) for n in range(5)]], check_refusals)
     assert "may be intended" in many.remedy
     (finding,) = find_in([("When is it?", REFUSALS[2])], check_refusals)
     assert "may be intended" not in finding.remedy

@@ -18,9 +18,7 @@ from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 
 Pair = tuple[str, str]
-WORDS = (
-    "otter bridge comet violin bakery lantern orchid tunnel glacier mill harvest library ferry market"
-).split()
+WORDS = ("otter bridge comet violin bakery lantern orchid tunnel glacier mill harvest library ferry market").split()
 BY_NAME = {style.name: style for style in STYLES}
 
 
@@ -43,14 +41,10 @@ def find_styles(rows: Sequence[Pair]) -> dict[str, Finding]:
     return {kind: finding for finding in findings for kind in (finding.kind, *finding.other_kinds)}
 
 
-def change_answers(
-    change: Callable[[str], str], other: Callable[[str], str] = str, share: float = 0.5
-) -> list[Pair]:
+def change_answers(change: Callable[[str], str], other: Callable[[str], str] = str, share: float = 0.5) -> list[Pair]:
     """A share of the answers made one way by chance, the others the other way."""
     draw = random.Random(3)
-    return [
-        (question, (change if draw.random() < share else other)(text)) for question, text in create_pairs()
-    ]
+    return [(question, (change if draw.random() < share else other)(text)) for question, text in create_pairs()]
 
 
 def append(suffix: str) -> Callable[[str], str]:
@@ -93,8 +87,7 @@ def test_features_of_one_phrase_are_one_finding_that_every_gate_knows() -> None:
     assert result["style_emoji"] is one
     assert "contain an emoji" in one.message
     apart = [
-        (question, text + " 😊" * (position % 3 == 0))
-        for position, (question, text) in enumerate(PLANTED["greeting"])
+        (question, text + " 😊" * (position % 3 == 0)) for position, (question, text) in enumerate(PLANTED["greeting"])
     ]
     assert find_styles(apart)["style_emoji"] is not find_styles(apart)["style_greeting"]
 
@@ -188,8 +181,7 @@ def test_greetings_are_known_in_seven_languages(greeting: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["Liebe ist alles.", "Cher sings in Rome.", "Die Grüße kamen an und waren alt.", "Dag is een woord."],
+    "text", ["Liebe ist alles.", "Cher sings in Rome.", "Die Grüße kamen an und waren alt.", "Dag is een woord."]
 )
 def test_words_of_greeting_within_a_sentence_are_none(text: str) -> None:
     assert BY_NAME["greeting"].find_side(text) == 1

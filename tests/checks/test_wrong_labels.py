@@ -52,15 +52,11 @@ def find_wrong_label(folder: Path, rows: Sequence[Row]) -> Finding | None:
 def choose_random(share: float) -> Callable[[int, str], str]:
     """Another label, drawn evenly, for this share of the rows."""
     draw = random.Random(7)
-    return lambda row, label: (
-        draw.choice([name for name in NAMES if name != label]) if draw.random() < share else label
-    )
+    return lambda row, label: draw.choice([name for name in NAMES if name != label]) if draw.random() < share else label
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
-def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(
-    tmp_path: Path, share: float
-) -> None:
+def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(tmp_path: Path, share: float) -> None:
     right = create_rows()
     answer = change_labels(right, choose_random(share))
     wrong = {f"news.csv:{row + 2}" for row in range(len(right)) if right[row] != answer[row]}
@@ -72,9 +68,7 @@ def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(
     assert 0.5 * len(wrong) <= len(findings.locations) <= 1.05 * len(wrong)
     assert len(wrong.intersection(findings.locations)) >= 0.95 * len(findings.locations)
     lines = [int(location.rpartition(":")[2]) - 2 for location in findings.locations]
-    assert sum(
-        right[row][1] == label for row, label in zip(lines, findings.subjects, strict=True)
-    ) >= 0.95 * len(lines)
+    assert sum(right[row][1] == label for row, label in zip(lines, findings.subjects, strict=True)) >= 0.95 * len(lines)
 
 
 def test_a_habit_is_told_by_its_pair_of_labels(tmp_path: Path) -> None:
@@ -84,10 +78,7 @@ def test_a_habit_is_told_by_its_pair_of_labels(tmp_path: Path) -> None:
     )
     findings = find_wrong_label(tmp_path, answer)
     assert findings
-    assert (
-        f"The errors have a pattern: Business labelled as World in {len(findings.rows)} rows."
-        in findings.message
-    )
+    assert f"The errors have a pattern: Business labelled as World in {len(findings.rows)} rows." in findings.message
     assert set(findings.subjects) == {"Business"}
 
 

@@ -110,9 +110,7 @@ def test_every_command_works_on_an_ascii_terminal(
     write_json_lines(task / "é.jsonl", lines)
     assert ascii_terminal("init", str(task / "é.jsonl"))[0] == 0
     text = (task / "task.yaml").read_text(encoding="utf-8")
-    (task / "task.yaml").write_text(
-        text.replace("smollm2-135m-instruct", "fake").replace("é", "é", 1), "utf-8"
-    )
+    (task / "task.yaml").write_text(text.replace("smollm2-135m-instruct", "fake").replace("é", "é", 1), "utf-8")
     assert ascii_terminal("compare", str(task), "--yes")[0] == 0
     text = (task / "task.yaml").read_text(encoding="utf-8")
     (task / "task.yaml").write_text(text.replace("margin: 0.02", "margin: 0.03"), "utf-8")
@@ -126,9 +124,7 @@ def test_every_command_works_on_an_ascii_terminal(
     assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
 
 
-@pytest.mark.parametrize(
-    ("columns", "width"), [("60", 60), ("200", 200), ("", 110), ("wide", 110), ("3", 20)]
-)
+@pytest.mark.parametrize(("columns", "width"), [("60", 60), ("200", 200), ("", 110), ("wide", 110), ("3", 20)])
 def test_what_is_piped_is_as_wide_as_columns_says_and_has_no_spaces_at_the_ends(
     columns: str, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,14 +177,10 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
     assert run.verdict is not None
     story, _, end = output.rpartition("95% interval")  # the heading of the ladder
     board = story[story.rindex("on dev  ") :] if terminal else story
-    answered = [
-        line for name in run.fitted_methods for line in run.read_predictions(name) if line["side"] == "dev"
-    ]
+    answered = [line for name in run.fitted_methods for line in run.read_predictions(name) if line["side"] == "dev"]
     samples = re.findall(r"\n    (.+)  \[(?:right|wrong)\]", story)
     assert bool(samples) == verbose
-    assert set(samples) <= {" | ".join(line["answer"].split("\n")) for line in answered}, (
-        "no answer to a test row"
-    )
+    assert set(samples) <= {" | ".join(line["answer"].split("\n")) for line in answered}, "no answer to a test row"
     for name in run.fitted_methods:
         assert re.search(rf"\n{name} .*\d%", board)
         assert re.search(rf"\n *{name} .*\d%", end)
@@ -214,9 +206,7 @@ def test_the_gate_and_nothing_else_turns_a_missed_target_into_exit_code_1(
     assert main(["compare", str(task), "--gate"]) == code, "a finished run answers alike"
 
 
-def test_two_runs_are_compared_by_their_shared_test_rows(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_runs_are_compared_by_their_shared_test_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The values, their difference and its sign, reached from predictions.jsonl by plain means."""
     task = write_task(tmp_path, "classify", num=220, more="methods: [baseline, few_shot]\n")
     first = compare(task).run
@@ -246,9 +236,7 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         assert values[:3] == pytest.approx([before, after, after - before], abs=0.051)
         assert values[3] <= values[2] <= values[4]
         assert values[5] == len(tested)
-        better, worse = (
-            sum(sign * (two[key] - first_scores[key]) > 0 for key in first_scores) for sign in (1, -1)
-        )
+        better, worse = (sum(sign * (two[key] - first_scores[key]) > 0 for key in first_scores) for sign in (1, -1))
         exact = binomtest(better, better + worse).pvalue if better + worse else 1.0
         # McNemar's exact test, in two digits
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
@@ -382,10 +370,7 @@ def test_the_message_of_a_stopped_comparison_is_true(first: type, tmp_path: Path
         (("compare", "new"), "Give a task file, or create one with etude init {}/new/rows.csv"),
         (("init", "new"), "a folder, not a file of rows. Give a file: {}/new/rows.csv"),
         (("init", "."), "a folder, not a file of rows. Give a file: {}/examples.jsonl"),
-        (
-            ("init", "exmples.jsonl"),
-            "Did you mean {}/examples.jsonl? Otherwise, check the name and the permissions",
-        ),
+        (("init", "exmples.jsonl"), "Did you mean {}/examples.jsonl? Otherwise, check the name and the permissions"),
         (("compare", "tsk.yaml"), "Did you mean {}/task.yaml? Otherwise give a task file"),
         (("chat", "tsk.yaml"), "Did you mean {}/task.yaml? Otherwise give a task file"),
         (("compare", "old"), "Did you mean {}/older? Otherwise give a task file"),
@@ -468,9 +453,7 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     board.handle_event(ended)
     assert "contract 100%, check 31%; 40 s" in format_method_result(ended)
     console.print(board.render())
-    assert re.search(
-        r"few_shot +31.0% \(20.0 to 44.0\) +50 +contract 100%, check 31%; 40 s", console.file.getvalue()
-    )
+    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +50 +contract 100%, check 31%; 40 s", console.file.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -552,9 +535,7 @@ def test_chat_carries_turns_along_only_where_the_examples_have_several(
         write_json_lines(tmp_path / "examples.jsonl", talks)
     compare(task)
     questions: list[int] = []
-    monkeypatch.setattr(
-        "etude.cli.chatting.print_answer", lambda _, turns, __: questions.append(len(turns)) or "yes"
-    )
+    monkeypatch.setattr("etude.cli.chatting.print_answer", lambda _, turns, __: questions.append(len(turns)) or "yes")
     monkeypatch.setattr(sys, "stdin", io.StringIO("One?\nTwo?\n"))
     capsys.readouterr()
     chat(task)
@@ -594,9 +575,7 @@ def test_a_conversation_keeps_the_latest_turns_that_fit_and_tells_every_loss_onc
     words: list[int], num_shots: int
 ) -> None:
     shot = Example("s", (Message("user", "q " * 12),), "a " * 12)
-    assistant = Assistant(
-        "few_shot", "answer", ModelRef("fake"), "Be brief.", shots=(shot,) * num_shots, max_tokens=10
-    )
+    assistant = Assistant("few_shot", "answer", ModelRef("fake"), "Be brief.", shots=(shot,) * num_shots, max_tokens=10)
     limit = PromptLimit(assistant, FakeModel("fake:context=70"))
     conversation = Conversation(limit)
     said: list[Message] = []
@@ -636,9 +615,7 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     assert "Note" not in out
 
 
-def test_macro_f1_is_reported_with_its_reason_and_accuracy(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_macro_f1_is_reported_with_its_reason_and_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = write_task(tmp_path, "classify", more="methods: [prompt]\n")
     labels = ["rare", *["usual"] * 9] * 22
     made = [row | {"output": label} for row, label in zip(rows("classify", 220), labels, strict=True)]
@@ -654,21 +631,14 @@ def test_macro_f1_is_reported_with_its_reason_and_accuracy(
     assert re.search(rf"accuracy .*prompt .* {100 * right:.1f}%", output)
 
 
-@pytest.mark.parametrize(
-    ("width", "macro_f1"), [(60, False), (80, False), (80, True), (110, False), (110, True)]
-)
+@pytest.mark.parametrize(("width", "macro_f1"), [(60, False), (80, False), (80, True), (110, False), (110, True)])
 def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool) -> None:
     verdict = Run(real_run()).verdict
     assert verdict is not None
-    if (
-        macro_f1
-    ):  # the widest table: accuracy beside it, thousands of test rows, a stored model with a long name
+    if macro_f1:  # the widest table: accuracy beside it, thousands of test rows, a stored model with a long name
         ladder = tuple(
             replace(step, estimate=replace(step.estimate, n=1540), rows_to_decide=4000)
-            for step in (
-                *verdict.ladder,
-                replace(verdict.ladder[0], method="ft:gpt-4o-mini:acme:tickets:AbC12d"),
-            )
+            for step in (*verdict.ladder, replace(verdict.ladder[0], method="ft:gpt-4o-mini:acme:tickets:AbC12d"))
         )
         others = {step.method: {"accuracy": step.estimate} for step in ladder}
         verdict = replace(verdict, ladder=ladder, other_metrics=others)

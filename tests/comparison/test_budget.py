@@ -29,9 +29,7 @@ def _simulated_time() -> Iterator[None]:
 
 
 def read_records(run: Run) -> dict[str, dict[str, Any]]:
-    return {
-        name: json.loads((run.method_folder(name) / "method.json").read_text()) for name in run.fitted_methods
-    }
+    return {name: json.loads((run.method_folder(name) / "method.json").read_text()) for name in run.fitted_methods}
 
 
 def test_every_method_gets_a_first_look_and_the_table_says_what_there_was_time_for(tmp_path: Path) -> None:
@@ -171,9 +169,7 @@ def test_a_prompt_is_left_out_rather_than_the_first_training(tmp_path: Path) -> 
     assert run.fitted_methods == ["baseline", "prompt", "fine_tune"]
     only_prompt = {**SLOW, "model": "fake:delay=3", "more": "methods: [prompt]\n"}
     verdict = compare(write_task(tmp_path / "prompt", **only_prompt), budget=40.0).verdict
-    assert (
-        verdict.caveats[-1] == "There was no time to ask prompt questions outside the task. Run etude test."
-    )
+    assert verdict.caveats[-1] == "There was no time to ask prompt questions outside the task. Run etude test."
 
 
 def test_fewer_rows_are_named_in_verdict_and_ladder_with_the_baseline_on_as_many() -> None:

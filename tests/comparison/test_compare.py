@@ -152,14 +152,7 @@ def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "junk",
-    [
-        "junk",
-        "[1]",
-        '{"test": "ab12", "run": "small-1"}',
-        '{"run": 1, "rows": []}',
-        '{"run": "a", "rows": [1]}',
-    ],
+    "junk", ["junk", "[1]", '{"test": "ab12", "run": "small-1"}', '{"run": 1, "rows": []}', '{"run": "a", "rows": [1]}']
 )
 def test_junk_among_the_openings_is_told_before_anything_is_fitted(junk: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, more=QUICK)
@@ -258,9 +251,7 @@ class Toiling(Prompt):
 
     stops: ClassVar[list[BaseException]] = []
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Leaves a file of its own; the next attempt would go on from it."""
         context.folder.mkdir(parents=True, exist_ok=True)
         (context.folder / "half").touch()
@@ -567,9 +558,7 @@ class Told(Method):
     label = "Everything told"
     rows: int = 4
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         shown = replace(start, method=self.name, shots=train.examples[: self.rows])
         return context.choose([Candidate("the first rows", shown)], dev).assistant
 
@@ -591,11 +580,7 @@ BEGUN = {"epoch": 0, "dev_loss": 2.0, "best": True}
         [[*steps(1, 9)], [{"resumed_at_step": 9}, *steps(1, 9)]],
         [[*steps(1, 9)], [*steps(1, 9)]],
         [[*steps(1, 9), *steps(1, 5)], [{"resumed_at_step": 2}, *steps(3, 9)]],
-        [
-            [*steps(1, 9), *steps(1, 5)],
-            [{"resumed_at_step": 2}, *steps(3, 4)],
-            [{"resumed_at_step": 4}, *steps(5, 9)],
-        ],
+        [[*steps(1, 9), *steps(1, 5)], [{"resumed_at_step": 2}, *steps(3, 4)], [{"resumed_at_step": 4}, *steps(5, 9)]],
     ],
 )
 def test_every_step_of_two_trainings_is_written_once_wherever_a_kill_struck(
@@ -674,9 +659,7 @@ def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) ->
         name = "spy"
         label = "Looks at its start"
 
-        def fit(
-            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-        ) -> Assistant:
+        def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
             seen.append(start)
             return context.choose([Candidate("start", start)], dev).assistant
 

@@ -136,9 +136,7 @@ def test_nothing_is_handed_over_if_a_person_costs_more_and_everything_if_less() 
     assert none.handover == 0.0
     assert everything.handover is not None
     assert everything.handover > 0.5
-    hopeless, _ = add_cost_handover(
-        base, ErrorCosts(1.0, {}, 0.1), [make_row(n, "a", "b", 0.5) for n in range(100)]
-    )
+    hopeless, _ = add_cost_handover(base, ErrorCosts(1.0, {}, 0.1), [make_row(n, "a", "b", 0.5) for n in range(100)])
     assert hopeless.handover is not None
     assert hopeless.handover > 0.9
 

@@ -27,12 +27,7 @@ from etude.report.headline import read_headline
 from etude.runs import find_run
 from etude.runs.details import compute_details
 from etude.runs.fingerprints import compute_fingerprints, list_changes
-from etude.stats.calibration import (
-    choose_threshold,
-    compute_auroc,
-    compute_risk_coverage,
-    count_needed_answers,
-)
+from etude.stats.calibration import choose_threshold, compute_auroc, compute_risk_coverage, count_needed_answers
 from etude.task import load_task
 from etude.task.definition import Handover
 from etude.types import Answer, Example, Message, ModelRef, Score, SearchRef
@@ -223,9 +218,7 @@ def test_a_score_that_no_answer_reaches_is_reported() -> None:
 
 def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On dev, on the test, in a saved assistant, in a file of answers and in a behaviour test."""
-    more = (
-        "handover: {wrong: 0.4, say: A person will answer.}\nmethods: [similar_shot]\nmetric: exact_match\n"
-    )
+    more = "handover: {wrong: 0.4, say: A person will answer.}\nmethods: [similar_shot]\nmetric: exact_match\n"
     task = write_task(tmp_path, "extract", num=900, more=more)
     run = compare(task).run
     assistant = load(run.assistant_folder("similar_shot"))

@@ -60,9 +60,7 @@ def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_pat
     (untuned, tuned) = judge.shares
     assert (untuned.method, tuned.method) == ("prompt", "fine_tune")
     assert tuned.uncorrected.value > untuned.uncorrected.value
-    assert tuned.corrected.value == pytest.approx(
-        min(1.0, (tuned.uncorrected.value + 20 / 22 - 1) / (20 / 22))
-    )
+    assert tuned.corrected.value == pytest.approx(min(1.0, (tuned.uncorrected.value + 20 / 22 - 1) / (20 / 22)))
     assert judge.pair.wins + judge.pair.losses + judge.pair.ties == tuned.uncorrected.n
     assert judge.pair.losses == 0
     assert (verdict.sentence, verdict.ladder) == (plain.verdict.sentence, plain.verdict.ladder)
@@ -83,12 +81,8 @@ def test_an_unchecked_judge_is_marked(labels: list[bool], tmp_path: Path) -> Non
 
 
 @pytest.mark.real
-def test_a_judge_that_prefers_a_place_prefers_no_answer(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with serve_script(
-        ScriptedServer(say=lambda body: "A" if "# Answer A" in str(body) else "perhaps")
-    ) as server:
+def test_a_judge_that_prefers_a_place_prefers_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_script(ScriptedServer(say=lambda body: "A" if "# Answer A" in str(body) else "perhaps")) as server:
         run = judged(tmp_path, server.url)
     judge = run.verdict.judge
     assert (judge.pair.wins, judge.pair.losses) == (0, 0)
@@ -132,8 +126,7 @@ def test_the_corrected_share_holds_the_true_one_and_its_interval_covers() -> Non
     for _ in range(400):
         people, rows = draw.random(60) < 0.5, draw.random(200) < 0.7
         judge, said = (
-            np.where(truth, draw.random(len(truth)) < 0.9, draw.random(len(truth)) < 0.2)
-            for truth in (people, rows)
+            np.where(truth, draw.random(len(truth)) < 0.9, draw.random(len(truth)) < 0.2) for truth in (people, rows)
         )
         result = correct_share(make_score_sample(said.astype(float)), people, judge)
         covered += result.low <= 0.7 <= result.high

@@ -46,9 +46,7 @@ class ClockedRun(LadderRun):
     def work_folder(self, name: str) -> Path:
         return Path(name)
 
-    def answer_rows(
-        self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path
-    ) -> list[ScoredAnswer]:
+    def answer_rows(self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path) -> list[ScoredAnswer]:
         self.seconds[0] += self.delay * SPEEDS[title] * len(rows)
         self.rows.setdefault(title, []).extend(row.id for row in rows)
         score = Score(float(self.right.random() < 0.5), None, None)
@@ -117,9 +115,7 @@ def test_the_clock_decides_how_many_rows_and_no_answer_does(tmp_path: Path) -> N
     depends_on_time_alone()
 
 
-def test_contenders_answer_what_equal_shares_of_the_time_allow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_contenders_answer_what_equal_shares_of_the_time_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("etude.comparison.ladder_run.MIN_SHARE_ROWS", 60)
     ladder = prepare_run(tmp_path)
     answered, _, taken = answer(ladder, 90, 0)

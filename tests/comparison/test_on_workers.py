@@ -58,9 +58,7 @@ def share_out(monkeypatch: pytest.MonkeyPatch) -> FarWorkers:
 
 
 @pytest.mark.parametrize("kind", ["answer", pytest.param("classify", marks=pytest.mark.real)])
-def test_workers_change_no_answer_and_no_choice(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_change_no_answer_and_no_choice(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evidence: EvidenceLevel = "full" if kind == "answer" else "one_run"
     here = compare(write_task(tmp_path / "here", kind), methods=METHODS, evidence=evidence).run
     workers = share_out(monkeypatch)
@@ -87,9 +85,7 @@ def test_a_method_that_fails_on_a_worker_is_left_out(tmp_path: Path, monkeypatch
     assert "fine_tune" in run.fitted_methods
 
 
-def test_no_worker_gets_a_test_row_before_the_test_is_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_worker_gets_a_test_row_before_the_test_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workers, num_sent = share_out(monkeypatch), 0
 
     def mark_opening(root: Path, *_: Any) -> int:

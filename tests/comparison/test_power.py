@@ -41,12 +41,8 @@ def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     assert [line["difference"] for line in info["power"]] == expected
     assert (f"{answered} of 140 test rows" in powers[-1]) == (answered < 140)
     last = powers[-1].rpartition("can show: ")[2]
-    assert re.findall(r"([\d.]+) points", last) == [
-        format_points(value) for value in expected if value is not None
-    ]
-    assert info["power_on_dev"]["difference"] == smallest_detectable(
-        answered, info["power_on_dev"]["disagree"]
-    )
+    assert re.findall(r"([\d.]+) points", last) == [format_points(value) for value in expected if value is not None]
+    assert info["power_on_dev"]["difference"] == smallest_detectable(answered, info["power_on_dev"]["disagree"])
     for line in filter(None, expected):
         assert f"{100 * line:.1f} points" in (folder / "report.html").read_text(encoding="utf-8")
 
@@ -67,9 +63,7 @@ def test_too_few_rows_of_disagreement_are_said_to_show_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("more", "group"), [("metric: chrf\n", False), ("", True)])
-def test_scores_and_groups_have_a_smallest_difference_of_their_own(
-    more: str, group: bool, tmp_path: Path
-) -> None:
+def test_scores_and_groups_have_a_smallest_difference_of_their_own(more: str, group: bool, tmp_path: Path) -> None:
     """Of chrF by the spread of its scores, of groups by their number; after dev by what was seen there."""
     task = write_task(tmp_path, num=320, more=f"methods: [baseline, fine_tune]\n{more}")
     if group:

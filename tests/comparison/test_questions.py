@@ -86,9 +86,7 @@ def test_a_wrong_or_missing_answer_is_an_error_of_its_row_and_question(
 
 
 def test_an_object_without_an_answer_is_an_error(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [
-        {"text": row["text"], "output": to_object(row)} for row in make_question_rows(60)
-    ]
+    rows: list[dict[str, Any]] = [{"text": row["text"], "output": to_object(row)} for row in make_question_rows(60)]
     del rows[4]["output"]["urgent"]
     with pytest.raises(InputError, match=r"rows.jsonl:5: urgent: there is no answer"):
         load_dataset(load_task(write_question_task(tmp_path, rows)))
@@ -140,9 +138,7 @@ def test_the_headline_is_the_mean_of_each_questions_metric(tmp_path: Path) -> No
     assert metric.measure_labels(texts, expected) == pytest.approx(np.mean(wanted), abs=1e-9)
 
 
-def test_an_answer_that_is_not_an_object_is_wrong_and_another_right_output_counts_as_a_whole(
-    tmp_path: Path,
-) -> None:
+def test_an_answer_that_is_not_an_object_is_wrong_and_another_right_output_counts_as_a_whole(tmp_path: Path) -> None:
     task, data = load_rows(tmp_path)
     metric, row = choose_metric(task, data), data[0]
 
@@ -162,9 +158,7 @@ def test_the_heads_are_those_of_each_question_alone(tmp_path: Path) -> None:
     topics = [split_answers(output)["topic"] for output in outputs]
     alone = Linear.fit(texts[:120], topics[:120], 0).calibrate(texts[120:], topics[120:])
     answers = heads.predict(texts)
-    assert [split_answers(text)["topic"] for text, _ in answers] == [
-        label for label, _ in alone.predict(texts)
-    ]
+    assert [split_answers(text)["topic"] for text, _ in answers] == [label for label, _ in alone.predict(texts)]
     assert heads.heads["topic"].temperature == pytest.approx(alone.temperature, rel=1e-4)
     logs = heads.answer(texts[:9])[0]
     assert np.exp(logs).sum(axis=1) == pytest.approx(3, abs=1e-4)  # one for each question
@@ -218,9 +212,7 @@ def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(encoder: str, tmp
 
 @pytest.mark.real
 def test_a_tuned_encoder_answers_dev_as_it_was_scored(encoder: str, tmp_path: Path) -> None:
-    task = write_question_task(
-        tmp_path, make_question_rows(160), f"encoder: {encoder}\nmethods: [fine_tune_encoder]\n"
-    )
+    task = write_question_task(tmp_path, make_question_rows(160), f"encoder: {encoder}\nmethods: [fine_tune_encoder]\n")
     run = compare(task).run
     record = json.loads((run.method_folder("fine_tune_encoder") / "method.json").read_text(encoding="utf-8"))
     assert max(record["params"]["scores"]) == pytest.approx(record["candidates"][0]["dev"]["value"])
@@ -231,9 +223,7 @@ def decider() -> Iterator[str]:
     """The address of a decision model that recognises the topic, and gives its last label to other questions."""
 
     def decide(text: str, choices: list[str]) -> str:
-        topics = (
-            choice for choice in choices if any(word in text for word in WORDS.get(choice, "-").split())
-        )
+        topics = (choice for choice in choices if any(word in text for word in WORDS.get(choice, "-").split()))
         return next(topics, choices[-1])
 
     with serve_decisions(DecisionServer(decide=decide)) as server:

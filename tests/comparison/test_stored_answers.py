@@ -79,9 +79,7 @@ def test_stored_answers_are_a_row_of_the_ladder_and_change_no_other(tmp_path: Pa
     plain = task.read_text().replace(", answers: [stored]", "")
     (tmp_path / "with" / "plain.yaml").write_text(plain)
     without = compare(tmp_path / "with" / "plain.yaml").verdict
-    assert [(row.method, row.estimate) for row in without.ladder] == [
-        (row.method, row.estimate) for row in own
-    ]
+    assert [(row.method, row.estimate) for row in without.ladder] == [(row.method, row.estimate) for row in own]
     assert without.recommended == comparison.verdict.recommended
 
 

@@ -162,10 +162,7 @@ def test_a_lower_undecided_step_is_named_with_the_rows_that_would_decide_it() ->
 
 
 def test_rows_to_decide_follow_the_formula() -> None:
-    methods = [
-        make_method("prompt", make_scores(150, 300)),
-        make_method("fine_tune", make_scores(155, 300, 100)),
-    ]
+    methods = [make_method("prompt", make_scores(150, 300)), make_method("fine_tune", make_scores(155, 300, 100))]
     verdict = make_verdict(make_inputs(methods))
     assert verdict.critical is not None
     both = np.array(methods[0].scores) - np.array(methods[1].scores)
@@ -219,10 +216,7 @@ def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
 def test_the_difference_that_the_rows_to_collect_would_find_is_the_one_they_are_reckoned_for() -> None:
     verdict = make_verdict(make_ladder({"few_shot": 25, "fine_tune": 27}, 50, total_rows=120, margin=0.05))
     worth = max(0.1, abs(verdict.headline.difference.value) / 2)
-    assert (
-        f"enough for an 80% chance to detect a difference of {format_points(worth)} points."
-        in verdict.sentence
-    )
+    assert f"enough for an 80% chance to detect a difference of {format_points(worth)} points." in verdict.sentence
     alike = [make_method("few_shot", make_scores(25, 50)), make_method("fine_tune", make_scores(25, 50, 10))]
     verdict = make_verdict(make_inputs(alike, total_rows=120, margin=0.0001))
     assert verdict.sentence.endswith("Collect about 100,000 rows (at least 150).")
@@ -233,8 +227,7 @@ def test_without_a_tuned_method_there_is_no_headline() -> None:
     assert verdict.headline is None
     assert verdict.break_even is None
     assert (
-        verdict.sentence
-        == "Use few_shot, the simplest method among the best (no method is more than 2 points better)."
+        verdict.sentence == "Use few_shot, the simplest method among the best (no method is more than 2 points better)."
     )
 
 
@@ -311,14 +304,10 @@ def test_nothing_is_recommended_that_does_not_beat_the_most_frequent_answer() ->
 # equal rows
 
 
-def make_cut_ladder(
-    right: dict[str, int], num: int = 2_000, equal: int | None = None, **parts: Any
-) -> VerdictInputs:
+def make_cut_ladder(right: dict[str, int], num: int = 2_000, equal: int | None = None, **parts: Any) -> VerdictInputs:
     """As `ladder`; the baseline learned from 8,000 rows, fine_tune from 300 of 7,611."""
     learned = {"baseline": 8_000, "fine_tune": 300}
-    methods = [
-        make_method(name, make_scores(count, num), learned=learned.get(name)) for name, count in right.items()
-    ]
+    methods = [make_method(name, make_scores(count, num), learned=learned.get(name)) for name, count in right.items()]
     same = None if equal is None else make_method("baseline", make_scores(equal, num), learned=300)
     fixed = {"train_rows": 7_611, "full_seconds": {"fine_tune": 3_000.0}, "baseline_on_equal_rows": same}
     return make_inputs(methods, **(fixed | parts))
@@ -369,10 +358,7 @@ def shorten(method: MethodResult, rows: int) -> MethodResult:
 
 def test_no_gain_on_a_part_of_the_rows_is_not_decided_either() -> None:
     verdict = make_verdict(make_cut_ladder({"baseline": 1_900, "prompt": 1_900, "fine_tune": 1_901}))
-    assert (
-        "Open: fine_tune was trained on 300 of 7,611 rows and did not beat prompt: +0.1 points"
-        in verdict.sentence
-    )
+    assert "Open: fine_tune was trained on 300 of 7,611 rows and did not beat prompt: +0.1 points" in verdict.sentence
     assert "no language model" not in verdict.sentence
 
 
@@ -398,11 +384,7 @@ def test_a_gain_on_a_part_of_the_rows_is_a_gain_and_names_the_rows() -> None:
 @pytest.mark.parametrize(
     ("parts", "part", "end"),
     [
-        (
-            {"learned": 7_611, "fewer_epochs": True},
-            "all 7,611 rows in fewer epochs than without a budget",
-            "",
-        ),
+        ({"learned": 7_611, "fewer_epochs": True}, "all 7,611 rows in fewer epochs than without a budget", ""),
         ({"learned": 0, "weights_rows": 0}, "0 of 7,611 rows", "; its full training would settle it."),
     ],
 )
@@ -417,9 +399,7 @@ def test_a_shorter_training_is_not_the_whole_training(parts: dict[str, Any], par
 def test_weights_that_saw_fewer_rows_than_their_search_are_named_by_their_own_rows() -> None:
     methods = [
         make_method("baseline", make_scores(600, 2_000), learned=8_000),
-        make_method(
-            "fine_tune", make_scores(1_900, 2_000), learned=7_611, fewer_epochs=True, weights_rows=936
-        ),
+        make_method("fine_tune", make_scores(1_900, 2_000), learned=7_611, fewer_epochs=True, weights_rows=936),
     ]
     verdict = make_verdict(make_inputs(methods, train_rows=7_611))
     assert verdict.sentence.startswith(
@@ -456,9 +436,7 @@ def test_another_tuned_step_that_saw_a_part_is_named_beside_a_verdict_that_stand
         replace(make_method("fine_tune_retrieval", make_scores(340, 400), learned=240), tuned=True),
     ]
     pair = HeadlinePair("prompt", "fine_tune_retrieval")
-    verdict = make_verdict(
-        make_inputs(methods, pair=pair, train_rows=1_440, full_seconds={"fine_tune": 300.0})
-    )
+    verdict = make_verdict(make_inputs(methods, pair=pair, train_rows=1_440, full_seconds={"fine_tune": 300.0}))
     assert verdict.recommended == "fine_tune_retrieval"
     assert [step.status for step in verdict.ladder] == ["worse", "not measured enough", "among the best"]
     assert verdict.open == ("fine_tune was trained on 240 of 1,440 rows; about 5 min would settle it",)
@@ -509,9 +487,7 @@ def test_the_model_the_training_run_and_the_openings_are_named() -> None:
 
 
 def test_cut_answers_are_counted_in_one_line_for_all_methods() -> None:
-    cut = {
-        name: [True] * number + [False] * (400 - number) for name, number in (("prompt", 12), ("few_shot", 3))
-    }
+    cut = {name: [True] * number + [False] * (400 - number) for name, number in (("prompt", 12), ("few_shot", 3))}
     methods = [make_method(name, make_scores(100, 400), truncated=flags) for name, flags in cut.items()]
     verdict = make_verdict(make_inputs([*methods, make_method("fine_tune", make_scores(300, 400))]))
     assert verdict.contract_rates["few_shot"].truncated == 3
@@ -527,9 +503,7 @@ def test_groups_are_counted_and_said() -> None:
 
 
 @pytest.mark.parametrize(("target", "met_by"), [(0.5, "few_shot"), (0.7, "fine_tune"), (0.75, None)])
-def test_a_target_is_met_by_the_lowest_method_whose_lower_bound_reaches_it(
-    target: float, met_by: str | None
-) -> None:
+def test_a_target_is_met_by_the_lowest_method_whose_lower_bound_reaches_it(target: float, met_by: str | None) -> None:
     inputs = make_ladder({"prompt": 180, "few_shot": 240, "fine_tune": 300}, target=target)
     found = make_verdict(inputs).target
     assert found.met_by == met_by
@@ -537,9 +511,7 @@ def test_a_target_is_met_by_the_lowest_method_whose_lower_bound_reaches_it(
     assert format_points(wilson(300 if target > 0.5 else 240, 400)[0]) in found.text
 
 
-@pytest.mark.parametrize(
-    ("change", "told"), [("daily", True), ("monthly", True), ("yearly", False), (None, False)]
-)
+@pytest.mark.parametrize(("change", "told"), [("daily", True), ("monthly", True), ("yearly", False), (None, False)])
 def test_facts_that_change_call_for_retrieval(change: Any, told: bool) -> None:
     inputs = make_ladder({"few_shot": 100, "fine_tune": 300}, usage=Usage(facts_change=change))
     assert [advice.basis for advice in make_verdict(inputs).advice] == (
@@ -555,12 +527,8 @@ def test_facts_that_change_call_for_retrieval(change: Any, told: bool) -> None:
         ({"fine_tune": 200}, "Use tag; no language model is needed. It scores "),
     ],
 )
-def test_a_small_model_that_gains_is_said_to_need_no_language_model(
-    other: dict[str, int], claim: str
-) -> None:
-    methods = [
-        make_method(name, make_scores(right, 400)) for name, right in {"baseline": 100, **other}.items()
-    ]
+def test_a_small_model_that_gains_is_said_to_need_no_language_model(other: dict[str, int], claim: str) -> None:
+    methods = [make_method(name, make_scores(right, 400)) for name, right in {"baseline": 100, **other}.items()]
     methods.append(MethodResult("tag", True, make_scores(330, 400), model=CLASSICAL))
     verdict = make_verdict(make_inputs(methods, pair=HeadlinePair("baseline", "tag")))
     assert verdict.sentence.startswith(claim)
@@ -590,9 +558,7 @@ def test_a_decision_model_is_no_language_model(model: str) -> None:
         ({"few_shot": 10, "fine_tune": 25}, {"total_rows": 140}, "few rows"),
     ],
 )
-def test_the_report_says_what_the_verdict_says(
-    right: dict[str, int], parts: dict[str, Any], why: str
-) -> None:
+def test_the_report_says_what_the_verdict_says(right: dict[str, int], parts: dict[str, Any], why: str) -> None:
     num = 28 if "total_rows" in parts else 400
     cut = bool(parts.pop("fewer_epochs", False))
     methods = [
@@ -609,9 +575,7 @@ def test_the_report_says_what_the_verdict_says(
 
 def make_costly(**parts: Any) -> VerdictInputs:
     few = make_method("few_shot", make_scores(100, 400), cost=PricedCost(1_000, 800, 50, 0.5))
-    tuned = make_method(
-        "fine_tune", make_scores(300, 400), cost=PricedCost(200, 0, 50, 0.2), train_seconds=3_600.0
-    )
+    tuned = make_method("fine_tune", make_scores(300, 400), cost=PricedCost(200, 0, 50, 0.2), train_seconds=3_600.0)
     return make_inputs([few, tuned], **parts)
 
 
@@ -641,9 +605,7 @@ def test_prices_of_tokens_hold_for_the_model_and_not_for_a_prompt_model(prices: 
     """A machine's hour costs the same whatever runs on it."""
     both = make_costly(prices=prices, prompt_model="big")
     few, tuned = both.methods
-    verdict = make_verdict(
-        replace(both, methods=[replace(few, model="big"), replace(tuned, model=both.model)])
-    )
+    verdict = make_verdict(replace(both, methods=[replace(few, model="big"), replace(tuned, model=both.model)]))
     assert verdict.break_even.unit == ("money" if kept else "seconds")
     assert (verdict.costs["few_shot"].price is not None) == kept
     assert verdict.costs["fine_tune"].price == make_verdict(both).costs["fine_tune"].price is not None
@@ -657,9 +619,7 @@ def test_what_the_examples_cost_is_earned_back_with_training() -> None:
 
 def test_tuning_that_takes_longer_per_request_never_pays() -> None:
     few = make_method("few_shot", make_scores(100, 400), cost=PricedCost(100, 0, 10, 0.1))
-    tuned = make_method(
-        "fine_tune", make_scores(300, 400), cost=PricedCost(100, 0, 10, 0.1), train_seconds=60.0
-    )
+    tuned = make_method("fine_tune", make_scores(300, 400), cost=PricedCost(100, 0, 10, 0.1), train_seconds=60.0)
     verdict = make_verdict(make_inputs([few, tuned], usage=Usage(requests_per_month=5)))
     assert verdict.break_even.requests is None
     assert verdict.break_even.text.startswith("Fine-tuning does not save time: ")
@@ -676,9 +636,7 @@ def test_rare_use_is_not_earned_back_within_a_year() -> None:
 
 
 def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
-    rows = ScoredRows(
-        [f"{row:05d}" for row in range(400)], tags=[{"source": "ab"[row % 2]} for row in range(400)]
-    )
+    rows = ScoredRows([f"{row:05d}" for row in range(400)], tags=[{"source": "ab"[row % 2]} for row in range(400)])
     verdict = to_json(make_verdict(make_costly(rows=rows, target=0.9)))
     assert " ".join(verdict) == (
         "sentence caveats advice recommended leaning basis open test_rows headline target ladder pairs critical "
@@ -694,9 +652,7 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
 
 
 @given(found=built(Verdict))
-def test_what_is_written_is_read_again_to_the_byte(
-    found: Verdict, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_what_is_written_is_read_again_to_the_byte(found: Verdict, tmp_path_factory: pytest.TempPathFactory) -> None:
     file, again = (tmp_path_factory.mktemp("verdict") / name for name in ("verdict.json", "again.json"))
     write_verdict(file, found)
     read = read_verdict(file)
@@ -711,11 +667,7 @@ def test_what_is_written_is_read_again_to_the_byte(
     [
         ("sentence", 3, "Verdict.sentence has the wrong type: '3'"),
         ("ladder", [{"method": "prompt", "status": "worse"}], "Verdict.ladder has no 'estimate'"),
-        (
-            "break_even",
-            {"unit": "hours"},
-            "Verdict.break_even.unit is 'hours', not one of 'money', 'seconds'",
-        ),
+        ("break_even", {"unit": "hours"}, "Verdict.break_even.unit is 'hours', not one of 'money', 'seconds'"),
         ("test_rows", {"answered": "4", "total": 4}, "Verdict.test_rows.answered has the wrong type"),
         ("target", {"target": True, "met_by": None, "text": ""}, "Verdict.target.target has the wrong type"),
     ],
@@ -746,14 +698,10 @@ def test_the_order_of_rows_changes_nothing(metric: Metric) -> None:
     num = 120
     labels = rng.choice(list("aaab"), num)
     guesses = [np.where(rng.random(num) < share, labels, "b") for share in (0.6, 0.7, 0.9)]
-    values = [
-        rng.random(num) if metric.name == "chrf" else (guess == labels).astype(float) for guess in guesses
-    ]
+    values = [rng.random(num) if metric.name == "chrf" else (guess == labels).astype(float) for guess in guesses]
 
     def of(order: Sequence[int]) -> VerdictInputs:
-        rows = ScoredRows(
-            [f"{row:05d}" for row in order], [str(row // 3) for row in order], labels[order].tolist()
-        )
+        rows = ScoredRows([f"{row:05d}" for row in order], [str(row // 3) for row in order], labels[order].tolist())
         methods = [
             make_method(name, value[order].tolist(), predicted=guess[order].tolist())
             for name, value, guess in zip(("prompt", "few_shot", "fine_tune"), values, guesses, strict=True)
@@ -778,9 +726,7 @@ def test_other_measures_are_estimated_and_decide_nothing() -> None:
     with_others, without = to_json(make_verdict(of(True))), to_json(make_verdict(of(False)))
     values = with_others.pop("other_metrics")
     assert {name: list(found) for name, found in values.items()} == {key: ["macro_f1"] for key in guesses}
-    assert values["few_shot"]["macro_f1"]["value"] == pytest.approx(
-        f1_score(labels, ["a"] * 400, average="macro")
-    )
+    assert values["few_shot"]["macro_f1"]["value"] == pytest.approx(f1_score(labels, ["a"] * 400, average="macro"))
     assert values["few_shot"]["macro_f1"]["n"] == 400
     assert without.pop("other_metrics") == {name: {} for name in guesses}
     assert with_others == without
@@ -796,9 +742,7 @@ def test_macro_f1_decides_by_labels_and_shows_tags_by_share_right() -> None:
     rows = ScoredRows([f"{row:05d}" for row in range(400)], expected=labels)
     verdict = make_verdict(make_inputs(methods, rows=rows, metric=Metric("macro_f1", "classify")))
     assert (verdict.headline.test, verdict.recommended) == ("swaps", "fine_tune")
-    values = {
-        (line.value, line.method): line.estimate.value for line in verdict.by_tag if line.tag == "label"
-    }
+    values = {(line.value, line.method): line.estimate.value for line in verdict.by_tag if line.tag == "label"}
     assert values["b", "few_shot"] == 0
     assert values["b", "fine_tune"] == 1
 
@@ -827,10 +771,7 @@ def test_a_tag_called_label_stands_beside_the_wanted_label() -> None:
 
 def test_the_pair_of_the_headline_is_named_on_dev() -> None:
     dev = {"prompt": 900, "few_shot": 901, "fine_tune": 48}
-    samples = [
-        (name, name == "fine_tune", make_score_sample(make_scores(right, 1_000)))
-        for name, right in dev.items()
-    ]
+    samples = [(name, name == "fine_tune", make_score_sample(make_scores(right, 1_000))) for name, right in dev.items()]
     result = choose_headline_pair(samples)
     assert (result.untuned, result.tuned) == ("prompt", "fine_tune")
     assert "not worse by more than 2 points" in result.reasons[0]

@@ -50,8 +50,7 @@ def read(file: Path) -> LoadedRows:
 def same(one: LoadedRows, other: LoadedRows) -> bool:
     """Whether two files hold the same examples, wherever they stand."""
     parts = [
-        [(e.id, e.input, e.output, e.references, e.group, dict(e.tags)) for e in rows.examples]
-        for rows in (one, other)
+        [(e.id, e.input, e.output, e.references, e.group, dict(e.tags)) for e in rows.examples] for rows in (one, other)
     ]
     return parts[0] == parts[1] and one.systems == other.systems
 
@@ -72,17 +71,13 @@ def test_what_is_written_is_read_again_to_the_same_examples(
     assert same(read(written), first)
 
 
-def test_the_command_converts_and_overwrites_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_converts_and_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "alpaca.jsonl"
     row = {"instruction": "Name a colour of the sea.", "input": "", "output": "Blue."}
     file.write_text(json.dumps(row) + "\n")
     assert main(["convert", str(file), "--to", "trl"]) == 0
     assert "Wrote 1 row as trl to" in capsys.readouterr().out
-    assert (
-        json.loads((tmp_path / "alpaca.trl.jsonl").read_text())["prompt"][0]["content"] == row["instruction"]
-    )
+    assert json.loads((tmp_path / "alpaca.trl.jsonl").read_text())["prompt"][0]["content"] == row["instruction"]
     assert main(["convert", str(file), "--to", "trl"]) == 2
     assert "already exists" in capsys.readouterr().err
     assert main(["convert", str(file), "--to", "openia"]) == 2
@@ -148,12 +143,10 @@ def workbook(file: Path, rows: list[list[Any]], *more: list[list[Any]]) -> None:
             'Target="xl/workbook.xml"/></Relationships>',
         )
         book.writestr(
-            "xl/workbook.xml",
-            f'<workbook xmlns="{main_ns}" xmlns:r="{rel}"><sheets>{sheets}</sheets></workbook>',
+            "xl/workbook.xml", f'<workbook xmlns="{main_ns}" xmlns:r="{rel}"><sheets>{sheets}</sheets></workbook>'
         )
         book.writestr(
-            "xl/_rels/workbook.xml.rels",
-            f'<Relationships xmlns="{package}">{links.replace("{}", rel)}</Relationships>',
+            "xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}">{links.replace("{}", rel)}</Relationships>'
         )
         for n, table in zip(numbers, tables, strict=True):
             data = f'<worksheet xmlns="{main_ns}"><sheetData>{table}</sheetData></worksheet>'
@@ -170,14 +163,10 @@ def test_an_excel_sheet_is_read_as_its_csv_would_be(tmp_path: Path) -> None:
     ]
     table = [["text", "label"], ["Ein Buch", "ja"]]
     workbook(tmp_path / "title.xlsx", [["Tickets of March", ""], ["", ""], *table])
-    with pytest.raises(
-        InputError, match=r"'Rows1' is a title, not column names .*Delete the rows above row 3"
-    ):
+    with pytest.raises(InputError, match=r"'Rows1' is a title, not column names .*Delete the rows above row 3"):
         read(tmp_path / "title.xlsx")
     workbook(tmp_path / "notes.xlsx", [["Read this first."], ["By Ann."]], table)
-    with pytest.raises(
-        InputError, match=r"the first sheet has notes, not a table .*Move the sheet 'Rows2' to the"
-    ):
+    with pytest.raises(InputError, match=r"the first sheet has notes, not a table .*Move the sheet 'Rows2' to the"):
         read(tmp_path / "notes.xlsx")
     (tmp_path / "bad.xlsx").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(InputError, match="the workbook cannot be read"):
@@ -192,9 +181,7 @@ def test_dates_and_numbers_of_cells_are_written_as_in_csv() -> None:
     ] == "3 2.5 true 2026-11-27 x".split()
 
 
-def test_a_task_trains_on_parquet_and_fix_says_what_to_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_task_trains_on_parquet_and_fix_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = write_task(tmp_path, "classify", num=200, more="methods: [baseline, few_shot]\n")
     examples = tmp_path / "examples.jsonl"
     write_parquet(tmp_path / "e.parquet", map(json.loads, examples.read_text(encoding="utf-8").splitlines()))

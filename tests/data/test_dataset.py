@@ -19,9 +19,7 @@ from etude.task import RowSource, Task
 from etude.types import Example, Message
 from small_task import chats
 
-ROWS = Dataset(
-    tuple(Example(f"r{n}", (Message("user", f"q{n}"),), f"a{n}", location=f"f:{n}") for n in range(5))
-)
+ROWS = Dataset(tuple(Example(f"r{n}", (Message("user", f"q{n}"),), f"a{n}", location=f"f:{n}") for n in range(5)))
 
 
 def task_of(tmp_path: Path, rows: list[dict[str, Any]], **changes: Any) -> Task:
@@ -127,9 +125,7 @@ def test_the_same_file_is_the_same_dataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("own_test", [False, True])
-def test_the_least_rows_that_are_named_are_the_least_that_a_split_takes(
-    tmp_path: Path, own_test: bool
-) -> None:
+def test_the_least_rows_that_are_named_are_the_least_that_a_split_takes(tmp_path: Path, own_test: bool) -> None:
     def made(count: int) -> Dataset:
         texts = [hashlib.sha256(f"{count} {number}".encode()).hexdigest() for number in range(count)]
         return Dataset(tuple(Example(text, (Message("user", text),), "a") for text in texts))
@@ -171,9 +167,7 @@ def test_every_answer_of_a_conversation_is_a_question_on_one_side(seed: int, tmp
     assert len(every) == len(asked) == sum(len(line["messages"]) // 2 for line in lines)
 
     # Training reads what it reads with `turns: last`: ids, turns, answers and lines, from which token rows are made.
-    to_train = [
-        [(row.id, row.input, row.output, row.location) for row in rows] for rows in (every.whole, last)
-    ]
+    to_train = [[(row.id, row.input, row.output, row.location) for row in rows] for rows in (every.whole, last)]
     assert to_train[0] == to_train[1]
     share = sample_training_rows(task, every, 10)
     chosen = {row.conversation for row in share.whole}

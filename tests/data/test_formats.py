@@ -19,14 +19,10 @@ from etude.task import RowSource
 from etude.types import Example, Message
 from small_task import write_json_lines
 
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30).filter(
-    str.strip
-)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30).filter(str.strip)
 ANSWER = TEXT.map(str.strip)
 TAGS = st.dictionaries(st.sampled_from(["theme", "age"]), TEXT, max_size=2)
-MANY = st.lists(
-    st.tuples(TEXT, ANSWER, st.lists(ANSWER, max_size=2), st.none() | TEXT, TAGS), min_size=1, max_size=6
-)
+MANY = st.lists(st.tuples(TEXT, ANSWER, st.lists(ANSWER, max_size=2), st.none() | TEXT, TAGS), min_size=1, max_size=6)
 
 
 def examples(rows: list[tuple[str, str, list[str], str | None, dict[str, str]]]) -> list[Example]:
@@ -62,9 +58,7 @@ def test_what_is_written_reads_back_the_same(
     write_json_lines(file, (asdict(row) | {"input": row.text, "system": system} for row in rows))
     columns = {"references": ("references",), "group": "group", "tags": ("tags",), "system": "system"}
     back = read_rows(RowSource(file, ("input",), "output", id="id", **columns))
-    assert to_tuples(back) == [
-        (row.id, row.input, row.output, row.references, row.group, row.tags) for row in rows
-    ]
+    assert to_tuples(back) == [(row.id, row.input, row.output, row.references, row.group, row.tags) for row in rows]
     assert set(back.systems) == {system}
 
 
@@ -81,9 +75,7 @@ def test_what_pythons_own_writers_write_reads_back(
 
 
 @given(st.binary(max_size=200), st.sampled_from(["any.jsonl", "any.csv", "any.tsv"]))
-def test_any_bytes_are_rows_or_an_input_error(
-    tmp_path_factory: pytest.TempPathFactory, raw: bytes, name: str
-) -> None:
+def test_any_bytes_are_rows_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, raw: bytes, name: str) -> None:
     file = tmp_path_factory.getbasetemp() / name
     file.write_bytes(raw)
     try:
@@ -95,16 +87,12 @@ def test_any_bytes_are_rows_or_an_input_error(
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=8))
-def test_a_row_is_named_by_the_line_it_begins_on(
-    tmp_path_factory: pytest.TempPathFactory, heights: list[int]
-) -> None:
+def test_a_row_is_named_by_the_line_it_begins_on(tmp_path_factory: pytest.TempPathFactory, heights: list[int]) -> None:
     file = tmp_path_factory.getbasetemp() / "tall.csv"
     body = "".join('"{}",b\n'.format("\n".join("x" * height)) for height in heights)
     file.write_text("input,output\n" + body, newline="")
     begins = [2 + sum(heights[:number]) for number in range(len(heights))]
-    assert [row.location for row in read_rows(RowSource(file)).examples] == [
-        f"tall.csv:{line}" for line in begins
-    ]
+    assert [row.location for row in read_rows(RowSource(file)).examples] == [f"tall.csv:{line}" for line in begins]
 
 
 @pytest.mark.parametrize(
@@ -124,17 +112,9 @@ def test_a_row_is_named_by_the_line_it_begins_on(
         ({"body": "a", "Category": "b"}, "a", "b"),
         ({"left": "a", "right": "b"}, "a", "b"),
         ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "a", "b"),
-        (
-            {"id": 4, "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
-            "a",
-            "b",
-        ),
+        ({"id": 4, "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, "a", "b"),
         ({"conversation": [{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]}, "a", "b"),
-        (
-            {"input": [{"role": "user", "content": "a"}], "output": [{"role": "assistant", "content": "b"}]},
-            "a",
-            "b",
-        ),
+        ({"input": [{"role": "user", "content": "a"}], "output": [{"role": "assistant", "content": "b"}]}, "a", "b"),
     ],
 )
 def test_every_shape_is_understood(tmp_path: Path, row: dict[str, Any], text: str, answer: str) -> None:
@@ -231,9 +211,7 @@ def test_content_in_text_parts_is_joined(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])
 @pytest.mark.parametrize("column", ["messages", "conversations"])
-def test_a_chat_that_is_written_as_json_in_a_text_is_read_as_turns(
-    tmp_path: Path, column: str, name: str
-) -> None:
+def test_a_chat_that_is_written_as_json_in_a_text_is_read_as_turns(tmp_path: Path, column: str, name: str) -> None:
     talk = [{"role": "user", "content": 'Say "é",\nplease'}, {"role": "assistant", "content": "é"}]
     cells = {"nr": "1", column: json.dumps(talk)}
     if name.endswith("jsonl"):
@@ -247,9 +225,7 @@ def test_a_chat_that_is_written_as_json_in_a_text_is_read_as_turns(
 
 
 @pytest.mark.parametrize("cell", ["", "[]", "[{'role': 'user'}]", '[{"role": "user", "content": "cut'])
-def test_a_chat_in_a_table_that_cannot_be_read_is_an_error_of_its_row_alone(
-    tmp_path: Path, cell: str
-) -> None:
+def test_a_chat_in_a_table_that_cannot_be_read_is_an_error_of_its_row_alone(tmp_path: Path, cell: str) -> None:
     turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
     with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["messages", "n"], [json.dumps(turns), 1], [cell, 2]])
@@ -353,9 +329,7 @@ def test_quotes_in_tsv_that_enclose_nothing_join_no_rows(tmp_path: Path) -> None
 def test_excels_line_that_names_the_separator_is_no_row(tmp_path: Path, first: str, mark: bytes) -> None:
     text = f"{first}\r\nFrage;Antwort\r\nWann, wo?;Um neun\r\n"
     rows = read(tmp_path, "rows.csv", mark + text.encode())
-    assert [(row.text, row.output, row.location) for row in rows.examples] == [
-        ("Wann, wo?", "Um neun", "rows.csv:3")
-    ]
+    assert [(row.text, row.output, row.location) for row in rows.examples] == [("Wann, wo?", "Um neun", "rows.csv:3")]
     assert not any("empty" in note for note in rows.notes)
 
 
@@ -369,9 +343,7 @@ def test_the_guess_is_a_sentence_and_can_be_set(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,body,category,customer\n1,a,b,c\n")
     peeked = peek_rows(tmp_path / "t.csv")
     guess = guess_columns(peeked, RowSource(tmp_path / "t.csv"))
-    assert (
-        guess.sentence == "t.csv: columns guessed from their names: input = body, output = category, id = id"
-    )
+    assert guess.sentence == "t.csv: columns guessed from their names: input = body, output = category, id = id"
     set_by_user = guess_columns(peeked, RowSource(tmp_path / "t.csv", output="customer"))
     assert (set_by_user.source.input, set_by_user.source.output) == (("body",), "customer")
     assert "output" not in set_by_user.sentence
@@ -401,9 +373,7 @@ def test_real_files_are_read_whole(name: str, columns: dict[str, Any], rows: int
         ("cp1252", "Où est ma commande, déjà payée à la caisse ?"),
     ],
 )
-def test_a_file_in_another_encoding_is_one_error_with_the_command(
-    encoding: str, text: str, tmp_path: Path
-) -> None:
+def test_a_file_in_another_encoding_is_one_error_with_the_command(encoding: str, text: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     rows = "input,output\n" + "".join(f"{text} {number},{text}\n" for number in range(60))
     file.write_bytes(rows.encode(encoding))
@@ -424,10 +394,7 @@ def test_what_comes_of_another_encoding_is_not_told_beside_it(
     examples = "{file: rows.csv, input: texte, output: catégorie}"
     text = f"kind: classify\nmodel: fake\nexamples: {examples}\ncontract: {{labels: [Entrée, Sortie]}}\n"
     (tmp_path / "task.yaml").write_text(text, "utf-8")
-    for arguments in (
-        ["check", str(tmp_path)],
-        ["init", str(tmp_path / "rows.csv"), "-o", str(tmp_path / "t.yaml")],
-    ):
+    for arguments in (["check", str(tmp_path)], ["init", str(tmp_path / "rows.csv"), "-o", str(tmp_path / "t.yaml")]):
         assert main(arguments) == 2
         (told,) = capsys.readouterr().err.splitlines()
         assert "rows.csv:1: 61 lines are not UTF-8" in told
@@ -452,10 +419,7 @@ def test_what_is_no_text_is_one_error(content: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [
-        ("rows.jsonl", b'{"input": "a", "output": ' + b"1" * 10_000 + b"}\n"),
-        ("rows.csv", b"input,output\ra,b\rc,d\r"),
-    ],
+    [("rows.jsonl", b'{"input": "a", "output": ' + b"1" * 10_000 + b"}\n"), ("rows.csv", b"input,output\ra,b\rc,d\r")],
 )
 def test_no_words_of_python_reach_the_user(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
@@ -487,8 +451,7 @@ def test_a_list_of_objects_is_read_with_the_line_of_each_or_its_number(
 
 
 @pytest.mark.parametrize(
-    ("end", "line"),
-    [("", 4), (",]", 4), ("] more", 4), ("]]", 4), (',\n"text"]', 5), (',\n{"input": 1}]', 5)],
+    ("end", "line"), [("", 4), (",]", 4), ("] more", 4), ("]]", 4), (',\n"text"]', 5), (',\n{"input": 1}]', 5)]
 )
 def test_a_list_that_is_broken_is_an_error_at_its_line(tmp_path: Path, end: str, line: int) -> None:
     text = "[\n" + ",\n".join(map(json.dumps, LISTED)) + end
@@ -503,8 +466,7 @@ def test_lines_of_objects_are_read_whatever_the_file_is_called(tmp_path: Path) -
 @pytest.mark.parametrize("spelling", [(True, False), ("true", "false"), ("True", "FALSE")])
 def test_answers_with_a_thumbs_down_are_not_taught(tmp_path: Path, spelling: tuple[object, object]) -> None:
     lines = [
-        json.dumps({"prompt": f"q {n}", "completion": f"a {n}", "label": spelling[n % 2]}) + "\n"
-        for n in range(6)
+        json.dumps({"prompt": f"q {n}", "completion": f"a {n}", "label": spelling[n % 2]}) + "\n" for n in range(6)
     ]
     rows = read(tmp_path, "r.jsonl", "".join(lines))
     assert [row.output for row in rows.examples] == ["a 0", "a 2", "a 4"]

@@ -22,9 +22,7 @@ SIDES: tuple[Side, ...] = ("train", "dev", "test")
 
 
 def example(number: int, text: str, output: str = "x", group: str | None = None) -> Example:
-    return Example(
-        f"r{number}", (Message("user", text),), output, group=group, location=f"rows.csv:{number + 2}"
-    )
+    return Example(f"r{number}", (Message("user", text),), output, group=group, location=f"rows.csv:{number + 2}")
 
 
 def sentence(draw: random.Random) -> str:
@@ -170,9 +168,7 @@ def test_one_corrected_label_moves_few_rows_even_without_the_earlier_split(seed:
 @pytest.mark.real
 @SOME
 @given(DATASETS, KINDS, st.integers(0, 5), st.integers(1, 200), st.integers(0, 10**6))
-def test_new_rows_move_no_old_row(
-    examples: list[Example], kind: str, seed: int, more: int, other: int
-) -> None:
+def test_new_rows_move_no_old_row(examples: list[Example], kind: str, seed: int, more: int, other: int) -> None:
     before = split(dataset(examples), kind, seed)
     added = [replace(row, id=f"new {row.id}", group=None) for row in rows(other + 10**7, more)]
     after = split(dataset([*examples, *added]), kind, seed, previous=before.assignments)
@@ -195,12 +191,9 @@ def test_without_the_earlier_split_new_rows_move_few_old_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "winner"),
-    [("train", "test", "test"), ("train", "dev", "dev"), ("dev", "test", "test")],
+    ("first", "second", "winner"), [("train", "test", "test"), ("train", "dev", "dev"), ("dev", "test", "test")]
 )
-def test_a_row_that_joins_two_sides_takes_both_to_the_stricter_one(
-    first: Side, second: Side, winner: Side
-) -> None:
+def test_a_row_that_joins_two_sides_takes_both_to_the_stricter_one(first: Side, second: Side, winner: Side) -> None:
     examples = rows(1, 200)
     before = split(dataset(examples), "answer", 0)
     one = next(row for row in examples if sides(before)[row.id] == first)
@@ -285,9 +278,7 @@ def test_a_template_is_reported_and_trained_on() -> None:
 
 def test_rows_of_signs_alone_are_parted_like_any_others() -> None:
     faces = "😀😢😡🎉🔥👍🐙🌵🍕🚲🎻🧲🪁"
-    texts = [
-        f"{one} {other} {third}" for one in faces for other in faces for third in faces[:2] if one != other
-    ]
+    texts = [f"{one} {other} {third}" for one in faces for other in faces for third in faces[:2] if one != other]
     parts = split(dataset(example(number, text) for number, text in enumerate(texts)), "answer", 0)
     assert len(parts.assignments) == len(texts)
     assert not parts.findings
@@ -351,9 +342,7 @@ def test_a_hundred_rows_can_be_split() -> None:
 
 def test_a_few_large_groups_cannot_be_split() -> None:
     examples = [replace(row, group=f"g{number % 4}") for number, row in enumerate(rows(0, 200))]
-    with pytest.raises(
-        InputError, match=r"rows that belong together \(up to 50\) .* Check the column in group:"
-    ):
+    with pytest.raises(InputError, match=r"rows that belong together \(up to 50\) .* Check the column in group:"):
         split(dataset(examples), "answer", 0)
 
 

@@ -30,9 +30,7 @@ def test_texts_longer_than_a_block_are_read_whole_and_in_order() -> None:
     assert list(DiskTexts(texts)) == texts
 
 
-@given(
-    ANY, ANY, st.lists(ANY, max_size=3), st.none() | ANY, st.dictionaries(ANY, ANY, max_size=3), st.booleans()
-)
+@given(ANY, ANY, st.lists(ANY, max_size=3), st.none() | ANY, st.dictionaries(ANY, ANY, max_size=3), st.booleans())
 def test_rows_come_back_whole(
     asked: str, given_: str, others: list[str], group: str | None, tags: dict[str, str], trained: bool
 ) -> None:

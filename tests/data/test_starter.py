@@ -105,9 +105,7 @@ def test_labels_group_and_tags_of_a_table_of_tickets(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_documents_beside_the_rows_is_named(tmp_path: Path) -> None:
-    rows = [
-        {"question": f"What is {number}?", "answer": f"It is the number {number}."} for number in range(60)
-    ]
+    rows = [{"question": f"What is {number}?", "answer": f"It is the number {number}."} for number in range(60)]
     write_json_lines(tmp_path / "qa.jsonl", rows)
     (tmp_path / "leaflets").mkdir()
     (tmp_path / "leaflets" / "one.md").write_text("# One")
@@ -156,9 +154,7 @@ DOUBTFUL_NAMES = ["store id", "order_number", "external customer ref"]
 LABELS = tuple("abcdefg")
 
 
-SHAPE = st.tuples(
-    st.integers(25, 60), st.integers(2, 10), st.integers(0, 99), st.sampled_from(("", "C", "anna "))
-)
+SHAPE = st.tuples(st.integers(25, 60), st.integers(2, 10), st.integers(0, 99), st.sampled_from(("", "C", "anna ")))
 
 
 def owned(name: str, shape: tuple[int, int, int, str]) -> list[dict[str, object]]:
@@ -196,9 +192,7 @@ def test_a_repeating_id_with_a_telling_name_is_the_group(
     assert f"GUESS of group from its name, and {len({row[name] for row in rows})} values in" in flat(text)
 
 
-@pytest.mark.parametrize(
-    "values", ["unique", "few", "the label", "the label's number", "kinds of label", "one"]
-)
+@pytest.mark.parametrize("values", ["unique", "few", "the label", "the label's number", "kinds of label", "one"])
 @settings(max_examples=3)
 @given(name=st.sampled_from(GROUP_NAMES + DOUBTFUL_NAMES), shape=SHAPE)
 def test_what_can_be_no_group_is_never_proposed(
@@ -261,9 +255,7 @@ def test_what_is_asked_and_answered_is_told_by_the_heading_whatever_stands_besid
 
 @pytest.mark.parametrize("beside", [(), ("",), ("Nr",)], ids=str)
 @pytest.mark.parametrize("lengths", [(4, 40), (1, 1)])
-@pytest.mark.parametrize(
-    "heading", [("col a", "col b"), ("answer a", "answer b"), ("mr", "ref"), ("name", "blurb")]
-)
+@pytest.mark.parametrize("heading", [("col a", "col b"), ("answer a", "answer b"), ("mr", "ref"), ("name", "blurb")])
 def test_two_columns_whose_names_tell_nothing_are_read_in_their_order(
     tmp_path: Path, heading: tuple[str, str], lengths: tuple[int, int], beside: tuple[str, ...]
 ) -> None:
@@ -388,9 +380,7 @@ def test_a_chat_log_with_a_row_for_each_message_is_named_with_the_way_out(tmp_pa
         write_starter(write_table(tmp_path / "rows.csv", rows))
 
 
-def test_a_file_of_rows_has_one_task_file_beside_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_of_rows_has_one_task_file_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`compare FILE` and `check FILE` write it once, say what was guessed, and use it the next time."""
     file = write_table(tmp_path / "tickets.csv", tickets())
     assert main(["check", str(file)]) in (0, 1)
@@ -461,9 +451,7 @@ def test_models_of_this_machine_are_proposed_and_never_used(
     models = find_local_models(servers, max_seconds=3)
     assert time.monotonic() - begun < 4
     names = ["llama3.1:8b", "google/gemma-3-4b", "C:\\models\\big: one.gguf"]
-    assert [(model.server, model.name) for model in models] == list(
-        zip(list(contents)[:3], names, strict=True)
-    )
+    assert [(model.server, model.name) for model in models] == list(zip(list(contents)[:3], names, strict=True))
     file = write_table(tmp_path / "rows.csv", tickets())
     text = write_starter(file, local_models=models).text
     assert load_task(tmp_path).prompt_model is None
@@ -496,8 +484,7 @@ def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
-        {"mail (raw)": words(9), "Queue!!": LABELS[n % 4] if n % 50 else "", "urgency": "ab"[n % 2]}
-        for n in range(200)
+        {"mail (raw)": words(9), "Queue!!": LABELS[n % 4] if n % 50 else "", "urgency": "ab"[n % 2]} for n in range(200)
     ]
     path = write_table(tmp_path / "rows.csv", rows)
     assert main(["init", str(path), "--answer", "Queue!!"]) == 0
@@ -513,9 +500,7 @@ def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
 def test_copies_with_their_id_are_left_out_and_named_and_other_rows_of_one_id_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
 ) -> None:
-    rows: list[dict[str, object]] = [
-        {"id": n, "question": words(9), "answer": words(5), "tag": "a"} for n in range(60)
-    ]
+    rows: list[dict[str, object]] = [{"id": n, "question": words(9), "answer": words(5), "tag": "a"} for n in range(60)]
     path = write_table(tmp_path / f"rows{suffix}", [*rows, rows[7], rows[9], rows[7]])
     assert main(["init", str(path)]) == 0
     told = capsys.readouterr().out
@@ -568,9 +553,7 @@ SHAPES: dict[str, list[dict[str, object]]] = {
         for n, text in enumerate(SENTENCES)
     ],
     "answer": [{"question": text, "answer": words(8 + n % 5)} for n, text in enumerate(SENTENCES)],
-    "rewrite": [
-        {"draft": text, "better": " ".join(text.split()[1:]) + " indeed"} for n, text in enumerate(SENTENCES)
-    ],
+    "rewrite": [{"draft": text, "better": " ".join(text.split()[1:]) + " indeed"} for n, text in enumerate(SENTENCES)],
 }
 
 
@@ -586,9 +569,7 @@ def test_the_kind_is_known_by_the_outputs(tmp_path: Path, kind: str, suffix: str
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
-@pytest.mark.parametrize(
-    ("each", "kind"), [(1, "extract"), (1.5, "extract"), (0, "classify"), (None, "answer")]
-)
+@pytest.mark.parametrize(("each", "kind"), [(1, "extract"), (1.5, "extract"), (0, "classify"), (None, "answer")])
 def test_outputs_that_are_numbers_make_a_task_that_check_can_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], each: float | None, kind: str, suffix: str
 ) -> None:
@@ -721,9 +702,7 @@ def test_a_label_of_test_rows_alone_is_not_named_and_said(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("shape", ["answer", "rewrite"])
-def test_a_contract_that_every_answer_keeps_is_offered_and_likeness_measured(
-    tmp_path: Path, shape: str
-) -> None:
+def test_a_contract_that_every_answer_keeps_is_offered_and_likeness_measured(tmp_path: Path, shape: str) -> None:
     result, task = write_and_load(write_table(tmp_path / "rows.jsonl", SHAPES[shape]))
     assert (task.kind, task.contract) == (shape, None)
     assert choose_metric(task, Dataset(())).name == "chrf"
@@ -810,11 +789,7 @@ LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) fo
         ("r.csv", b"", ["r.csv:1: the file contains no rows: it is empty"]),
         ("r.jsonl", b"\n\n", ["r.jsonl:1: the file contains no rows: all lines are blank"]),
         ("r.csv", b"text,label\n", ["only column names (got 'text, label')", "Add rows below them"]),
-        (
-            "r.csv",
-            b"text\nhello you\n",
-            ["only one column", "(got 'text')", "Add a column with the right answers"],
-        ),
+        ("r.csv", b"text\nhello you\n", ["only one column", "(got 'text')", "Add a column with the right answers"]),
         ("r.csv", b"ham,how are you today my dear friend\n" * 9, ["the first line looks like a row"]),
         ("r.csv", b"a,b,c\n1,2,3\n4,5,6\n", ["no column looks like the input"]),
         ("r.xls", b"x", ["Save the sheet as .xlsx"]),
@@ -987,9 +962,7 @@ def test_preferences_of_single_turns_are_answers(tmp_path: Path) -> None:
     def turn(role: str) -> dict[str, str]:
         return {"from": role, "value": words(7)}
 
-    rows = [
-        {"conversations": [turn("human")], "chosen": turn("gpt"), "rejected": turn("gpt")} for _ in range(120)
-    ]
+    rows = [{"conversations": [turn("human")], "chosen": turn("gpt"), "rejected": turn("gpt")} for _ in range(120)]
     _, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
     assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("conversations",), "chosen")
 
@@ -1026,9 +999,7 @@ def test_near_duplicates_are_searched_for_once(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("copies", [1, 2, 3, 6])
-def test_the_metric_is_that_of_a_comparison_also_if_answers_hardly_repeat(
-    tmp_path: Path, copies: int
-) -> None:
+def test_the_metric_is_that_of_a_comparison_also_if_answers_hardly_repeat(tmp_path: Path, copies: int) -> None:
     draw = random.Random(copies)
     words = [f"{begin}{end}" for begin in ("bo", "ti", "ra", "fu") for end in "klmnpst"]
     answers = [" ".join(draw.sample(words, 10)) for _ in range(400 // (copies + 1))]

@@ -20,13 +20,7 @@ from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_question
 from etude.data.formats.read import LoadedRows, find_shared
 from etude.data.formats.row_reader import RawRow, RowReader
-from etude.data.formats.tools import (
-    format_tool_turn,
-    format_tools,
-    list_tool_names,
-    split_calls,
-    split_results,
-)
+from etude.data.formats.tools import format_tool_turn, format_tools, list_tool_names, split_calls, split_results
 from etude.data.formats.write import write_rows
 from etude.errors import InputError
 from etude.methods.shared.fit_context import initial_assistant
@@ -98,17 +92,13 @@ def test_llama_factorys_names_and_openais_older_ones_mean_the_same(tmp_path: Pat
         {"from": "gpt", "value": "12 degrees."},
     ]
     one = read(write_json_lines(tmp_path / "a.jsonl", [{"messages": old, "functions": [WEATHER]}]))
-    other = read(
-        write_json_lines(tmp_path / "b.jsonl", [{"conversations": share, "tools": json.dumps([WEATHER])}])
-    )
+    other = read(write_json_lines(tmp_path / "b.jsonl", [{"conversations": share, "tools": json.dumps([WEATHER])}]))
     assert to_tuples(one) == to_tuples(other)
     assert one.tools == format_tools(TOOLS)
 
 
 @pytest.mark.parametrize("name", ["qwen2_5", "qwen3_instruct_2507"])
-def test_under_the_templates_that_know_these_tags_the_prompt_is_the_templates_own(
-    name: str, tmp_path: Path
-) -> None:
+def test_under_the_templates_that_know_these_tags_the_prompt_is_the_templates_own(name: str, tmp_path: Path) -> None:
     """Apart from how the functions on offer are worded."""
     tokenizer = tokenizer_for(name)
     turns = [{"role": "system", "content": "Be kind."}, *weather_turns("Oslo")]
@@ -268,9 +258,7 @@ def test_functions_that_are_no_list_are_refused(tmp_path: Path) -> None:
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=9).filter(str.strip)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | TEXT, lambda one: st.lists(one, max_size=2)
-)
+JSON = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | TEXT, lambda one: st.lists(one, max_size=2))
 ARGUMENTS = st.dictionaries(TEXT, JSON, max_size=2)
 CALLS = st.lists(st.tuples(TEXT, ARGUMENTS), min_size=1, max_size=2)
 

@@ -22,29 +22,11 @@ from etude.errors import ModelError
 from etude.export import describe_losses, export_weights
 from etude.export.targets import build_modelfile
 from etude.models.registry import Models
-from etude.types import (
-    Completion,
-    Example,
-    Grammar,
-    Message,
-    ModelRef,
-    Request,
-    Sampling,
-    SearchRef,
-    TokenScore,
-)
+from etude.types import Completion, Example, Grammar, Message, ModelRef, Request, Sampling, SearchRef, TokenScore
 from tiny import CHATML, build_module, build_tokenizer, save_tiny_model
 
-SHAPE = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-}
-ASKED = [
-    Request((Message("user", text),), 6) for text in ("my card", "please cancel the transfer", "where is it")
-]
+SHAPE = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+ASKED = [Request((Message("user", text),), 6) for text in ("my card", "please cancel the transfer", "where is it")]
 
 
 def tiny_gguf(file: Path) -> Path:
@@ -87,9 +69,7 @@ def _add_tokenizer(writer: Any, tokenizer: Any) -> None:
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(texts)
     writer.add_token_types([3 if text in special else 1 for text in texts])
-    writer.add_token_merges(
-        [pair if isinstance(pair, str) else " ".join(pair) for pair in core["model"]["merges"]]
-    )
+    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in core["model"]["merges"]])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(0)
@@ -157,9 +137,7 @@ def test_llama_cpp_answers_the_same(target: str, tuned: Assistant, models: Model
     assert written.model
     own, other, plain = (models.get(ref) for ref in (tuned.model, written.model, ModelRef(tuned.model.name)))
     for request in ASKED:
-        (done, scores), (expected, wanted), (_, untuned) = (
-            first(model, request) for model in (other, own, plain)
-        )
+        (done, scores), (expected, wanted), (_, untuned) = (first(model, request) for model in (other, own, plain))
         # a random model's likeliest tokens are nearly equal, so their probabilities are compared
         assert abs(scores[0].logprob - wanted[0].logprob) < 0.03 < abs(untuned[0].logprob - wanted[0].logprob)
         assert done.prompt_tokens == expected.prompt_tokens
@@ -188,9 +166,7 @@ def test_adapters_over_one_base_share_it_and_switch_with_each_request(
     "form",
     [
         Grammar("regex", "Title: (my|your) card/s\\nAges: [0-9]"),
-        Grammar(
-            "json_schema", '{"type": "object", "properties": {"age": {"enum": [7]}}, "required": ["age"]}'
-        ),
+        Grammar("json_schema", '{"type": "object", "properties": {"age": {"enum": [7]}}, "required": ["age"]}'),
     ],
 )
 def test_llama_cpp_keeps_an_answer_to_its_form(form: Grammar, tuned: Assistant, models: Models) -> None:
@@ -218,25 +194,19 @@ def first(model: Any, request: Request) -> tuple[Completion, Sequence[TokenScore
 
 def test_a_modelfile_has_the_prompt_word_for_word(tuned: Assistant, models: Models, tmp_path: Path) -> None:
     shots = (Example("1", (Message("user", "a {{ brace"),), 'three """ quotes'),)
-    assistant = Assistant(
-        "few_shot", "answer", ModelRef(tuned.model.name), "be brief", shots=shots, max_tokens=9
-    )
+    assistant = Assistant("few_shot", "answer", ModelRef(tuned.model.name), "be brief", shots=shots, max_tokens=9)
     text = build_modelfile(assistant, models)
     begin, end = text.index('TEMPLATE """') + 12, text.index('"""\nPARAMETER')
     read = text[begin:end].replace('{{ "{{" }}', "\0").replace('{{ "\\"\\"\\"" }}', '"""')
     prompt = read.replace("{{ .Prompt }}", "where is it").replace("{{ .Response }}", "").replace("\0", "{{")
-    wanted = models.get(assistant.model).render_text(
-        assistant.build_messages((Message("user", "where is it"),))
-    )
+    wanted = models.get(assistant.model).render_text(assistant.build_messages((Message("user", "where is it"),)))
     assert prompt == wanted
     assert 'PARAMETER stop "<|im_end|>"' in text
     assert "PARAMETER num_predict 9" in text
 
 
 @pytest.mark.parametrize("target", ["adapter", "vllm"])
-def test_the_base_that_is_named_is_the_one_that_was_trained_on(
-    target: str, tuned: Assistant, tmp_path: Path
-) -> None:
+def test_the_base_that_is_named_is_the_one_that_was_trained_on(target: str, tuned: Assistant, tmp_path: Path) -> None:
     """The weights in the folder that is named are those of the GGUF file. A hub id is named as it is."""
     written = export_weights(tuned, target, tmp_path / target)
     base = read_json(written.path / "adapter_config.json")["base_model_name_or_path"]
@@ -252,9 +222,7 @@ def test_the_base_that_is_named_is_the_one_that_was_trained_on(
     assert "a/b" in hub.instructions
 
 
-def test_an_export_says_what_the_weights_lack_and_how_the_prompt_is_made(
-    tuned: Assistant, tmp_path: Path
-) -> None:
+def test_an_export_says_what_the_weights_lack_and_how_the_prompt_is_made(tuned: Assistant, tmp_path: Path) -> None:
     search = SearchRef(tmp_path, "1")
     found = replace(tuned, search=search, num_passages=2)
     assert "search for passages, instructions" in describe_losses(found)

@@ -54,9 +54,7 @@ def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
     asked = [str(row["input"]) for row in rows("answer", 110)]
     answers = [answer.text for answer in own.answer(asked)]
     lines = [
-        {"input": text, "output": answer}
-        for text, answer in zip(asked, answers, strict=True)
-        if "\0" not in answer
+        {"input": text, "output": answer} for text, answer in zip(asked, answers, strict=True) if "\0" not in answer
     ]
     task = write_task(tmp_path / "task", "answer", str(model), more="methods: [prompt]\nmax_tokens: 6\n")
     text = task.read_text().replace("You are a librarian. ", "")
@@ -77,9 +75,7 @@ def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
 
 def test_rows_that_have_changed_are_not_answered(run: Run) -> None:
     task = run.folder.parents[1]
-    (task / "examples.jsonl").write_text(
-        (task / "examples.jsonl").read_text().replace("Title: ", "Title: The ")
-    )
+    (task / "examples.jsonl").write_text((task / "examples.jsonl").read_text().replace("Title: ", "Title: The "))
     assistant = load(run.assistant_folder("few_shot"))
     with pytest.raises(RunError, match="have changed"):
         measure_loss(run, assistant, assistant.model)

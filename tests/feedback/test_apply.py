@@ -228,9 +228,7 @@ def offer(name: str) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     "systems", [("", "", ""), ("Be kind.",) * 3, ("Be kind.", "Be brief.", ""), ("", "", "Be brief.")]
 )
-@pytest.mark.parametrize(
-    "names", [("", "", ""), ("tides",) * 3, ("tides", "moon", "tides"), ("", "moon", "")]
-)
+@pytest.mark.parametrize("names", [("", "", ""), ("tides",) * 3, ("tides", "moon", "tides"), ("", "moon", "")])
 def test_a_new_row_has_the_system_message_and_functions_of_its_input(
     tmp_path: Path, systems: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
@@ -305,9 +303,7 @@ def test_a_correction_changes_only_the_row_with_the_same_system_message(tmp_path
     applied = apply_feedback(task_file, update=True)
     assert applied.count("feedback_replaced") == applied.count("feedback_added") == 1
     rows = read_task_feedback(load_task(task_file, needs_model=False))[1].rows
-    expected = {
-        (text, system): f"{text}: {system}" for text in ("Cheese", "Bread", "Ham") for system in systems
-    }
+    expected = {(text, system): f"{text}: {system}" for text in ("Cheese", "Bread", "Ham") for system in systems}
     expected |= {(text, systems[2]): f"Corrected {text}" for text in ("Bread", "Ham")}
     assert {(row.text, row.input[0].content): row.output for row in rows} == expected
 
@@ -348,11 +344,7 @@ def test_the_commands_list_apply_and_export(task: Path, capsys: pytest.CaptureFi
             {"prompt": asked, "chosen": [turn(GOOD)], "rejected": [turn(WORSE)]} for asked in (question, chat)
         ],
         "openai": [
-            {
-                "input": {"messages": asked},
-                "preferred_output": [turn(GOOD)],
-                "non_preferred_output": [turn(WORSE)],
-            }
+            {"input": {"messages": asked}, "preferred_output": [turn(GOOD)], "non_preferred_output": [turn(WORSE)]}
             for asked in (question, chat)
         ],
     }.items():

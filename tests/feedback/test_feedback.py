@@ -106,9 +106,7 @@ def test_what_was_confirmed_outlives_a_kill(tmp_path: Path) -> None:
     )
     confirmed: list[str] = []
     for name in "ab":
-        writer = subprocess.Popen(
-            [sys.executable, "-c", code, str(file), name], stdout=subprocess.PIPE, text=True
-        )
+        writer = subprocess.Popen([sys.executable, "-c", code, str(file), name], stdout=subprocess.PIPE, text=True)
         assert writer.stdout
         confirmed += [next(writer.stdout).strip() for _ in range(25)]
         writer.kill()

@@ -40,8 +40,7 @@ def test_a_template_resolves_paths(template: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["item.missing", "item.answer.x", "item[0]", "os.environ", "item.__class__", "item.nested.list[9]"],
+    "path", ["item.missing", "item.answer.x", "item[0]", "os.environ", "item.__class__", "item.nested.list[9]"]
 )
 def test_a_template_that_names_nothing_is_an_error(path: str) -> None:
     with pytest.raises(InputError, match="a path that does not exist"):
@@ -50,9 +49,7 @@ def test_a_template_that_names_nothing_is_an_error(path: str) -> None:
 
 @given(st.text(), st.text())
 def test_inserted_text_is_never_a_template_itself(answer: str, output: str) -> None:
-    text = render_template(
-        "{{item.answer}}|{{sample.output_text}}", {"answer": answer}, {"output_text": output}
-    )
+    text = render_template("{{item.answer}}|{{sample.output_text}}", {"answer": answer}, {"output_text": output})
     assert text == f"{answer}|{output}"
 
 
@@ -203,18 +200,9 @@ def test_a_multi_grader_calculates() -> None:
         ({**SCORER, "range": [0, "1"]}, "range"),
         ({**SCORER, "input": ["text"]}, "input"),
         (SCORER, "--grader judge=URL#MODEL"),
+        ({"type": "multi", "name": "m", "graders": {"a": check("eq")}, "calculate_output": "a + b"}, "named 'b'"),
         (
-            {"type": "multi", "name": "m", "graders": {"a": check("eq")}, "calculate_output": "a + b"},
-            "named 'b'",
-        ),
-        (
-            {
-                "type": "text_similarity",
-                "name": "t",
-                "input": "",
-                "reference": "",
-                "evaluation_metric": "cosine",
-            },
+            {"type": "text_similarity", "name": "t", "input": "", "reference": "", "evaluation_metric": "cosine"},
             "encoder",
         ),
     ],

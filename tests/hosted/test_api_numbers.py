@@ -26,13 +26,7 @@ def build_chats(kind: str, num: int, seed: int = 7) -> list[dict[str, Any]]:
     if kind != "chat":
         return [chat(row["input"], row["output"]) for row in rows(kind, num, seed)]
     return [
-        {
-            "messages": [
-                turn("system", "Be brief."),
-                *chat("hello", "hi")["messages"],
-                *chat(*pair)["messages"],
-            ]
-        }
+        {"messages": [turn("system", "Be brief."), *chat("hello", "hi")["messages"], *chat(*pair)["messages"]]}
         for pair in ((row["input"], row["output"]) for row in rows("answer", num, seed))
     ]
 

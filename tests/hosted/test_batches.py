@@ -68,11 +68,7 @@ def test_every_request_is_answered_once_as_it_would_be_alone(client: openai.Open
     lines = [*(line(f"q{n}") for n in range(20)), wrong]
     batch = wait(client, start(client, upload(client, lines)).id)
     assert batch.status == "completed"
-    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (
-        21,
-        20,
-        1,
-    )
+    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (21, 20, 1)
     responses = read(client, batch.output_file_id)
     assert set(responses) == {f"q{n}" for n in range(20)}
     alone = client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "q7"}])
@@ -119,15 +115,9 @@ def test_what_the_api_refuses_at_once(client: openai.OpenAI) -> None:
         client.batches.cancel(done.id)
 
 
-@pytest.mark.parametrize(
-    ("error", "status"), [(ValueError("broken"), "failed"), (OSError(28, "full"), "completed")]
-)
+@pytest.mark.parametrize(("error", "status"), [(ValueError("broken"), "failed"), (OSError(28, "full"), "completed")])
 def test_a_batch_that_cannot_be_run_delays_no_other(
-    client: openai.OpenAI,
-    stores: HostedStores,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-    status: str,
+    client: openai.OpenAI, stores: HostedStores, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
 ) -> None:
     """It ends as failed; after a disk error it is tried again, and the others run meanwhile."""
     validate, damaged = stores.batches.validate, stores.batches.create(FIELDS | {"input_file_id": "file-x"})
@@ -160,9 +150,7 @@ def test_a_request_of_a_batch_has_no_time_limit(stores: HostedStores) -> None:
 
 
 def test_a_byte_order_mark_and_blank_lines_mean_nothing(client: openai.OpenAI) -> None:
-    text = "\ufeff" + "\r\n\r\n".join(
-        json.dumps(line(name), ensure_ascii=False) for name in ("a", "b\u2028", "c")
-    )
+    text = "\ufeff" + "\r\n\r\n".join(json.dumps(line(name), ensure_ascii=False) for name in ("a", "b\u2028", "c"))
     file = client.files.create(file=("batch.jsonl", text.encode()), purpose="batch")
     batch = wait(client, start(client, file.id).id)
     assert set(read(client, batch.output_file_id)) == {"a", "b\u2028", "c"}
@@ -225,10 +213,7 @@ def test_batches_of_responses_decisions_and_embeddings(encoder: str, stores: Hos
     settings = ServerSettings(encoder=encoder)
     with open_client(*served, settings=settings, hosted=stores) as client:
         for endpoint, body in bodies.items():
-            lines = [
-                line("right", url=endpoint, body=body),
-                line("wrong", url=endpoint, body={**body, "input": 7}),
-            ]
+            lines = [line("right", url=endpoint, body=body), line("wrong", url=endpoint, body={**body, "input": 7})]
             batch = wait(client, start(client, upload(client, lines), endpoint).id)
             assert batch.usage.total_tokens > 0
             answered = read(client, batch.output_file_id)["right"]["response"]["body"]

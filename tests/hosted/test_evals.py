@@ -159,16 +159,9 @@ def test_a_whole_chat_completion_is_a_sample(client: openai.OpenAI) -> None:
             {"chat": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "q"}]},
             {"max_completions_tokens": 5, "temperature": 0.0},
         ),
+        ({"type": "item_reference", "item_reference": "item.question"}, {}, {"text": {"format": {"type": "text"}}}),
         (
-            {"type": "item_reference", "item_reference": "item.question"},
-            {},
-            {"text": {"format": {"type": "text"}}},
-        ),
-        (
-            {
-                "type": "template",
-                "template": [{"role": "user", "content": {"type": "input_text", "text": "q"}}],
-            },
+            {"type": "template", "template": [{"role": "user", "content": {"type": "input_text", "text": "q"}}]},
             {},
             {"tools": [{"type": "function", "name": "find", "parameters": {"type": "object"}}]},
         ),
@@ -196,10 +189,7 @@ def test_sources_of_the_notebooks_are_understood(
     ("criterion", "words"),
     [
         ({**EXACT, "operation": "is"}, "unknown operation"),
-        (
-            {"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"},
-            "no code of clients",
-        ),
+        ({"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"}, "no code of clients"),
     ],
 )
 def test_a_wrong_criterion_is_refused(client: openai.OpenAI, criterion: dict[str, Any], words: str) -> None:

@@ -49,9 +49,7 @@ def test_a_file_is_described_read_listed_and_deleted(store: FileStore) -> None:
         (b"x" * 20_000, "x.bin", "user_data", "10,000 bytes"),
     ],
 )
-def test_a_refused_file_leaves_nothing(
-    store: FileStore, content: bytes, name: str, purpose: str, words: str
-) -> None:
+def test_a_refused_file_leaves_nothing(store: FileStore, content: bytes, name: str, purpose: str, words: str) -> None:
     with pytest.raises(ApiError, match=words):
         store.add(io.BytesIO(content), name, purpose)
     assert store.list() == []

@@ -141,9 +141,7 @@ def test_files_as_in_the_cookbook_are_trained_on_answered_and_graded(client: ope
     body = {"model": model, "temperature": 0.1, "max_tokens": 9, "messages": [system, turns[0][0]]}
     line = {"custom_id": "task-0", "method": "POST", "url": url, "body": body}
     file = client.files.create(file=("tasks.jsonl", json.dumps(line).encode()), purpose="batch").id
-    batch = client.batches.create(
-        input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h"
-    )
+    batch = client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h")
     item = {"item": {"ticket_text": "My screen is black", "correct_label": "Hardware"}}
     file = client.files.create(file=("items.jsonl", json.dumps(item).encode()), purpose="evals").id
     schema = {"type": "object", "properties": {key: {"type": "string"} for key in item["item"]}}
@@ -185,9 +183,7 @@ def test_dpo_trains_a_tuned_model_further(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.real
-def test_a_killed_worker_goes_on_and_a_cancelled_job_ends(
-    client: openai.OpenAI, stores: HostedStores
-) -> None:
+def test_a_killed_worker_goes_on_and_a_cancelled_job_ends(client: openai.OpenAI, stores: HostedStores) -> None:
     file = upload(client, chat_rows(24))
     parameters = {"hyperparameters": {"n_epochs": 6, "batch_size": 4}}
     job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, extra_body=parameters)
@@ -301,9 +297,7 @@ def prompt_rows(num_rows: int) -> bytes:
 
 
 @pytest.mark.real
-def test_a_reinforcement_job_trains_on_the_best_drawn_answers(
-    client: openai.OpenAI, stores: HostedStores
-) -> None:
+def test_a_reinforcement_job_trains_on_the_best_drawn_answers(client: openai.OpenAI, stores: HostedStores) -> None:
     file = upload(client, prompt_rows(30))
     job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, method=draw_method(0.4))
     done = wait(client, job.id)
@@ -314,9 +308,7 @@ def test_a_reinforcement_job_trains_on_the_best_drawn_answers(
     folder = stores.fine_tuning.get(job.id).folder
     draws, best = list(read_lines(folder / "draws.jsonl")), list(read_lines(folder / "best.jsonl"))
     assert len(draws) == 30
-    assert [row["messages"][-1]["content"] for row in best] == [
-        draw["text"] for draw in draws[:24] if draw["passes"]
-    ]
+    assert [row["messages"][-1]["content"] for row in best] == [draw["text"] for draw in draws[:24] if draw["passes"]]
     measured = done.model_dump()["etude"]["held_back"]
     assert measured["before"]["value"] == pytest.approx(sum(draw["share"] for draw in draws[24:]) / 6)
     assert 0 <= measured["after"]["value"] <= 1

@@ -75,9 +75,7 @@ class RequestMaker:
         for _ in range(self.random.choice([0, 0, 1, 2])):
             target = body
             while isinstance(target, dict | list) and target:
-                key: Any = self.random.choice(
-                    sorted(target) if isinstance(target, dict) else range(len(target))
-                )
+                key: Any = self.random.choice(sorted(target) if isinstance(target, dict) else range(len(target)))
                 if not isinstance(target[key], dict | list) or not target[key] or self.random.random() < 0.3:
                     values = VALUES if self.random.random() < 0.8 else TRICKS
                     target[key] = deepcopy(self.random.choice(values))
@@ -116,10 +114,7 @@ class RequestMaker:
             {"method": {"type": "reinforcement", "reinforcement": {"grader": self.random.choice(CRITERIA)}}},
             {"suffix": self.random.choice(TRICKS)},
             {"metadata": {"etude": "compare"}, "seed": 3},
-            {
-                "validation_file": self.choose_id("file"),
-                "integrations": [{"type": "wandb", "wandb": {"project": "x"}}],
-            },
+            {"validation_file": self.choose_id("file"), "integrations": [{"type": "wandb", "wandb": {"project": "x"}}]},
         ]
         return body | self.random.choice(extras)
 
@@ -181,9 +176,7 @@ class RequestMaker:
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    stores = HostedStores(
-        tmp_path / "data", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))}, quota_gb=0.01
-    )
+    stores = HostedStores(tmp_path / "data", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))}, quota_gb=0.01)
     with serving(serve_as("luma", FAKE), hosted=stores) as address:
         yield address
         for job in stores.fine_tuning.jobs:
@@ -253,11 +246,7 @@ def put_halves(value: Any) -> Iterator[Any]:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         for spoilt in put_halves(item):
-            yield (
-                {**value, key: spoilt}
-                if isinstance(value, dict)
-                else [*value[:key], spoilt, *value[key + 1 :]]
-            )
+            yield ({**value, key: spoilt} if isinstance(value, dict) else [*value[:key], spoilt, *value[key + 1 :]])
         if isinstance(value, dict):
             yield {HALF if name == key else name: entry for name, entry in value.items()}
 
@@ -292,9 +281,7 @@ def test_half_a_character_in_any_text_of_any_route_is_refused_and_nothing_is_stu
                     text = quote(draw.choice([*NAMES, HALF]), safe="", errors="surrogatepass")
                     query = f"{'&' if '?' in address else '?'}{parameter['name']}={text}"
                     is_query = parameter["in"] == "query"
-                    address = (
-                        address + query if is_query else address.replace(f"{{{parameter['name']}}}", text)
-                    )
+                    address = address + query if is_query else address.replace(f"{{{parameter['name']}}}", text)
                 contents = operation.get("requestBody", {}).get("content", {})
                 schema = contents.get("application/json", {}).get("schema")
                 body = draw_value(draw, api_description["components"]["schemas"], schema) if schema else None
@@ -304,9 +291,7 @@ def test_half_a_character_in_any_text_of_any_route_is_refused_and_nothing_is_stu
                     shown = (method, address[:200], str(spoilt)[:500], answer.text[:500])
                     assert answer.status_code < 500 or answer.status_code == 501, shown
                     if spoilt is not body:
-                        assert (answer.status_code, "half of a character" in answer.text) == (400, True), (
-                            shown
-                        )
+                        assert (answer.status_code, "half of a character" in answer.text) == (400, True), shown
         assert min(statuses[200], statuses[404]) > 20, statuses
         deadline = time.monotonic() + 120
         for bad, good in pairs:
@@ -333,9 +318,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_sent(url: str) -> None
 
 
 @pytest.mark.real
-def test_a_full_disk_is_an_error_and_loses_nothing(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
     rows = client.files.create(file=("rows.jsonl", chat_rows(12)), purpose="fine-tune")
     schema = {"type": "object", "properties": {"question": {"type": "string"}}}
@@ -352,9 +335,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(
         lambda: client.files.create(file=("rows.jsonl", chat_rows(12)), purpose="fine-tune"),
         lambda: client.evals.create(data_source_config=config, testing_criteria=[EXACT]),  # type: ignore[list-item]
         lambda: client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=rows.id),
-        lambda: client.batches.create(
-            input_file_id=rows.id, endpoint="/v1/chat/completions", completion_window="24h"
-        ),
+        lambda: client.batches.create(input_file_id=rows.id, endpoint="/v1/chat/completions", completion_window="24h"),
         lambda: client.evals.runs.create(evaluation.id, data_source=inline(list_items([True]))),  # type: ignore[arg-type]
         lambda: client.evals.update(evaluation.id, name="other"),
     ]

@@ -97,10 +97,7 @@ def test_a_job_and_the_answers_of_its_model_are_saved_and_compared_by_the_lines_
             for lines in (chats[:120], chats[120:])
         ]
         job = client.fine_tuning.jobs.create(
-            model="gpt-4o-mini",
-            training_file=files[0],
-            validation_file=files[1],
-            hyperparameters={"n_epochs": 1},
+            model="gpt-4o-mini", training_file=files[0], validation_file=files[1], hyperparameters={"n_epochs": 1}
         )
         while not job.finished_at:
             time.sleep(0.2)

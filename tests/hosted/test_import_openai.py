@@ -33,9 +33,7 @@ def to_chat(row: dict[str, Any]) -> dict[str, Any]:
     return {"messages": [SYSTEM, question, answer]}
 
 
-def save_export(
-    folder: Path, kind: str = "extract", criteria: tuple[Any, ...] = (EXACT, LIKE, LABEL)
-) -> Path:
+def save_export(folder: Path, kind: str = "extract", criteria: tuple[Any, ...] = (EXACT, LIKE, LABEL)) -> Path:
     """A folder as people saved it: a job with both files, an eval with a run, and the run's output items."""
     folder.mkdir()
     every_row, draw = rows(kind, 270), random.Random(1)
@@ -44,9 +42,7 @@ def save_export(
     job = {"object": "fine_tuning.job", "id": "ftjob-1", "status": "succeeded", "fine_tuned_model": TUNED}
     job |= {"training_file": "file-train1", "validation_file": "file-val1", "result_files": ["file-res1"]}
     file = {"object": "file", "id": "file-val1", "filename": "validation rows.jsonl"}
-    (folder / "jobs.json").write_text(
-        json.dumps({"object": "list", "data": [job], "has_more": False}, indent=1)
-    )
+    (folder / "jobs.json").write_text(json.dumps({"object": "list", "data": [job], "has_more": False}, indent=1))
     (folder / "files.json").write_text(json.dumps([file]))
     testing_criteria = [criterion | {"id": f"{criterion['name']}-7"} for criterion in criteria]
     evaluation = {"object": "eval", "id": "eval_1", "name": "books", "testing_criteria": testing_criteria}
@@ -123,9 +119,7 @@ def test_the_check_grades_as_the_eval_did(tmp_path: Path) -> None:
     for line in load_lines(folder / "items.jsonl"):
         answer, item = line["sample"]["output"][0]["content"], line["datasource_item"]
         example = Example("1", (Message("user", item["question"]),), item["answer"])
-        graded = [
-            grade(criterion, item, {"output_text": answer}, Tools()).passed for criterion in (EXACT, LIKE)
-        ]
+        graded = [grade(criterion, item, {"output_text": answer}, Tools()).passed for criterion in (EXACT, LIKE)]
         assert passes(example, answer) == all(graded)
 
 
@@ -145,9 +139,7 @@ def test_the_row_of_the_ladder_has_the_numbers_that_the_api_gave(
         url = get_address(client)
         schema = {"type": "object", "properties": {"question": {"type": "string"}}}
         source: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
-        evaluation = client.evals.create(
-            name="books", data_source_config=source, testing_criteria=[EXACT, LIKE]
-        )
+        evaluation = client.evals.create(name="books", data_source_config=source, testing_criteria=[EXACT, LIKE])
         done = run(client, evaluation.id, inline(items))
         set_client(monkeypatch, url)
         monkeypatch.chdir(tmp_path)
@@ -193,9 +185,7 @@ def test_every_error_of_a_folder_is_reported_with_its_line(tmp_path: Path) -> No
     (folder / "validation rows.jsonl").write_text('{"messages": []}\n')
     (folder / "file-train1.jsonl").unlink()
     (folder / "broken.json").write_text('{\n"object": "eval",\n}')
-    (folder / "lost.json").write_text(
-        json.dumps({"object": "eval.run", "id": "r", "eval_id": "e", "data_source": {}})
-    )
+    (folder / "lost.json").write_text(json.dumps({"object": "eval.run", "id": "r", "eval_id": "e", "data_source": {}}))
     with pytest.raises(InputError) as caught:
         import_openai(folder)
     located = {issue.location: issue.message for issue in caught.value.issues}
@@ -213,12 +203,7 @@ def test_every_error_of_a_folder_is_reported_with_its_line(tmp_path: Path) -> No
     [
         ((LABEL,), {"question": "q", "solution": "a"}, {}, "--answer FIELD"),
         ((EXACT,), {"question": "q", "topic": "t", "answer": "a"}, {}, "--input FIELD"),
-        (
-            (EXACT,),
-            {"question": "q", "topic": "t", "answer": "a"},
-            {"input_fields": ["question", "topic"]},
-            "",
-        ),
+        ((EXACT,), {"question": "q", "topic": "t", "answer": "a"}, {"input_fields": ["question", "topic"]}, ""),
         ((LABEL,), {"question": "q", "solution": "a"}, {"answer_field": "solution"}, ""),
         (
             (EXACT,),
@@ -246,9 +231,7 @@ def test_what_the_folder_does_not_show_is_asked_for(
     imported = import_openai(tmp_path, **options)
     first = load_lines(imported.task_file.parent / "examples.jsonl")[0]
     fields = options.get("input_fields", ["question"])
-    assert first["messages"][0]["content"] == "\n\n".join(
-        (item | {"question": "q0"})[name] for name in fields
-    )
+    assert first["messages"][0]["content"] == "\n\n".join((item | {"question": "q0"})[name] for name in fields)
     assert "too few rows" in imported.issues[0].message
 
 
@@ -281,9 +264,7 @@ def test_a_criterion_over_other_fields_is_not_carried_over(tmp_path: Path) -> No
     assert "names it (string_check): it reads item.question" in " ".join(imported.sentences)
 
 
-def test_the_command_prints_what_it_did_and_what_is_next(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_what_it_did_and_what_is_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = save_export(tmp_path / "saved")
     assert main(["import", "openai", str(folder)]) == 0
     printed = capsys.readouterr().out

@@ -10,9 +10,7 @@ from etude.index.documents import read_passages
 from etude.index.passages import MAX_WORDS
 from small_task import library, write_task
 
-PARAGRAPH = (
-    "The library is open from nine to five on every day but Sunday, and closed on public holidays. " * 3
-)
+PARAGRAPH = "The library is open from nine to five on every day but Sunday, and closed on public holidays. " * 3
 
 
 def build_pdf(*pages: str) -> bytes:
@@ -63,9 +61,7 @@ def test_files_of_every_kind_are_read_with_their_places(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# One\n\nfirst", encoding="utf-8")
     (tmp_path / "b.jsonl").write_text('{"name": "Two", "price": 3, "gone": null}\n', encoding="utf-8")
     (tmp_path / "c.csv").write_text("name,price\nThree,4\n", encoding="utf-8")
-    (tmp_path / "d.html").write_text(
-        "<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8"
-    )
+    (tmp_path / "d.html").write_text("<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8")
     (tmp_path / "e.pdf").write_bytes(build_pdf("fifth one", "and its second page"))
     write_docx(tmp_path / "f.docx")
     (tmp_path / ".hidden.md").write_text("never", encoding="utf-8")

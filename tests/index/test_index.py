@@ -48,9 +48,7 @@ def test_a_text_without_spaces_is_cut_too() -> None:
 def test_no_word_is_lost_between_a_document_and_its_passages(paragraphs: list[str]) -> None:
     text = "\n\n".join(paragraphs)
     kept = [word for passage in split_document(text, "a.txt") for word in split_words(passage.text)]
-    assert set(split_words(text)) <= set(kept) | {
-        part for word in split_words(text) for part in kept if part in word
-    }
+    assert set(split_words(text)) <= set(kept) | {part for word in split_words(text) for part in kept if part in word}
 
 
 def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
@@ -91,26 +89,16 @@ def test_both_searches_together_add_their_score() -> None:
     search = Search(passages, "both", Encoder(), vectors)  # type: ignore[arg-type]
     assert search.find(["waves"], 3) == [[2, 1, 0]], "no word is shared, so meaning decides"
     (scores,) = search._score(["train"])
-    np.testing.assert_allclose(
-        scores, vectors[:, 1] + search.keywords.scores("train") / KEYWORD_SCALE, rtol=1e-6
-    )
+    np.testing.assert_allclose(scores, vectors[:, 1] + search.keywords.scores("train") / KEYWORD_SCALE, rtol=1e-6)
     many = ["train", "waves"] * QUESTIONS_AT_ONCE
-    assert search.find(many, 2) == search.find(many[:2], 2) * QUESTIONS_AT_ONCE, (
-        "however many are asked together"
-    )
+    assert search.find(many, 2) == search.find(many[:2], 2) * QUESTIONS_AT_ONCE, "however many are asked together"
     assert search.find([], 1) == []
 
 
 def test_the_source_of_a_row_names_its_passage(tmp_path: Path) -> None:
-    passages = [
-        Passage("Bear Counts", "a.md", "One"),
-        Passage("The Last Train", "a.md", "Two"),
-        Passage("c", "b.md"),
-    ]
+    passages = [Passage("Bear Counts", "a.md", "One"), Passage("The Last Train", "a.md", "Two"), Passage("c", "b.md")]
     file = tmp_path / "rows.csv"
-    file.write_text(
-        "input,output,doc\nq,The Train,a.md\nq,x,a.md: One\nq,Bear Counts,b.md\nq,y,\n", encoding="utf-8"
-    )
+    file.write_text("input,output,doc\nq,The Train,a.md\nq,x,a.md: One\nq,Bear Counts,b.md\nq,y,\n", encoding="utf-8")
     rows = read_rows(RowSource(file, ("input",), "output", source="doc")).examples
     assert find_known_passages(Search(passages), list(rows)) == [1, 0, 2, None]
 

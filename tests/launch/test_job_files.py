@@ -94,9 +94,7 @@ def test_a_run_in_a_bucket_is_only_ever_written_whole_and_continues_after_a_kill
 def test_skypilots_own_parser_reads_the_file(task: Task, tmp_path: Path) -> None:
     sky = pytest.importorskip("sky", reason="no skypilot; to run: pip install skypilot")
     for settings in (WHOLE, replace(WITHOUT_GPU, gpu="m5.large")):
-        file, _ = write_job_file(
-            task, "skypilot", replace(settings, volume="a-bucket"), tmp_path / "job.yaml"
-        )
+        file, _ = write_job_file(task, "skypilot", replace(settings, volume="a-bucket"), tmp_path / "job.yaml")
         job = sky.Task.from_yaml_config(yaml.safe_load(file.read_text(encoding="utf-8")))
         assert (job.name, job.num_nodes) == ("etude-small", 1)
         file.unlink()
@@ -160,9 +158,7 @@ def test_the_hubs_own_client_reads_the_job(settings: JobSettings, task: Task) ->
     assert [words[1] for words in commands] == ["buckets", "sync", "jobs"]
     assert commands[1][2] == str(task.folder.resolve())
     words = commands[2]
-    result = subprocess.run(
-        [client, *words[1:3], "--dry-run", *words[3:]], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([client, *words[1:3], "--dry-run", *words[3:]], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     printed = re.sub(r"\s+", " ", result.stdout)
     assert f"image {settings.image} " in printed
@@ -185,9 +181,7 @@ def test_what_a_launcher_lacks_is_reported_together(launcher: str, task: Task) -
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_file_answers_no_question_with_yes_and_keeps_no_text_out_of_quotes(
-    launcher: str, task: Task
-) -> None:
+def test_a_file_answers_no_question_with_yes_and_keeps_no_text_out_of_quotes(launcher: str, task: Task) -> None:
     text = render_job_file(task, launcher, replace(WHOLE, volume="a'b", image="x y"))
     assert "--yes" not in text
     assert "{{" not in text
@@ -212,9 +206,7 @@ def test_rows_outside_the_folder_are_refused_if_only_the_folder_is_copied(launch
         write_job_file(outside, launcher, WHOLE)
 
 
-def test_the_command_writes_the_file_once_and_starts_nothing(
-    task: Task, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_the_file_once_and_starts_nothing(task: Task, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["launch", str(task.file), "--to", "slurm", "--gpus", "0"]
     assert main(words) == 0
     file = task.folder / "task.slurm.sh"

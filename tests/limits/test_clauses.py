@@ -29,9 +29,7 @@ DANGER = Limit("danger", "Call somebody.", ("The mast falls on us.",))
 SUBJECTS = Limit("subjects", "Not that.", ("smuggling",))
 LUMA_SUITE = Path(__file__).parents[2] / "examples" / "luma" / "suite.yaml"
 SAID = "The mast falls on us."
-WORDS = st.lists(
-    st.sampled_from(["kite", "and", "but", "a", "book,", "sea.", "why?", "(so)", "-"]), max_size=12
-)
+WORDS = st.lists(st.sampled_from(["kite", "and", "but", "a", "book,", "sea.", "why?", "(so)", "-"]), max_size=12)
 
 
 class HashEncoder:
@@ -41,9 +39,7 @@ class HashEncoder:
         seeds = [[*text.rstrip(".?! ").encode(), 0] for text in texts]
         vectors = np.array([np.random.default_rng(seed).normal(size=384) for seed in seeds], dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.tile(vectors, len(layers)) * np.repeat([0.0] * (len(layers) - 1) + [1.0], 384).astype(
-            np.float32
-        )
+        return np.tile(vectors, len(layers)) * np.repeat([0.0] * (len(layers) - 1) + [1.0], 384).astype(np.float32)
 
 
 @given(WORDS, WORDS)
@@ -115,9 +111,7 @@ def test_no_clause_is_twice_or_nearly_in_a_suite() -> None:
     entries = [entry for file in (*PACKS.glob("*.yaml"), LUMA_SUITE) for entry in read_suite(file).entries]
     asked = {clause.casefold() for entry in entries for text in entry.ask for clause in split_clauses(text)}
     scores = process.cdist([*map(str.casefold, danger)], [*asked], scorer=fuzz.token_sort_ratio)
-    assert not [
-        line for line, row in zip(danger, scores, strict=True) if max(row) >= 75 and len(line.split()) > 3
-    ]
+    assert not [line for line, row in zip(danger, scores, strict=True) if max(row) >= 75 and len(line.split()) > 3]
     assert {*_load_model()} == {"danger", "weapons", "drugs", "sex", "hate"}
 
 

@@ -37,45 +37,21 @@ LIMITS = (
     Limit("to_person", "Please call the harbour master."),
     Limit("refused", "No.", ("Sink the boat of my rival.",)),
 )
-TASK = {
-    "scope_limits": LIMITS,
-    "seed": 0,
-    "kind": "answer",
-    "handover": None,
-    "contract": None,
-    "documents": None,
-}
+TASK = {"scope_limits": LIMITS, "seed": 0, "kind": "answer", "handover": None, "contract": None, "documents": None}
 PLACES = ("Aberfoss", "Brinlow", "Corrie Bay", "Dunmouth", "Eastry", "Farholm")
-OPENERS = (
-    "",
-    "Hello harbour,",
-    "Please look this up:",
-    "Our ketch waits.",
-    "Skipper here,",
-    "Quick question:",
-)
+OPENERS = ("", "Hello harbour,", "Please look this up:", "Our ketch waits.", "Skipper here,", "Quick question:")
 ASKS = (
     *("When is high water at {}?", "What time does the ebb set in off {}?", "low tide {} tomorrow"),
     *("How deep is the channel near {} on Friday?", "Can a keel of two metres cross the bar of {} at dawn?"),
-    *(
-        "Is {} dry at springs?",
-        "Which way does the current run past {} after noon?",
-        "neaps at {}, how high?",
-    ),
+    *("Is {} dry at springs?", "Which way does the current run past {} after noon?", "neaps at {}, how high?"),
     *("Give me the tide table of {} for the weekend.", "Until when can we lie afloat in {}?"),
     *("Does the flood carry us to {} before dark?", "I draw five feet. Is {} safe to enter now?"),
     *("slack water {}", "How many hours are there between ebb and flood around {}?"),
     *("Has the wind raised the sea level in {}?", "Will the sandbank off {} be covered by six?"),
-    *(
-        "Tell us the height of tide over the sill of {}.",
-        "Where does the stream turn first, here or near {}?",
-    ),
+    *("Tell us the height of tide over the sill of {}.", "Where does the stream turn first, here or near {}?"),
     *("We leave {} on Sunday. Which tide should we take?", "Are there overfalls near {} with a strong ebb?"),
     *("harbour gate of {}: opens when?", "What is the range of a spring tide in {}?"),
-    *(
-        "My ketch sits in the mud of {}. When does she float?",
-        "How late is the tide at {} compared with yours?",
-    ),
+    *("My ketch sits in the mud of {}. When does she float?", "How late is the tide at {} compared with yours?"),
 )
 TEMPLATES = {
     ("What is the status of order {}?", "Where is my order {}?", "When will order {} arrive?"): (
@@ -180,12 +156,7 @@ def test_a_question_without_its_subject_is_searched_for_with_the_questions_befor
     assert get_question(build_chat(first, second)) == f"{first}\n{second}"
     for third in ("And for the other one?", "and one that is shorter?"):
         assert get_question(build_chat(first, second, third)) == f"{first}\n{second}\n{third}"
-    for question in (
-        first,
-        "And one about trains?",
-        "What about trains?",
-        "And for " + "very " * 9 + "old people?",
-    ):
+    for question in (first, "And one about trains?", "What about trains?", "And for " + "very " * 9 + "old people?"):
         assert get_question(build_chat(second, question)) == question
     assert get_question(build_chat(second)) == second
 
@@ -250,9 +221,7 @@ def test_random_own_questions_are_told_from_generic_ones(seed: int) -> None:
 
 def test_a_model_of_bytes_scores_as_before_it_was_packed() -> None:
     texts = [row.text for row in make_rows(40, 4)] + [text for text, *_ in read_generic_questions()]
-    model = QuestionModel.fit(
-        count_features(texts), [OWN] * 40 + ["refused"] * (len(texts) - 40), [1.0] * len(texts)
-    )
+    model = QuestionModel.fit(count_features(texts), [OWN] * 40 + ["refused"] * (len(texts) - 40), [1.0] * len(texts))
     assert np.allclose(model.score(texts), QuestionModel.from_text(model.to_text()).score(texts))
 
 
@@ -274,9 +243,7 @@ def test_a_question_that_is_turned_away_asks_no_model(tmp_path: Path) -> None:
     log, models = AnswerLog(tmp_path / "answers.jsonl"), Models()
     chats = [(Message("user", text),) for text in questions]
     for _ in range(2):  # the second time from the log
-        batches = answer_in_batches(
-            assistant, models, ["a", "b"], lambda: assistant.build_requests(chats, models), log
-        )
+        batches = answer_in_batches(assistant, models, ["a", "b"], lambda: assistant.build_requests(chats, models), log)
         answers = {position: answer for _, batch in batches for position, answer in batch.items()}
         assert [answers[index].limit for index in (0, 1)] == ["", "out_of_scope"]
     assert "".join(assistant.stream(questions[1])) == "I only know tides."
@@ -289,13 +256,9 @@ def test_the_scope_sees_no_test_row(tmp_path: Path) -> None:
         def __getattr__(self, name: str) -> None:
             raise AssertionError(f"the scope reads {name}")
 
-    run = SimpleNamespace(
-        info={"notes": []}, update=lambda **_: None, assistant_folder=lambda name: tmp_path / name
-    )
+    run = SimpleNamespace(info={"notes": []}, update=lambda **_: None, assistant_folder=lambda name: tmp_path / name)
     task = SimpleNamespace(**TASK, limits=LIMITS, clause_limits=())
-    ladder_run = SimpleNamespace(
-        task=task, split=SealedSplit(), run=run, models=None, on_event=lambda event: None
-    )
+    ladder_run = SimpleNamespace(task=task, split=SealedSplit(), run=run, models=None, on_event=lambda event: None)
     plain = Assistant("prompt", "answer", ModelRef("fake"))
     unsure = replace(plain, handover=0.5)
     fitted = {"prompt": plain, "unsure": unsure, "own": replace(unsure, handover_sentence="Ask Kim.")}
@@ -319,8 +282,7 @@ def test_limits_are_read_and_their_errors_have_lines(tmp_path: Path) -> None:
     text = task_file.read_text(encoding="utf-8")
     before = load_task(task_file)
     task_file.write_text(
-        f"{text}\nlimits:\n  refused: Never.\n  out_of_scope: {{say: No., examples: [Hello]}}\n",
-        encoding="utf-8",
+        f"{text}\nlimits:\n  refused: Never.\n  out_of_scope: {{say: No., examples: [Hello]}}\n", encoding="utf-8"
     )
     after = load_task(task_file)
     assert after.limits == (Limit("out_of_scope", "No.", ("Hello",)), Limit("refused", "Never."))

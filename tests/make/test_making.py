@@ -107,17 +107,7 @@ def test_rows_are_made_from_training_rows_alone_and_nothing_of_the_test_is_shown
     assert UNKNOWN in page  # a refused row that is not like a test row is shown with its reason
     assert main(["make", str(task), "--yes"]) == 2  # nothing is overwritten
     assert (
-        main(
-            [
-                "make",
-                str(task),
-                "--yes",
-                "--output",
-                str(tmp_path / "more.jsonl"),
-                "--model",
-                "smollm2-135m-instruct",
-            ]
-        )
+        main(["make", str(task), "--yes", "--output", str(tmp_path / "more.jsonl"), "--model", "smollm2-135m-instruct"])
         == 2
     )
     assert "rows need a bigger model" in capfd.readouterr().err
@@ -138,9 +128,7 @@ def test_nothing_is_sent_without_an_answer_to_the_question_and_all_requests_are_
     assert "At your prices" in questions[0]
 
 
-def test_after_a_kill_nothing_is_asked_twice_and_the_rows_are_the_same(
-    server: ScriptedServer, tmp_path: Path
-) -> None:
+def test_after_a_kill_nothing_is_asked_twice_and_the_rows_are_the_same(server: ScriptedServer, tmp_path: Path) -> None:
     make_rows(write_made_task(tmp_path / "whole", server), 500)
     server.asked.clear()
     task, server.hold_after = write_made_task(tmp_path / "killed", server), server.answered.total() + 30
@@ -184,9 +172,7 @@ def test_each_gate_refuses_its_rows_and_only_these(tmp_path: Path) -> None:
     order = [(text, label, reason) for reason, pairs in rows.items() for text, label in pairs]
     examples = {f"made-{number}": reason for number, (_, _, reason) in enumerate(order)}
     gates = Gates(task, parts, None)
-    passed = gates.select(
-        [make_example(text, label, number) for number, (text, label, _) in enumerate(order)]
-    )
+    passed = gates.select([make_example(text, label, number) for number, (text, label, _) in enumerate(order)])
     assert {row.text for row in passed} <= {text for text, _ in rows[""]}
     assert len(passed) >= 0.9 * len(rows[""])
     wrong = {reason: {examples[row.id] for row in refused} for reason, refused in gates.refused.items()}
@@ -203,9 +189,7 @@ def test_made_rows_are_only_trained_on_and_move_no_other_row(tmp_path: Path) -> 
     task, rows, parts = read_task(write_task(tmp_path, "classify", num=200))
     draw = random.Random(5)
     made = [make_example(write_new(draw.choice(THEMES), draw), THEMES[0], number) for number in range(100)]
-    near = [
-        make_example(f"{row.text}!", row.output, 100 + n) for n, row in enumerate([*parts.dev, *parts.test])
-    ]
+    near = [make_example(f"{row.text}!", row.output, 100 + n) for n, row in enumerate([*parts.dev, *parts.test])]
     full = Dataset((*made[:50], *rows, *made[50:], *near))
     again = split(full, task.kind, task.seed)
     assert (again.dev.examples, again.test.examples) == (parts.dev.examples, parts.test.examples)
@@ -231,9 +215,7 @@ def test_a_row_that_says_it_is_made_is_only_trained_on_and_does_not_count(tmp_pa
         read_task(task)
 
 
-def test_the_comparison_says_what_made_rows_add_and_resumes_to_the_same(
-    server: ScriptedServer, tmp_path: Path
-) -> None:
+def test_the_comparison_says_what_made_rows_add_and_resumes_to_the_same(server: ScriptedServer, tmp_path: Path) -> None:
     task = write_made_task(tmp_path, server)
     text = task.read_text()
     made = make_rows(task, 25)
@@ -273,9 +255,7 @@ def test_rare_shapes_come_first(counts: dict[str, int], num_rows: int) -> None:
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=5), st.text(), st.booleans())
-def test_rows_are_found_in_whatever_a_model_says(
-    rows: list[tuple[str, str]], noise: str, is_indented: bool
-) -> None:
+def test_rows_are_found_in_whatever_a_model_says(rows: list[tuple[str, str]], noise: str, is_indented: bool) -> None:
     objects = [{"input": text, "output": output} for text, output in rows]
     answer = json.dumps(objects, indent=2) if is_indented else "\n".join(map(json.dumps, objects))
     expected = [(text.strip(), output.strip()) for text, output in rows]

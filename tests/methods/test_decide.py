@@ -25,12 +25,7 @@ PRICES = "prices: {prompt: 2.0, answer: 4.0}"
 
 
 def write_decision_task(
-    folder: Path,
-    url: str,
-    more: str = "",
-    num: int = 600,
-    prices: str = PRICES,
-    methods: str = "baseline, decide",
+    folder: Path, url: str, more: str = "", num: int = 600, prices: str = PRICES, methods: str = "baseline, decide"
 ) -> Path:
     """A task whose labels are described and whose decision model is at a URL."""
     labels = "".join(f"    {theme}: books on {theme}\n" for theme in THEMES)
@@ -130,19 +125,13 @@ def test_a_refusal_is_an_answer_without_a_label(tmp_path: Path) -> None:
 def test_yes_and_no_become_a_statement() -> None:
     request = Request((Message("system", "Is it spam?"), Message("user", "hi")), 1, ("No", "Yes"))
     question = build_question(request)
-    assert (question.kind, question.choices, question.instructions) == (
-        "predicate",
-        ["Yes", "No"],
-        "Is it spam?",
-    )
+    assert (question.kind, question.choices, question.instructions) == ("predicate", ["Yes", "No"], "Is it spam?")
     with serve_decisions(DecisionServer(decide=lambda text, choices: "no")) as server:
         ref = ModelRef(f"decisions:{server.url}#luna")
         (completion,) = Models().get(ref, "choices").generate([request])
     assert completion.text == "No"
     assert math.exp(completion.logprob or -99) == pytest.approx(1 - (1 - server.sure("hi")))
-    assert server.bodies[0]["questions"] == [
-        {"type": "predicate", "name": "label", "instructions": "Is it spam?"}
-    ]
+    assert server.bodies[0]["questions"] == [{"type": "predicate", "name": "label", "instructions": "Is it spam?"}]
 
 
 def test_the_likeliest_label_is_the_answer_and_its_probability_the_confidence() -> None:

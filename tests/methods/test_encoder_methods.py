@@ -32,9 +32,7 @@ TEXTS = ["the bear is here", "who says growl", "the cat is here", "who says meow
 LABELS = ["bear", "bear", "cat", "cat", "dog", "dog"]
 
 
-def test_a_classifier_over_vectors_answers_the_same_when_it_is_read_again(
-    encoder: str, tmp_path: Path
-) -> None:
+def test_a_classifier_over_vectors_answers_the_same_when_it_is_read_again(encoder: str, tmp_path: Path) -> None:
     models = Models()
     linear = Linear.fit(TEXTS, LABELS, 0, encoder=models.load_shared_encoder(encoder))
     folder = save_classical(linear, tmp_path / "saved")
@@ -115,9 +113,7 @@ def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(encoder: str, tmp_
     assert bench.params["epochs"] > 2
 
 
-def test_a_small_share_has_every_label_and_the_head_learns_from_it_alone(
-    encoder: str, tmp_path: Path
-) -> None:
+def test_a_small_share_has_every_label_and_the_head_learns_from_it_alone(encoder: str, tmp_path: Path) -> None:
     task, train, dev = sets(encoder, tmp_path)
     bench = context(task, train, tmp_path / "work")
     start, share = initial_assistant(task, train, bench.models), sample_training_rows(task, train, 12)
@@ -136,9 +132,7 @@ def test_it_is_for_labels_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_search_learns_from_all_passages_at_last_unless_the_budget_ends_it(
-    encoder: str, tmp_path: Path
-) -> None:
+def test_the_search_learns_from_all_passages_at_last_unless_the_budget_ends_it(encoder: str, tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path, more=f"encoder: {encoder}\n")))
     passages = [Passage(text, f"{place}.md") for place, text in enumerate(PASSAGES)]
     pairs = PAIRS * 40
@@ -171,9 +165,7 @@ def test_candidates_answer_no_further_block_when_the_time_is_used_up(tmp_path: P
     assert bench.is_cut
 
 
-def test_a_missing_extra_is_reported_before_anything_is_fitted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra_is_reported_before_anything_is_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = load_task(write_task(tmp_path, "classify"))
     monkeypatch.setattr("etude.methods.shared.encoder_method.find_spec", lambda name: None)
     named = get_methods(["baseline", "fine_tune_encoder"])

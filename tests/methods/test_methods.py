@@ -87,9 +87,7 @@ def test_few_shot_tries_one_and_two_of_each_label(tmp_path: Path) -> None:
 def test_examples_are_counted_as_they_stand_in_the_prompt_and_no_draw_comes_twice(
     counts: dict[str, int], seed: int
 ) -> None:
-    rows = Dataset(
-        tuple(example(f"{label}{n}", label) for label, count in counts.items() for n in range(count))
-    )
+    rows = Dataset(tuple(example(f"{label}{n}", label) for label, count in counts.items() for n in range(count)))
     task = Task("t", "classify", "fake", RowSource(Path("rows")), Path(), Path(), seed=seed)
     base = Assistant("few_shot", "classify", ModelRef("fake"))
     found = FewShot().build_candidates(task, rows, base)
@@ -101,9 +99,7 @@ def test_examples_are_counted_as_they_stand_in_the_prompt_and_no_draw_comes_twic
 def test_two_rows_of_each_label_are_one_number_of_examples() -> None:
     rows = [example(f"{label}{n}", label) for label in "abcdefghij" for n in range(2)]
     task = Task("t", "classify", "fake", RowSource(Path("rows")), Path(), Path())
-    assert choose_sizes(task, group_by_shape(Assistant("few_shot", "classify", ModelRef("fake")), rows)) == [
-        10
-    ]
+    assert choose_sizes(task, group_by_shape(Assistant("few_shot", "classify", ModelRef("fake")), rows)) == [10]
 
 
 def test_without_labels_a_classifier_answers_with_those_of_the_training_rows(tmp_path: Path) -> None:
@@ -118,9 +114,7 @@ def test_a_prompt_longer_than_the_context_is_left_out_and_said(tmp_path: Path) -
     file = write_task(tmp_path, "answer", model="fake:context=90", more="max_tokens: 10\n")
     task, data = load_dataset(load_task(file))
     bench = context(task, data, tmp_path / "work")
-    fitted = FewShot().fit(
-        task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench
-    )
+    fitted = FewShot().fit(task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench)
     assert len(fitted.shots) < 8
     assert any("too long for the model's context" in note for note in bench.notes)
 
@@ -130,9 +124,7 @@ def test_a_wording_too_long_for_some_row_is_left_out_and_said(tmp_path: Path) ->
     file = write_task(tmp_path, "answer", model="fake:context=90", more=more)
     task, data = load_dataset(load_task(file))
     bench = context(task, data, tmp_path / "work")
-    ClearPrompt().fit(
-        task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench
-    )
+    ClearPrompt().fit(task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench)
     assert "your wording 1" not in [tried.name for tried in bench.trials]
     assert any("your wording 1" in note for note in bench.notes)
 
@@ -146,8 +138,7 @@ def test_room_for_an_answer_is_counted_by_the_model_that_gives_it(tmp_path: Path
     student = FineTune().build_untrained(task, start, data, models)
     model = models.get(student.model)
     longest = max(
-        model.count_tokens([Message("user", row.output)]) - model.count_tokens([Message("user", "")])
-        for row in data
+        model.count_tokens([Message("user", row.output)]) - model.count_tokens([Message("user", "")]) for row in data
     )
     assert longest <= student.max_tokens
     assert start.max_tokens < student.max_tokens
@@ -197,9 +188,7 @@ def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tm
         ClearPrompt().fit(task, data, dev, initial_assistant(task, data, models), bench)
         names = [tried.name for tried in bench.trials]
         assert names == [*["as given", "+ contract in words", "+ answer skeleton"], *[MOVED][:more]]
-        assert [
-            note for note in bench.notes if "their prompts equal" in note and MOVED in note
-        ] == bench.notes
+        assert [note for note in bench.notes if "their prompts equal" in note and MOVED in note] == bench.notes
         assert len(bench.notes) == 1 - more
 
 
@@ -294,9 +283,7 @@ def test_of_extractors_f1_over_values_decides_in_cross_validation(tmp_path: Path
     for number in range(150):
         city, tool = draw.choice(["Bern", "Genf", "Chur", "Thun"]), draw.choice(["saw", "axe", "hoe"])
         output = f'{{"city": "{city}", "tool": "{tool}", "number": "{number}"}}'
-        rows.append(
-            replace(example(str(number), output), input=(Message("user", f"{number}: a {tool} to {city}"),))
-        )
+        rows.append(replace(example(str(number), output), input=(Message("user", f"{number}: a {tool} to {city}"),)))
     task = Task("t", "extract", "fake", RowSource(Path("rows")), Path(), Path(), encoder="none")
     data = Dataset(tuple(rows))
     bench = context(task, data, tmp_path / "work")
@@ -306,9 +293,7 @@ def test_of_extractors_f1_over_values_decides_in_cross_validation(tmp_path: Path
     )
     assert candidate.name == "known values in the text"
     (reason,) = [trial.reason for trial in bench.trials if trial.is_chosen]
-    assert reason.startswith(
-        "known values in the text is best in cross-validation on 150 rows of train and dev ("
-    )
+    assert reason.startswith("known values in the text is best in cross-validation on 150 rows of train and dev (")
 
 
 def test_cross_validation_answers_each_row_without_its_group(tmp_path: Path) -> None:
@@ -373,10 +358,7 @@ def test_the_answers_to_dev_do_not_count_as_training(tmp_path: Path) -> None:
 def test_a_saved_baseline_answers_the_same_and_the_file_is_stable(number: int, tmp_path: Path) -> None:
     predictor = predictors()[number]
     asked = ["an apple", "my car", "trees", "", "日本"]
-    one, two = (
-        save_classical(predictor, tmp_path / "one"),
-        save_classical(predictors()[number], tmp_path / "two"),
-    )
+    one, two = (save_classical(predictor, tmp_path / "one"), save_classical(predictors()[number], tmp_path / "two"))
     assert read_back(one).predict(asked) == predictor.predict(asked)
     assert {f.name: f.read_bytes() for f in one.iterdir()} == {f.name: f.read_bytes() for f in two.iterdir()}
 
@@ -426,11 +408,7 @@ def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
 
 
 def test_a_task_may_name_every_method_and_no_other() -> None:
-    assert (
-        tuple(method.name for method in METHODS)
-        == NAMES
-        == tuple(method.name for method in get_methods(NAMES))
-    )
+    assert tuple(method.name for method in METHODS) == NAMES == tuple(method.name for method in get_methods(NAMES))
 
 
 def test_every_key_of_the_task_file_is_of_a_method_of_all_methods_or_of_the_verdict() -> None:
@@ -500,10 +478,7 @@ def test_a_tuned_step_on_which_others_would_build_is_refused() -> None:
         ("Use e.g. JSON or YAML. Never prose.", "Use e.g. JSON or YAML."),
         ("Reply as Dr. Smith would. Be brief.", "Reply as Dr. Smith would."),
         ("Reply as J. R. Smith would. Be brief.", "Reply as J. R. Smith would."),
-        (
-            "You write for Acme Inc. and answer in German. Be kind.",
-            "You write for Acme Inc. and answer in German.",
-        ),
+        ("You write for Acme Inc. and answer in German. Be kind.", "You write for Acme Inc. and answer in German."),
         ("Write about the U.S. only. Be kind.", "Write about the U.S. only."),
         ("Rules:\n1. Be brief.\n2. Be kind.", "Rules: 1. Be brief. 2. Be kind."),
         ("You are Luma.\n- Be brief.\n- Be kind.", "You are Luma."),
@@ -528,10 +503,7 @@ def test_the_user_chooses_what_of_the_instructions_a_tuned_model_keeps(
     file.write_text(file.read_text().replace("You are a librarian. Say what fits.", SYSTEM), encoding="utf-8")
     task, data = load_dataset(load_task(file))
     models = Models()
-    assert (
-        FineTune().build_untrained(task, initial_assistant(task, data, models), data, models).instructions
-        == kept
-    )
+    assert FineTune().build_untrained(task, initial_assistant(task, data, models), data, models).instructions == kept
     assert choose_instructions(task).reason == "set by the user"
     plain = replace(task, train={})
     assert choose_instructions(plain).text == ("You are a travel desk." if kind == "answer" else "")

@@ -35,11 +35,7 @@ def said(text: str) -> list[dict[str, str]]:
         {"prompt": "Hi", "chosen": "Good day.", "rejected": "What?"},
         {"prompt": ASKED, "chosen": said("Good day."), "rejected": said("What?")},
         {"chosen": ASKED + said("Good day."), "rejected": ASKED + said("What?")},
-        {
-            "input": {"messages": ASKED},
-            "preferred_output": said("Good day."),
-            "non_preferred_output": said("What?"),
-        },
+        {"input": {"messages": ASKED}, "preferred_output": said("Good day."), "non_preferred_output": said("What?")},
         {
             "chosen": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Good day."}],
             "rejected": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "What?"}],
@@ -109,16 +105,12 @@ def test_thumbs_are_read_as_preferences_with_one_side(tmp_path: Path) -> None:
     write_thumbs(tmp_path / "task.yaml", ["Hi"])
     found = read_preferences(tmp_path / "pairs.jsonl")
     polite, rude = "Title: Polite\nAges: 5", "Title: Rude\nAges: 5"
-    assert [(each.text, each.chosen, each.rejected) for each in found] == [
-        ("Hi", polite, ""),
-        ("Hi", "", rude),
-    ]
+    assert [(each.text, each.chosen, each.rejected) for each in found] == [("Hi", polite, ""), ("Hi", "", rude)]
 
 
 def write_pairs(task: Path, inputs: list[str]) -> None:
     lines = [
-        {"prompt": text, "chosen": "Title: Polite\nAges: 5", "rejected": "Title: Rude\nAges: 5"}
-        for text in inputs
+        {"prompt": text, "chosen": "Title: Polite\nAges: 5", "rejected": "Title: Rude\nAges: 5"} for text in inputs
     ]
     (task.parent / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -165,13 +157,9 @@ def test_prefer_goes_on_from_fine_tune_and_learns_the_pairs(tmp_path: Path) -> N
     file = write_task(tmp_path / "task", model=str(save_tiny_model(tmp_path / "model")), num=160, more=more)
     write_pairs(file, [str(row["input"]) for row in rows("answer", 80, seed=3)])
     run = compare(file).run
-    records = {
-        name: json.loads((run.method_folder(name) / "method.json").read_text()) for name in run.fitted_methods
-    }
+    records = {name: json.loads((run.method_folder(name) / "method.json").read_text()) for name in run.fitted_methods}
     assert list(records) == ["fine_tune", "prefer"]
-    lines = [
-        json.loads(line) for line in (run.method_folder("prefer") / "train.jsonl").read_text().splitlines()
-    ]
+    lines = [json.loads(line) for line in (run.method_folder("prefer") / "train.jsonl").read_text().splitlines()]
     scores = [line["score"] for line in lines if "score" in line]
     assert scores[0] == 0.5
     assert max(scores) > 0.9
@@ -190,9 +178,7 @@ def test_prefer_learns_thumbs_by_kto_and_by_nothing_else(tmp_path: Path) -> None
         compare(file)
     file.write_text(file.read_text().replace("epochs: 2,", "epochs: 2, preference_loss: kto, beta: 0.5,"))
     run = compare(file).run
-    lines = [
-        json.loads(line) for line in (run.method_folder("prefer") / "train.jsonl").read_text().splitlines()
-    ]
+    lines = [json.loads(line) for line in (run.method_folder("prefer") / "train.jsonl").read_text().splitlines()]
     losses = [line["dev_loss"] for line in lines if "dev_loss" in line]
     assert min(losses) < 0.8 * losses[0]
     record = json.loads((run.method_folder("prefer") / "method.json").read_text())

@@ -29,9 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
 
 
 @pytest.mark.parametrize("method", LOOKED_UP)
-def test_every_answer_names_the_passage_that_was_in_its_prompt(
-    finished: tuple[Path, Run], method: str
-) -> None:
+def test_every_answer_names_the_passage_that_was_in_its_prompt(finished: tuple[Path, Run], method: str) -> None:
     _, run = finished
     lines = run.read_predictions(method)
     assert all(line["citations"] for line in lines)
@@ -64,12 +62,7 @@ def test_the_report_names_passages_and_the_search(finished: tuple[Path, Run]) ->
     text = (run.folder / "report.md").read_text(encoding="utf-8")
     assert "share of right first hits" in text
     page = (run.folder / "report.html").read_text(encoding="utf-8")
-    cited = {
-        name
-        for line in run.read_predictions("retrieval")
-        if line["side"] == "dev"
-        for name in line["citations"]
-    }
+    cited = {name for line in run.read_predictions("retrieval") if line["side"] == "dev" for name in line["citations"]}
     assert cited
     assert all(f'"{name}"' in page for name in cited)
     notes = json.loads((run.method_folder("retrieval") / "method.json").read_text())["notes"]
@@ -91,13 +84,8 @@ def test_a_killed_comparison_goes_on_to_the_same_answers(finished: tuple[Path, R
         compare(task, on_event=stop)
     again = compare(task).run
     for method in LOOKED_UP:
-        kept = [
-            [line[key] for key in ("id", "answer", "citations")] for line in again.read_predictions(method)
-        ]
-        whole = [
-            [line[key] for key in ("id", "answer", "citations")]
-            for line in finished[1].read_predictions(method)
-        ]
+        kept = [[line[key] for key in ("id", "answer", "citations")] for line in again.read_predictions(method)]
+        whole = [[line[key] for key in ("id", "answer", "citations")] for line in finished[1].read_predictions(method)]
         assert kept == whole
 
 
@@ -126,9 +114,7 @@ def test_a_method_without_its_documents_is_an_error_and_all_leaves_it_out(tmp_pa
     assert not {*LOOKED_UP} & {*run.fitted_methods}
 
 
-def test_a_question_without_its_subject_gets_the_passage_of_the_question_before_it(
-    finished: tuple[Path, Run],
-) -> None:
+def test_a_question_without_its_subject_gets_the_passage_of_the_question_before_it(finished: tuple[Path, Run]) -> None:
     assistant, models = load(finished[1].assistant_folder("retrieval")), Models()
     talk = [("user", "about trains"), ("assistant", "Yes."), ("user", "and for my brother?")]
     turns = [{"role": role, "content": content} for role, content in talk]

@@ -98,9 +98,7 @@ class Bench(BatchedModel):
 
 @pytest.fixture(autouse=True)
 def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = Backend(
-        "stand_in", "", lambda name: name == "stand_in", lambda *_: None, ("generate", "choices")
-    )
+    backend = Backend("stand_in", "", lambda name: name == "stand_in", lambda *_: None, ("generate", "choices"))
     monkeypatch.setattr(registry, "BACKENDS", [backend, *registry.BACKENDS])
 
 
@@ -161,9 +159,7 @@ ROW, FORM = "Please find 3 abc def ghi about trains, age 5", "Sorry, we only hav
     ],
 )
 def test_proposals_are_refused_by_rule(text: str, fault: str, tmp_path: Path) -> None:
-    rows = Dataset(
-        tuple(Example(asked, (Message("user", asked),), FORM) for asked in (ROW, "Something else"))
-    )
+    rows = Dataset(tuple(Example(asked, (Message("user", asked),), FORM) for asked in (ROW, "Something else")))
     model, contract = ModelRef("fake:context=100"), Contract(fields=("Title", "Ages?"))
     given = Assistant("", "answer", model, "Write Title and Ages.", contract=contract, max_tokens=10)
     found = PromptSearch(Bench(tmp_path).fitting, given, model, rows, rows, 30).find_fault(text)
@@ -189,9 +185,7 @@ def test_a_short_look_answers_as_given(tmp_path: Path) -> None:
     assert not any(REFLECTS in text for text in bench.asked)
 
 
-def test_an_error_of_the_reflecting_model_ends_the_search(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_of_the_reflecting_model_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(prompt: str, kinds: Sequence[str]) -> str:
         raise ServiceError("no money")
 
@@ -220,9 +214,7 @@ def test_a_killed_search_asks_nothing_twice_and_the_report_shows_it(tmp_path: Pa
         script.hold_after = None
         run = compare(task, confirm=lambda question: True).run
         assert set(script.answered.values()) == {1}
-    search = json.loads((run.method_folder("searched_prompt") / "method.json").read_text())["params"][
-        "prompt_search"
-    ]
+    search = json.loads((run.method_folder("searched_prompt") / "method.json").read_text())["params"]["prompt_search"]
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert all(f"<pre>{text}</pre>" in page for text in (search["given"], search["found"]))
     assert "dev rows that steered the search" in page

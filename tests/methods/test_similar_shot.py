@@ -26,13 +26,9 @@ def test_each_question_gets_the_training_rows_that_share_most_words_with_it(tmp_
     *shown, question = request.messages[1:]
     assert question == row.input[-1]
     assert [message.role for message in shown] == ["user", "assistant"] * 3
-    assert (shown[-2], shown[-1].content) == (row.input[-1], row.output), (
-        "the nearest row is the last example"
-    )
+    assert (shown[-2], shown[-1].content) == (row.input[-1], row.output), "the nearest row is the last example"
     outputs = {each.input: each.output for each in train}
-    assert all(
-        outputs[(asked,)] == answer.content for asked, answer in zip(shown[::2], shown[1::2], strict=True)
-    )
+    assert all(outputs[(asked,)] == answer.content for asked, answer in zip(shown[::2], shown[1::2], strict=True))
 
 
 def test_a_saved_assistant_shows_the_same_examples(tmp_path: Path) -> None:

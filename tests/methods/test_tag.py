@@ -34,9 +34,7 @@ from small_task import write_task
 
 NESTED = json.dumps({"theme": "x", "parts": [{"name": "y"}]})
 WORDS = st.sampled_from(["red", "blue", "tall", "Anna", "7", "x-ray", "New York"])
-ANSWERS = st.fixed_dictionaries(
-    {"name": WORDS, "extra": st.fixed_dictionaries({"tags": st.lists(WORDS, max_size=3)})}
-)
+ANSWERS = st.fixed_dictionaries({"name": WORDS, "extra": st.fixed_dictionaries({"tags": st.lists(WORDS, max_size=3)})})
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=5))
@@ -69,9 +67,7 @@ def test_values_of_the_text_are_found_apart_from_each_other(values: list[str]) -
 
 
 @given(st.lists(WORDS, max_size=2), st.lists(WORDS, min_size=1, max_size=4))
-def test_values_are_where_the_reference_of_the_benchmark_labels_words(
-    others: list[str], values: list[str]
-) -> None:
+def test_values_are_where_the_reference_of_the_benchmark_labels_words(others: list[str], values: list[str]) -> None:
     text = ", then ".join([*others, *values])
     words = [match.span() for match in WORD.finditer(text)]
     spans = align(text, {("v",): values})[0][("v",)]
@@ -172,14 +168,7 @@ def test_rows_whose_answers_it_cannot_build_leave_it_out_with_a_reason(
 
 
 def test_a_gazetteer_finds_the_longest_known_values_and_fills_in_constants(tmp_path: Path) -> None:
-    texts = [
-        "Take iron pills daily",
-        "Iron is no drug",
-        "Buy iron and Zinc",
-        "the drug",
-        "no iron here",
-        "iron pills",
-    ]
+    texts = ["Take iron pills daily", "Iron is no drug", "Buy iron and Zinc", "the drug", "no iron here", "iron pills"]
     answers: list[dict[str, Any]] = [
         {"drugs": ["iron pills"], "lang": "en"},
         {"drugs": [], "lang": "en"},
@@ -213,9 +202,7 @@ def test_a_gazetteer_reads_the_longest_value_at_each_word(sentences: list[list[s
 
 def test_f1_counts_each_value_once() -> None:
     fields = (("d",),)
-    assert compute_f1([{("d",): ["a", "a", "b"]}], [{("d",): ["a", "b", "c"]}], fields) == pytest.approx(
-        4 / 6
-    )
+    assert compute_f1([{("d",): ["a", "a", "b"]}], [{("d",): ["a", "b", "c"]}], fields) == pytest.approx(4 / 6)
     assert compute_f1([{}], [{}], fields) == 1.0
     assert compute_f1([{}], [{("d",): ["a"]}], fields) == 0.0
 

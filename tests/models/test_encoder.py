@@ -25,23 +25,17 @@ from far_workers import FarWorkers  # noqa: E402
 ANIMALS = ("bear", "cat", "dog", "fox", "owl", "pig", "cow", "hen")
 NOISES = ("growl", "meow", "bark", "yelp", "hoot", "oink", "moo", "cluck")
 PASSAGES = [f"the {animal} is here" for animal in ANIMALS]
-PAIRS = [
-    (f"who says {noise} {when}", place) for place, noise in enumerate(NOISES) for when in ("now", "here")
-]
+PAIRS = [(f"who says {noise} {when}", place) for place, noise in enumerate(NOISES) for when in ("now", "here")]
 
 
 def tiny_encoder() -> Encoder:
     torch.manual_seed(0)
     words = ["the", "is", "here", "who", "says", "now"]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *ANIMALS, *NOISES, *words]
-    core = Tokenizer(
-        models.WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[UNK]")
-    )
+    core = Tokenizer(models.WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
-    )
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
     config = transformers.BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,
@@ -103,9 +97,7 @@ def test_vectors_have_length_one_and_do_not_depend_on_the_batch() -> None:
     together = encoder.embed(texts)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     for text, vector in zip(texts, together, strict=True):
-        assert np.allclose(
-            encoder.embed([text])[0], vector, atol=2e-2 if encoder.dtype != torch.float32 else 1e-5
-        )
+        assert np.allclose(encoder.embed([text])[0], vector, atol=2e-2 if encoder.dtype != torch.float32 else 1e-5)
 
 
 def test_tuning_finds_passages_that_share_no_word_with_their_questions(tmp_path: Path) -> None:
@@ -184,9 +176,7 @@ def test_workers_embed_the_chunks_of_one_process(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("etude.index.build.TEXTS_AT_ONCE", 3)
     counts: list[tuple[int, int]] = []
     here, _ = embed_texts(PASSAGES, encoder, tmp_path / "here", keep=True)
-    there, num = embed_texts(
-        PASSAGES, encoder, tmp_path / "there", True, lambda *pair: counts.append(pair), workers
-    )
+    there, num = embed_texts(PASSAGES, encoder, tmp_path / "there", True, lambda *pair: counts.append(pair), workers)
     np.testing.assert_array_equal(there, here)
     assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
     assert (num, counts) == (8, [(3, 8), (6, 8), (8, 8)])
@@ -207,9 +197,7 @@ def test_wrong_passages_are_the_nearest_of_those_that_some_pair_asks_for() -> No
         return real(ids)
 
     real, encoder.forward = encoder.forward, forward  # type: ignore[method-assign]
-    loss = _build_loss(
-        encoder, pairs, PASSAGES, ContrastiveConfig(num_negatives=2), torch.from_numpy(vectors)
-    )
+    loss = _build_loss(encoder, pairs, PASSAGES, ContrastiveConfig(num_negatives=2), torch.from_numpy(vectors))
     value, _ = loss([0, 1], random.Random(0))
     assert shown == [2, 3], "the passage of both questions, and two others"
     assert value > 0

@@ -79,10 +79,7 @@ def test_requests_keep_to_the_pace_and_to_the_number_at_once(server: ScriptedSer
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (
-            {"model": "bigg"},
-            r"bigg at .*HTTP 404.*does not exist.*It may not have bigg: its models are 'big'",
-        ),
+        ({"model": "bigg"}, r"bigg at .*HTTP 404.*does not exist.*It may not have bigg: its models are 'big'"),
         ({"key": "ETUDE_WRONG_KEY"}, r"HTTP 401.*does not accept the key in ETUDE_WRONG_KEY"),
         ({"key": "ETUDE_NO_KEY"}, r"is not set. Run: export ETUDE_NO_KEY=YOUR_KEY"),
         (
@@ -100,9 +97,7 @@ def test_what_no_retry_mends_is_said_at_once(
     assert "sk-nobody-knows" not in str(caught.value)
 
 
-def test_an_endpoint_that_never_answers_is_given_up(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endpoint_that_never_answers_is_given_up(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.troubles, server.share = ("500",), 1.0
     endpoint = replace(Endpoint(server.url, "big"), key="ETUDE_TEST_KEY")
     monkeypatch.setenv("ETUDE_TEST_KEY", KEY)
@@ -230,10 +225,7 @@ def test_an_endpoint_is_read_and_its_name_says_what_bears_on_answers(tmp_path: P
         ("https://me:hunter2@host.example/v1", "is only a URL"),
         ("{endpoint: https://me:hunter2@host.example/v1, model: m}", "without a password"),
         ("{endpoint: 'https://host.example/v1?key=hunter2', model: m}", "without a password"),
-        (
-            "{endpoint: https://host.example/v1, model: m, key: hunter2}",
-            "must be the name of an environment variable",
-        ),
+        ("{endpoint: https://host.example/v1, model: m, key: hunter2}", "must be the name of an environment variable"),
         ("{endpoint: https://host.example/v1}", "has no model"),
         ("{endpoint: 'http://host.example:port/v1', model: m}", "endpoint must be a URL"),
         ("{endpoint: https://host.example/v1, model: m, max_cost: 3}", "max_cost needs prices"),
@@ -241,9 +233,7 @@ def test_an_endpoint_is_read_and_its_name_says_what_bears_on_answers(tmp_path: P
         ("{endpoint: https://host.example/v1, model: m, api_key: hunter2}", "unknown key"),
     ],
 )
-def test_what_is_wrong_with_an_endpoint_is_said_without_the_secret(
-    tmp_path: Path, given: str, said: str
-) -> None:
+def test_what_is_wrong_with_an_endpoint_is_said_without_the_secret(tmp_path: Path, given: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         load_task(write_task(tmp_path, more=f"prompt_model: {given}\n"))
     assert "hunter2" not in str(caught.value)
@@ -258,9 +248,7 @@ def answer_label(body: Body) -> str:
     return next((theme for theme in THEMES if f"about {theme}," in question), "space")
 
 
-def write_endpoint_task(
-    folder: Path, script: ScriptedServer, methods: str = "prompt", endpoint: str = ""
-) -> Path:
+def write_endpoint_task(folder: Path, script: ScriptedServer, methods: str = "prompt", endpoint: str = "") -> Path:
     lines = (
         f"prompt_model: {{endpoint: '{script.url}', model: big, key: env:ETUDE_TEST_KEY, "
         f"prices: {{prompt: 2.5, cached: 1.25, answer: 10}}{endpoint}}}\nprices: {{per_hour: 0.36}}\n"
@@ -336,9 +324,7 @@ def test_nothing_is_sent_where_the_answer_is_no(server: ScriptedServer, tmp_path
 
 
 @pytest.mark.usefixtures("_key")
-def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(
-    server: ScriptedServer, tmp_path: Path
-) -> None:
+def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(server: ScriptedServer, tmp_path: Path) -> None:
     server.say = answer_label
     run = compare(write_endpoint_task(tmp_path, server)).run
     task = write_endpoint_task(tmp_path, server, endpoint=", max_requests: 3")
@@ -361,9 +347,7 @@ def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(
 
 
 @pytest.mark.usefixtures("_key")
-def test_a_comparison_stopped_by_a_limit_goes_on_when_it_is_raised(
-    server: ScriptedServer, tmp_path: Path
-) -> None:
+def test_a_comparison_stopped_by_a_limit_goes_on_when_it_is_raised(server: ScriptedServer, tmp_path: Path) -> None:
     server.say = answer_label
     with pytest.raises(ModelError, match="limit of 60 requests"):
         compare(write_endpoint_task(tmp_path, server, endpoint=", max_requests: 60"))
@@ -415,9 +399,7 @@ def count_saved(folder: Path) -> int:
 
 @pytest.mark.real
 @pytest.mark.usefixtures("_key")
-def test_an_endpoint_as_the_only_model_leaves_out_what_is_tuned(
-    server: ScriptedServer, tmp_path: Path
-) -> None:
+def test_an_endpoint_as_the_only_model_leaves_out_what_is_tuned(server: ScriptedServer, tmp_path: Path) -> None:
     server.say = answer_label
     named = f"{{endpoint: '{server.url}', model: big}}"
     task = write_task(tmp_path, "classify", model=named, num=200)

@@ -83,9 +83,7 @@ def test_greedy_answers_are_those_of_this_process(url: str, local: LocalModel) -
         turns = [{"role": each.role, "content": each.content} for each in request.messages]
         prompt = httpx2.post(f"{url}/apply-template", json={"messages": turns}).json()["prompt"]
         body = {"content": prompt, "add_special": True, "parse_special": True}
-        assert httpx2.post(f"{url}/tokenize", json=body).json()["tokens"] == render(
-            local.tokenizer, request.messages
-        )
+        assert httpx2.post(f"{url}/tokenize", json=body).json()["tokens"] == render(local.tokenizer, request.messages)
     own = local.generate(asked)
     served = EndpointModel(Endpoint(f"{url}/v1", NAME, at_once=4)).generate(asked)
     pairs = list(zip(asked, own, served, strict=True))

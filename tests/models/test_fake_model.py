@@ -21,9 +21,7 @@ ROWS = [
 NEW = {"has my card come": "card", "give my money back": "refund", "can i send my friend money": "transfer"}
 
 
-def build_request(
-    text: str, shots: list[Example] | None = None, choices: tuple[str, ...] = LABELS
-) -> Request:
+def build_request(text: str, shots: list[Example] | None = None, choices: tuple[str, ...] = LABELS) -> Request:
     turns = [turn for row in shots or [] for turn in (*row.input, Message("assistant", row.output))]
     return Request((*turns, Message("user", text)), 20, choices)
 

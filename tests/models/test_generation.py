@@ -31,24 +31,17 @@ def models() -> Models:
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma2"])
-def model(
-    request: pytest.FixtureRequest, models: Models, tmp_path_factory: pytest.TempPathFactory
-) -> LocalModel:
+def model(request: pytest.FixtureRequest, models: Models, tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
     folder = save_tiny_model(tmp_path_factory.mktemp(request.param), kind=request.param)
     return models.get_live(ModelRef(str(folder)))
 
 
 def build_request(number: int) -> Request:
-    turns = (
-        Message("system", "answer with one word"),
-        Message("user", f"my card {'has not arrived ' * (number % 3)}"),
-    )
+    turns = (Message("system", "answer with one word"), Message("user", f"my card {'has not arrived ' * (number % 3)}"))
     return Request(turns, 12 + number)
 
 
-def generate_pieces(
-    model: LocalModel, answers: list[Generation], prefix: int, begin_at: list[int]
-) -> list[str]:
+def generate_pieces(model: LocalModel, answers: list[Generation], prefix: int, begin_at: list[int]) -> list[str]:
     """The answers in pieces, of which each begins at a step."""
     batch = model.create_batch(answers[0].prompt[:prefix])
     pieces = {id(answer): "" for answer in answers}
@@ -79,9 +72,7 @@ def test_each_is_what_it_is_alone(model: LocalModel) -> None:
 
 
 @pytest.mark.parametrize("max_tokens", [1, 3, 7, 64, None])
-def test_prompts_that_are_read_in_pieces_give_the_same_answers(
-    model: LocalModel, max_tokens: int | None
-) -> None:
+def test_prompts_that_are_read_in_pieces_give_the_same_answers(model: LocalModel, max_tokens: int | None) -> None:
     requests = [build_request(number) for number in range(3)]
     alone = [model.generate([request])[0] for request in requests]
     answers = [model.create_generation(request, Sampling()) for request in requests]
@@ -115,9 +106,7 @@ def test_a_seed_gives_the_same_answer_whoever_else_is_there(model: LocalModel) -
 
 
 def test_the_smallest_temperature_draws_the_likeliest_tokens(model: LocalModel) -> None:
-    greedy, coldest = (
-        model.create_generation(build_request(1), each) for each in (Sampling(), Sampling(5e-324))
-    )
+    greedy, coldest = (model.create_generation(build_request(1), each) for each in (Sampling(), Sampling(5e-324)))
     first, second = generate_pieces(model, [greedy, coldest], 0, [0, 0])
     assert first == second == model.generate([build_request(1)])[0].text.strip()
 
@@ -164,10 +153,7 @@ def test_log_probabilities_of_each_token(model: LocalModel) -> None:
 
 
 def test_an_answer_is_kept_to_a_schema(model: LocalModel) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"label": {"enum": ["card", "refund"]}, "n": {"type": "integer"}},
-    }
+    schema = {"type": "object", "properties": {"label": {"enum": ["card", "refund"]}, "n": {"type": "integer"}}}
     schema |= {"required": ["label"], "additionalProperties": False}
     request = replace(build_request(2), max_tokens=60)
     answer = model.create_generation(request, Sampling(json_schema=json.dumps(schema), top_logprobs=5))
@@ -186,9 +172,7 @@ def test_an_answer_is_kept_to_a_schema(model: LocalModel) -> None:
 def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m")
     shots = (Example("1", (Message("user", "where is my card"),), "card"),)
-    assistant = Assistant(
-        "few_shot", "answer", ModelRef(str(folder)), "label labels answer", shots=shots, max_tokens=9
-    )
+    assistant = Assistant("few_shot", "answer", ModelRef(str(folder)), "label labels answer", shots=shots, max_tokens=9)
     texts = [f"please cancel the transfer {number}" for number in range(5)]
     engine, told = ServingEngine(models), SimpleQueue[tuple[int, StreamItem]]()
 
@@ -220,9 +204,7 @@ def test_answers_begin_beside_others_where_the_cache_cannot_be_joined(models: Mo
             told.put(item)
 
     sampling = Sampling(temperature=2.0, seed=3)
-    engine.submit(
-        QueuedRequest(assistant, "", (Message("user", "my card"),), ask_beside, sampling, streams=True)
-    )
+    engine.submit(QueuedRequest(assistant, "", (Message("user", "my card"),), ask_beside, sampling, streams=True))
     done = [told.get(timeout=20) for _ in range(2)]
     engine.close()
     assert all(isinstance(item, FinishedAnswer) for item in done), done
@@ -243,9 +225,7 @@ def test_running_answers_go_on_while_a_long_prompt_is_read(
     def ask(name: str, assistant: Assistant, text: str) -> QueuedRequest:
         sampling = Sampling(temperature=2.0, seed=3) if assistant is short else Sampling()
         turns = (Message("user", text),)
-        return QueuedRequest(
-            assistant, "", turns, lambda item: told.put((name, item)), sampling, streams=True
-        )
+        return QueuedRequest(assistant, "", turns, lambda item: told.put((name, item)), sampling, streams=True)
 
     engine.submit(ask("short", short, "my card"))
     events = [told.get(timeout=20)]
@@ -257,9 +237,7 @@ def test_running_answers_go_on_while_a_long_prompt_is_read(
     engine.close()
     num_between = [name for name, _ in events].index("long")
     done = events[-1][1]
-    assert (
-        num_between > done.completion.prompt_tokens // 8 / 2
-    )  # half of the tokens may end within a character
+    assert num_between > done.completion.prompt_tokens // 8 / 2  # half of the tokens may end within a character
     assert done.answer.text == long.answer(long_text, models).text
     assert not any(name == "dropped" for name, _ in events)
 
@@ -315,9 +293,7 @@ def test_more_answer_tokens_leave_the_prompt_as_it_is(models: Models, tmp_path: 
     assistant = Assistant("few_shot", "answer", ModelRef(str(folder)), shots=shots, max_tokens=9)
     engine, told = ServingEngine(models), SimpleQueue[StreamItem]()
     sampling = Sampling(temperature=2.0, seed=3)
-    engine.submit(
-        QueuedRequest(assistant, "", (Message("user", "my card"),), told.put, sampling, max_tokens=4_000)
-    )
+    engine.submit(QueuedRequest(assistant, "", (Message("user", "my card"),), told.put, sampling, max_tokens=4_000))
     done = told.get(timeout=60)
     engine.close()
     own = assistant.answer("my card", models)

@@ -35,9 +35,7 @@ def make_scores(num: int, seed: int) -> tuple[list[str], list[str]]:
     """Texts with as many of five words as their score, and the scores."""
     draw = random.Random(seed)
     scores = [draw.randrange(len(SCALE)) for _ in range(num)]
-    texts = [
-        f"note {number} {'fine ' * score}{'awful ' * (4 - score)}" for number, score in enumerate(scores)
-    ]
+    texts = [f"note {number} {'fine ' * score}{'awful ' * (4 - score)}" for number, score in enumerate(scores)]
     return texts, [SCALE[score] for score in scores]
 
 
@@ -67,9 +65,7 @@ def test_thresholds_make_the_answers_to_held_out_rows_no_worse() -> None:
     for number, label in enumerate(plain.labels):
         gold = np.array([label in text for text in noisy])
 
-        def score(
-            threshold: float, chance: np.ndarray = chances[:, number], gold: np.ndarray = gold
-        ) -> float:
+        def score(threshold: float, chance: np.ndarray = chances[:, number], gold: np.ndarray = gold) -> float:
             return 2 * ((chance >= threshold) & gold).sum() / ((chance >= threshold).sum() + gold.sum())
 
         assert score(tuned.thresholds[label]) >= score(0.5) - 1e-9
@@ -140,10 +136,7 @@ def test_the_answers_to_held_out_rows_do_not_depend_on_their_own_labels(tmp_path
 @pytest.mark.parametrize("seed", range(3))
 def test_counted_texts_fit_the_same_features_to_the_bit(seed: int) -> None:
     draw = random.Random(seed)
-    texts = [
-        " ".join(draw.choices("Ein Wort, the; Word. çok 12 x".split(), k=draw.randint(0, 9)))
-        for _ in range(60)
-    ]
+    texts = [" ".join(draw.choices("Ein Wort, the; Word. çok 12 x".split(), k=draw.randint(0, 9))) for _ in range(60)]
     some = draw.sample(texts, 25)
     (features, rows), (expected, matrix) = CountedTexts([*texts, "a word"]).fit(some), Features.fit(some)
     assert (rows != matrix).nnz == 0

@@ -67,9 +67,7 @@ def test_as_many_examples_as_fit_are_shown_and_no_token_too_many(template: str |
     tokenizer = build_tokenizer(template)
     short = LocalModel("tiny", build_module(max_position_embeddings=256), tokenizer)
     shots = build_shots(12)
-    assistant = Assistant(
-        "few_shot", "answer", ModelRef("tiny"), SYSTEM.content, "user", shots, max_tokens=20
-    )
+    assistant = Assistant("few_shot", "answer", ModelRef("tiny"), SYSTEM.content, "user", shots, max_tokens=20)
     asked = [[Message("user", "refund the transfer " * n)] for n in range(1, 60, 4)]
     prepared = assistant.prepare(asked, short)
     assert len({request.shots_dropped for request in prepared}) > 5
@@ -131,9 +129,7 @@ def test_a_batch_answers_as_transformers_generate(llama: LocalModel) -> None:
     for request, answer in zip(asked, llama.generate(asked), strict=True):
         ids = torch.tensor([render(TOKENIZER, request.messages)])
         ends = {"eos_token_id": sorted(llama.end_tokens), "max_new_tokens": request.max_tokens}
-        own = llama.module.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0, **ends
-        )
+        own = llama.module.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0, **ends)
         assert answer.text == TOKENIZER.decode(own[0, ids.shape[1] :], skip_special_tokens=True)
 
 
@@ -267,9 +263,7 @@ def test_the_score_of_an_own_answer_is_its_logprob(llama: LocalModel) -> None:
     llama.end_tokens = frozenset(range(400))  # every token ends the turn, so that answers are one token long
     answers = llama.generate(build_requests())
     scores = llama.score(build_requests(), [answer.text for answer in answers])
-    pairs = [
-        (score[0], answer.logprob) for answer, score in zip(answers, scores, strict=True) if len(score) == 2
-    ]
+    pairs = [(score[0], answer.logprob) for answer, score in zip(answers, scores, strict=True) if len(score) == 2]
     assert pairs
     assert all(score == pytest.approx(logprob, abs=1e-4) for score, logprob in pairs)
 
@@ -451,9 +445,7 @@ def test_names_that_lead_nowhere_say_what_to_do(
         weights.find_weights(name)
 
 
-def test_a_hub_model_that_is_not_here_names_the_download(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_hub_model_that_is_not_here_names_the_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -503,9 +495,7 @@ def test_two_at_once_unpack_to_one_whole_folder(tmp_path: Path) -> None:
         (folder / "model.safetensors").write_bytes(source.read_bytes())
 
     with ThreadPoolExecutor(2) as pool:
-        made = [
-            pool.submit(weights.unpack_gguf, gguf, "float32", unpack, tmp_path / "cache") for _ in range(2)
-        ]
+        made = [pool.submit(weights.unpack_gguf, gguf, "float32", unpack, tmp_path / "cache") for _ in range(2)]
     first, second = (future.result() for future in made)
     assert first == second
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.name]

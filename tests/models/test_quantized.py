@@ -41,9 +41,7 @@ def test_no_weight_moves_further_than_half_a_step(bits: Bits, inputs: int, sprea
         layer = build_layer(inputs, spread=spread)
     weight = layer.weight.clone()
     moved = (QuantizedLinear(layer, bits).weight - weight).abs()
-    largest = (
-        weight.view(len(weight), -1, torch.gcd(torch.tensor(GROUP), torch.tensor(inputs))).abs().amax(-1)
-    )
+    largest = weight.view(len(weight), -1, torch.gcd(torch.tensor(GROUP), torch.tensor(inputs))).abs().amax(-1)
     width = largest.repeat_interleave(inputs // largest.shape[1], 1)
     steps = torch.tensor(NF4)
     half = 1 / 254 if bits == "8bit" else float((steps[1:] - steps[:-1]).max()) / 2

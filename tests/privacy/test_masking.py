@@ -19,9 +19,7 @@ from etude.privacy import KINDS, Masker, Span, find
 from etude.privacy.mask.known_values import KnownValues
 from etude.privacy.mask.lookup import MIN_UNIQUE_LENGTH, SurrogateIndex, WordFilter
 
-TEXT = (
-    "Mr. Arne Holm (arne@mail.example.net, +49 30 901820, card 4111 1111 1111 1111) lives at 12 Baker Street."
-)
+TEXT = "Mr. Arne Holm (arne@mail.example.net, +49 30 901820, card 4111 1111 1111 1111) lives at 12 Baker Street."
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.text(min_size=1, max_size=20)), max_size=8))
@@ -116,18 +114,12 @@ def test_a_number_has_one_surrogate_whatever_its_kind(kinds: tuple[str, ...]) ->
         surrogate = {masker.surrogate(kind, number) for kind in kinds}
         assert len(surrogate) == 1
         assert not luhn.is_valid(surrogate.pop())
-        assert plain(masker.surrogate(kinds[1], f"{number[:3]}-{number[3:]}")) == masker.surrogate(
-            kinds[0], number
-        )
-    assert "[" not in Masker(b"k" * 32).surrogate(
-        "national_id", "415-555-2671"
-    )  # whose form is that of a phone
+        assert plain(masker.surrogate(kinds[1], f"{number[:3]}-{number[3:]}")) == masker.surrogate(kinds[0], number)
+    assert "[" not in Masker(b"k" * 32).surrogate("national_id", "415-555-2671")  # whose form is that of a phone
     assert Masker(b"k" * 32).surrogate("phone", number) == Masker(b"k" * 32).surrogate("id_number", number)
 
 
-@given(
-    st.lists(st.integers(0, 99).map("{:02d}".format), min_size=1, max_size=40, unique=True), st.integers(1, 5)
-)
+@given(st.lists(st.integers(0, 99).map("{:02d}".format), min_size=1, max_size=40, unique=True), st.integers(1, 5))
 def test_unmasking_is_exact_if_surrogates_are_scarce(numbers: list[str], secret: int) -> None:
     text = " ".join(numbers) + "."
     spans = [
@@ -142,9 +134,7 @@ def test_unmasking_is_exact_if_surrogates_are_scarce(numbers: list[str], secret:
 
 def test_a_surrogate_is_nobody_s_number(tmp_path: Path) -> None:
     masker = Masker(b"k" * 32)
-    addresses = [
-        masker.surrogate("ip_address", f"8.8.{number // 200}.{number % 200}") for number in range(2000)
-    ]
+    addresses = [masker.surrogate("ip_address", f"8.8.{number // 200}.{number % 200}") for number in range(2000)]
     assert len(set(addresses)) == 2000
     assert all(ipaddress.ip_address(address).is_private for address in addresses)
     for number in range(40):
@@ -198,9 +188,7 @@ def test_a_surrogate_keeps_no_part_of_a_password(value: str) -> None:
 def test_a_number_is_found_again_whatever_stands_between(number: str, data: st.DataObject) -> None:
     values = KnownValues()
     values.add("id_number", number)
-    gaps = data.draw(
-        st.lists(st.sampled_from(["", " ", "-", ". "]), min_size=len(number), max_size=len(number))
-    )
+    gaps = data.draw(st.lists(st.sampled_from(["", " ", "-", ". "]), min_size=len(number), max_size=len(number)))
     spelling = "".join(letter + gap for letter, gap in zip(number, gaps, strict=True)).rstrip(" .-")
     for text, there in (
         (f"is it {spelling}? Yes: {number.lower()}, 12", 2),
@@ -218,8 +206,7 @@ def test_short_values_and_dates_are_not_looked_for_between_other_signs() -> None
     values.add("phone", "20240101")
     values.add("password", 'x"1y')
     spans = {
-        span.text
-        for span in values.find_spans('PIN 1234, 1,234 EUR, 12345, 2024-01-01, 20 24 01 01 {"a": "x\\"1y"}')
+        span.text for span in values.find_spans('PIN 1234, 1,234 EUR, 12345, 2024-01-01, 20 24 01 01 {"a": "x\\"1y"}')
     }
     assert spans == {"1234", "20 24 01 01", 'x\\"1y'}
 

@@ -104,9 +104,7 @@ def test_an_e_mail_address_among_other_values_is_no_login(text: str) -> None:
 
 
 def test_escapes_are_no_part_of_a_value_and_those_of_its_letters_are() -> None:
-    text = json.dumps(
-        {"a": 'see\njo@mail.example.net or "Éva@mail.example.net"', "b": "4111\u00a01111 1111 1111"}
-    )
+    text = json.dumps({"a": 'see\njo@mail.example.net or "Éva@mail.example.net"', "b": "4111\u00a01111 1111 1111"})
     assert [span.text for span in find(text, review=False)] == [
         "jo@mail.example.net",
         "\\u00c9va@mail.example.net",
@@ -145,9 +143,7 @@ def test_accents_that_are_marks_of_their_own_are_read_with_their_letter(text: st
     masker = Masker(b"k" * 32)
     masked = masker.mask(marked, spans)
     assert masker.unmask(masked) == marked
-    ending = [
-        unicodedata.normalize("NFC", piece) for piece in (marked[: spans[0].start], marked[spans[-1].end :])
-    ]
+    ending = [unicodedata.normalize("NFC", piece) for piece in (marked[: spans[0].start], marked[spans[-1].end :])]
     masked = unicodedata.normalize("NFC", masked)  # no mark is left to join a stand-in
     assert masked.startswith(ending[0])
     assert masked.endswith(ending[1])

@@ -58,18 +58,14 @@ VALUES = {
         "|4111\u30001111\u30001111\u30001111"
     ),
     "ip_address": "81.2.69.142|181.22.34.56|2001:db8:85a3::8a2e:370:7334",
-    "iban": (
-        "GB29 NWBK 6016 1331 9268 19|DE89370400440532013000|GB29\u2013NWBK\u20136016\u20131331\u20139268\u201319"
-    ),
+    "iban": ("GB29 NWBK 6016 1331 9268 19|DE89370400440532013000|GB29\u2013NWBK\u20136016\u20131331\u20139268\u201319"),
     "national_id": (
         "536\u201290\u22124399|536-90-4399|AB 12 34 56 C|RSSMRA85T10A562S|12345678Z|390.533.447-05|756.9217.0769.85"
     ),
 }
 TOUCHED = {
     "card": "4111 1111 1111 1111|4111.1111.1111.1111",
-    "iban": (
-        "DE89370400440532013000|GB29\u202fNWBK\u202f6016\u202f1331\u202f9268\u202f19|DE89.3704.0044.0532.0130.00"
-    ),
+    "iban": ("DE89370400440532013000|GB29\u202fNWBK\u202f6016\u202f1331\u202f9268\u202f19|DE89.3704.0044.0532.0130.00"),
     "ip_address": "93.184.216.34",
     "national_id": "11010519491231002X",
     "email": "ann@web.example.de",
@@ -280,9 +276,7 @@ def test_an_iban_needs_its_checksum_where_no_label_stands(number: int) -> None:
 
 
 @pytest.mark.parametrize("region", ["US", "GB", "DE", "FR", "IN", "BR", "JP", "ZA"])
-@pytest.mark.parametrize(
-    "form", [phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.E164]
-)
+@pytest.mark.parametrize("form", [phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.E164])
 def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
     number = phonenumbers.format_number(phonenumbers.example_number(region), form)
     assert kinds(f"mine is {number}, thanks").get("phone") == number
@@ -347,10 +341,7 @@ def test_blocking_kinds_are_the_same_without_review(parts: list[str], joint: str
 @pytest.mark.parametrize(
     ("label", "value"),
     [
-        *(
-            (label, ": aB3xK9q7Zz12")
-            for label in ("password", "pwd", "secret", "api key", "token", "credential")
-        ),
+        *((label, ": aB3xK9q7Zz12") for label in ("password", "pwd", "secret", "api key", "token", "credential")),
         *((label, " aB3xK9q7Zz12aB3xK9q7Zz12") for label in ("basic", "bearer", "token")),
         ("signing_key", "=aB3xK9q7Zz12"),
         ("pin", " 4711"),
@@ -417,9 +408,7 @@ def test_names_and_addresses_that_go_to_review(text: str, found: list[str]) -> N
 def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None:
     rows = (
         Example(
-            "a",
-            (Message("user", f"{'word ' * 90}My name is Anna Gold, ann@corp.example.io{' word' * 90}"),),
-            "ok",
+            "a", (Message("user", f"{'word ' * 90}My name is Anna Gold, ann@corp.example.io{' word' * 90}"),), "ok"
         ),
         Example("b", (Message("user", "Who wrote it?"),), "My name is Anna Gold, call +49 30 901820."),
     )
@@ -440,21 +429,14 @@ def write_rows(file: Path, inputs: Sequence[str]) -> None:
 def find_kinds(folder: Path, kind: str, rows: list[tuple[str, str]]) -> dict[str, Finding]:
     """Kind -> what the checks of personal data find in such rows."""
     folder.mkdir(exist_ok=True)
-    write_json_lines(
-        folder / "rows.jsonl", ({"input": input_text, "output": answer} for input_text, answer in rows)
-    )
+    write_json_lines(folder / "rows.jsonl", ({"input": input_text, "output": answer} for input_text, answer in rows))
     (folder / "task.yaml").write_text(f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n")
-    return {
-        finding.kind: finding for finding in check(folder / "task.yaml", (check_personal_data, check_review))
-    }
+    return {finding.kind: finding for finding in check(folder / "task.yaml", (check_personal_data, check_review))}
 
 
 def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
     rows = [
-        (
-            "My name is John Miller, passport number LP5048339.",
-            '{"contact": "John Miller", "id": "LP5048339"}',
-        ),
+        ("My name is John Miller, passport number LP5048339.", '{"contact": "John Miller", "id": "LP5048339"}'),
         ("Is LP7048339 mine?", "Passport number LP7048339 is yours."),
         ("Where is it?", "Here."),
     ]
@@ -477,8 +459,7 @@ def test_excerpts_cover_the_value(tmp_path: Path) -> None:
     ]
     spans = find_kinds(tmp_path, "answer", rows)
     excerpts = {
-        kind: [finding.text for finding in spans[f"privacy_{kind}"].excerpts]
-        for kind in ("card", "password", "email")
+        kind: [finding.text for finding in spans[f"privacy_{kind}"].excerpts] for kind in ("card", "password", "email")
     }
     assert excerpts == {
         "card": ["Is my Card ••••••••••••••••••• blocked, asks A••• G•••••?"],
@@ -551,15 +532,9 @@ def test_a_stem_stands_in_every_word_of_its_table(kind: str, data: st.DataObject
         assert labels.may_have_label(text, kind), text
 
 
-@given(
-    st.from_regex(
-        re.compile("|".join(read_table(details.__file__, "health.yaml")["conditions"])), fullmatch=True
-    )
-)
+@given(st.from_regex(re.compile("|".join(read_table(details.__file__, "health.yaml")["conditions"])), fullmatch=True))
 def test_a_condition_of_a_person_is_a_detail_of_health(condition: str) -> None:
-    assert [span.text for span in details.find_health_details(f"I have {condition}, they say.")] == [
-        condition
-    ]
+    assert [span.text for span in details.find_health_details(f"I have {condition}, they say.")] == [condition]
 
 
 @pytest.mark.parametrize(
@@ -619,10 +594,7 @@ def test_the_page_says_which_national_numbers_need_a_label() -> None:
     named = {scheme.rule for scheme in SCHEMES if scheme.label is not None}
     for before, rules in (
         ("Format and checksum are enough", without_label - named),
-        (
-            "Separators or a date inside the number are enough, otherwise a label is needed",
-            without_label & named,
-        ),
+        ("Separators or a date inside the number are enough, otherwise a label is needed", without_label & named),
         ("- A label is always needed", named - without_label),
     ):
         assert f"{before}: {', '.join(sorted(rules))}." in page

@@ -34,13 +34,7 @@ class Case:
     files: Files = field(default_factory=dict)
 
 
-GOOD_KEYS = {
-    "name": "tickets",
-    "kind": "classify",
-    "model": "fake",
-    "examples": "rows.jsonl",
-    "instructions": "Sort.",
-}
+GOOD_KEYS = {"name": "tickets", "kind": "classify", "model": "fake", "examples": "rows.jsonl", "instructions": "Sort."}
 
 
 def good_row(number: int) -> dict[str, object]:
@@ -169,9 +163,7 @@ def bad_json_rows() -> Iterator[Case]:
 
     whole = "Write one whole object on the line"
     yield row("cut", '{"input": "a", "outp', "not JSON: a text has no closing quote", whole)
-    yield row(
-        "no comma", '{"input": "a" "output"', "not JSON: a comma or a closing bracket is missing", whole
-    )
+    yield row("no comma", '{"input": "a" "output"', "not JSON: a comma or a closing bracket is missing", whole)
     yield row("single quotes", "{'input': 'a'}", "'input'", whole)
     yield row("no object", '"only a text"', "only a text", whole)
     yield row("a list", '[{"input": "a", "output": "b"}]', "[{", "without a list around them")
@@ -257,12 +249,8 @@ def conflicts() -> Iterator[Case]:
     add = "Write 'billing', or add it"
     yield Case("foreign label", "rows.jsonl:31", "'biling'", add, labels, {"rows.jsonl": rows})
     own = {**labels, "test": "test.jsonl"}
-    yield Case(
-        "foreign test label", "test.jsonl:31", "'biling'", "Write 'billing'", own, {"test.jsonl": rows}
-    )
-    yield Case(
-        "labels for answers", "task.yaml:6", "answer", "Write kind: classify", labels | {"kind": "answer"}
-    )
+    yield Case("foreign test label", "test.jsonl:31", "'biling'", "Write 'billing'", own, {"test.jsonl": rows})
+    yield Case("labels for answers", "task.yaml:6", "answer", "Write kind: classify", labels | {"kind": "answer"})
     yield key("contract", "{regex: '['}", "'['", "Correct it")
     yield key("contract", "{labels: [a, b], regex: '(?P<'}", "'(?P<'", "Correct it")
     wordy = [{"input": f"a {number}", "output": "two words"} for number in range(30)]
@@ -303,18 +291,14 @@ def list_refusal(case: Case, folder: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_bad_input_is_refused_in_one_sentence(
-    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_refused_in_one_sentence(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = list_refusal(case, tmp_path, capsys).splitlines()
     line = next((line for line in lines if re.match(rf"(etude:)?\s*{re.escape(case.where)}\b", line)), "")
     assert case.got in line, lines
     assert case.remedy in line, lines
 
 
-def test_all_errors_come_together_in_the_order_of_lines(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_errors_come_together_in_the_order_of_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = {"kind": "clasify", "margin": "2", "seed": "x", "nme": "y", "metric": "bleu"}
     _, message = by_command_line(write_folder(tmp_path, Case("many", "", "", "", dict(keys))), capsys)
     lines = [int(found) for found in re.findall(r"^(?:etude:)?\s*task\.yaml:(\d+)", message, re.MULTILINE)]

@@ -61,9 +61,7 @@ def test_every_block_is_of_a_language_that_is_run_or_plain_text() -> None:
 
 
 @pytest.mark.real
-def test_the_shell_lines_of_the_readme_run_one_after_the_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_shell_lines_of_the_readme_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [words for words in find_commands(ROOT / "README.md") if words[0] == ".venv/bin/etude"]
     others = ("test", "serve", "studio")  # run by tests of their own
     lines = [words for words in lines if words[1] not in others]
@@ -130,9 +128,7 @@ def test_the_python_of_both_pages_is_the_files_that_run() -> None:
 # The page on the task file
 
 
-def test_the_script_for_chat_logs_writes_rows_that_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_script_for_chat_logs_writes_rows_that_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     senders = ["customer", "customer", "agent", "customer"]
     lines = [f"c{chat},{sender},said {n}\n" for chat in range(3) for n, sender in enumerate(senders)]
@@ -251,9 +247,7 @@ def read_docstrings() -> list[tuple[str, str]]:
         (f"{path.name}:{node.lineno}", node.value.value)
         for path in sorted((ROOT / "src").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     ]
 
 
@@ -264,8 +258,7 @@ def list_false_denials(text: str) -> list[str]:
     return [
         sentence
         for sentence in split_sentences(text)
-        if (denial := DENIAL.search(sentence))
-        and names & set(re.findall(r"\w+", sentence[denial.start() :].lower()))
+        if (denial := DENIAL.search(sentence)) and names & set(re.findall(r"\w+", sentence[denial.start() :].lower()))
     ]
 
 

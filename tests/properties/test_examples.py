@@ -57,9 +57,7 @@ why: Callable[[Example, str], list[str]] = luma_checks().why
 
 def words_and_pieces() -> FeatureUnion:
     words = TfidfVectorizer(ngram_range=(1, 2))
-    return FeatureUnion(
-        [("words", words), ("pieces", TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5)))]
-    )
+    return FeatureUnion([("words", words), ("pieces", TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5)))])
 
 
 @pytest.mark.real
@@ -67,9 +65,7 @@ def words_and_pieces() -> FeatureUnion:
 def test_the_script_writes_the_same_bytes_again(name: str, tmp_path: Path) -> None:
     script = EXAMPLES / name / "make_examples.py"
     subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
-    written = {
-        path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
-    }
+    written = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert written
     assert written == {path: (EXAMPLES / name / path).read_bytes() for path in written}
     if name == "luma":
@@ -116,15 +112,9 @@ def spoiled(row: Example) -> dict[str, str]:
         "more than one title": "\n".join([lines[0], *lines]),
         "no such book": "\n".join([lines[0] + " II", *lines[1:]]),
         "ages differ from the catalogue": "\n".join([lines[0], "Ages: 2-14", *lines[2:]]),
-        "wrong description": row.output.replace(
-            lines[2], "Why you might like it: A giraffe repairs submarines."
-        ),
-        "wrong note" if len(lines) == 4 else "note not due": "\n".join(
-            [*lines[:3], "Gentle note: Ships sink."]
-        ),
-        "note missing" if len(lines) == 4 else "note not due": "\n".join(
-            lines[:3] if len(lines) == 4 else noted
-        ),
+        "wrong description": row.output.replace(lines[2], "Why you might like it: A giraffe repairs submarines."),
+        "wrong note" if len(lines) == 4 else "note not due": "\n".join([*lines[:3], "Gentle note: Ships sink."]),
+        "note missing" if len(lines) == 4 else "note not due": "\n".join(lines[:3] if len(lines) == 4 else noted),
     }
 
 

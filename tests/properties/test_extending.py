@@ -30,9 +30,7 @@ class Loud(Method):
     name = "loud"
     label = "The prompt in capitals"
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         loud = replace(start, method=self.name, instructions=start.instructions.upper())
         return context.choose([Candidate("in capitals", loud)], dev).assistant
 
@@ -133,10 +131,7 @@ def test_an_own_backend_answers_like_the_built_in_ones(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize(
     ("kind", "method", "cannot"),
-    [
-        ("classify", "prompt", "restrict an answer to a list of texts"),
-        ("answer", "fine_tune", "be trained by Étude"),
-    ],
+    [("classify", "prompt", "restrict an answer to a list of texts"), ("answer", "fine_tune", "be trained by Étude")],
 )
 def test_a_missing_capability_is_reported_with_a_backend_that_has_it(
     kind: str, method: str, cannot: str, tmp_path: Path
@@ -164,9 +159,7 @@ def test_a_remote_backend_has_questions_a_journal_and_limits_like_the_built_in_o
     questions: list[str] = []
     task = write_task(tmp_path, model="ollama:llama3", more=OLLAMA_TASK)
     run = compare(task, confirm=lambda question: questions.append(question) or True).run
-    assert any(
-        "ollama:llama3 on gpu-server will get the instructions and rows" in question for question in questions
-    )
+    assert any("ollama:llama3 on gpu-server will get the instructions and rows" in question for question in questions)
     assert any("The run stops at max_requests: 500" in question for question in questions)
     lines = (run.folder / "requests.jsonl").read_text().splitlines()
     assert {json.loads(line)["service"] for line in lines} == {"ollama:llama3 on gpu-server"}

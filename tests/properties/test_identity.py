@@ -73,11 +73,12 @@ CHANGES = {
 """A line of the task file in place of the one with the same key."""
 CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale", "questions")
 """Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py, test_questions.py)."""
-OTHERS = ("judge", "suite", "gates", "where", "weights", "turns")
+OTHERS = ("judge", "suite", "gates", "where", "weights", "turns", "tools")
 FILES = ("examples", "test", "made_rows", "documents", "preferences", *OTHERS, *CLASSIFIERS)
 """Keys of files, whose contents count; `judge` needs an endpoint (test_judging.py); `suite`, `gates` and `where`
 bear on no run (test_suites.py, test_cluster.py); `weights` are a part of the model
-(test_quantized.py); `turns` also changes the rows (test_rescore.py)."""
+(test_quantized.py); `turns` also changes the rows (test_rescore.py), and so
+do `tools` (test_tool_class.py)."""
 
 
 def full_task(folder: Path) -> Path:

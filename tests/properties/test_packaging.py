@@ -66,11 +66,7 @@ def test_the_image_is_built_from_the_wheel_with_extras_and_models_that_are_decla
     assert set(get_instruction("ARG").removeprefix("EXTRAS=").split(",")) <= set(EXTRAS)
     assert "/wheels/etude-*.whl" in get_instruction("RUN")
     copied = next(value for name, value in read_instructions() if name == "COPY").split()[:-1]
-    sent = [
-        line[1:]
-        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-        if line[0] == "!"
-    ]
+    sent = [line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[0] == "!"]
     assert {*copied, "src"} == set(sent)
     assert all((ROOT / name).exists() for name in sent)
 
@@ -85,9 +81,7 @@ def test_every_way_to_install_brings_the_packaged_weights_and_no_extra_does() ->
     assert any(line.startswith("accelerate") for line in EXTRAS["train"])
     # Their dependencies would be compiled.
     names = {requirement.split("==")[0] for requirement in weights}
-    assert not [
-        extra for extra, lines in EXTRAS.items() if names & {re.split(r"[=<>]", line)[0] for line in lines}
-    ]
+    assert not [extra for extra, lines in EXTRAS.items() if names & {re.split(r"[=<>]", line)[0] for line in lines}]
 
 
 def build_packages(folder: Path) -> tuple[set[str], set[str]]:
@@ -106,9 +100,7 @@ def build_packages(folder: Path) -> tuple[set[str], set[str]]:
 @pytest.mark.real
 def test_the_wheel_has_the_source_alone_and_the_sdist_the_whole_project(tmp_path: Path) -> None:
     in_wheel, in_sdist = build_packages(tmp_path)
-    source = {
-        path.relative_to(ROOT).as_posix() for path in (ROOT / "src" / "etude").rglob("*") if path.is_file()
-    }
+    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "src" / "etude").rglob("*") if path.is_file()}
     source = {name for name in source if "__pycache__" not in name}
     suffixes = {Path(name).suffix for name in source}
     assert suffixes == {".py", ".yaml", ".j2", ".css", ".js", ".json", ".txt", ".typed"}

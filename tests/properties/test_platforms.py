@@ -86,9 +86,7 @@ def test_a_training_needs_nothing_of_one_system(tmp_path: Path) -> None:
     assert run_without(code, task, first).split()[-2:] == ["True", "0"]
 
 
-def test_a_machine_that_does_not_tell_its_memory_has_none_in_the_record(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_machine_that_does_not_tell_its_memory_has_none_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     assert record.read_environment()["machine"]["memory_gb"]
     monkeypatch.delattr(os, "sysconf_names")
     assert record.read_environment()["machine"]["memory_gb"] is None

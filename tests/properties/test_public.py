@@ -75,9 +75,7 @@ def test_an_input_is_a_text_or_a_chat_and_there_may_be_many() -> None:
     assert isinstance(single, Answer)
     for same in (chat, tuple(chat), plain):
         assert assistant.answer(same).text == single.text
-    assert [answer.text for answer in assistant.answer(["Something about dragons", chat, plain])] == [
-        single.text
-    ] * 3
+    assert [answer.text for answer in assistant.answer(["Something about dragons", chat, plain])] == [single.text] * 3
     assert assistant.answer([]) == []
     assert "".join(assistant.stream("Something about dragons")).strip() == single.text
 
@@ -89,9 +87,7 @@ def test_a_chat_that_cannot_be_answered_says_why(roles: list[str]) -> None:
         etude.load(real_run()).answer(chat)
 
 
-def test_a_run_is_found_by_its_folder_its_name_its_task_and_its_assistant(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_run_is_found_by_its_folder_its_name_its_task_and_its_assistant(monkeypatch: pytest.MonkeyPatch) -> None:
     run = real_run()
     here = run.parent.parent
     expected = etude.load(run)

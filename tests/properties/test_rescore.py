@@ -153,9 +153,7 @@ def test_every_number_of_a_run_cut_to_its_budget_is_reached_again() -> None:
         (("test_rows", "total"), 51, "test rows: in all"),
     ],
 )
-def test_a_number_that_was_changed_is_seen(
-    keys: tuple[str, ...], value: Any, line: str, tmp_path: Path
-) -> None:
+def test_a_number_that_was_changed_is_seen(keys: tuple[str, ...], value: Any, line: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(real_run(), run)
     verdict = json.loads((run / "verdict.json").read_text())

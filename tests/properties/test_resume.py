@@ -38,18 +38,14 @@ def without_times(value: Any) -> Any:
 def verdict(run: Path) -> Any:
     """verdict.json, times and sentences about times left out."""
     found = json.loads((run / "verdict.json").read_text().replace("fake:delay=0.02", "fake"))
-    found["advice"] = [
-        line for line in found["advice"] if "earn" not in line["text"] and "cost" not in line["text"]
-    ]
+    found["advice"] = [line for line in found["advice"] if "earn" not in line["text"] and "cost" not in line["text"]]
     return without_times(found)
 
 
 def answers(run: Path) -> Any:
     """Every prediction and every candidate's answers on dev, times left out."""
     return {
-        str(file.relative_to(run)): [
-            without_times(json.loads(line)) for line in file.read_text().splitlines()
-        ]
+        str(file.relative_to(run)): [without_times(json.loads(line)) for line in file.read_text().splitlines()]
         for name in ("predictions", "tried")
         for file in sorted(run.glob(f"methods/*/{name}.jsonl"))
     }
@@ -57,9 +53,7 @@ def answers(run: Path) -> Any:
 
 def assistants(run: Path) -> dict[str, bytes]:
     files = sorted(path for path in run.glob("methods/*/assistant/**/*") if path.is_file())
-    return {
-        str(path.relative_to(run)): path.read_bytes().replace(b"fake:delay=0.02", b"fake") for path in files
-    }
+    return {str(path.relative_to(run)): path.read_bytes().replace(b"fake:delay=0.02", b"fake") for path in files}
 
 
 def kill_often(task: Path, kills: int, longest: float, seed: int) -> int:

@@ -67,9 +67,7 @@ def filled(test: Dataset, texts: list[str]) -> Dataset:
     return replace(test, examples=examples)
 
 
-TRAINED = (
-    "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\nmethods: [fine_tune, fine_tune_retrieval, prefer]\n"
-)
+TRAINED = "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\nmethods: [fine_tune, fine_tune_retrieval, prefer]\n"
 
 
 @pytest.mark.parametrize("weights", ["fake", pytest.param("model", marks=pytest.mark.real)])
@@ -183,12 +181,7 @@ class ShareRun(LadderRun):
 
 
 def fit_on_ids(
-    parts: Split,
-    task_file: Path,
-    folder: Path,
-    fixed: tuple[Assistant, Metric],
-    ids: list[str],
-    *more: Method,
+    parts: Split, task_file: Path, folder: Path, fixed: tuple[Assistant, Metric], ids: list[str], *more: Method
 ) -> tuple[Run, dict[str, bytes]]:
     """Fits every method on the rows with `ids`, after the assistant and the metric that a run has fixed; the run, and
     every file of every assistant."""
@@ -207,8 +200,7 @@ def fit_on_ids(
 
 @pytest.mark.parametrize("kind", ["answer", "classify", "extract"])
 @pytest.mark.parametrize(
-    "weights",
-    ["fake", pytest.param("encoder", marks=pytest.mark.real), pytest.param("model", marks=pytest.mark.real)],
+    "weights", ["fake", pytest.param("encoder", marks=pytest.mark.real), pytest.param("model", marks=pytest.mark.real)]
 )
 def test_random_text_outside_the_share_changes_no_assistant(
     kind: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -218,9 +210,7 @@ def test_random_text_outside_the_share_changes_no_assistant(
     model, more = "fake", library(tmp_path / "task") + pairs(tmp_path / "task")
     if weights == "model":
         model = str(save_tiny_model(tmp_path / "model", max_position_embeddings=1024))
-        more += (
-            "max_tokens: 8\ntrain: {epochs: 1}\nmethods: [baseline, fine_tune, fine_tune_retrieval, prefer]\n"
-        )
+        more += "max_tokens: 8\ntrain: {epochs: 1}\nmethods: [baseline, fine_tune, fine_tune_retrieval, prefer]\n"
     if weights == "encoder":
         tiny_encoder().save(tmp_path / "encoder")
         more = more.replace("encoder: none", f"encoder: {tmp_path / 'encoder'}")
@@ -240,9 +230,7 @@ def test_random_text_outside_the_share_changes_no_assistant(
     assert before == after
     if weights == "encoder" and kind == "classify":
         assert {"fine_tune_encoder", "similar_shot", "retrieval"} <= {*run.fitted_methods}
-    learned = {
-        name: read_json(run.method_folder(name) / "method.json")["learned"] for name in run.fitted_methods
-    }
+    learned = {name: read_json(run.method_folder(name) / "method.json")["learned"] for name in run.fitted_methods}
     assert learned["baseline"] == NUM_SHARE + len(parts.dev)
     others = {num for name, num in learned.items() if name != "baseline"}
     assert NUM_SHARE in others <= {None, NUM_SHARE}
@@ -268,8 +256,7 @@ def test_the_baseline_on_as_few_rows_is_fitted_on_them_alone(tmp_path: Path) -> 
         files.append({path.relative_to(folder): path.read_bytes() for path in paths})
         ids = {row.id for row in ladder_run.get_share(methods[-1])}
         rows = (
-            row if row.id in ids else replace(row, input=(Message("user", f"noise {row.id}"),))
-            for row in parts.train
+            row if row.id in ids else replace(row, input=(Message("user", f"noise {row.id}"),)) for row in parts.train
         )
         parts = replace(parts, train=replace(parts.train, examples=tuple(rows)))
     assert len(ids) == 30
@@ -278,9 +265,7 @@ def test_the_baseline_on_as_few_rows_is_fitted_on_them_alone(tmp_path: Path) -> 
 
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=60), st.integers(1, 60), st.integers(1, 60))
 @settings(max_examples=50)
-def test_a_sample_has_every_label_and_a_smaller_one_is_part_of_it(
-    labels: list[str], size: int, other: int
-) -> None:
+def test_a_sample_has_every_label_and_a_smaller_one_is_part_of_it(labels: list[str], size: int, other: int) -> None:
     task = replace(CLASSIFY, seed=size)
     rows = Dataset(tuple(Example(str(n), (Message("user", "?"),), label) for n, label in enumerate(labels)))
     small, large = (sample_training_rows(task, rows, min(num, len(labels))) for num in sorted((size, other)))

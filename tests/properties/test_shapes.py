@@ -13,12 +13,7 @@ from test_convert import TEXT, same, workbook, write_parquet
 
 from etude import load, train
 from etude.data.formats import read_rows
-from etude.data.formats.preference_files import (
-    PreferenceRow,
-    RatedAnswer,
-    read_preference_rows,
-    read_rated_answers,
-)
+from etude.data.formats.preference_files import PreferenceRow, RatedAnswer, read_preference_rows, read_rated_answers
 from etude.data.formats.write import FORMATS, convert, write_preferences
 from etude.task import RowSource
 
@@ -109,9 +104,7 @@ def to_tuples(rows: Sequence[PreferenceRow | RatedAnswer]) -> list[tuple[object,
 
 Drawn = tuple[str | None, list[tuple[str, str]], str, str, str]
 """System message, earlier turns, question, better and worse answer."""
-PAIR = st.tuples(
-    st.none() | TEXT.map(str.strip), st.lists(st.tuples(TEXT, TEXT), max_size=2), TEXT, TEXT, TEXT
-)
+PAIR = st.tuples(st.none() | TEXT.map(str.strip), st.lists(st.tuples(TEXT, TEXT), max_size=2), TEXT, TEXT, TEXT)
 
 
 @pytest.mark.parametrize("shape", FORMATS)

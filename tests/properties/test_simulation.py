@@ -191,9 +191,7 @@ def test_of_equal_methods_the_lowest_is_recommended(accuracy: float) -> None:
 
 
 def false_gains(
-    metric: Metric,
-    one: Callable[[np.random.Generator], tuple[MethodResult, MethodResult, ScoredRows]],
-    repeats: int,
+    metric: Metric, one: Callable[[np.random.Generator], tuple[MethodResult, MethodResult, ScoredRows]], repeats: int
 ) -> int:
     """Repetitions in which two equal methods are called a gain."""
     rng, gains = np.random.default_rng(7), 0

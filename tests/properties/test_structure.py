@@ -33,6 +33,7 @@ ORDER = (
         "repair",
         "report",
         "answer_file",
+        "plays",
         "feedback",
         "make",
         "comparison",
@@ -75,11 +76,7 @@ def list_imported_units(path: Path) -> set[str]:
 def list_imported_modules(path: Path) -> set[str]:
     """Modules that a file imports from, as `from a.b import name` and as `from a import b`, wherever in the file."""
     imports = [node for node in list_imports(path) if isinstance(node, ast.ImportFrom) and node.module]
-    return {
-        module
-        for node in imports
-        for module in (node.module, *(f"{node.module}.{a.name}" for a in node.names))
-    }
+    return {module for node in imports for module in (node.module, *(f"{node.module}.{a.name}" for a in node.names))}
 
 
 def test_a_module_imports_only_from_its_left() -> None:
@@ -136,9 +133,7 @@ ALLOWED = {
 def test_no_module_outside_names_a_method_or_a_backend() -> None:
     """Everyone else goes through the ladder and the registry, and asks what a method or a backend says of itself."""
     owners = {f"etude.methods.{name}": "methods" for name in METHOD_NAMES}
-    owners |= {
-        f"etude.models.{name}": "models" for name in ("fake", "classical", "local.model", "local.loading")
-    }
+    owners |= {f"etude.models.{name}": "models" for name in ("fake", "classical", "local.model", "local.loading")}
     imports = {
         (str(path.relative_to(SOURCE)), module.rpartition(".")[2])
         for path in MODULES

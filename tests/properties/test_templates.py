@@ -30,9 +30,7 @@ APART = ["glm4moe", "gptoss", "qwen3", "qwen3_5_think", "qwen3_6"]
 THINKING = ["deepseek_r1_distill", "deepseekv3"]
 """Templates that always think first."""
 
-spoken = st.text(
-    st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"], exclude_characters="<|>"), max_size=20
-)
+spoken = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"], exclude_characters="<|>"), max_size=20)
 texts = spoken.map(str.strip).filter(bool)
 
 

@@ -58,9 +58,7 @@ def test_what_is_decoded_is_the_text_or_left_alone(text: str) -> None:
     assert fix_encoding(misread(text)) in (text, misread(text))
 
 
-@pytest.mark.parametrize(
-    "text", ["café", "Müller’s “Straße” – 5 €", "señor", "🙂", "na\xefve", "Größe: 3 m²"]
-)
+@pytest.mark.parametrize("text", ["café", "Müller’s “Straße” – 5 €", "señor", "🙂", "na\xefve", "Größe: 3 m²"])
 def test_texts_of_our_languages_are_read_again_also_twice(text: str) -> None:
     assert fix_encoding(misread(text)) == fix_encoding(misread(misread(text))) == text
 
@@ -167,9 +165,7 @@ def task_of(folder: Path, content: bytes, name: str = "rows.jsonl", extra: str =
 @settings(max_examples=40)
 @example(cells=["a", "x" * 200_000, "c\n"], end=b"", all_quoted=False, text="b")
 @given(
-    cells=st.lists(st.text('a\r\n",; é', max_size=6), min_size=3, max_size=3).filter(
-        lambda cells: cells[1].strip()
-    ),
+    cells=st.lists(st.text('a\r\n",; é', max_size=6), min_size=3, max_size=3).filter(lambda cells: cells[1].strip()),
     end=st.sampled_from([b"", b"\n", b"\r\n"]),
     all_quoted=st.booleans(),
     text=st.text('a\r\n",; é', max_size=6),
@@ -206,9 +202,7 @@ def test_a_chat_that_is_written_as_json_stays_json_in_a_text(name: str, tmp_path
     question = [f'Ask "{word}" in\nthe café' for word in ("a card 4111 1111 1111 1111", "nobody", "them")]
     answer = {"role": "assistant", "content": "I did."}
     chats = [[{"role": "user", "content": text}, answer] for text in question]
-    cells = [
-        {"nr": f"{n}", "messages": json.dumps(chat, ensure_ascii=n == 0)} for n, chat in enumerate(chats)
-    ]
+    cells = [{"nr": f"{n}", "messages": json.dumps(chat, ensure_ascii=n == 0)} for n, chat in enumerate(chats)]
     out = io.StringIO(newline="")
     csv.writer(out).writerows([list(cells[0]), *(each.values() for each in cells)])
     content = lines(cells) if name.endswith("jsonl") else out.getvalue().encode()
@@ -441,9 +435,7 @@ LABELLED = {
 
 @pytest.mark.parametrize("kind", LABELLED)
 @pytest.mark.parametrize("nested", [True, False])
-def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
-    kind: str, nested: bool, tmp_path: Path
-) -> None:
+def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(kind: str, nested: bool, tmp_path: Path) -> None:
     """In the record of the same row, also as a number without its spaces, and in a row that has no label for it."""
     text, value = LABELLED[kind]
     number = re.sub(" ", "", value)
@@ -522,9 +514,7 @@ def test_chats_of_sharegpt_are_masked_and_their_system_messages_left(tmp_path: P
     assert "jo.doe" not in fixed_rows
 
 
-def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_they_stand(
-    tmp_path: Path,
-) -> None:
+def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_they_stand(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [
         {**row(0, "Ask jo.doe@wombat-mail.com", "Yes."), "more": {"n": [{"jo.doe@wombat-mail.com": 3}]}},
         {**row(1, "Where is it?", "Here."), "phone": 4155552671.0, "seats": 12.0},
@@ -581,9 +571,7 @@ def test_a_kill_between_log_and_rows_leaves_the_old_rows_and_the_same_command_go
     assert fix(task).files.fixed_file.read_bytes() == after
 
 
-def test_a_disk_error_is_reported_and_leaves_the_old_state(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_disk_error_is_reported_and_leaves_the_old_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = planted(tmp_path)
     (tmp_path / "rows.fixed.jsonl.part").mkdir()
     assert main(["check", str(file), "--fix"]) == 2
@@ -619,9 +607,7 @@ def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_pa
     assert undo(str(file), ["all"]).has_written
 
 
-def test_a_fix_says_what_it_leaves_in_system_messages(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fix_says_what_it_leaves_in_system_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, mail in enumerate(("jo@example.org", "nobody")):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -655,10 +641,7 @@ def test_a_list_of_objects_is_not_written_and_the_way_out_is_named(tmp_path: Pat
 
 def test_the_name_of_a_rows_own_address_is_masked_through_the_row(tmp_path: Path) -> None:
     asked = "Robert Lang here, robert.lang@mail.org: where is my parcel?"
-    chats = [
-        row(1, asked, "Dear Mr Lang, it left. The lang way."),
-        row(2, "Who is Robert Lang?", "A customer."),
-    ]
+    chats = [row(1, asked, "Dear Mr Lang, it left. The lang way."), row(2, "Who is Robert Lang?", "A customer.")]
     fixed = fix(load_task(task_of(tmp_path, lines(chats)))).files.fixed_file
     first, second = read_rows(RowSource(fixed, ("input",), "output")).examples
     assert not re.search("Robert|Lang|robert", first.text + first.output)

@@ -95,8 +95,7 @@ def test_the_made_up_folder_has_the_keys_of_a_real_one(tmp_path: Path) -> None:
         assert set(parts[0][key] if key else parts[0]) == set(parts[1][key] if key else parts[1])
     for name in METHODS:
         records = [
-            json.loads((run / "methods" / name / "method.json").read_text(encoding="utf-8"))
-            for run in (made, real)
+            json.loads((run / "methods" / name / "method.json").read_text(encoding="utf-8")) for run in (made, real)
         ]
         assert set(records[0]) >= set(records[1])
         lines = [predictions(run, name, "test")[0] for run in (made, real)]
@@ -123,22 +122,8 @@ def test_every_number_of_the_ladder_is_the_verdicts(kind: str) -> None:
 
 def test_the_page_has_every_section_and_the_markdown_those_of_a_pull_request(tmp_path: Path) -> None:
     page, text = written(tmp_path)
-    titles = (
-        "The ladder",
-        "Results by tag",
-        "Failures by kind",
-        "Training",
-        "Prompts, word for word",
-        "Data",
-    )
-    for title in (
-        *titles,
-        "What this test can show",
-        "What there was time for",
-        "Findings",
-        "Notes",
-        "Reproduce",
-    ):
+    titles = ("The ladder", "Results by tag", "Failures by kind", "Training", "Prompts, word for word", "Data")
+    for title in (*titles, "What this test can show", "What there was time for", "Findings", "Notes", "Reproduce"):
         assert title in page.text
     headings = ["Advice", "The ladder", "What a request costs", "Notes"]
     assert re.findall(r"^#{2,} (.*)$", text, re.M) == headings
@@ -228,8 +213,7 @@ def test_the_table_of_epochs_tells_the_metric_it_was_chosen_by_and_what_overfits
 
 
 @pytest.mark.parametrize(
-    ("num", "budget", "told"),
-    [(150, None, "on 50 test rows,"), (700, SHORT, "on 12 to 140 test rows (column n),")],
+    ("num", "budget", "told"), [(150, None, "on 50 test rows,"), (700, SHORT, "on 12 to 140 test rows (column n),")]
 )
 def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None, told: str) -> None:
     page, text = shown(real_run(num=num, budget=budget))
@@ -257,9 +241,7 @@ def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[s
             assert told.replace("\xa0", " ") in page.text.replace("\xa0", " ")
 
 
-@pytest.mark.parametrize(
-    ("kind", "told"), [("answer", "only the first sentence of"), ("classify", "no instructions;")]
-)
+@pytest.mark.parametrize(("kind", "told"), [("answer", "only the first sentence of"), ("classify", "no instructions;")])
 def test_the_prompts_say_what_fine_tuning_does_to_the_instructions(kind: str, told: str) -> None:
     page, _ = shown(real_run(kind))
     assert f"The fine-tuned model's prompt contains {told}" in page.text
@@ -366,9 +348,7 @@ def told_failures(line: dict[str, Any]) -> list[str]:
     return failed(line) + (["cut at the length limit"] if line["truncated"] else [])
 
 
-def test_an_answer_that_only_the_check_refuses_is_counted_as_a_failure_of_its_own_kind(
-    tmp_path: Path,
-) -> None:
+def test_an_answer_that_only_the_check_refuses_is_counted_as_a_failure_of_its_own_kind(tmp_path: Path) -> None:
     page, _ = written(tmp_path)
     report = read_report(tmp_path)
     labels = " ".join(attributes.get("aria-label") or "" for _, attributes in page.elements)
@@ -509,18 +489,11 @@ def test_a_long_training_log_is_thinned_to_means() -> None:
 
 def test_text_has_enough_contrast_in_light_and_dark() -> None:
     css = read_asset("report.css")
-    light, dark = (
-        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in css.split(":root {")[1:3]
-    )
+    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in css.split(":root {")[1:3])
     for colours in (light, light | dark):
         for paper in ("paper", "card", "faint", "accent-soft", "worse-soft"):
             for ink in ("ink", "soft", "accent", "good", "worse", "open"):
-                assert contrast(colours[ink], colours[paper]) >= 4.5, (
-                    ink,
-                    paper,
-                    colours[ink],
-                    colours[paper],
-                )
+                assert contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper, colours[ink], colours[paper])
         assert contrast(colours["paper"], colours["accent"]) >= 4.5
 
 
@@ -674,9 +647,7 @@ def test_every_filter_and_every_count_of_failures_shows_its_rows_and_no_others(t
         "all": [old["id"] for old, _ in pairs],
         "fixed": [old["id"] for old, new in pairs if new["score"] > old["score"]],
         "broken": [old["id"] for old, new in pairs if new["score"] < old["score"]],
-        "differs": [
-            old["id"] for old, new in pairs if (new["answer"], new["score"]) != (old["answer"], old["score"])
-        ],
+        "differs": [old["id"] for old, new in pairs if (new["answer"], new["score"]) != (old["answer"], old["score"])],
     }
     assert {name: view["rows"] for name, view in seen["filters"].items()} == expected
     assert not any(view["injected"] for view in seen["filters"].values())

@@ -28,9 +28,7 @@ def test_calibration_error_equals_that_of_scikit_learns_bins(values: set[int], d
     right = np.array([float(draw.random() < 0.6) for _ in sure])
     right[:2] = 0, 1
     share, mean = calibration_curve(right, sure, n_bins=BINS, strategy="quantile")
-    assert measure_calibration_error(sure, right).value == pytest.approx(
-        float(np.abs(share - mean).mean()), abs=1e-9
-    )
+    assert measure_calibration_error(sure, right).value == pytest.approx(float(np.abs(share - mean).mean()), abs=1e-9)
 
 
 @given(ROWS)
@@ -46,9 +44,7 @@ def test_a_calibration_error_lies_in_its_interval(rows: list[tuple[float, bool]]
 @given(ROWS)
 def test_brier_equals_scikit_learns(rows: list[tuple[float, bool]]) -> None:
     sure, right = (np.array(part, dtype=float) for part in zip(*rows, strict=True))
-    assert brier_score(sure, right).value == pytest.approx(
-        brier_score_loss(right, sure, pos_label=1), abs=1e-9
-    )
+    assert brier_score(sure, right).value == pytest.approx(brier_score_loss(right, sure, pos_label=1), abs=1e-9)
 
 
 def test_calibrated_probabilities_have_a_small_error_and_overconfident_ones_a_large_one() -> None:
@@ -64,10 +60,7 @@ def test_the_surest_rows_are_right_more_often() -> None:
     sure = np.linspace(1, 0.01, 100)
     right = np.arange(100) < 50
     result = list(iter_surest(sure, right))
-    assert [(share, round(each.value, 2), each.n) for share, _, each in result][::5] == [
-        (1.0, 0.5, 100),
-        (0.5, 1, 50),
-    ]
+    assert [(share, round(each.value, 2), each.n) for share, _, each in result][::5] == [(1.0, 0.5, 100), (0.5, 1, 50)]
     assert result[-1][1] == pytest.approx(sure[49])
 
 
@@ -81,9 +74,7 @@ def line(number: int, wanted: str, given_label: str | None, sure: float | None =
 LABELS = ("a", "b", "c")
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from((*LABELS, None))), min_size=1, max_size=40)
-)
+@given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from((*LABELS, None))), min_size=1, max_size=40))
 def test_classes_are_the_rows_of_the_confusion_matrix(pairs: list[tuple[str, str | None]]) -> None:
     result = compute_details("classify", [line(number, *pair) for number, pair in enumerate(pairs)]).classes
     names = [*LABELS, NO_LABEL]
@@ -104,9 +95,7 @@ def extract_line(number: int, wanted: Any, answered: Any) -> dict[str, Any]:
 
 
 ITEMS = st.lists(st.sampled_from(["p", "q", 1, True, None]), max_size=3)
-RECORDS = st.fixed_dictionaries(
-    {"x": ITEMS, "in": st.fixed_dictionaries({"y": st.sampled_from(["p", "", None])})}
-)
+RECORDS = st.fixed_dictionaries({"x": ITEMS, "in": st.fixed_dictionaries({"y": st.sampled_from(["p", "", None])})})
 
 
 @given(st.lists(st.tuples(RECORDS, RECORDS), min_size=1, max_size=12))
@@ -126,14 +115,10 @@ def test_values_are_scored_as_scikit_learn_scores_their_occurrences(pairs: list[
     if not truth:
         assert details.values is None
         return
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        truth, guess, average="binary", zero_division=0
-    )
+    precision, recall, f1, _ = precision_recall_fscore_support(truth, guess, average="binary", zero_division=0)
     assert details.values is not None
     for estimate, value in zip(
-        (details.values.precision, details.values.recall, details.values.f1),
-        (precision, recall, f1),
-        strict=True,
+        (details.values.precision, details.values.recall, details.values.f1), (precision, recall, f1), strict=True
     ):
         assert (estimate.value if estimate else 0.0) == pytest.approx(value, abs=1e-9)
         assert estimate is None or estimate.low <= estimate.value <= estimate.high
@@ -183,8 +168,7 @@ def test_a_run_reports_them(kind: str, shown: str) -> None:
 def test_a_leaning_method_that_answers_all_rows_alike_is_reported_to_do_so(tmp_path: Path) -> None:
     task_file = write_task(tmp_path, "extract", num=110, more="methods: [baseline]\n")
     rows = [
-        {"input": f"Row {n} of {n * n}", "output": json.dumps({"d": [] if n % 3 else [f"v{n}"]})}
-        for n in range(110)
+        {"input": f"Row {n} of {n * n}", "output": json.dumps({"d": [] if n % 3 else [f"v{n}"]})} for n in range(110)
     ]
     write_json_lines(tmp_path / "examples.jsonl", rows)
     text = task_file.read_text(encoding="utf-8")
@@ -198,8 +182,7 @@ def test_a_leaning_method_that_answers_all_rows_alike_is_reported_to_do_so(tmp_p
 def test_the_parts_of_calls_are_shares_of_the_rows_that_need_a_call() -> None:
     def write(*calls: str) -> str:
         return "".join(
-            f'<tool_call>{{"name": "{call[0]}", "arguments": {{"x": {call[1]}}}}}</tool_call>'
-            for call in calls
+            f'<tool_call>{{"name": "{call[0]}", "arguments": {{"x": {call[1]}}}}}</tool_call>' for call in calls
         )
 
     pairs = [
@@ -218,12 +201,6 @@ def test_the_parts_of_calls_are_shares_of_the_rows_that_need_a_call() -> None:
     ]
     calls = compute_details("answer", lines).calls
     shares = {name: (round(share.value * share.n), share.n) for name, share in calls.items()}
-    expected = {
-        "no_call": (1, 2),
-        "call": (5, 6),
-        "functions": (3, 6),
-        "arguments": (2, 6),
-        "several": (1, 2),
-    }
+    expected = {"no_call": (1, 2), "call": (5, 6), "functions": (3, 6), "arguments": (2, 6), "several": (1, 2)}
     assert shares == expected
     assert compute_details("answer", lines[6:7]).calls == {}

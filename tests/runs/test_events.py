@@ -65,9 +65,7 @@ def test_another_process_follows_a_run_while_it_is_at_work(tmp_path: Path) -> No
     assert early, "events are seen while the run is at work"
     assert events[0].event == RunOpened(run.folder)
     assert events[-1].event == RunEnded("complete")
-    ended = [
-        (timed.event.method, timed.event.side) for timed in events if isinstance(timed.event, MethodEnded)
-    ]
+    ended = [(timed.event.method, timed.event.side) for timed in events if isinstance(timed.event, MethodEnded)]
     assert ended == [(name, side) for side in ("dev", "test") for name in ("prompt", "fine_tune")]
     assert [timed.time for timed in events] == sorted(timed.time for timed in events)
     assert events == read_events(run) == list(follow_events(run))

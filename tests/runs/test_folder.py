@@ -39,9 +39,7 @@ def write_runs(folder: Path, task_names: list[str]) -> None:
 
 
 @given(names=st.lists(st.sampled_from(TASKS), min_size=1, max_size=6))
-def test_a_task_file_gets_its_own_latest_run(
-    names: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_task_file_gets_its_own_latest_run(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("mails")
     write_runs(folder, names)
     for task in TASKS:
@@ -58,9 +56,7 @@ def test_a_task_file_gets_its_own_latest_run(
     assert find_run(folder / TASKS[1], "mails-0").name == "mails-0", "a run is also found by its name"
 
 
-def test_a_folder_without_a_task_file_has_all_runs_and_an_unreadable_one_is_not_hidden(
-    tmp_path: Path,
-) -> None:
+def test_a_folder_without_a_task_file_has_all_runs_and_an_unreadable_one_is_not_hidden(tmp_path: Path) -> None:
     write_runs(tmp_path, ["refunds.yaml", "urgency.yaml"])
     damaged = tmp_path / "runs" / "damaged-1"
     damaged.mkdir()
@@ -109,9 +105,7 @@ def test_what_cannot_be_served_is_not_promoted(
     assert main(["runs", "list", "."]) == 0
     assert f"Promoted: {names[0]}" in capsys.readouterr().out
     runs[0].update(status="interrupted")
-    with pytest.raises(
-        RunError, match=r"is not a complete run, so it cannot be served. Complete it, or promote"
-    ):
+    with pytest.raises(RunError, match=r"is not a complete run, so it cannot be served. Complete it, or promote"):
         find_served(task)
     get_promotions_file(task).write_text("half\n")
     with pytest.raises(RunError, match=r"promoted-task.jsonl:1 cannot be read .* Delete the file"):

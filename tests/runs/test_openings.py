@@ -20,8 +20,7 @@ SOME = settings(max_examples=30, deadline=None)
 def rows(first: int, n: int) -> list[Example]:
     """Rows numbered from `first` on; equal numbers are equal inputs."""
     return [
-        Example(f"r{k}", (Message("user", f"Question {k}: what is {k * 7919}?"),), "x")
-        for k in range(first, first + n)
+        Example(f"r{k}", (Message("user", f"Question {k}: what is {k * 7919}?"),), "x") for k in range(first, first + n)
     ]
 
 
@@ -31,9 +30,7 @@ def rows(first: int, n: int) -> list[Example]:
 @example(60, 60, 31)
 @example(60, 110, 30)
 @example(60, 110, 31)
-def test_an_opening_counts_where_half_of_the_smaller_test_is_in_both(
-    before: int, now: int, apart: int
-) -> None:
+def test_an_opening_counts_where_half_of_the_smaller_test_is_in_both(before: int, now: int, apart: int) -> None:
     """`apart` moves the second test's rows away from the first's; exactly half is enough, no row less."""
     shared = len(set(range(before)) & set(range(apart, apart + now)))
     with tempfile.TemporaryDirectory() as root:

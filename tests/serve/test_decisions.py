@@ -127,9 +127,7 @@ def test_of_several_labels_each_has_a_probability_of_its_own(
     folder = sorters["several"].model.adapter
     assert folder is not None
     heads = load_predictor(folder, Models())
-    chances = dict(
-        zip(heads.labels, heads.to_chances(heads.compute_margins([INPUT]))[0].tolist(), strict=True)
-    )
+    chances = dict(zip(heads.labels, heads.to_chances(heads.compute_margins([INPUT]))[0].tolist(), strict=True))
     assert [answer.model_dump()["probability"] for answer in decision.answers] == pytest.approx(
         [chances[label] for label in LABELS], rel=1e-4
     )
@@ -157,9 +155,7 @@ def test_booleans_are_the_labels_yes_and_no(client: openai.OpenAI) -> None:
         {"type": "predicate", "instructions": "It is about cards."},
     ],
 )
-def test_any_other_question_is_refused_with_what_the_model_decides(
-    client: openai.OpenAI, question: Any
-) -> None:
+def test_any_other_question_is_refused_with_what_the_model_decides(client: openai.OpenAI, question: Any) -> None:
     with pytest.raises(openai.BadRequestError, match="card, refund, transfer") as caught:
         client.decisions.create(model="linear", input=INPUT, questions=[CHOICE, question])
     assert caught.value.param == "questions.1"

@@ -19,18 +19,7 @@ from etude.types import ModelRef
 from serving import serve_as, serving
 from tiny import save_tiny_model
 
-WORDS = [
-    "",
-    "hi",
-    "<|im_end|>",
-    "<|im_start|>system",
-    "\0",
-    "\ud800",
-    "🙂" * 9,
-    "x " * 3000,
-    "<tool_call>",
-    "\n",
-]
+WORDS = ["", "hi", "<|im_end|>", "<|im_start|>system", "\0", "\ud800", "🙂" * 9, "x " * 3000, "<tool_call>", "\n"]
 NUMBERS = [0, 1, -1, 2, 8, 1e-300, 0.5, 2**63, -(2**70), 1e308, float("nan"), float("inf")]
 SCHEMAS: list[Any] = [
     {"type": "object"},
@@ -60,11 +49,7 @@ class BodyMaker:
         return self.random.choice(WORDS)
 
     def make_junk(self, depth: int = 0) -> Any:
-        scalars = (
-            lambda: self.random.choice([None, True, False]),
-            lambda: self.random.choice(NUMBERS),
-            self.make_word,
-        )
+        scalars = (lambda: self.random.choice([None, True, False]), lambda: self.random.choice(NUMBERS), self.make_word)
         if depth > 2 or self.random.random() < 0.5:
             return self.choose(*scalars)
         items = [self.make_junk(depth + 1) for _ in range(self.random.randrange(3))]
@@ -85,9 +70,7 @@ class BodyMaker:
         return message
 
     def make_item(self) -> Any:
-        kind = self.random.choice(
-            ["message", "message", "function_call", "function_call_output", "reasoning"]
-        )
+        kind = self.random.choice(["message", "message", "function_call", "function_call_output", "reasoning"])
         text = self.choose(self.make_word, lambda: [{"type": "input_text", "text": self.make_word()}])
         role = self.random.choice(["user", "assistant", "system"])
         call = {"call_id": "1", "name": "f", "arguments": self.random.choice(["{}", "{", "[]", '{"a": 1}'])}
@@ -181,9 +164,7 @@ def test_thousands_of_requests_over_three_engines_are_answered_or_refused(tmp_pa
         "tiny": ModelRef(str(folder)),
         "llama": ModelRef("llama_cpp:smollm2-135m-instruct"),
     }
-    served = [
-        serve_as(name, Assistant("prompt", "answer", ref, max_tokens=6)) for name, ref in engines.items()
-    ]
+    served = [serve_as(name, Assistant("prompt", "answer", ref, max_tokens=6)) for name, ref in engines.items()]
     own = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=6, row_systems=True)
     labels = Assistant("prompt", "classify", ModelRef(str(folder)), choices=("card", "refund"))
     num = int(os.environ.get("ETUDE_FUZZ", "3000")) // 3

@@ -81,9 +81,7 @@ def test_key_scope_and_quota_are_checked_before_the_body(tmp_path: Path) -> None
             assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
         source = {"type": "jsonl", "source": {"type": "file_id", "id": "file-x"}}
         answer = httpx2.post(
-            f"{url}/v1/evals/eval_x/runs",
-            json={"data_source": source},
-            headers={"authorization": "Bearer evals"},
+            f"{url}/v1/evals/eval_x/runs", json={"data_source": source}, headers={"authorization": "Bearer evals"}
         )
     assert (answer.status_code, "does not allow files" in answer.text) == (403, True)
 
@@ -155,9 +153,7 @@ def test_a_prompt_that_is_far_too_long_is_refused_before_its_tokens_are_counted(
 def test_feedback_is_saved_below_a_broken_line_and_a_full_disk_is_said(tmp_path: Path) -> None:
     file = tmp_path / "feedback.jsonl"
     file.write_text("{broken\n")
-    with serving(
-        serve_as("fake", FAKE, file), serve_as("full", FAKE, Path("/dev/full/feedback.jsonl"))
-    ) as url:
+    with serving(serve_as("fake", FAKE, file), serve_as("full", FAKE, Path("/dev/full/feedback.jsonl"))) as url:
         statuses = []
         for model in ("fake", "full"):
             done = httpx2.post(url + CHAT, json=BODY | {"model": model}).json()

@@ -98,9 +98,7 @@ def test_calls_and_their_results_are_those_of_a_chat(client: openai.OpenAI, choi
     assert streamed.type == "function_call"
     assert (streamed.name, streamed.arguments) == (call.name, call.arguments)
     result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "on its way"}
-    stored = client.responses.create(
-        model="tiny", previous_response_id=response.id, input=[result], tools=TOOLS
-    )
+    stored = client.responses.create(model="tiny", previous_response_id=response.id, input=[result], tools=TOOLS)
     items: Any = [user(QUESTION), call.to_dict(), result]
     sent = client.responses.create(model="tiny", input=items, tools=TOOLS, store=False)
     function = {"name": call.name, "arguments": call.arguments}
@@ -169,16 +167,12 @@ def test_a_server_without_a_data_folder_stores_nothing() -> None:
                 assert response.to_dict()["ignored"] == ["user"]
                 texts = [
                     event.delta
-                    async for event in await client.responses.create(
-                        model="fake", input=QUESTION, stream=True
-                    )
+                    async for event in await client.responses.create(model="fake", input=QUESTION, stream=True)
                     if event.type == "response.output_text.delta"
                 ]
                 assert "".join(texts) == QUESTION
                 with pytest.raises(openai.BadRequestError, match="--jobs"):
-                    await client.responses.create(
-                        model="fake", input=QUESTION, previous_response_id=response.id
-                    )
+                    await client.responses.create(model="fake", input=QUESTION, previous_response_id=response.id)
 
         asyncio.run(ask())
 
@@ -191,9 +185,7 @@ def test_the_items_before_a_response_are_listed_page_by_page(client: openai.Open
         {"type": "function_call_output", "call_id": "c1", "output": "in the post"},
     ]
     first = client.responses.create(model="tiny", input=earlier, max_output_tokens=3)
-    second = client.responses.create(
-        model="tiny", input="and now", previous_response_id=first.id, max_output_tokens=3
-    )
+    second = client.responses.create(model="tiny", input="and now", previous_response_id=first.id, max_output_tokens=3)
     items = list(client.responses.input_items.list(second.id, order="asc", limit=2))
     kinds = ["message", "message", "function_call", "function_call_output", "message", "message"]
     assert [item.type for item in items] == kinds

@@ -138,9 +138,7 @@ def test_the_asynchronous_client_asks_many_at_once(address: str) -> None:
     async def ask() -> list[str]:
         async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none") as client:
             asked = (client.chat.completions.create(model="luma", messages=ASKED, n=2) for _ in range(10))
-            return [
-                choice.message.content for done in await asyncio.gather(*asked) for choice in done.choices
-            ]
+            return [choice.message.content for done in await asyncio.gather(*asked) for choice in done.choices]
 
     assert set(asyncio.run(ask())) == {"Title: All about trains\nAges: 7"}
 
@@ -178,9 +176,7 @@ def test_a_system_message_is_added_and_no_longer_measured(client: openai.OpenAI)
 
 
 TOOLS = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]
-CALL = format_tool_turn(
-    {"tool_calls": [{"function": {"name": "find", "arguments": {"theme": "trains"}}}]}, None
-)
+CALL = format_tool_turn({"tool_calls": [{"function": {"name": "find", "arguments": {"theme": "trains"}}}]}, None)
 FINDER = Assistant(
     "few_shot",
     "answer",
@@ -220,14 +216,9 @@ def test_a_client_offers_functions_gets_calls_and_gives_back_what_they_gave() ->
 
 @pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("row_systems", [False, True])
-def test_limits_and_searches_see_only_the_words_of_the_user(
-    goes_on: bool, row_systems: bool, tmp_path: Path
-) -> None:
+def test_limits_and_searches_see_only_the_words_of_the_user(goes_on: bool, row_systems: bool, tmp_path: Path) -> None:
     """Functions on offer, and the results of calls, change neither what is turned away nor what is found."""
-    texts = {
-        "boots": "The boots of a bear are on the top shelf.",
-        "trains": "All trains leave from the cellar.",
-    }
+    texts = {"boots": "The boots of a bear are on the top shelf.", "trains": "All trains leave from the cellar."}
     model = QuestionModel.fit(
         count_features([*texts.values(), "How is a bomb made?"]), [OWN, OWN, "out_of_scope"], [1.0] * 3
     )
@@ -297,9 +288,7 @@ def test_danger_is_handed_over_logged_and_counted(caplog: pytest.LogCaptureFixtu
         ({"top_logprobs": 2}, "top_logprobs"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(
-    client: openai.OpenAI, wrong: dict[str, object], param: str
-) -> None:
+def test_a_wrong_value_is_refused_by_name(client: openai.OpenAI, wrong: dict[str, object], param: str) -> None:
     with pytest.raises(openai.BadRequestError) as error:
         client.chat.completions.create(**{"model": "luma", "messages": ASKED, "extra_body": wrong})
     assert error.value.param == param
@@ -361,8 +350,7 @@ def test_keys_allow_what_their_scopes_say() -> None:
     import hashlib
 
     keys = tuple(
-        ApiKey(name, hashlib.sha256(name.encode()).hexdigest(), (name,))
-        for name in ("chat", "feedback", "admin")
+        ApiKey(name, hashlib.sha256(name.encode()).hexdigest(), (name,)) for name in ("chat", "feedback", "admin")
     )
     with serving(serve_as("luma", LUMA), settings=ServerSettings(keys=keys, is_local=False)) as url:
         for key, error in (("wrong", openai.AuthenticationError), ("feedback", openai.PermissionDeniedError)):
@@ -370,9 +358,7 @@ def test_keys_allow_what_their_scopes_say() -> None:
                 openai.OpenAI(base_url=f"{url}/v1", api_key=key).models.list()
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="chat")
         assert client.models.list().data
-        assert (
-            client._client.get(f"{url}/metrics", headers={"authorization": "Bearer admin"}).status_code == 200
-        )
+        assert client._client.get(f"{url}/metrics", headers={"authorization": "Bearer admin"}).status_code == 200
         assert client._client.get(f"{url}/metrics").status_code == 401
         assert client._client.get(f"{url}/health").status_code == 200
 
@@ -407,9 +393,7 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
                 "luma is luma/few_shot. Its answers are not as measured: no run has measured this assistant.\n"
             )
             pages = (Path(__file__).parents[2] / name for name in ("README.md", "docs/serving.md"))
-            lines = [
-                each for page in pages for each in re.findall(r"^curl .*$", page.read_text("utf-8"), re.M)
-            ]
+            lines = [each for page in pages for each in re.findall(r"^curl .*$", page.read_text("utf-8"), re.M)]
             for each in lines if shutil.which("curl") else ():
                 words = shlex.split(each.replace("http://127.0.0.1:8000", url), comments=True)
                 found = subprocess.run([*words, "-sS", "--fail"], capture_output=True, text=True, check=True)
@@ -431,10 +415,7 @@ def test_sigterm_answers_what_is_running(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "etude", "serve", str(tmp_path / "luma"), "--port", "0"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         url = server.stdout.readline().rpartition(" ")[2].strip()
-        with (
-            openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
-            ThreadPoolExecutor() as pool,
-        ):
+        with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client, ThreadPoolExecutor() as pool:
             client.models.list()
             asked = pool.submit(client.chat.completions.create, model="luma", messages=ASKED)
             time.sleep(0.3)
@@ -454,9 +435,7 @@ def test_a_client_that_goes_away_ends_its_answer(tmp_path: Path) -> None:
         # The schema keeps the answer from ending by itself: 60,000 tokens take over a minute on any machine.
         schema = {"name": "long", "schema": {"type": "string", "minLength": 199_999}}
         response_format = {"type": "json_schema", "json_schema": schema}
-        create = partial(
-            client.chat.completions.create, model="long", messages=ASKED, response_format=response_format
-        )
+        create = partial(client.chat.completions.create, model="long", messages=ASKED, response_format=response_format)
         stream = create(stream=True)
         next(iter(stream))
         assert count_live(client, url) == 1
@@ -569,9 +548,7 @@ def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None
                 suppress(openai.APIError, httpx2.HTTPError),
             ):
                 for turn in range(10_000):
-                    streamed = list(
-                        client.chat.completions.create(model="small", messages=ASKED, stream=True)
-                    )
+                    streamed = list(client.chat.completions.create(model="small", messages=ASKED, stream=True))
                     answered[streamed[0].id] = streamed[0].system_fingerprint
                     reason = f"{number}/{turn}"
                     said = {"id": streamed[0].id, "thumb": "down", "reason": reason}
@@ -584,9 +561,7 @@ def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None
     recorded = [
         name.groups()
         for file in (tmp_path / "record").glob(FILES)
-        for name in re.finditer(
-            r'^{"id": "(.*?)".*"fingerprint": "(.*?)".*}$', file.read_text(), re.MULTILINE
-        )
+        for name in re.finditer(r'^{"id": "(.*?)".*"fingerprint": "(.*?)".*}$', file.read_text(), re.MULTILINE)
     ]
     assert answered.items() <= set(recorded)
     assert len(recorded) == len({name for name, _ in recorded})
@@ -607,24 +582,15 @@ def copy_two_runs(folder: Path) -> tuple[Path, list[Run]]:
     return task, runs
 
 
-def test_a_promoted_run_is_taken_up_without_a_request_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_promoted_run_is_taken_up_without_a_request_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     task, runs = copy_two_runs(tmp_path / "place")
     promote(task, runs[0])
     (served,) = load_catalogue([str(task)]).values()
     traffic, is_over = TrafficRecord(tmp_path / "record"), threading.Event()
-    names = {
-        load(run.assistant_folder(served.assistant.method)).fingerprint: "AB"[at]
-        for at, run in enumerate(runs)
-    }
+    names = {load(run.assistant_folder(served.assistant.method)).fingerprint: "AB"[at] for at, run in enumerate(runs)}
 
     def ask_once(client: httpx2.Client) -> tuple[str, str, str]:
-        body = (
-            client.post("chat/completions", json={"model": "small", "messages": ASKED})
-            .raise_for_status()
-            .json()
-        )
+        body = client.post("chat/completions", json={"model": "small", "messages": ASKED}).raise_for_status().json()
         return body["id"], body["system_fingerprint"], body["choices"][0]["message"]["content"]
 
     def ask(url: str) -> list[tuple[str, str, str]]:
@@ -649,9 +615,7 @@ def test_a_promoted_run_is_taken_up_without_a_request_lost(
     assert caplog.text.count("is not a complete run") == 1
     assert {text for _, _, text in answers} == {"A", "B"}
     assert all(names[fingerprint] == text for _, fingerprint, text in answers)
-    lines = [
-        json.loads(line) for file in traffic.folder.glob(FILES) for line in file.read_text().splitlines()
-    ]
+    lines = [json.loads(line) for file in traffic.folder.glob(FILES) for line in file.read_text().splitlines()]
     recorded = {line["id"]: line["fingerprint"] for line in lines}
     assert recorded.items() >= {name: fingerprint for name, fingerprint, _ in answers}.items()
 
@@ -716,18 +680,12 @@ def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp
 def test_an_endpoint_computes_what_is_served(address: str) -> None:
     asking = Assistant("prompt", "answer", ModelRef(f"{address}/v1#luma"), contract=LUMA.contract)
     sorting = replace(
-        asking,
-        kind="classify",
-        model=ModelRef(f"{address}/v1#sorter"),
-        choices=("dragons", "trains"),
-        contract=None,
+        asking, kind="classify", model=ModelRef(f"{address}/v1#sorter"), choices=("dragons", "trains"), contract=None
     )
 
     async def ask(url: str) -> list[str]:
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-            asked = (
-                client.chat.completions.create(model="far", messages=ASKED, stop=["7"]) for _ in range(12)
-            )
+            asked = (client.chat.completions.create(model="far", messages=ASKED, stop=["7"]) for _ in range(12))
             return [done.choices[0].message.content for done in await asyncio.gather(*asked)]
 
     with open_client(serve_as("far", asking), serve_as("sorting", sorting)) as client:
@@ -751,9 +709,7 @@ def test_an_endpoint_computes_what_is_served(address: str) -> None:
 def test_served_equals_measured_in_real_weights() -> None:
     luma = Path(__file__).parents[2] / "examples" / "luma"
     rows = [json.loads(each) for each in (luma / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
-    shots = tuple(
-        Example(str(at), (Message("user", row["input"]),), row["output"]) for at, row in enumerate(rows[:2])
-    )
+    shots = tuple(Example(str(at), (Message("user", row["input"]),), row["output"]) for at, row in enumerate(rows[:2]))
     assistant = replace(LUMA, model=ModelRef("smollm2-135m-instruct"), shots=shots, max_tokens=40)
     # in 16 bits a near tie falls otherwise beside other rows: 9 of 12 answers were equal
     asked, models = [row["input"] for row in rows[2:14]], Models(dtype="float32")
@@ -762,9 +718,7 @@ def test_served_equals_measured_in_real_weights() -> None:
     async def ask(url: str) -> list[str]:
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", timeout=600) as client:
             create = partial(client.chat.completions.create, model="luma")
-            done = await asyncio.gather(
-                *(create(messages=[{"role": "user", "content": text}]) for text in asked)
-            )
+            done = await asyncio.gather(*(create(messages=[{"role": "user", "content": text}]) for text in asked))
             return [each.choices[0].message.content for each in done]
 
     with serving(serve_as("luma", assistant), models=models) as url:

@@ -62,10 +62,7 @@ def test_all_pairs_hold_together_about_as_often_as_stated() -> None:
     for seed in range(200):
         scores = draw_scores(100 + seed, shares, 300)
         nested = compute_nested_intervals(
-            lambda method, rows, scores=scores: build_sample(scores, units, method, rows),
-            num_rows,
-            units,
-            RESAMPLES,
+            lambda method, rows, scores=scores: build_sample(scores, units, method, rows), num_rows, units, RESAMPLES
         )
         pairs = [(a, b) for a in range(3) for b in range(a)]
         num_covered += all(

@@ -8,20 +8,8 @@ from scipy.special import expit, logit
 from sklearn.calibration import _SigmoidCalibration, calibration_curve
 from sklearn.linear_model import LogisticRegression
 
-from etude.stats.calibration import (
-    brier_score,
-    list_reliability,
-    measure_calibration_error,
-    measure_overconfidence,
-)
-from etude.stats.recalibration import (
-    EDGE,
-    MAPS,
-    MIN_SLOPE,
-    Recalibration,
-    choose_recalibration,
-    fit_recalibration,
-)
+from etude.stats.calibration import brier_score, list_reliability, measure_calibration_error, measure_overconfidence
+from etude.stats.recalibration import EDGE, MAPS, MIN_SLOPE, Recalibration, choose_recalibration, fit_recalibration
 
 Floats = np.ndarray
 

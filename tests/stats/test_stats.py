@@ -47,9 +47,9 @@ from etude.types import Estimate
 Floats = npt.NDArray[np.float64]
 
 BITS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
-SCORES = st.lists(
-    st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 7)), min_size=2, max_size=40
-).filter(lambda rows: len({unit for _, _, unit in rows}) > 1)
+SCORES = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 7)), min_size=2, max_size=40).filter(
+    lambda rows: len({unit for _, _, unit in rows}) > 1
+)
 
 
 def columns(rows: list[tuple[bool, bool]]) -> tuple[Floats, Floats]:
@@ -80,9 +80,7 @@ def test_wilson_is_scipys(successes: int, n: int) -> None:
 
 
 @given(SCORES)
-def test_an_estimate_contains_its_value_has_width_and_stays_within_0_and_1(
-    rows: list[tuple[int, int, int]],
-) -> None:
+def test_an_estimate_contains_its_value_has_width_and_stays_within_0_and_1(rows: list[tuple[int, int, int]]) -> None:
     for sample in pair(rows):
         interval = estimate_sample(sample)
         assert 0 <= interval.low <= interval.value <= interval.high <= 1
@@ -204,9 +202,7 @@ def test_the_rounding_of_sums_is_no_spread(num: int, level: float, size: int) ->
 # macro-F1
 
 
-LABELS = st.lists(
-    st.tuples(st.sampled_from("abcd"), st.sampled_from(["a", "b", "c", "d", "other"])), min_size=1
-)
+LABELS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["a", "b", "c", "d", "other"])), min_size=1)
 
 
 @given(LABELS)
@@ -224,9 +220,7 @@ def test_macro_f1_under_weights_is_scikit_learns() -> None:
     result = make_label_sample(expected.tolist(), predicted.tolist()).replicates(weights)
     for value, weight in zip(result, weights, strict=True):
         seen = sorted(set(expected[weight > 0]))
-        oracle = f1_score(
-            expected, predicted, labels=seen, average="macro", sample_weight=weight, zero_division=0
-        )
+        oracle = f1_score(expected, predicted, labels=seen, average="macro", sample_weight=weight, zero_division=0)
         assert value == pytest.approx(oracle)
 
 
@@ -340,9 +334,7 @@ def check_difference(measure: Callable[..., Estimate], a: Any, b: Any) -> None:
     result, mirrored = measure(a, b), measure(b, a)
     assert -1 <= result.low <= result.value <= result.high <= 1
     assert result.high > result.low
-    assert (result.value, result.low, result.high) == pytest.approx(
-        (-mirrored.value, -mirrored.high, -mirrored.low)
-    )
+    assert (result.value, result.low, result.high) == pytest.approx((-mirrored.value, -mirrored.high, -mirrored.low))
 
 
 @given(BITS)
@@ -405,9 +397,7 @@ def test_methods_that_never_differ_are_not_known_to_be_equal() -> None:
 
 
 @given(st.floats(1, 5), st.floats(1e-3, 1), st.floats(0, 1))
-def test_an_interval_ends_where_it_is_critical_errors_away(
-    critical: float, error: float, tilt: float
-) -> None:
+def test_an_interval_ends_where_it_is_critical_errors_away(critical: float, error: float, tilt: float) -> None:
     x = solve_reach(critical, error, tilt)
     assert x**2 == pytest.approx(critical**2 * (error**2 + tilt * x))
     assert x >= critical * error * (1 - 1e-9)
@@ -426,9 +416,7 @@ def test_intervals_of_lopsided_differences_cover_the_truth() -> None:
 
 
 @given(SCORES)
-def test_a_difference_stays_within_what_the_intervals_of_both_values_allow(
-    rows: list[tuple[int, int, int]],
-) -> None:
+def test_a_difference_stays_within_what_the_intervals_of_both_values_allow(rows: list[tuple[int, int, int]]) -> None:
     a, b = pair(rows)
     result, alone_a, alone_b = bootstrap_difference(a, b), estimate_sample(a), estimate_sample(b)
     if a.units < a.rows:
@@ -439,9 +427,7 @@ def test_a_difference_stays_within_what_the_intervals_of_both_values_allow(
 def test_a_unit_with_most_of_the_rows_does_not_hide_a_certain_difference() -> None:
     """18 units of one case and one of 30: all right against all wrong."""
     units = [*map(str, range(18)), *["large"] * 30]
-    result = compare_paired(
-        make_score_sample([1.0] * 48, units), make_score_sample([0.0] * 48, units)
-    ).difference
+    result = compare_paired(make_score_sample([1.0] * 48, units), make_score_sample([0.0] * 48, units)).difference
     assert result.value == 1.0
     assert result.low > 0.5
 
@@ -539,9 +525,7 @@ def test_noise_is_no_reason_for_the_simpler_candidate() -> None:
     many = [make_score_sample(np.arange(4_000) < right) for right in (3_000, 3_010)]
     choice = choose([("simple", many[0]), ("better", many[1])])
     assert choice.index == 0
-    assert choice.reason.startswith(
-        "simple (75% on dev) is simpler than better, and not worse by more than 2 points ("
-    )
+    assert choice.reason.startswith("simple (75% on dev) is simpler than better, and not worse by more than 2 points (")
 
 
 def test_of_equal_candidates_the_first_is_taken() -> None:
@@ -585,9 +569,7 @@ def test_the_difference_a_test_shows_has_the_power_of_its_own_test(n: int) -> No
 
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.floats(0.001, 1), st.floats(0.001, 1))
-def test_what_a_test_shows_grows_with_rows_and_shrinks_with_disagreement(
-    n: int, m: int, d: float, e: float
-) -> None:
+def test_what_a_test_shows_grows_with_rows_and_shrinks_with_disagreement(n: int, m: int, d: float, e: float) -> None:
     fewer, more = sorted((n, m))
     lower, higher = sorted((d, e))
     assert smallest_difference(more, d) <= smallest_difference(fewer, d)

@@ -31,9 +31,7 @@ def opened(studio_task: Path) -> Iterator[tuple[Any, Any, str]]:
         yield process, page, link
 
 
-def test_a_draft_survives_esc_and_back_shows_what_was_said(
-    opened: tuple[Any, Any, str], studio_task: Path
-) -> None:
+def test_a_draft_survives_esc_and_back_shows_what_was_said(opened: tuple[Any, Any, str], studio_task: Path) -> None:
     _, page, _ = opened
     page.keyboard.press("c")
     page.keyboard.insert_text(" DRAFT")

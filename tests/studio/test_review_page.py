@@ -66,9 +66,7 @@ def test_who_saves_second_sees_the_first_and_is_asked(studio_task: Path) -> None
     assert len(read_feedback_lines(studio_task)) == 1
     assert send(ana, "reject", asked.text, reason="wrong age").status_code == 200
     assert [entry["reviewer"] for entry in read_feedback_lines(studio_task)] == ["ben", "ana"]
-    assert send(ana, "reject", asked.text, reason="wrong age").status_code == 200, (
-        "a repeat is no second entry"
-    )
+    assert send(ana, "reject", asked.text, reason="wrong age").status_code == 200, "a repeat is no second entry"
     assert len(read_feedback_lines(studio_task)) == 2
 
 
@@ -123,9 +121,7 @@ def test_labels_are_read_in_order_until_few_are_wrong(studio_task: Path) -> None
     while len(studio.read_label_review().sampled) < MIN_SAMPLED:
         page = send(client, "accept", page).text
     assert f"In all, about {num_wrong} of " in page
-    assert len(studio.gathered_feedback.answers) >= num_wrong + MIN_SAMPLED - 1, (
-        "a right label is a right answer"
-    )
+    assert len(studio.gathered_feedback.answers) >= num_wrong + MIN_SAMPLED - 1, "a right label is a right answer"
 
 
 def test_the_estimate_of_all_wrong_labels_covers_the_truth() -> None:

@@ -54,9 +54,7 @@ def test_a_browser_without_the_link_sees_nothing(task: Path) -> None:
         response = stranger.get(page)
         assert response.status_code == 403
         assert "secret" not in response.text
-    assert (
-        stranger.post("/review", data={"token": SignIn(studio.queue.secret).form_token()}).status_code == 403
-    )
+    assert stranger.post("/review", data={"token": SignIn(studio.queue.secret).form_token()}).status_code == 403
 
 
 def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
@@ -85,9 +83,7 @@ def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
 
 def test_what_people_and_models_write_is_shown_as_text(task: Path) -> None:
     studio, client = open_studio(task, ATTACK)
-    item = ReviewItem(
-        "requests", (Message("user", ATTACK),), ATTACK, ATTACK, ATTACK, (ATTACK,), (ATTACK,), 0.5
-    )
+    item = ReviewItem("requests", (Message("user", ATTACK),), ATTACK, ATTACK, ATTACK, (ATTACK,), (ATTACK,), 0.5)
     studio.queue.replace_source("requests", [item])
     studio.answering.error = ATTACK
     client.post("/name", data={**fields(client.get("/").text), "name": ATTACK[:50]})
@@ -132,9 +128,7 @@ def test_a_right_refusal_is_accepted_without_a_new_row_and_a_limit_is_named(task
     studio, client = open_studio(task, "One")
     refusal = "I only recommend books."
     turns = (Message("user", "Will it rain?"),)
-    item = ReviewItem(
-        "requests", turns, studio.name, refusal, failures=("missing field: Title",), limit="weather"
-    )
+    item = ReviewItem("requests", turns, studio.name, refusal, failures=("missing field: Title",), limit="weather")
     studio.queue.replace_source("requests", [item])
     page = client.get("/review").text
     assert "The limit “weather” turned this input away" in page
@@ -192,10 +186,7 @@ def test_dev_rows_that_counted_as_wrong_are_shown_and_accepting_one_leaves_the_r
     page = client.get("/review?from=dev")
     assert "Answer in the examples" in page.text
     send(client, "accept", page.text)
-    assert (read_feedback_lines(task)[0]["thumb"], read_feedback_lines(task)[0].get("correction")) == (
-        "up",
-        None,
-    )
+    assert (read_feedback_lines(task)[0]["thumb"], read_feedback_lines(task)[0].get("correction")) == ("up", None)
     dev = read_split(task)["dev"]
     texts = {row.text for row in studio.rows if row.id in dev}
     assert read_feedback_lines(task)[0]["input"] in texts
@@ -331,10 +322,7 @@ def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task:
     form = {**fields(client.get("/row", params={"id": row.id}).text), "reason": "wrong age"}
     assert client.post("/row", data={**form, "correction": "Nope"}).status_code == 422
     assert client.post("/row", data={**form, "correction": GOOD}).status_code == 200
-    assert (read_feedback_lines(task)[0]["input"], read_feedback_lines(task)[0]["correction"]) == (
-        row.text,
-        GOOD,
-    )
+    assert (read_feedback_lines(task)[0]["input"], read_feedback_lines(task)[0]["correction"]) == (row.text, GOOD)
     assert client.post("/row", data={**form, "id": hidden.id, "correction": GOOD}).status_code == 404
     assert len(read_feedback_lines(task)) == 1
 
@@ -407,10 +395,7 @@ def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(tmp_path:
     task = write_task(tmp_path / "task", more="methods: [prompt]\n")
     examples = task.parent / "examples.jsonl"
     lines = examples.read_text().splitlines(keepends=True)
-    broken = [
-        line.replace("about", "\u00e2\u20ac\u0153about", 1).replace("age", "<b>age</b>", 1)
-        for line in lines[:4]
-    ]
+    broken = [line.replace("about", "\u00e2\u20ac\u0153about", 1).replace("age", "<b>age</b>", 1) for line in lines[:4]]
     examples.write_text("".join([*broken, *lines[4:]]))
     compare(task)
     studio, client = open_studio(task)
@@ -446,9 +431,7 @@ def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task_copy: Pa
     _, client = open_studio(task)
     assert "has not been tested yet" in client.get("/tests").text
     run_suites(task, quick=True)
-    rows = [
-        {"input": ATTACK, "output": GOOD, "tags": {"taught": ATTACK}, "approved": False} for _ in range(1)
-    ]
+    rows = [{"input": ATTACK, "output": GOOD, "tags": {"taught": ATTACK}, "approved": False} for _ in range(1)]
     rows.append({"input": "Bombs?", "output": "No.", "tags": {}, "approved": False})
     (task.parent / "teach.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = client.get("/tests").text
@@ -495,18 +478,9 @@ def test_links_have_roles_and_only_hashes_of_them_are_kept(task_copy: Path) -> N
         form = {**fields(page.text), "token": SignIn(studio.queue.secret).form_token(keys[role])}
         stolen = {**form, "token": SignIn(studio.queue.secret).form_token()}
         assert client.post("/review", data={**stolen, "say": "skip"}).status_code == 403
-        paths = {
-            "/review": {**form, "say": "accept"},
-            "/apply": form,
-            "/findings": form,
-            "/tests/examples": form,
-        }
+        paths = {"/review": {**form, "say": "accept"}, "/apply": form, "/findings": form, "/tests/examples": form}
         codes[role] = [client.post(path, data=data).status_code for path, data in paths.items()]
-    assert codes == {
-        "reader": [403, 403, 403, 403],
-        "reviewer": [200, 403, 403, 403],
-        "owner": [200, 200, 200, 200],
-    }
+    assert codes == {"reader": [403, 403, 403, 403], "reviewer": [200, 403, 403, 403], "owner": [200, 200, 200, 200]}
     assert {entry["reviewer"] for entry in read_feedback_lines(task)} == {"Eva reviewer", "Eva owner"}
     for wrong in ("eva", "eva:boss", ":owner"):
         with pytest.raises(InputError, match="NAME:ROLE"):

@@ -33,9 +33,7 @@ pytestmark = pytest.mark.real
 def served(task: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command as a process of its own, and the link that it prints."""
     command = [sys.executable, "-m", "etude", "studio", str(task), *more]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     assert process.stdout
     try:
         link = next(found[1] for line in process.stdout if (found := re.match(r"Open (\S+)", line)))
@@ -71,9 +69,7 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
         api.sync_playwright() as p,
     ):
         page = (
-            p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            .new_context(bypass_csp=True)
-            .new_page()
+            p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]).new_context(bypass_csp=True).new_page()
         )
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -119,9 +115,7 @@ def test_thirty_kills_while_two_people_review_lose_and_double_nothing(task: Path
     confirmed: dict[str, str] = {}
     for number in range(30):
         with served(task, "--requests", str(requests), "--port", "0") as (process, link):
-            people = [
-                threading.Thread(target=review, args=(link, name, confirmed)) for name in ("ana", "ben")
-            ]
+            people = [threading.Thread(target=review, args=(link, name, confirmed)) for name in ("ana", "ben")]
             for each in people:
                 each.start()
             before, patience = len(confirmed), time.monotonic() + 30

@@ -51,9 +51,7 @@ def test_who_logs_out_is_not_signed_in(studio_task: Path) -> None:
     assert client.get("/").status_code == 403
 
 
-def test_a_correction_in_the_chat_that_breaks_the_contract_is_refused_with_its_draft(
-    studio_task: Path,
-) -> None:
+def test_a_correction_in_the_chat_that_breaks_the_contract_is_refused_with_its_draft(studio_task: Path) -> None:
     _, client = open_studio(studio_task)
     form = {**fields(client.get("/chat").text), "question": "Dragons?", "first": "prompt"}
     page = client.post("/chat", data=form, headers={"x-fragment": "1"}).text
@@ -79,10 +77,7 @@ def test_home_says_who_did_how_much_and_how_far_two_agree(studio_task: Path) -> 
     entry = studio.sync_queue() and item("ana", "requests", 1)
     shown = entry[0]
     studio.log.add(Feedback("b", "", "ben", "", shown.input, str(shown.answer), thumb="up"))
-    assert (
-        "Judged by two people: 1 answer. Their agreement beyond chance (kappa) is 1.00"
-        in client.get("/").text
-    )
+    assert "Judged by two people: 1 answer. Their agreement beyond chance (kappa) is 1.00" in client.get("/").text
 
 
 def test_home_names_the_answers_on_which_people_disagree(studio_task: Path) -> None:

@@ -112,9 +112,7 @@ def test_a_statement_must_agree_with_the_fields_of_its_passage() -> None:
         for number, (name, colour) in enumerate(zip(names, ("red", "blue", "grey", "pink"), strict=True))
     }
     passages = [
-        Passage(
-            "\n".join((f"# Boat {name}", *(f"{label}: {value}" for label, value in fields.items()))), name
-        )
+        Passage("\n".join((f"# Boat {name}", *(f"{label}: {value}" for label, value in fields.items()))), name)
         for name, fields in records.items()
     ]
     grounds = Grounds.from_passages(passages, [])
@@ -128,9 +126,7 @@ def test_a_statement_must_agree_with_the_fields_of_its_passage() -> None:
                 assert grounds.is_supported(line, question, names) == (value == fields[label]), (line, other)
 
 
-@pytest.mark.parametrize(
-    ("has_scope", "is_part_of_task", "passed"), [(1, 0, True), (0, 0, False), (1, 1, False)]
-)
+@pytest.mark.parametrize(("has_scope", "is_part_of_task", "passed"), [(1, 0, True), (0, 0, False), (1, 1, False)])
 def test_an_assistant_with_limits_may_refuse_what_is_not_its_task(
     has_scope: int, is_part_of_task: int, passed: bool
 ) -> None:
@@ -143,12 +139,9 @@ def test_an_assistant_with_limits_may_refuse_what_is_not_its_task(
 
 
 @pytest.mark.parametrize(
-    ("score", "limit", "passed"),
-    [(0.0, "", True), (0.5, "", True), (0.8, "", False), (0.0, "to_person", False)],
+    ("score", "limit", "passed"), [(0.0, "", True), (0.5, "", True), (0.8, "", False), (0.0, "to_person", False)]
 )
-def test_a_row_is_rightly_handed_over_only_if_its_answer_is_wrong(
-    score: float, limit: str, passed: bool
-) -> None:
+def test_a_row_is_rightly_handed_over_only_if_its_answer_is_wrong(score: float, limit: str, passed: bool) -> None:
     row = Example("r", (Message("user", "Do you have a book about ships?"),), "Boats")
     metric: Any = SimpleNamespace(score=lambda *_: Score(score, None, None), graded=True)
     judge = Judge("answer", None, metric, right=0.6)
@@ -173,9 +166,7 @@ def test_rows_that_must_not_be_answered_need_no_passage() -> None:
     supported = JudgedAnswer("Ida.", "answer", "", True, 1.0, None, is_supported=True)
     refused = JudgedAnswer("The documents do not say.", "refuse", "", True, 1.0, None)
     results = [
-        CaseResult(
-            Case(answer.text, "normal", DEV_ROWS, row.input, (answer.act,), example=row), answer, answer
-        )
+        CaseResult(Case(answer.text, "normal", DEV_ROWS, row.input, (answer.act,), example=row), answer, answer)
         for answer in (supported, refused)
     ]
     measure = next(one for one in measure_shares(results, ["citations"]) if one.name == "supported")
@@ -210,9 +201,7 @@ def test_an_answer_that_presents_a_passage_needs_its_warning(label: str) -> None
     answer = "Try the harbour stew. The fishermen cook it on Fridays."
     assert not grounds.is_supported(answer, "", ["stew"])
     assert grounds.is_supported(f"{answer} It has shellfish and mustard.", "", ["stew"])
-    assert grounds.is_supported("The fishermen cook it on Fridays.", "", ["stew"]), (
-        "a short answer presents nothing"
-    )
+    assert grounds.is_supported("The fishermen cook it on Fridays.", "", ["stew"]), "a short answer presents nothing"
     assert grounds.is_supported(answer, "", ["bread"])
 
 
@@ -290,9 +279,7 @@ def test_a_question_that_limits_turn_away_is_not_a_broken_contract() -> None:
     turned_away = JudgedAnswer("Ask a librarian.", "refuse", "", False, 0.0, None, limit="out_of_scope")
     cases = [Case(str(num), "normal", DEV_ROWS, (), unit=str(num)) for num in range(3)]
     answers = zip(cases, [kept, broken, turned_away], strict=True)
-    measures = measure_shares(
-        [CaseResult(case, broken, answer) for case, answer in answers], ["contract", "limits"]
-    )
+    measures = measure_shares([CaseResult(case, broken, answer) for case, answer in answers], ["contract", "limits"])
     shares = {measure.name: (measure.assistant.value, measure.cases) for measure in measures}
     assert shares["contract"] == (0.5, 2)
     assert shares["turned_away"] == (pytest.approx(1 / 3), 3)
@@ -301,9 +288,7 @@ def test_a_question_that_limits_turn_away_is_not_a_broken_contract() -> None:
 def test_the_share_handed_over_is_measured_although_each_passes() -> None:
     answered, handed_over = (JudgedAnswer("any", act, "", True, 1.0, None) for act in ("answer", "hand_over"))
     cases = [Case(str(num), "normal", DEV_ROWS, (), unit=str(num // 2)) for num in range(4)]
-    results = [
-        CaseResult(case, answered, handed_over if number else answered) for number, case in enumerate(cases)
-    ]
+    results = [CaseResult(case, answered, handed_over if number else answered) for number, case in enumerate(cases)]
     measures = {measure.name: measure for measure in measure_shares(results, ["handover"])}
     assert measures["normal"].assistant.value == 1.0
     assert measures["handed_over"].assistant.value == 0.75
@@ -314,12 +299,8 @@ def test_the_share_handed_over_is_measured_although_each_passes() -> None:
 
 
 def test_consistency_counts_the_same_row_in_other_words() -> None:
-    found = next(
-        measure for measure in run_whole_suites("classify").measures if measure.name == "consistency"
-    )
-    rows = {
-        each.case.original_id for each in run_whole_suites("classify").results if each.case.about == "typos"
-    }
+    found = next(measure for measure in run_whole_suites("classify").measures if measure.name == "consistency")
+    rows = {each.case.original_id for each in run_whole_suites("classify").results if each.case.about == "typos"}
     assert found.cases == 10 * len(rows)
 
 

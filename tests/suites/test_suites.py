@@ -71,12 +71,8 @@ def test_the_starter_pack_and_the_example_can_be_read() -> None:
         assert all(entry.case.about for entry in found.entries)
 
 
-def test_public_sets_become_suites_by_the_lines_of_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [block] = re.findall(
-        r"^```python\n(.*?)^```$", (ROOT / "docs" / "trust.md").read_text("utf-8"), re.M | re.S
-    )
+def test_public_sets_become_suites_by_the_lines_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [block] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "trust.md").read_text("utf-8"), re.M | re.S)
     for folder, name in (("xstest", "xstest_prompts.csv"), ("bbq", "bbq_sample.jsonl")):
         lines = (data_folder(folder) / name).read_text(encoding="utf-8").splitlines()[:9]
         (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
@@ -97,16 +93,12 @@ def test_every_error_of_a_suite_file_is_reported_with_its_line(tmp_path: Path) -
     )
     with pytest.raises(InputError) as caught:
         read_suite(file)
-    assert [fault.location for fault in caught.value.issues] == [
-        f"suite.yaml:{line}" for line in (3, 4, 6, 7, 9, 10)
-    ]
+    assert [fault.location for fault in caught.value.issues] == [f"suite.yaml:{line}" for line in (3, 4, 6, 7, 9, 10)]
 
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_no_test_row_is_asked(kind: str) -> None:
-    asked = "\n".join(
-        turn["content"] for line in read_results(run_whole_suites(kind)) for turn in line["input"]
-    )
+    asked = "\n".join(turn["content"] for line in read_results(run_whole_suites(kind)) for turn in line["input"])
     rows = find_run(real_run(kind).parents[1]).read_predictions("baseline")
     sides = {side: [row["input"] for row in rows if row["side"] == side] for side in ("dev", "test")}
     assert not any(text in asked for text in sides["test"])
@@ -212,9 +204,7 @@ def build_measure(right: int, cases: int) -> Measure:
         (10, 30, "failed", "33.3%"),
     ],
 )
-def test_a_gate_passes_by_its_bound_and_not_by_its_share(
-    right: int, cases: int, outcome: str, detail: str
-) -> None:
+def test_a_gate_passes_by_its_bound_and_not_by_its_share(right: int, cases: int, outcome: str, detail: str) -> None:
     gate = parse_gate("sensitive >= 98%")
     assert gate is not None
     [decided] = decide_gates([gate], [build_measure(right, cases)])
@@ -260,9 +250,7 @@ def test_gates_and_suites_start_no_new_run(tmp_path: Path) -> None:
     assert {run.name for run in (task.parent / "runs").iterdir()} == before
 
 
-def test_questions_are_sent_to_a_service_only_after_a_yes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_questions_are_sent_to_a_service_only_after_a_yes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = load(real_run("answer") / "methods" / "prompt" / "assistant")
     replace(here, model=ModelRef("https://api.example/v1#m")).save(tmp_path / "far")
     asked, questions = [], list[str]()
@@ -297,9 +285,7 @@ def test_saved_answers_are_not_asked_again(tmp_path: Path) -> None:
         {(each.case.input, each.case.after_passages, each.case.with_passages) for each in report.results}
         for report in (first, whole)
     )
-    assert (
-        min(asked) > len(quick_cases & whole_cases) > 10
-    )  # the questions of the quick test are not asked again
+    assert min(asked) > len(quick_cases & whole_cases) > 10  # the questions of the quick test are not asked again
     logged = [AnswerLog(path).num_requests for path in log.parent.glob(f"{log.name[:16]}-*.jsonl")]
     assert sum(logged) == len(quick_cases | whole_cases)
 
@@ -331,9 +317,7 @@ def test_init_writes_a_suite_that_can_be_asked(tmp_path: Path, capsys: pytest.Ca
     assert "exists" in capsys.readouterr().err
 
 
-def test_an_assistant_outside_a_run_is_asked_the_starter_pack(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_assistant_outside_a_run_is_asked_the_starter_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = find_run(copy_task("answer", tmp_path / "task"))
     shutil.copytree(run.assistant_folder("fine_tune"), tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
@@ -373,12 +357,7 @@ def test_repeating_the_instructions_is_detected() -> None:
 def test_no_xstest_prompt_is_copied() -> None:
     text = (data_folder("xstest") / "xstest_prompts.csv").read_text(encoding="utf-8").casefold()
     prompts = {line.split(",")[1] for line in text.splitlines()[1:]}
-    own = [
-        question.casefold()
-        for file in PACKS.glob("*.yaml")
-        for e in read_suite(file).entries
-        for question in e.ask
-    ]
+    own = [question.casefold() for file in PACKS.glob("*.yaml") for e in read_suite(file).entries for question in e.ask]
     assert not prompts & set(own)
 
 
@@ -413,9 +392,7 @@ def test_teaching_proposes_rows_for_a_person_and_adds_only_what_is_approved(
     fixed = [row for row in rows if row["output"] in {"Not at our desk.", *WORDS.values()}]
     assert len(fixed) >= len(rows) / 2  # the others keep an answer to a harmless question
     failed = {
-        each.case.question
-        for each in run_suites(task, suites=["sensitive"]).results
-        if not each.assistant.passed
+        each.case.question for each in run_suites(task, suites=["sensitive"]).results if not each.assistant.passed
     }
     assert len(fixed) < len(failed)
     rows[0] |= {"approved": True, "output": "Ask Ida at the desk."}

@@ -15,11 +15,7 @@ CARD = Contract(fields=("Title", "Ages", "Gentle note?"))
 ORDER = Contract(
     json_schema={
         "type": "object",
-        "properties": {
-            "item": {"type": "string"},
-            "count": {"type": "integer"},
-            "size": {"enum": ["S", "L"]},
-        },
+        "properties": {"item": {"type": "string"}, "count": {"type": "integer"}, "size": {"enum": ["S", "L"]}},
         "required": ["item", "count"],
         "additionalProperties": False,
     }
@@ -64,18 +60,12 @@ def test_fields_that_pass_parse_to_all_of_them(lines: list[str]) -> None:
 
 @given(WORDS)
 def test_checking_never_fails_itself(text: str) -> None:
-    for contract in (
-        CARD,
-        ORDER,
-        Contract(regex=r"\d+", max_words=3, must_contain=("a",), must_not_contain=("b",)),
-    ):
+    for contract in (CARD, ORDER, Contract(regex=r"\d+", max_words=3, must_contain=("a",), must_not_contain=("b",))):
         contract.check(text)
         contract.parse(text)
 
 
-@pytest.mark.parametrize(
-    "answer", ["billing", " Billing.", '"billing"', "BILLING!", "**billing**", "'billing'.\n"]
-)
+@pytest.mark.parametrize("answer", ["billing", " Billing.", '"billing"', "BILLING!", "**billing**", "'billing'.\n"])
 def test_a_label_is_read_without_case_quotes_and_final_stop(answer: str) -> None:
     assert Contract(labels=("billing", "refund")).parse(answer) == "billing"
 

@@ -174,12 +174,8 @@ def test_the_commit_of_a_hub_model_is_that_of_the_cache(hub: type[HubHandler], t
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text("c" * 40, encoding="utf-8")
     assert find_weights("me/tiny") == snapshot
-    task = load_task(
-        write_task(tmp_path / "task", model="me/tiny", more="encoder: me/absent\nweights: 4bit\n")
-    )
+    task = load_task(write_task(tmp_path / "task", model="me/tiny", more="encoder: me/absent\nweights: 4bit\n"))
     assert find_hub_commits(task) == {"me/tiny:4bit": "c" * 40}
     pinned = f"me/tiny@{'c' * 40}"
-    assert find_hub_commits(replace(task, model="smollm2-135m-instruct", encoder=pinned)) == {
-        pinned: "c" * 40
-    }
+    assert find_hub_commits(replace(task, model="smollm2-135m-instruct", encoder=pinned)) == {pinned: "c" * 40}
     assert hub.num_requests == 0

@@ -10,9 +10,7 @@ from etude.text.likeness import sari, token_f1
 from etude.types import Example, Message
 from test_metrics import answer
 
-WORDS = st.lists(st.sampled_from(["a", "The", "cat.", "sat", "on", "mats", "95", "-5", "!"]), max_size=9).map(
-    " ".join
-)
+WORDS = st.lists(st.sampled_from(["a", "The", "cat.", "sat", "on", "mats", "95", "-5", "!"]), max_size=9).map(" ".join)
 
 
 def test_sari_is_that_of_the_example_of_evaluate() -> None:

@@ -17,9 +17,7 @@ from etude.text.normal_forms import to_canonical
 from etude.text.shared_shingles import find_candidate_pairs
 
 # Few letters and edited copies: near-duplicates of every degree are common.
-WORDS = st.lists(st.sampled_from(["ab", "abc", "b", "Ca", "é", "ß", "漢字", "!", "+", "😀"]), max_size=9).map(
-    " ".join
-)
+WORDS = st.lists(st.sampled_from(["ab", "abc", "b", "Ca", "é", "ß", "漢字", "!", "+", "😀"]), max_size=9).map(" ".join)
 TEXTS = st.lists(WORDS | st.text(max_size=12), max_size=14)
 THRESHOLDS = st.sampled_from([0.2, 0.5, 0.55, 0.7, 0.8, 0.9, 1.0])
 
@@ -72,11 +70,7 @@ def test_other_operators_and_emoji_are_no_near_duplicates() -> None:
 def test_pairs_that_share_parts_hold_every_near_duplicate_once(seed: int, threshold: float) -> None:
     plain = [to_canonical(text) for text in create_copies(seed, 150)]
     blocks = find_candidate_pairs(plain.__getitem__, threshold, np.arange(len(plain)), small=0)
-    result = [
-        (min(pair), max(pair))
-        for block in blocks
-        for pair in zip(*map(np.ndarray.tolist, block), strict=True)
-    ]
+    result = [(min(pair), max(pair)) for block in blocks for pair in zip(*map(np.ndarray.tolist, block), strict=True)]
     assert len(result) == len(set(result))
     assert {(i, j) for i, j, _ in compare_all(plain, threshold)} <= set(result)
     assert len(result) < 0.2 * len(plain) * (len(plain) - 1) / 2
@@ -84,9 +78,7 @@ def test_pairs_that_share_parts_hold_every_near_duplicate_once(seed: int, thresh
 
 @given(TEXTS, THRESHOLDS)
 def test_clusters_are_the_components_of_the_pairs_of_brute_force(texts: list[str], threshold: float) -> None:
-    assert cluster_near_duplicates(texts, threshold) == cluster_pairs(
-        len(texts), compare_all(texts, threshold)
-    )
+    assert cluster_near_duplicates(texts, threshold) == cluster_pairs(len(texts), compare_all(texts, threshold))
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -97,9 +89,7 @@ def test_clusters_of_edited_copies_are_those_of_brute_force(seed: int, threshold
 
 
 @given(TEXTS, TEXTS, THRESHOLDS)
-def test_matches_are_the_nearest_of_brute_force(
-    texts: list[str], others: list[str], threshold: float
-) -> None:
+def test_matches_are_the_nearest_of_brute_force(texts: list[str], others: list[str], threshold: float) -> None:
     expected = []
     for position, text in enumerate(texts):
         alike = [compute_jaccard(list_shingles(text), list_shingles(other)) for other in others]

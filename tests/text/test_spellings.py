@@ -94,9 +94,7 @@ def test_a_class_of_typing_errors_is_told_by_init_check_and_compare(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
     told: list[Event] = []
     compare(task, on_event=told.append)
-    (note,) = (
-        event.text for event in told if isinstance(event, NoteEvent) and "spelling counts" in event.text
-    )
+    (note,) = (event.text for event in told if isinstance(event, NoteEvent) and "spelling counts" in event.text)
     assert text in note
     assert note.endswith("the metric would be accuracy, not macro-F1.")
 

@@ -33,9 +33,7 @@ def long_rows(number: int, seed: int) -> list[TokenRow]:
     return rows
 
 
-NO_PEAK = pytest.mark.skipif(
-    not STATUS.exists(), reason="no highest memory told by the system; to run: use Linux"
-)
+NO_PEAK = pytest.mark.skipif(not STATUS.exists(), reason="no highest memory told by the system; to run: use Linux")
 
 
 @NO_PEAK
@@ -53,9 +51,7 @@ def test_nan_weights_are_reported_before_any_row(tmp_path: Path) -> None:
     module = tiny_model()
     module.model.layers[1].mlp.up_proj.weight.data[3, 5] = float("nan")
     module.model.norm.weight.data[0] = float("inf")
-    with pytest.raises(
-        ModelError, match=r"damaged.* in model\.layers\.1\.mlp\.up_proj\.weight, model\.norm\.weight\."
-    ):
+    with pytest.raises(ModelError, match=r"damaged.* in model\.layers\.1\.mlp\.up_proj\.weight, model\.norm\.weight\."):
         measure_training_memory(module, token_rows(8), token_rows(2), CONFIG)
 
 

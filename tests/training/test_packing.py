@@ -96,9 +96,7 @@ def make_rows_alike() -> list[TokenRow]:
     starts = ((5, 6, 7, 8), (5, 6, 7, 8), (5, 6, 7, 9, 4), (5, 6), (5, 6, 7), (9, 3))
     ends = ((), (11, 12), (13,), (), (14, 15, 16), (17,))
     rows = [(*start, *end) for start, end in zip(starts, ends, strict=True)]
-    return [
-        TokenRow(str(n), ids, (False,) + (True,) * (len(ids) - 1)) for n, ids in enumerate([*rows, rows[-1]])
-    ]
+    return [TokenRow(str(n), ids, (False,) + (True,) * (len(ids) - 1)) for n, ids in enumerate([*rows, rows[-1]])]
 
 
 def test_a_beginning_that_rows_share_is_computed_once() -> None:
@@ -135,8 +133,7 @@ def test_rows_beyond_the_window_of_a_model_stay_side_by_side(monkeypatch: pytest
     module = build_module("mistral", sliding_window=8).double()
     assert can_pack(module)
     monkeypatch.setattr(
-        "etude.training.rows.packing.use_packing",
-        lambda packing: packings.append(packing) or use_packing(packing),
+        "etude.training.rows.packing.use_packing", lambda packing: packings.append(packing) or use_packing(packing)
     )
     for lengths, packs in (((8, 3), True), ((9, 3), False)):
         packings: list[Any] = []
@@ -149,15 +146,12 @@ def test_training_packs_every_forward(tmp_path: Path, monkeypatch: pytest.Monkey
     module, rows = tiny_model(torch.float64), make_rows(LENGTHS)
     packings: list[Any] = []
     monkeypatch.setattr(
-        "etude.training.rows.packing.use_packing",
-        lambda packing: packings.append(packing) or use_packing(packing),
+        "etude.training.rows.packing.use_packing", lambda packing: packings.append(packing) or use_packing(packing)
     )
     config = TrainConfig(epochs=2, patience=3, rows_per_step=len(rows), rank=2, alpha=4.0)
     train(module, rows, rows, config, Output(tmp_path / "checkpoint", tmp_path / "adapter"))
     trial, forwards = 2, 1 + 2 * 2
-    assert len(packings) == trial + forwards, (
-        "one micro-batch for each step and each dev loss, all of them packed"
-    )
+    assert len(packings) == trial + forwards, "one micro-batch for each step and each dev loss, all of them packed"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

@@ -16,16 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_train import (
-    CONFIG,
-    SETTINGS,
-    VOCABULARY,
-    ignore,
-    load_checkpoint,
-    peft_model,
-    shake_weights,
-    tiny_model,
-)
+from test_train import CONFIG, SETTINGS, VOCABULARY, ignore, load_checkpoint, peft_model, shake_weights, tiny_model
 
 from etude.training import Loss, Output, TokenRow, train
 from etude.training.layers.forward import can_pack
@@ -42,9 +33,7 @@ FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 MICRO = 10_000
 with_trl = pytest.mark.skipif(find_spec("trl") is None, reason="no TRL, the oracle; to run: pip install trl")
 # Of TRL and its own dependencies, which we do not answer for.
-quietly = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
-)
+quietly = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
 
 def pair_rows(num: int, prompt: int = 0, answer: int = 0, seed: int = 0) -> Rows:
@@ -87,9 +76,7 @@ def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Pa
     rejected = [parts(row)[1] for row in rows[1::2]]
     columns = {"prompt": [*prompts], "chosen": [*chosen], "rejected": rejected}
     settings = DPOConfig(loss_type=[loss], **trl_arguments(folder, len(rows) // 2))
-    words = Dataset.from_dict(
-        {name: [" ".join(map(str, ids)) for ids in values] for name, values in columns.items()}
-    )
+    words = Dataset.from_dict({name: [" ".join(map(str, ids)) for ids in values] for name, values in columns.items()})
     trainer = DPOTrainer(model=model, args=settings, train_dataset=words, processing_class=build_tokenizer())
     trainer.precompute_ref_logps = True
     batch = pad_rows([*rows[0::2], *rows[1::2]])
@@ -98,9 +85,7 @@ def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Pa
     return trainer.compute_loss(trainer.model, batch), trainer.model
 
 
-def trl_kto(
-    model: Any, rows: Rows, reference: Mapping[str, float], good: Mapping[str, bool], folder: Path
-) -> Any:
+def trl_kto(model: Any, rows: Rows, reference: Mapping[str, float], good: Mapping[str, bool], folder: Path) -> Any:
     from datasets import Dataset
     from trl import KTOConfig, KTOTrainer
 
@@ -109,9 +94,7 @@ def trl_kto(
         {"prompt": ["a"] * half, "completion": ["b"] * half, "label": [True, False] * (half // 2)}
     )
     settings = KTOConfig(**trl_arguments(folder, half))
-    trainer = KTOTrainer(
-        model=model, args=settings, train_dataset=made_up, processing_class=build_tokenizer()
-    )
+    trainer = KTOTrainer(model=model, args=settings, train_dataset=made_up, processing_class=build_tokenizer())
     trainer.precompute_ref_logps = True
     batch = pad_rows(rows[:half])
     batch |= {f"KL_{name}": value for name, value in pad_rows(rows[half:]).items()}
@@ -248,9 +231,7 @@ def test_dpo_that_is_killed_twice_ends_in_the_same_bytes(tmp_path: Path) -> None
     )
     command = [sys.executable, "-c", script, os.pathsep.join(FOLDERS), str(tmp_path / "cut")]
     for steps in (2, 4):
-        process = subprocess.Popen(
-            command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-        )
+        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
         deadline, num_steps = time.monotonic() + 60, 0
         while num_steps < steps and time.monotonic() < deadline:
             checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint")
@@ -259,7 +240,5 @@ def test_dpo_that_is_killed_twice_ends_in_the_same_bytes(tmp_path: Path) -> None
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert steps <= num_steps < 6
-    cut, uninterrupted = (
-        hashlib.sha256(train_pairs(tmp_path / name)).hexdigest() for name in ("cut", "whole")
-    )
+    cut, uninterrupted = (hashlib.sha256(train_pairs(tmp_path / name)).hexdigest() for name in ("cut", "whole"))
     assert cut == uninterrupted

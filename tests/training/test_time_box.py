@@ -199,16 +199,12 @@ def test_the_first_rows_of_an_epoch_have_every_label(labels: list[str], seed: in
 
 
 @pytest.mark.parametrize(
-    ("seconds", "note"),
-    [(12.0, r"stopped by the budget after \d+ of 60 rows"), (28.0, r"after 1\.\d of 3 epochs")],
+    ("seconds", "note"), [(12.0, r"stopped by the budget after \d+ of 60 rows"), (28.0, r"after 1\.\d of 3 epochs")]
 )
 def test_the_record_says_in_words_what_the_budget_left_out(seconds: float, note: str, tmp_path: Path) -> None:
     machine = Machine(MACHINES["constant"])
     model = SimpleNamespace(
-        module=tiny_model(),
-        name="tiny",
-        tokenizer=SimpleNamespace(decode=lambda ids, **options: ""),
-        folder=tmp_path,
+        module=tiny_model(), name="tiny", tokenizer=SimpleNamespace(decode=lambda ids, **options: ""), folder=tmp_path
     )
     run = TrainingRun(model, token_rows(NUM_ROWS), token_rows(6, seed=1), CONFIG, (), ())  # type: ignore[arg-type]
     box = TimeBox(seconds, lambda: machine.now)

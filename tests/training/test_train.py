@@ -151,15 +151,12 @@ def test_micro_batches_are_the_cheapest_that_fit(
         for i, pair in enumerate(lengths)
     ]
     micro_batches = split_micro_batches([row for group in groups for row in group], limit, packed, together)
-    groups_in_order = [
-        list(group) for micro_batch in micro_batches for group in split_groups(micro_batch, together)
-    ]
+    groups_in_order = [list(group) for micro_batch in micro_batches for group in split_groups(micro_batch, together)]
     assert sorted(groups_in_order, key=str) == sorted(groups, key=str), "every row once, and beside its group"
 
     def fits(split: Sequence[Sequence[TokenRow]]) -> bool:
         return all(
-            len(micro_batch) == together or len(micro_batch) * longest(micro_batch) <= limit
-            for micro_batch in split
+            len(micro_batch) == together or len(micro_batch) * longest(micro_batch) <= limit for micro_batch in split
         )
 
     ordered = sorted(groups, key=longest, reverse=True)
@@ -203,8 +200,7 @@ def plain_loss(module: Any, rows: Sequence[TokenRow]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("chunk", "micro_tokens"),
-    [(1, 10_000), (7 * VOCABULARY, 10_000), *((2**24, n) for n in (1, 20, 40, 10_000))],
+    ("chunk", "micro_tokens"), [(1, 10_000), (7 * VOCABULARY, 10_000), *((2**24, n) for n in (1, 20, 40, 10_000))]
 )
 def test_the_loss_and_its_gradient_equal_the_plain_ones(
     chunk: int, micro_tokens: int, monkeypatch: pytest.MonkeyPatch
@@ -267,9 +263,7 @@ def test_padding_does_not_reach_a_real_token() -> None:
         ("cohere", {"logit_scale": 0.99}),
     ],
 )
-def test_a_model_that_changes_its_logits_is_refused(
-    kind: str, changing: dict[str, float], dtype: torch.dtype
-) -> None:
+def test_a_model_that_changes_its_logits_is_refused(kind: str, changing: dict[str, float], dtype: torch.dtype) -> None:
     """However little the logits of a random model show of it."""
     unchanged = dict.fromkeys(changing, None if kind == "gemma2" else 1.0)
     small = {"initializer_range": 0.02}
@@ -358,9 +352,7 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         with add_adapters(tiny_model(), replace(SETTINGS, seed=3)) as adapters:
             save_adapter(adapters, tmp_path / name, "base")
-    files = [
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")
-    ]
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")]
     assert files[0] == files[1]
     assert set(files[0]) == {"adapter_config.json", ADAPTER}
 
@@ -505,9 +497,7 @@ def test_a_dev_loss_that_is_no_number_names_its_rows_and_the_remedy_of_its_epoch
     clean = [row for row in token_rows(20, seed=2) if 95 not in row.ids]
     output = Output(tmp_path / "c", tmp_path / "a")
     module.model.embed_tokens.weight.data[95] = float("nan")
-    with pytest.raises(
-        TrainingDiverged, match=r"epoch 0 is nan.*: bad 0, .*bad 4 and 2 more\. .*not trained yet"
-    ):
+    with pytest.raises(TrainingDiverged, match=r"epoch 0 is nan.*: bad 0, .*bad 4 and 2 more\. .*not trained yet"):
         train(module, clean, dev, CONFIG, output)
     module.model.norm.weight.data[0] = float("nan")
     with pytest.raises(TrainingDiverged, match=r"epoch 0.*weights are damaged"):
@@ -515,9 +505,7 @@ def test_a_dev_loss_that_is_no_number_names_its_rows_and_the_remedy_of_its_epoch
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
-def test_a_score_that_is_no_number_stops_the_run_with_what_was_learned_before(
-    tmp_path: Path, score: float
-) -> None:
+def test_a_score_that_is_no_number_stops_the_run_with_what_was_learned_before(tmp_path: Path, score: float) -> None:
     scores = iter([0.1, 0.2, score])
     output = Output(tmp_path / "c", tmp_path / "a", on_eval=lambda: {"score": next(scores)})
     with pytest.raises(TrainingDiverged, match=rf"score of epoch 2 on dev is {score}.*weights of epoch 1"):
@@ -562,9 +550,7 @@ def test_a_row_unlike_all_others_stops_no_run(tmp_path: Path) -> None:
     draw, rows, news = random.Random(5), one_answer_rows(80), list[Mapping[str, Any]]()
     poison = TokenRow("poison", (1, *draw.choices(range(30, 90), k=60)), (False,) + (True,) * 60)
     config = replace(CONFIG, epochs=3, micro_tokens=400)
-    train(
-        tiny_model(), [*rows, poison], rows[:6], config, Output(tmp_path / "c", tmp_path / "a", news.append)
-    )
+    train(tiny_model(), [*rows, poison], rows[:6], config, Output(tmp_path / "c", tmp_path / "a", news.append))
     losses = [line["loss"] for line in news if "step" in line]
     assert max(losses[30:]) > spike_limit(losses[20:30], news[0]["dev_loss"])
     assert news[-1]["epoch"] == 3
@@ -622,9 +608,7 @@ def test_a_learning_rate_a_hundred_times_too_high_stops_the_run(tmp_path: Path) 
     module.lm_head.weight.data.mul_(6)  # a model that is sure of its answers
     rows = continue_rows(module, [6] * 40, likely=True)
     config = replace(CONFIG, learning_rate=1.0, epochs=4)
-    message = (
-        r"stopped at step ([4-9]|[12]\d): the loss rose and stayed high for 4 steps.*the untrained model"
-    )
+    message = r"stopped at step ([4-9]|[12]\d): the loss rose and stayed high for 4 steps.*the untrained model"
     with pytest.raises(TrainingDiverged, match=message):
         train(module, rows, rows[:6], config, Output(tmp_path / "c", tmp_path / "a"))
 
@@ -632,9 +616,7 @@ def test_a_learning_rate_a_hundred_times_too_high_stops_the_run(tmp_path: Path) 
 def test_short_and_long_answers_by_halves_stop_no_run(tmp_path: Path) -> None:
     """The untrained model finds the short answers hard and the long ones easy."""
     module = tiny_model()
-    hard, easy = (
-        continue_rows(module, [length] * 20, likely=likely) for length, likely in ((1, False), (24, True))
-    )
+    hard, easy = (continue_rows(module, [length] * 20, likely=likely) for length, likely in ((1, False), (24, True)))
     rows = [row for pair in zip(easy, hard, strict=True) for row in pair]
     news: list[Mapping[str, Any]] = []
     config = replace(CONFIG, rows_per_step=2, learning_rate=1e-3, micro_tokens=400)
@@ -752,9 +734,7 @@ def test_an_unreadable_checkpoint_is_a_run_error(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-@pytest.mark.skipif(
-    sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system"
-)
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system")
 def test_a_full_disk_loses_the_new_checkpoint_only(tmp_path: Path) -> None:
     import resource
 
@@ -771,9 +751,7 @@ def test_a_full_disk_loses_the_new_checkpoint_only(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
 
 
-@pytest.mark.skipif(
-    sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system"
-)
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system")
 def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path, adapter: bytes) -> None:
     """From step 3 to step 7 neither the log nor a checkpoint can be written."""
     import resource
@@ -811,9 +789,7 @@ def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path, adapter: by
     assert len(written) == len(lines)
 
 
-def test_checkpoints_that_take_long_are_written_seldom(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_that_take_long_are_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
 
     def slow(folder: Path, tensors: object, facts: Mapping[str, Any]) -> None:
@@ -936,9 +912,9 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
     assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
     tuned = apply_adapter(model.module, tmp_path / "a")
-    assert measure_dev_loss(Objective(tuned), dev, 2048) == pytest.approx(
-        min(result.dev_losses), rel=0.005
-    ), "attention rounds differently"
+    assert measure_dev_loss(Objective(tuned), dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.005), (
+        "attention rounds differently"
+    )
 
 
 def test_a_training_that_is_stopped_measures_dev_and_keeps_the_best_weights(tmp_path: Path) -> None:

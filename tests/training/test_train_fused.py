@@ -13,9 +13,7 @@ from tiny import build_module
 def test_gradients_equal_differences() -> None:
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(size, generator=generator, dtype=torch.float64) for size in ((4, 6), (6,)))
-    gate, up = (
-        torch.randn(4, 6, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2)
-    )
+    gate, up = (torch.randn(4, 6, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
     assert torch.autograd.gradcheck(lambda each: _RMSNorm.apply(each, weight, 1e-6), x.requires_grad_())
     assert torch.autograd.gradcheck(_SwiGLU.apply, (gate, up))
 
@@ -35,9 +33,7 @@ def embed_tokens(module: Any) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text"])
-def test_a_model_answers_with_the_same_bits_and_learns_by_the_same_gradient(
-    kind: str, dtype: torch.dtype
-) -> None:
+def test_a_model_answers_with_the_same_bits_and_learns_by_the_same_gradient(kind: str, dtype: torch.dtype) -> None:
     module = build_module(kind, initializer_range=0.05).to(dtype).requires_grad_(False)
     x = embed_tokens(module)
     logits, gradient = losses_and_gradients(module, x)

@@ -50,9 +50,7 @@ def test_an_architecture_is_read_as_it_was_saved(name: str, tmp_path: Path) -> N
     import torch
 
     module = build_module(ARCHITECTURES[name])
-    model = Models(dtype="float32").get_trainable(
-        ModelRef(str(save_tiny_model(tmp_path, kind=ARCHITECTURES[name])))
-    )
+    model = Models(dtype="float32").get_trainable(ModelRef(str(save_tiny_model(tmp_path, kind=ARCHITECTURES[name]))))
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
         torch.testing.assert_close(model.module(ids).logits, module(ids).logits)

@@ -162,11 +162,7 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
     assert not (task.parent / "runs").exists()
 
 
-SPANS = [
-    PreviewSpan("asked", False, False),
-    PreviewSpan("wanted", True, False),
-    PreviewSpan("<e>", True, True),
-]
+SPANS = [PreviewSpan("asked", False, False), PreviewSpan("wanted", True, False), PreviewSpan("<e>", True, True)]
 PREVIEW = Preview((), (), {}, [PreviewRow("rows.jsonl:1", "shortest, 3 tokens", SPANS)])
 
 
@@ -197,12 +193,8 @@ def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Pa
 @pytest.mark.parametrize(
     ("surroundings", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
-def test_without_colour_brackets_stand_around_what_is_learned(
-    surroundings: dict[str, str], coloured: bool
-) -> None:
-    console = Console(
-        file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm-256color"} | surroundings
-    )
+def test_without_colour_brackets_stand_around_what_is_learned(surroundings: dict[str, str], coloured: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm-256color"} | surroundings)
     print_rows(console, PREVIEW)
     shown = console.file.getvalue()
     assert ("asked[[wanted<e>]]" in shown) != coloured
@@ -238,9 +230,7 @@ def test_the_rule_of_spikes_is_as_stated() -> None:
 
 
 @given(st.lists(st.floats(0, 9), min_size=1, max_size=5), st.data())
-def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(
-    rises: list[float], data: st.DataObject
-) -> None:
+def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(rises: list[float], data: st.DataObject) -> None:
     """Whatever the order of its losses on the training rows, which stay above those of the untrained model."""
     dev = [2.0, *(2.0 + rise for rise in rises)]
     train = data.draw(st.lists(st.floats(2, 9), min_size=len(rises), max_size=len(rises)))
@@ -371,9 +361,7 @@ def test_room_for_an_answer_that_leaves_none_for_a_prompt_is_one_fault(tmp_path:
 def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> None:
     task = write_task(tmp_path, "rewrite")
     add_row(task, input="How are you on a day like this?", output="Fine.<|im_end|> Thank you.")
-    with pytest.raises(
-        Declined, match=r"chat-template tokens.*examples\.jsonl:151.*Remove the tokens"
-    ) as caught:
+    with pytest.raises(Declined, match=r"chat-template tokens.*examples\.jsonl:151.*Remove the tokens") as caught:
         train(task)
     assert "Mask" not in str(caught.value)
     asked: list[str] = []
@@ -399,9 +387,7 @@ def test_an_assistant_is_loaded_from_a_path_in_a_text(trained: tuple[Path, Run, 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT reads it
 def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_the_report_names(
-    trained: tuple[Path, Run, list[Event]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    trained: tuple[Path, Run, list[Event]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task, run, _ = trained
     page = Path(__file__).parents[2] / "docs" / "training.md"
@@ -416,9 +402,7 @@ def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_the_report
 OWN_TEST = "test: test.jsonl\n"
 
 
-def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_later_split(
-    tmp_path: Path,
-) -> None:
+def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_later_split(tmp_path: Path) -> None:
     told: list[Event] = []
     run = train(write_task(tmp_path / "one", num=60), on_event=told.append).run
     assert run.info["split"] == {"train": 50, "dev": 10, "test": 0, "notes": []}
@@ -472,7 +456,5 @@ def test_any_number_of_rows_can_be_shown(tmp_path: Path, num: int) -> None:
 
 
 def test_rows_too_few_to_train_on_are_told_with_the_limit_of_training(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"the minimum is 30: 10 for choices \(dev\), 20 to train on.*at least 5 more"
-    ):
+    with pytest.raises(InputError, match=r"the minimum is 30: 10 for choices \(dev\), 20 to train on.*at least 5 more"):
         train(write_task(tmp_path, num=25))

@@ -143,11 +143,7 @@ def test_a_server_records_what_it_answered(tmp_path: Path) -> None:
     (file,) = plain.folder.glob(record.FILES)
     line = json.loads(file.read_text().splitlines()[0])
     assert (line["id"], line["input"], line["answer"]) == (done.id, MAIL, done.choices[0].message.content)
-    assert (
-        line["exchange"]
-        == lines[0]["exchange"]
-        == record.hash_exchange([Message("user", MAIL)], line["answer"])
-    )
+    assert line["exchange"] == lines[0]["exchange"] == record.hash_exchange([Message("user", MAIL)], line["answer"])
     assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
@@ -202,9 +198,7 @@ def to_line(number: int, question: str, run: str, **more: object) -> dict[str, o
     return {**ids, "assistant": f"{run}/baseline", "input": question, "answer": "a", **more}
 
 
-def test_new_questions_raise_an_alarm_and_the_others_none(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_new_questions_raise_an_alarm_and_the_others_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = copy_task(tmp_path)
     (run,) = (path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
     usual = [str(row["input"]) for row in rows("answer", 300, seed=1)]
@@ -294,9 +288,7 @@ def test_questions_without_an_answer_are_picked_masked_and_become_rows(
     assert "ann.lee" not in item.input[0].content
     assert (item.assistant, item.answer, item.confidence) == (f"{run}/baseline", answer, 0.4)
     studio.save_review(item, "ana", "", accepted=True)
-    assert [(right.input, right.output) for right in studio.gathered_feedback.answers] == [
-        (item.input, answer)
-    ]
+    assert [(right.input, right.output) for right in studio.gathered_feedback.answers] == [(item.input, answer)]
     assert watch(task).wrong is None, "a picked answer does not count"
     # The first drawn answer is skipped, and the second one is judged.
     studio.save_review(drawn[1], "ana", "", accepted=True)

@@ -58,9 +58,7 @@ def _get_decoder(**options: Any) -> json.JSONDecoder:
         except ValueError as error:  # Python converts at most a few thousand digits
             raise ValueError(f"a number of {len(digits):,} digits is too long to read") from error
 
-    return json.JSONDecoder(
-        parse_constant=reject_constant, parse_float=parse_float, parse_int=parse_int, **options
-    )
+    return json.JSONDecoder(parse_constant=reject_constant, parse_float=parse_float, parse_int=parse_int, **options)
 
 
 def read_json(file: Path, default: Json | None = None) -> Json:
@@ -85,19 +83,13 @@ def write_text(file: Path, text: str) -> None:
 
 def write_bytes(file: Path, content: bytes, private: bool = False) -> None:
     """Write a file with `atomic_file`; a `private` one is readable by its owner only (mode 600)."""
-    with (
-        atomic_file(file) as temporary,
-        open(temporary, "wb", opener=_open_private if private else None) as out,
-    ):
+    with atomic_file(file) as temporary, open(temporary, "wb", opener=_open_private if private else None) as out:
         out.write(content)
 
 
 def write_lines(file: Path, lines: Iterable[Mapping[str, object]], private: bool = False) -> None:
     """Write JSON lines with `atomic_file`; a `private` file is readable by its owner only."""
-    with (
-        atomic_file(file) as temporary,
-        open(temporary, "wb", opener=_open_private if private else None) as out,
-    ):
+    with atomic_file(file) as temporary, open(temporary, "wb", opener=_open_private if private else None) as out:
         for line in lines:
             out.write(_encode_line(line))
 

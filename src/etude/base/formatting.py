@@ -69,9 +69,7 @@ def format_names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def list_first(
-    items: Sequence[Item], limit: int, separator: str = ", ", label: Callable[[Item], str] = str
-) -> str:
+def list_first(items: Sequence[Item], limit: int, separator: str = ", ", label: Callable[[Item], str] = str) -> str:
     """List the labels of the first items and count the others: "a, b and 1,200 more", "a; b; and 3 more"."""
     num_others = len(items) - limit
     ending = f"{separator.strip(', ')} and {num_others:,} more" if num_others > 0 else ""

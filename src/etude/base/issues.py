@@ -35,9 +35,7 @@ def check_known(option: str, words: Iterable[str], known: Collection[str], messa
     """Raise InputError for the words of an option that are not `known`, each with what to write instead."""
     unknown = [word for word in words if word not in known]
     if unknown:
-        raise InputError(
-            [Issue(option, message, quote_value(word), suggest_instead(word, known)) for word in unknown]
-        )
+        raise InputError([Issue(option, message, quote_value(word), suggest_instead(word, known)) for word in unknown])
 
 
 def refuse_existing(file: Path, remedy: str) -> None:
@@ -64,9 +62,7 @@ def decoding_issue(location: str, raw: bytes, error: UnicodeDecodeError, table: 
 def describe_conversion(is_utf16: bool, table: bool) -> str:
     """Format the command that converts a file from UTF-16 or a one-byte encoding; for a `table`, also Excel's menu."""
     excel = "in Excel: Save As, CSV UTF-8; " if table else ""
-    shell = (
-        "in a shell: iconv -f UTF-16" if is_utf16 else "in a shell, from Western European: iconv -f CP1252"
-    )
+    shell = "in a shell: iconv -f UTF-16" if is_utf16 else "in a shell, from Western European: iconv -f CP1252"
     return f"save the file as UTF-8 ({excel}{shell} -t UTF-8 FILE > NEW)"
 
 

@@ -86,8 +86,6 @@ def finds(
     return lambda run: Check(run, kinds, tasks, quick, by_question)
 
 
-def create_family(
-    prefix: str, kinds: Mapping[str, str], severity: str, safety: bool = False
-) -> Iterator[FindingKind]:
+def create_family(prefix: str, kinds: Mapping[str, str], severity: str, safety: bool = False) -> Iterator[FindingKind]:
     """Create kinds whose names share a prefix; `kinds` maps the name after the prefix to its description."""
     return (FindingKind(f"{prefix}_{name}", severity, text, safety) for name, text in kinds.items())

@@ -49,8 +49,7 @@ def run_quick_checks(
     findings = check_material(Material(task, dataset, test, surrogates=surrogates), QUICK)
     rows = f"{format_count(len(dataset), 'row')} in {format_time(time.perf_counter() - start)}"
     counts = (
-        f"{item.kind} in {format_count(int(item.numbers.get('rows', len(item.rows))), 'row')}"
-        for item in findings
+        f"{item.kind} in {format_count(int(item.numbers.get('rows', len(item.rows))), 'row')}" for item in findings
     )
     summary = (
         f"{', '.join(counts)}. For details, run etude check TASK"
@@ -59,9 +58,7 @@ def run_quick_checks(
     )
     on_event(NoteEvent(f"Checked {rows}: {summary}.", detail=not findings.items))
     sensitive = findings.select_kinds(*CONFIRMED_KINDS)
-    messages = [
-        f"{item.message.removesuffix('.')} ({format_locations(item.locations)})." for item in sensitive
-    ]
+    messages = [f"{item.message.removesuffix('.')} ({format_locations(item.locations)})." for item in sensitive]
     if sensitive and not confirm(SensitiveQuestion("\n".join([*messages, "Train on these rows anyway?"]))):
         remedies = [finding.remedy for finding in sensitive if finding.kind == MARKS]
         if any(finding.kind != MARKS for finding in sensitive):

@@ -95,9 +95,7 @@ class Findings(Sequence[Finding]):
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks."""
-        return format_html_table(
-            [(item.severity, item.kind, item.message, item.remedy) for item in self.items]
-        )
+        return format_html_table([(item.severity, item.kind, item.message, item.remedy) for item in self.items])
 
     def select_kinds(self, *kinds: str) -> tuple[Finding, ...]:
         """Return the findings with one of these kinds, as their kind or among their other kinds."""
@@ -105,9 +103,7 @@ class Findings(Sequence[Finding]):
 
     def select_failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
         """Return the findings of a gate: a kind (`*` matches any letters), or a severity and more severe ones."""
-        severities = {
-            name for gate in gates if gate in SEVERITIES for name in SEVERITIES[: SEVERITIES.index(gate) + 1]
-        }
+        severities = {name for gate in gates if gate in SEVERITIES for name in SEVERITIES[: SEVERITIES.index(gate) + 1]}
         return tuple(
             item
             for item in self.items

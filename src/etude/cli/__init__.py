@@ -32,6 +32,7 @@ COMMANDS = {
     "compare": ("compare_board:compare", "Compare methods on one sealed test and recommend one."),
     "train": ("training:train", "Fine-tune the model on the training rows."),
     "test": ("testing:ask_suites", "Test an assistant with normal, unusual, tricky and sensitive questions."),
+    "play": ("testing:play", "Play the test conversations, with each method's own answers as history."),
     "card": ("testing:card", "Write a model card of an assistant from its measurements."),
     "chat": ("chatting:chat", "Talk to an assistant of a run."),
     "predict": ("predicting:predict", "Answer a file of inputs."),
@@ -45,11 +46,7 @@ COMMANDS = {
     "feedback": ("feedback_commands:app", "List people's feedback on answers, and turn it into rows."),
 }
 MAX_EQUAL = 5  # up to this many errors with the same message and remedy have a line each
-_SETTINGS: dict[str, Any] = {
-    "add_completion": False,
-    "pretty_exceptions_enable": False,
-    "rich_markup_mode": None,
-}
+_SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 
 class _LazyGroup(TyperGroup):
@@ -142,9 +139,7 @@ def _merge_issues(issues: Sequence[Issue]) -> Iterator[str]:
 def _format_disk_error(error: OSError) -> str:
     name = str(error.filename2 or error.filename or "")
     path = f" ({name if Path(name).exists() else name.removesuffix('.part')})" if name else ""
-    remedy = _REMEDIES.get(
-        error.errno or 0, "Free some disk space or check the permissions, and run the command again"
-    )
+    remedy = _REMEDIES.get(error.errno or 0, "Free some disk space or check the permissions, and run the command again")
     return f"{error.strerror or error}{path}. {remedy}."
 
 

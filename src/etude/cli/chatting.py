@@ -22,9 +22,7 @@ def chat(
     run: options.RunName = None,
     tools: Annotated[
         Path | None,
-        typer.Option(
-            "--tools", help="JSON file with a list of functions that the model may call, as in OpenAI's API."
-        ),
+        typer.Option("--tools", help="JSON file with a list of functions that the model may call, as in OpenAI's API."),
     ] = None,
 ) -> None:
     """Talk to an assistant of a run. An empty line or Ctrl-D ends the chat."""
@@ -91,9 +89,7 @@ class Conversation:
             first, self.num_dropped = self.num_dropped + 1, self.num_dropped + num_dropped
             first_text, self.turns = self.turns[0].content, self.turns[num_dropped:]
             turns = f"turns {first} to {self.num_dropped} of this conversation"
-            notes.append(
-                f"{turns}, starting with {quote_value(first_text, 40)}, are no longer sent, {reason}"
-            )
+            notes.append(f"{turns}, starting with {quote_value(first_text, 40)}, are no longer sent, {reason}")
         shots = len(self.limit.assistant.shots)
         num_dropped_shots = shots - self.limit.count_shots(self.turns)
         if num_dropped_shots > self.num_dropped_shots:

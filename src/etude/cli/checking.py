@@ -47,24 +47,18 @@ def check(
         typer.Option("--fail-on", help="Exit with 1 on findings of this kind or severity; may be repeated."),
     ] = None,
     format_name: Annotated[
-        str | None,
-        typer.Option("--format", help="text, html or json. Default: the suffix of --output, or text."),
+        str | None, typer.Option("--format", help="text, html or json. Default: the suffix of --output, or text.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write, such as check.html.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write, such as check.html.")] = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="Write a new file of examples with the clear errors fixed.")
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(
-            "--only", help="With --fix: fix only findings of this kind, such as privacy_*; may be repeated."
-        ),
+        typer.Option("--only", help="With --fix: fix only findings of this kind, such as privacy_*; may be repeated."),
     ] = None,
     undo: Annotated[
-        list[str] | None,
-        typer.Option("--undo", help="Undo a fix: a row as FILE:LINE or id, or all; may be repeated."),
+        list[str] | None, typer.Option("--undo", help="Undo a fix: a row as FILE:LINE or id, or all; may be repeated.")
     ] = None,
     on: options.On = None,
 ) -> None:
@@ -151,13 +145,10 @@ def check_output(task: Task, output: Path | None) -> None:
     if output.is_dir():
         remedy = "give a file in it, such as check.html"
         raise InputError.of("--output", "a folder, not a file", value, remedy)
-    sources = (task.examples, task.test)
-    task_files = [task.file, *(source.file for source in sources if source), task.check and task.check.file]
+    sources = (task.examples, task.test, task.check, task.tools)
+    task_files = [task.file, *(source.file for source in sources if source)]
     if output.resolve() in {path.resolve() for path in task_files if path}:
-        message, remedy = (
-            "the report would overwrite a file of the task",
-            "choose another file, such as check.html",
-        )
+        message, remedy = ("the report would overwrite a file of the task", "choose another file, such as check.html")
         raise InputError.of("--output", message, value, remedy)
 
 
@@ -182,9 +173,7 @@ def fix_examples(task_file: Path, only: Sequence[str]) -> None:
     task = load_task(task_file, needs_model=False)
     # A pattern such as `privacy_*` means several kinds; an unknown kind is reported by `fix`.
     kinds = [
-        kind
-        for pattern in only
-        for kind in [kind for kind in FIXABLE_KINDS if fnmatchcase(kind, pattern)] or [pattern]
+        kind for pattern in only for kind in [kind for kind in FIXABLE_KINDS if fnmatchcase(kind, pattern)] or [pattern]
     ]
     result = repair.fix(task, kinds)
     _print_lines(describe_fix(task, result, task_file))

@@ -37,8 +37,7 @@ def compare(
     task: options.TaskOrRowsPath,
     yes: options.Yes = False,
     budget: Annotated[
-        str | None,
-        typer.Option("--budget", help="Time limit, such as 15m, or none; overrides the task file."),
+        str | None, typer.Option("--budget", help="Time limit, such as 15m, or none; overrides the task file.")
     ] = None,
     evidence: Annotated[
         Literal["one_run", "full"] | None, typer.Option("--evidence", help="full adds a learning curve.")
@@ -53,8 +52,7 @@ def compare(
     on: options.On = None,
     fresh: options.Fresh = False,
     gate: Annotated[
-        bool,
-        typer.Option("--gate", help="Exit with 1 if the recommended method is not sure to reach the target."),
+        bool, typer.Option("--gate", help="Exit with 1 if the recommended method is not sure to reach the target.")
     ] = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -144,9 +142,7 @@ class CompareBoard:
     def __enter__(self) -> "CompareBoard":
         console = self.console.screen
         if console.is_terminal:
-            self.live = Live(
-                console=console, get_renderable=self.render, refresh_per_second=4, transient=True
-            )
+            self.live = Live(console=console, get_renderable=self.render, refresh_per_second=4, transient=True)
             self.live.start()
         else:
             self._silence.enter_context(printing.call_repeatedly(self._break_silence))
@@ -235,9 +231,7 @@ class CompareBoard:
 
 def format_method_result(event: events.MethodEnded) -> str:
     """Format a result: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; contract 100%, check 31%; 40 s`."""
-    result = (
-        f"{event.method} on {event.side}: {format_estimate(event.estimate)}, n = {format_num_rows(event)}"
-    )
+    result = f"{event.method} on {event.side}: {format_estimate(event.estimate)}, n = {format_num_rows(event)}"
     return "; ".join([result, *format_details(event)])
 
 

@@ -40,17 +40,13 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
     method: MethodName = None,
     kind: Annotated[str, typer.Option("--kind", help="Type of GGUF weights: f16, q8_0 or q4_1.")] = "q8_0",
-    rows: Annotated[
-        int | None, typer.Option("--rows", min=2, help="Test rows to answer. Default: all.")
-    ] = None,
+    rows: Annotated[int | None, typer.Option("--rows", min=2, help="Test rows to answer. Default: all.")] = None,
     test: Annotated[
         bool, typer.Option("--test/--no-test", help="Answer test rows with the exported assistant.")
     ] = True,
     repo: Annotated[
         str | None,
-        typer.Option(
-            "--repo", metavar="OWNER/NAME", help="With --to hub: also upload there, after a question."
-        ),
+        typer.Option("--repo", metavar="OWNER/NAME", help="With --to hub: also upload there, after a question."),
     ] = None,
     yes: Yes = False,
 ) -> None:
@@ -110,9 +106,7 @@ def check_loss(
     with 1 if they lose more than the task's margin."""
     run = find_run_at(place)
     if run.command == "train":
-        typer.echo(
-            "A training has no test, so what the export loses was not measured. Run etude compare for that."
-        )
+        typer.echo("A training has no test, so what the export loses was not measured. Run etude compare for that.")
         return
     result = measure_loss(run, tuned, model, rows)
     typer.echo(result.sentence)
@@ -131,25 +125,16 @@ def launch(
     task: TaskPath,
     to: Annotated[str, typer.Option("--to", help="skypilot, kubeflow, slurm or hf-jobs.")],
     command: Annotated[str, typer.Option("--command", help="train or compare.")] = "train",
-    gpus: Annotated[
-        int, typer.Option("--gpus", min=0, max=1, help="0 for a machine without a GPU, otherwise 1.")
-    ] = 1,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, max=1, help="0 for a machine without a GPU, otherwise 1.")] = 1,
     gpu: Annotated[
         str,
-        typer.Option(
-            "--gpu", help="The launcher's name for the kind of GPU, such as L4; with hf-jobs, the flavor."
-        ),
+        typer.Option("--gpu", help="The launcher's name for the kind of GPU, such as L4; with hf-jobs, the flavor."),
     ] = "",
     hours: Annotated[int, typer.Option("--hours", min=1, help="Hours after which the job is stopped.")] = 4,
-    image: Annotated[
-        str, typer.Option("--image", help="Container image with Étude, for kubeflow and hf-jobs.")
-    ] = "",
+    image: Annotated[str, typer.Option("--image", help="Container image with Étude, for kubeflow and hf-jobs.")] = "",
     wheel: Annotated[str, typer.Option("--wheel", help="Étude's wheel, for skypilot.")] = "",
     volume: Annotated[
-        str,
-        typer.Option(
-            "--volume", help="Bucket (skypilot, hf-jobs) or claim (kubeflow) for the task's folder."
-        ),
+        str, typer.Option("--volume", help="Bucket (skypilot, hf-jobs) or claim (kubeflow) for the task's folder.")
     ] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write. Default: next to the task file.")

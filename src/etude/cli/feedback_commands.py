@@ -95,9 +95,7 @@ def export(
     shape: Annotated[
         str, typer.Option("--as", help="preferences (as TRL and Étude read them), openai or kto.")
     ] = "preferences",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")] = None,
 ) -> None:
     """Write feedback as JSON lines, for other tools."""
     gathered = apply.read_task_feedback(load_task(task, needs_model=False))[0]

@@ -79,9 +79,7 @@ def compare_two(
     # Names may be shortened, so two different names can mean the same run.
     if first_run.name == second_run.name:
         other_names = ", ".join(run.name for run in find_task_runs(task) if run.name != first_run.name)
-        raise RunError(
-            f"{first_run.name} is given twice. Give another run: {other_names or 'there is none yet'}."
-        )
+        raise RunError(f"{first_run.name} is given twice. Give another run: {other_names or 'there is none yet'}.")
     comparison = compare_runs(first_run, second_run)
     figures = (first_run.name, second_run.name, "second - first", "95% interval", "p")
     table = printing.create_table("method", *figures, right=figures)
@@ -131,9 +129,7 @@ def format_row(row: MethodInTwoRuns) -> list[str]:
 
 def format_losses(run: Run) -> str:
     """Format the loss on dev before and after a training; "" without one."""
-    records = [
-        files.read_json(run.method_folder(name) / "method.json")["params"] for name in run.fitted_methods
-    ]
+    records = [files.read_json(run.method_folder(name) / "method.json")["params"] for name in run.fitted_methods]
     losses = [(params["dev_losses"], params["best_epoch"]) for params in records if "dev_losses" in params]
     return ", ".join(f"loss on dev {values[0]:.3f} to {values[best]:.3f}" for values, best in losses)
 

@@ -23,9 +23,7 @@ import_app = typer.Typer(
 
 
 def init(
-    examples: Annotated[
-        Path, typer.Argument(help="A .jsonl, .json, .csv, .tsv, .parquet or .xlsx file of examples.")
-    ],
+    examples: Annotated[Path, typer.Argument(help="A .jsonl, .json, .csv, .tsv, .parquet or .xlsx file of examples.")],
     output: Annotated[
         str | None,
         typer.Option(
@@ -37,13 +35,10 @@ def init(
     ] = None,
     test: Annotated[
         Path | None,
-        typer.Option(
-            "--test", help="A file of rows for the test only. Default: split off from the examples."
-        ),
+        typer.Option("--test", help="A file of rows for the test only. Default: split off from the examples."),
     ] = None,
     inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="COLUMN", help="Column with the input; may be repeated."),
+        list[str] | None, typer.Option("--input", metavar="COLUMN", help="Column with the input; may be repeated.")
     ] = None,
     answer: Annotated[
         str | None, typer.Option("--answer", metavar="COLUMN", help="Column with the right answer.")
@@ -102,8 +97,7 @@ def _choose_service() -> None:
 @import_app.command("openai")
 def from_openai(
     folder: Annotated[
-        Path,
-        typer.Argument(help="A folder with evals, runs, output items, jobs and files saved from OpenAI."),
+        Path, typer.Argument(help="A folder with evals, runs, output items, jobs and files saved from OpenAI.")
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write. Default: the subfolder etude.")
@@ -115,8 +109,7 @@ def from_openai(
         list[str] | None, typer.Option("--input", help="Field of an item with the question; may be repeated.")
     ] = None,
     answer_field: Annotated[
-        str | None,
-        typer.Option("--answer", help="Field of an item with the right answer, if no grader refers to it."),
+        str | None, typer.Option("--answer", help="Field of an item with the right answer, if no grader refers to it.")
     ] = None,
 ) -> None:
     """Write a task file from saved evals, fine-tuning jobs and files of OpenAI's API, without calling the API."""

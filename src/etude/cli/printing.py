@@ -21,14 +21,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from etude.base.files import read_json
-from etude.base.formatting import (
-    format_command,
-    format_interval,
-    format_part,
-    format_percent,
-    format_rows,
-    format_time,
-)
+from etude.base.formatting import format_command, format_interval, format_part, format_percent, format_rows, format_time
 from etude.base.progress import listen_to_progress
 from etude.runs import Run, events, questions
 from etude.runs.recommended import describe_failed_gates
@@ -149,18 +142,14 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     judge = verdict.judge
     notes = [text for text in [describe_failed_gates(run, verdict.leaning)] if text]
     if judge and judge.unread:
-        notes.append(
-            f"The judge replied neither yes nor no to {judge.unread:,} of {judge.num_replies:,} answers."
-        )
+        notes.append(f"The judge replied neither yes nor no to {judge.unread:,} of {judge.num_replies:,} answers.")
     print_bullets(console, [*notes, *verdict.caveats, *(line.text for line in verdict.advice)])
     print_paths(console, run, task)
 
 
 def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     """Build the table of methods, with accuracy beside macro-F1, and with rows and costs if `width` allows."""
-    shares = {
-        name: metrics["accuracy"] for name, metrics in verdict.other_metrics.items() if "accuracy" in metrics
-    }
+    shares = {name: metrics["accuracy"] for name, metrics in verdict.other_metrics.items() if "accuracy" in metrics}
     target = verdict.target
     # Optional columns are left out from the right until the table fits.
     sizes = {row.estimate.n for row in verdict.ladder}

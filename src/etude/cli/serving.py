@@ -55,19 +55,13 @@ def serve(
             "URL#MODEL.",
         ),
     ] = "auto",
-    host: Annotated[
-        str, typer.Option("--host", help="Any host other than localhost needs --keys.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="Any host other than localhost needs --keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free port.")] = 8000,
     strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Refuse system messages, because they change the prompt that was measured."
-        ),
+        bool, typer.Option("--strict", help="Refuse system messages, because they change the prompt that was measured.")
     ] = False,
     check: Annotated[
-        bool,
-        typer.Option("--check", help="Answer 200 test rows with the engine, report the difference and exit."),
+        bool, typer.Option("--check", help="Answer 200 test rows with the engine, report the difference and exit.")
     ] = False,
     limit: Annotated[
         list[str] | None,
@@ -94,20 +88,16 @@ def serve(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            "--scope",
-            help="Scope of a new key: chat, feedback, files, train, evals or admin; may be repeated.",
+            "--scope", help="Scope of a new key: chat, feedback, files, train, evals or admin; may be repeated."
         ),
     ] = None,
     origin: Annotated[
-        list[str] | None,
-        typer.Option("--origin", help="Origin whose pages may send requests (CORS); may be repeated."),
+        list[str] | None, typer.Option("--origin", help="Origin whose pages may send requests (CORS); may be repeated.")
     ] = None,
     jobs: Annotated[
         Path | None,
         typer.Option(
-            "--jobs",
-            metavar="FOLDER",
-            help="Also serve OpenAI's files and fine-tuning jobs, stored in FOLDER.",
+            "--jobs", metavar="FOLDER", help="Also serve OpenAI's files and fine-tuning jobs, stored in FOLDER."
         ),
     ] = None,
     base: Annotated[
@@ -126,13 +116,9 @@ def serve(
     ] = None,
     result_files: Annotated[
         str,
-        typer.Option(
-            "--result-files", help="Encoding of a job's table of steps: base64 (as OpenAI does) or plain."
-        ),
+        typer.Option("--result-files", help="Encoding of a job's table of steps: base64 (as OpenAI does) or plain."),
     ] = "base64",
-    quota: Annotated[
-        float, typer.Option("--quota", help="Maximum size of all files of --jobs, in gigabytes.")
-    ] = 10.0,
+    quota: Annotated[float, typer.Option("--quota", help="Maximum size of all files of --jobs, in gigabytes.")] = 10.0,
     record: Annotated[
         Path | None,
         typer.Option("--record", metavar="FOLDER", help="Append answered requests to files for etude watch."),
@@ -239,9 +225,7 @@ def parse_limits(texts: Sequence[str]) -> ServingLimits:
         issues.check_known("--limit", [name], defaults)
         if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
             raise InputError.of("--limit", "not a number above 0", text, f"write {name}={defaults[name]}")
-        limits[name] = type(defaults[name])(
-            math.ceil(float(value)) if isinstance(defaults[name], int) else value
-        )
+        limits[name] = type(defaults[name])(math.ceil(float(value)) if isinstance(defaults[name], int) else value)
     return ServingLimits(**limits)  # type: ignore[arg-type]
 
 
@@ -249,9 +233,7 @@ def studio(
     task: TaskPath,
     requests: Annotated[
         Path | None,
-        typer.Option(
-            "--requests", help="A file of new requests or logged chats, which the assistant answers."
-        ),
+        typer.Option("--requests", help="A file of new requests or logged chats, which the assistant answers."),
     ] = None,
     input: Annotated[
         list[str] | None, typer.Option("--input", help="Column of the requests' input; may be repeated.")
@@ -274,9 +256,7 @@ def studio(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free port.")] = 8765,
     open_browser: Annotated[
         bool | None,
-        typer.Option(
-            "--open/--no-open", help="Open the browser. Default: if run in a terminal on a desktop."
-        ),
+        typer.Option("--open/--no-open", help="Open the browser. Default: if run in a terminal on a desktop."),
     ] = None,
 ) -> None:
     """Open pages on which people read, accept and correct answers. Ctrl-C stops it."""
@@ -307,9 +287,7 @@ def studio(
             opened.queue.invite(person.name, person.role, person.hash)
             typer.echo(f"For {person.name} ({person.role}), shown only once: {link}{key}")
         if host not in LOOPBACK:
-            typer.echo(
-                "Without a TLS proxy in front of it, others on the network can read everything that is sent."
-            )
+            typer.echo("Without a TLS proxy in front of it, others on the network can read everything that is sent.")
         owner = SignIn(opened.queue.secret).owner_key
         typer.echo(f"Open {link}{owner}\nFeedback is saved in {opened.log.file}. Ctrl-C stops it.")
         if _is_on_desktop() if open_browser is None else open_browser:

@@ -1,5 +1,5 @@
-"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the path of the report; and
-`etude watch`."""
+"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the path of the report;
+`etude watch` and `etude play`."""
 
 import json
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from etude import plays
 from etude.base.formatting import format_command, format_count, format_interval, format_percent
 from etude.base.typed_json import to_json
 from etude.cli import history, options
@@ -24,7 +25,9 @@ from etude.cli.printing import (
     show_steps,
 )
 from etude.errors import InputError
+from etude.report.phrasing import PLAYS_HEADER, list_play_problems, list_play_rows
 from etude.runs import find_run
+from etude.runs.recommended import find_run_at
 from etude.studio.review_queue import ReviewItem
 from etude.suites import results, starter
 from etude.suites.card import write_card
@@ -35,23 +38,16 @@ from etude.task import load_task
 
 
 def ask_suites(
-    place: Annotated[
-        Path, typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder.")
-    ],
+    place: Annotated[Path, typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder.")],
     method: options.MethodName = None,
     run: options.RunName = None,
     suite: Annotated[
-        list[str] | None,
-        typer.Option("--suite", "-s", help="Ask only this suite, such as sensitive; may be repeated."),
+        list[str] | None, typer.Option("--suite", "-s", help="Ask only this suite, such as sensitive; may be repeated.")
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Ask only a few questions, for a first impression.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Ask only a few questions, for a first impression.")] = False,
     teach: Annotated[
         bool,
-        typer.Option(
-            "--teach", help="Also propose training rows for failed questions; a person must approve them."
-        ),
+        typer.Option("--teach", help="Also propose training rows for failed questions; a person must approve them."),
     ] = False,
     init: Annotated[
         bool, typer.Option("--init", help="Write a suite file with comments for the task, and exit.")
@@ -61,9 +57,7 @@ def ask_suites(
     """Ask an assistant normal, unusual, tricky and sensitive questions, and compare it with its base."""
     if init:
         file = starter.write_suite_file(place)
-        print(
-            f"Wrote {shorten_path(file)}. Write your own questions into it, add this line to the task file,"
-        )
+        print(f"Wrote {shorten_path(file)}. Write your own questions into it, add this line to the task file,")
         print(f"  suite: {file.name}\nand run: {format_command('test', place)}")
         return
     screen = create_console()
@@ -86,6 +80,31 @@ def ask_suites(
         raise typer.Exit(1)
 
 
+def play(
+    place: options.AssistantPath,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", "-m", help="Play only this method; may be repeated. Default: all.")
+    ] = None,
+    yes: options.Yes = False,
+) -> None:
+    """Play the test conversations with the measured assistants: each reads its own earlier answers, and its calls of
+    the class under tools: are run."""
+    console = RunConsole(screen := create_console(), yes=yes)
+    with console.exit_on_interrupt(f"\n{STOPPED}"), show_steps("Preparing") as steps:
+        report = plays.play(
+            find_run_at(place, prefer_complete=True),
+            method or [],
+            on_progress=lambda name, num_done, total: steps.show(name, num_done, total),
+            confirm=lambda question: steps.ask(console, question),
+        )
+    table = create_table(*PLAYS_HEADER, right=PLAYS_HEADER[1:])
+    for row in list_play_rows(report.results):
+        table.add_row(*row)
+    screen.print(table)
+    print_bullets(screen, [*report.notes, *list_play_problems(report.results)])
+    print_line(screen, f"Transcripts: {shorten_path(report.folder)}")
+
+
 def card(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:
     """Write a model card of an assistant from its measurements."""
     file = write_card(find_run(history.require_task(task), run), method)
@@ -95,29 +114,20 @@ def card(task: options.TaskPath, method: options.MethodName = None, run: options
 def watch(
     task: options.TaskPath,
     record: Annotated[
-        Path | None,
-        typer.Argument(help="Folder of etude serve --record, or a file of requests. Default: record."),
+        Path | None, typer.Argument(help="Folder of etude serve --record, or a file of requests. Default: record.")
     ] = None,
     method: options.MethodName = None,
     run: options.RunName = None,
     false_alarms: Annotated[
-        float,
-        typer.Option(
-            "--false-alarms", min=1e-6, max=0.5, help="Chance of any alarm ever, if nothing changes."
-        ),
+        float, typer.Option("--false-alarms", min=1e-6, max=0.5, help="Chance of any alarm ever, if nothing changes.")
     ] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
     pick: Annotated[
         int | None,
-        typer.Option(
-            "--pick", min=1, metavar="NUMBER", help="Queue the questions most worth an answer in the studio."
-        ),
+        typer.Option("--pick", min=1, metavar="NUMBER", help="Queue the questions most worth an answer in the studio."),
     ] = None,
     is_random: Annotated[
-        bool,
-        typer.Option(
-            "--random", help="With --pick: draw all at random, to bound the share of wrong answers."
-        ),
+        bool, typer.Option("--random", help="With --pick: draw all at random, to bound the share of wrong answers.")
     ] = False,
     forget: Annotated[
         str | None,
@@ -144,9 +154,7 @@ def watch(
         print_picked(*picked, task)
         return
     with show_steps("Reading") as steps:
-        report = watching.watch(
-            task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin
-        )
+        report = watching.watch(task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin)
     file = watching.write_page(report)
     if as_json:
         print(json.dumps(to_json(report), indent=1))
@@ -194,9 +202,7 @@ def print_report(console: Console, report: results.SuiteReport) -> None:
     console.print()
     console.print(Text(f"{format_headline(report)}.", "bold"))
     name = report.subject.name
-    table = create_table(
-        "", "base", name, "95% interval", "difference", "cases", right=("base", name, "cases")
-    )
+    table = create_table("", "base", name, "95% interval", "difference", "cases", right=("base", name, "cases"))
     # Suites of questions first, then measures over all answers.
     groups = group_measures(report)
     for row in (*groups["suites"], *groups["common"]):

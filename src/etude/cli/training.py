@@ -35,8 +35,7 @@ def train(
     ] = None,
     fresh: options.Fresh = False,
     show: Annotated[
-        int | None,
-        typer.Option("--show", min=1, help="Show how this many rows would be trained on, and exit."),
+        int | None, typer.Option("--show", min=1, help="Show how this many rows would be trained on, and exit.")
     ] = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -47,9 +46,7 @@ def train(
         preview = tuning.preview(task, show)
         print_settings(screen, preview.supervision, preview.settings, preview.defaults)
         print_rows(screen, preview)
-        printing.print_line(
-            screen, f"Nothing was trained. To train: {formatting.format_command('train', task)}"
-        )
+        printing.print_line(screen, f"Nothing was trained. To train: {formatting.format_command('train', task)}")
         return
     board = TrainingBoard(printing.RunConsole(screen, yes=yes, verbose=verbose))
     with board.console.exit_on_interrupt(), board:
@@ -88,9 +85,7 @@ def print_rows(console: Console, preview: Preview) -> None:
     # NO_COLOR, a file or a dumb terminal: brackets in place of colours.
     coloured = console.color_system is not None and not console.no_color
     legend = (
-        Text.assemble(
-            ("trained", TRAINED_STYLE), "  ", ("context", CONTEXT_STYLE), "  ", ("special token", "reverse")
-        )
+        Text.assemble(("trained", TRAINED_STYLE), "  ", ("context", CONTEXT_STYLE), "  ", ("special token", "reverse"))
         if coloured
         else Text("Trained tokens are between [[ and ]].")
     )

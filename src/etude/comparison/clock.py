@@ -97,21 +97,13 @@ class Clock:
         left = self.started + FIRST_LOOKS * self.budget - self.now()
         return self._share(left, method, to_come, FIRST_TUNED_WEIGHT)
 
-    def share_rest(
-        self, method: Method, to_come: Sequence[Method], searches: bool, test_seconds: float
-    ) -> float:
+    def share_rest(self, method: Method, to_come: Sequence[Method], searches: bool, test_seconds: float) -> float:
         """Compute the seconds of a longer look. `searches`: whether the search is to be fitted, too; `test_seconds`:
         those kept for the test."""
         return self._share(self.seconds_left - test_seconds, method, to_come, TUNED_WEIGHT, searches=searches)
 
     def _share(
-        self,
-        seconds: float,
-        method: Method,
-        to_come: Sequence[Method],
-        weight: float,
-        *,
-        searches: bool = False,
+        self, seconds: float, method: Method, to_come: Sequence[Method], weight: float, *, searches: bool = False
     ) -> float:
         weights = {other.name: weight if other.tuned else 1.0 for other in to_come}
         # If a search is to be trained, the first method with one does it for all.

@@ -70,19 +70,11 @@ def compute_break_even(inputs: VerdictInputs, headline: HeadlineResult) -> Break
     requests = math.ceil(fixed / (before - after)) if before - after > min_saved else None
     saved = untuned.cost.prompt_tokens - tuned.cost.prompt_tokens
     return BreakEven(
-        unit,
-        fixed,
-        before,
-        after,
-        requests,
-        saved,
-        _say_break_even(unit, fixed, before, after, requests, saved),
+        unit, fixed, before, after, requests, saved, _say_break_even(unit, fixed, before, after, requests, saved)
     )
 
 
-def _say_break_even(
-    unit: str, fixed: float, before: float, after: float, requests: int | None, saved: float
-) -> str:
+def _say_break_even(unit: str, fixed: float, before: float, after: float, requests: int | None, saved: float) -> str:
     if unit == "money":
         # Prices are per 1,000 requests, because one request costs too little to read.
         tuned, untuned = (f"{format_decimal(1000 * price)} per 1,000" for price in (after, before))
@@ -99,9 +91,7 @@ def _say_break_even(
         hint = " Add prices to compare cost." if unit == "seconds" else ""
         return f"Fine-tuning does not save {resource}: {costs}.{hint}"
     subject = "its cost" if unit == "money" else "its training time"
-    return (
-        f"Fine-tuning pays back {subject} ({fixed_text}) after {format_count(requests, 'request')}: {costs}."
-    )
+    return f"Fine-tuning pays back {subject} ({fixed_text}) after {format_count(requests, 'request')}: {costs}."
 
 
 def compare_costs(costs: ErrorCosts, lines: Mapping[str, Sequence[Json]]) -> CostResult:
@@ -140,9 +130,7 @@ def compare_costs(costs: ErrorCosts, lines: Mapping[str, Sequence[Json]]) -> Cos
     worst = np.where(2 * num_rows >= num_rows.max(), joint.differences.max(axis=1), np.inf)
     best = int(np.argmin(worst))
     gaps = {
-        name: scale_estimate(joint.difference(index, best), scale)
-        for index, name in enumerate(names)
-        if index != best
+        name: scale_estimate(joint.difference(index, best), scale) for index, name in enumerate(names) if index != best
     }
     is_sure = bool(gaps) and all(gap.low > 0 for gap in gaps.values())
     text = _say_cheapest(names[best], methods, gaps, costs, is_sure)
@@ -159,11 +147,7 @@ def price_line(costs: ErrorCosts, line: Json, hands_over: bool = True) -> float:
 
 
 def _say_cheapest(
-    best: str,
-    methods: Mapping[str, MethodCost],
-    gaps: Mapping[str, Estimate],
-    costs: ErrorCosts,
-    is_sure: bool,
+    best: str, methods: Mapping[str, MethodCost], gaps: Mapping[str, Estimate], costs: ErrorCosts, is_sure: bool
 ) -> str:
     cost = methods[best].cost
     amount = f"a question costs {format_estimate_decimal(cost)}"

@@ -44,9 +44,7 @@ LABEL = "label"  # The expected label is listed among the tags under this name.
 TAG_SUFFIX = " (tag)"  # Added to a tag of the user's that has the same name.
 
 
-def choose_headline_pair(
-    methods: Sequence[tuple[str, bool, UnitSums]], margin: float = Task.margin
-) -> HeadlinePair:
+def choose_headline_pair(methods: Sequence[tuple[str, bool, UnitSums]], margin: float = Task.margin) -> HeadlinePair:
     """Choose the best untuned and the best tuned method from their dev rows alone, as `etude.stats.choose` does.
 
     `methods`: (name, tuned, dev sample), simplest first. The samples of all untuned methods have the same rows, and so
@@ -105,9 +103,7 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
             ladder.insert(index, _make_row(method, estimate, status))
     # 4. The decision, and everything that is shown next to it.
     candidates = [row for row in ladder if row.method in names]
-    decision = Decision(
-        *_decide(all_inputs, candidates, joint_candidates, headline, num_to_collect is not None)
-    )
+    decision = Decision(*_decide(all_inputs, candidates, joint_candidates, headline, num_to_collect is not None))
     if num_to_collect is None:
         questions = sentences.list_open_questions(all_inputs, ladder, headline, decision)
         decision = replace(decision, open=tuple(questions))
@@ -127,15 +123,11 @@ def _decide(
         return inputs.error_costs.cheapest, "few rows" if has_few_rows else "costs"
     num_rows = [row.rows for row in candidates]
     # Shown to be better: not just by so little that the other is surely within the margin.
-    beats = (joint.differences - joint.reach_down > 0) & (
-        joint.differences + joint.reach_down.T > inputs.margin
-    )
+    beats = (joint.differences - joint.reach_down > 0) & (joint.differences + joint.reach_down.T > inputs.margin)
     names = [row.method for row in candidates]
     if headline is not None and headline.gains and {headline.tuned, headline.untuned} <= set(names):
         # The comparison that was declared in advance needs no wider interval.
-        beats[names.index(headline.tuned), names.index(headline.untuned)] |= (
-            headline.difference.high > inputs.margin
-        )
+        beats[names.index(headline.tuned), names.index(headline.untuned)] |= headline.difference.high > inputs.margin
     is_any = [True] * len(candidates)
     today = stats.choose_unbeaten(num_rows, beats, is_any)
     if today is None:
@@ -177,9 +169,7 @@ def _assemble_verdict(
     # With too few rows, the only report on tuning is how many rows to collect.
     reported = headline if num_to_collect is None else None
     if num_to_collect is not None:
-        sentence = sentences.write_too_few(
-            inputs, num_to_collect, _min_difference_of_interest(inputs, headline)
-        )
+        sentence = sentences.write_too_few(inputs, num_to_collect, _min_difference_of_interest(inputs, headline))
     elif decision.basis == "nothing right":
         sentence = sentences.write_nothing_right(inputs, contract_rates, other_metrics, decision)
     else:
@@ -194,9 +184,7 @@ def _assemble_verdict(
     num_answered = len(inputs.rows.ids)
     return Verdict(
         sentence=sentence,
-        caveats=sentences.list_caveats(
-            inputs, candidates, reported, decision, contract_rates, error, baseline
-        ),
+        caveats=sentences.list_caveats(inputs, candidates, reported, decision, contract_rates, error, baseline),
         advice=sentences.list_advice(inputs, break_even, decision),
         recommended=decision.recommended,
         leaning=decision.method,
@@ -236,9 +224,7 @@ def _compare_equal_rows(inputs: VerdictInputs, headline: HeadlineResult) -> Base
     result = inputs.baseline_on_equal_rows
     if result is None or result.learned is None:
         return None
-    difference = stats.compare_paired(
-        *inputs.build_pair(inputs.get_method(headline.tuned), result)
-    ).difference
+    difference = stats.compare_paired(*inputs.build_pair(inputs.get_method(headline.tuned), result)).difference
     estimate = estimate_sample(inputs.build_sample(result))
     return BaselineOnEqualRows(result.name, result.learned, estimate, difference)
 
@@ -252,17 +238,13 @@ def _compare_headline(inputs: VerdictInputs) -> HeadlineResult | None:
     return HeadlineResult(tuned, untuned, result.difference, result.p, result.test, result.gains)
 
 
-def _compute_headline_error(
-    inputs: VerdictInputs, headline: HeadlineResult | None, joint: JointIntervals
-) -> float:
+def _compute_headline_error(inputs: VerdictInputs, headline: HeadlineResult | None, joint: JointIntervals) -> float:
     if headline is None:
         return math.inf
     return float(joint.errors[inputs.index(headline.tuned), inputs.index(headline.untuned)])
 
 
-def _count_rows_to_collect(
-    inputs: VerdictInputs, headline: HeadlineResult | None, error: float
-) -> int | None:
+def _count_rows_to_collect(inputs: VerdictInputs, headline: HeadlineResult | None, error: float) -> int | None:
     """Count the rows that would show a difference of interest in 80% of tests. None if there are enough rows for a
     verdict on tuning, or if nothing was tuned."""
     if headline is None or inputs.total_rows >= MIN_VERDICT_ROWS:
@@ -283,10 +265,7 @@ def _min_difference_of_interest(inputs: VerdictInputs, headline: HeadlineResult 
 
 
 def _make_ladder(
-    inputs: VerdictInputs,
-    methods: Sequence[MethodResult],
-    estimates: Sequence[Estimate],
-    joint: JointIntervals,
+    inputs: VerdictInputs, methods: Sequence[MethodResult], estimates: Sequence[Estimate], joint: JointIntervals
 ) -> list[LadderRow]:
     """Give each method its status: "not measured enough" if it is partly trained and not among the best."""
     if len(estimates) == 1:
@@ -310,9 +289,7 @@ def _make_ladder(
     return ladder
 
 
-def _make_row(
-    method: MethodResult, estimate: Estimate, status: Status, rows_to_decide: int | None = None
-) -> LadderRow:
+def _make_row(method: MethodResult, estimate: Estimate, status: Status, rows_to_decide: int | None = None) -> LadderRow:
     # A search may have learned from more rows than the weights.
     learned = method.learned if method.weights_rows is None else method.weights_rows
     return LadderRow(
@@ -339,15 +316,11 @@ def _count_rows_to_decide(
     return stats.rows_to_decide(num_rows, joint.critical, float(joint.errors[index, rival]), distance)
 
 
-def _check_target(
-    inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision
-) -> TargetResult | None:
+def _check_target(inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision) -> TargetResult | None:
     if inputs.target is None:
         return None
     met_by = next((row.method for row in ladder if row.estimate.low >= inputs.target), None)
-    return TargetResult(
-        inputs.target, met_by, sentences.write_target(inputs.target, met_by, ladder, decision)
-    )
+    return TargetResult(inputs.target, met_by, sentences.write_target(inputs.target, met_by, ladder, decision))
 
 
 def _measure_contract(inputs: VerdictInputs, method: MethodResult) -> ContractRates:
@@ -383,8 +356,7 @@ def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:
         if rows.expected and inputs.metric.kind == "classify":
             # A user's tag must not be mistaken for the expected label, and two tags must not become one.
             pairs = {
-                tag + TAG_SUFFIX if tag.replace(TAG_SUFFIX, "") == LABEL else tag: value
-                for tag, value in tags.items()
+                tag + TAG_SUFFIX if tag.replace(TAG_SUFFIX, "") == LABEL else tag: value for tag, value in tags.items()
             }
             expected = rows.expected[index]
             labels = split_labels(expected) if inputs.metric.several else (expected,)

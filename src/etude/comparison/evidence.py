@@ -83,9 +83,7 @@ def fit_baseline_on_equal_rows(ladder_run: LadderRun, start: Assistant) -> tuple
     return candidate.assistant, num_rows
 
 
-def answer_baseline_on_equal_rows(
-    ladder_run: LadderRun, fit: tuple[Assistant, int] | None
-) -> MethodResult | None:
+def answer_baseline_on_equal_rows(ladder_run: LadderRun, fit: tuple[Assistant, int] | None) -> MethodResult | None:
     """Answer as many test rows as the baseline does, with the one fitted on equal rows, into predictions.jsonl."""
     if fit is None or (ladder_run.clock.is_limited and not ladder_run.count_share_rows(BASELINE.name)):
         return None
@@ -202,9 +200,7 @@ def fit_on_rows(
     names = [other.name for other in ladder_run.methods[:position]]
     lower = {name: fitted[name] for name in names if name in fitted}
     lines = ladder_run.run.read_predictions(method.name)
-    dev = ladder_run.split.dev.select(
-        [line["id"] for line in lines if line["side"] == "dev"], "as in the run"
-    )
+    dev = ladder_run.split.dev.select([line["id"] for line in lines if line["side"] == "dev"], "as in the run")
     context = FitContext(
         models=ladder_run.models,
         metric=ladder_run.metric,
@@ -216,9 +212,7 @@ def fit_on_rows(
         preferences=ladder_run.preferences if "preferences" in method.keys else {},
         # The search is the run's own: the curve is about the weights alone.
         lower_folders=[
-            ladder_run.work_folder(other.name)
-            for other in ladder_run.methods[: position + 1]
-            if other.searches
+            ladder_run.work_folder(other.name) for other in ladder_run.methods[: position + 1] if other.searches
         ],
         takes_any_search=True,
         is_stopped=lambda: ladder_run.clock.is_stopped,
@@ -260,9 +254,7 @@ def fit_arms(ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assi
             for arm, rows in list_arms(ladder_run, method):
                 folder = ladder_run.run.method_folder(method.name) / MADE_ROWS / arm.replace(" ", "-")
                 fit = ExtraFit(method, folder, f"{method.name}, {arm}", rows)
-                arms.setdefault(method.name, {})[arm] = assistant = fit_on_rows(
-                    ladder_run, fit, fitted, start
-                )[0]
+                arms.setdefault(method.name, {})[arm] = assistant = fit_on_rows(ladder_run, fit, fitted, start)[0]
                 ladder_run.release_weights(assistant)
     except LookStopped:
         return {}
@@ -274,9 +266,7 @@ def list_arms(ladder_run: LadderRun, method: Method) -> Iterator[tuple[str, Data
     share, task = ladder_run.get_share(method), ladder_run.task
     real, num_made = share.real, len(share) - len(share.real)
     again = [
-        replace(
-            row, id=f"{row.id}/{number}", conversation=row.conversation and f"{row.conversation}/{number}"
-        )
+        replace(row, id=f"{row.id}/{number}", conversation=row.conversation and f"{row.conversation}/{number}")
         for number, row in enumerate(islice(cycle(real), num_made))
     ]
     yield REAL, real
@@ -318,11 +308,7 @@ def compare_arms(ladder_run: LadderRun, name: str, assistants: Mapping[str, Assi
         folder = ladder_run.run.method_folder(name) / MADE_ROWS / arm.replace(" ", "-")
         scored = ladder_run.answer_rows(assistant, rows, f"{name}, {arm}", folder)
         samples[arm] = build_sample(ladder_run.metric, [row.outcome for row in scored])
-    gains = {
-        arm: compare_paired(sample, samples[REAL]).difference
-        for arm, sample in samples.items()
-        if arm != REAL
-    }
+    gains = {arm: compare_paired(sample, samples[REAL]).difference for arm, sample in samples.items() if arm != REAL}
     num_made = sum(row.is_made for row in ladder_run.split.train)
     gain, drawn = gains[""], gains.get(DRAWN)
     points = [

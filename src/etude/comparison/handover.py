@@ -19,12 +19,7 @@ from etude.limits.scope import get_question
 from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
 from etude.stats.answer_confidence import fit_confidence, make_constant_confidence
-from etude.stats.calibration import (
-    choose_threshold,
-    count_needed_answers,
-    estimate_auroc,
-    measure_overconfidence,
-)
+from etude.stats.calibration import choose_threshold, count_needed_answers, estimate_auroc, measure_overconfidence
 from etude.stats.recalibration import EDGE, Recalibration, choose_recalibration, fit_recalibration
 from etude.task import Task
 from etude.task.definition import ErrorCosts, Handover
@@ -180,8 +175,7 @@ def add_answer_confidence(
             "questions or none"
         )
     rated = [
-        replace(row, answer=replace(row.answer, confidence=value))
-        for row, value in zip(dev, held_out, strict=True)
+        replace(row, answer=replace(row.answer, confidence=value)) for row, value in zip(dev, held_out, strict=True)
     ]
     training = assistant.training if "nearness" in confidence.signals else None
     return replace(assistant, answer_confidence=confidence, training=training), rated, notes
@@ -214,9 +208,7 @@ def add_handover(
     )
     measure = "hand-over score" if assistant.training and task.kind == "classify" else "confidence"
     if min_score is None:
-        note = (
-            f"hands over everything, because {rows} cannot show for any threshold of {measure} that {promise}"
-        )
+        note = f"hands over everything, because {rows} cannot show for any threshold of {measure} that {promise}"
         if len(independent_rows) < (needed := count_needed_answers(handover.wrong)):
             note += f"; even if all are right, at least {needed:,} {side} rows are needed"
         return replace(assistant, handover=NEVER_SURE), [note]
@@ -241,16 +233,12 @@ def add_cost_handover(
     if costs.handover is None or not rows:
         return assistant, []
     handover, prices = costs.handover, [costs.price_wrong(row.outcome.predicted) for row in rows]
-    scores, right = zip(
-        *((row.answer.handover_score or 0.0, row.score.value == 1) for row in rows), strict=True
-    )
+    scores, right = zip(*((row.answer.handover_score or 0.0, row.score.value == 1) for row in rows), strict=True)
     fitted = fit_recalibration("Platt", scores, right)
     assistant = replace(
         assistant,
         handover=find_cost_threshold(fitted, costs.wrong, handover),
-        label_handover={
-            label: find_cost_threshold(fitted, price, handover) for label, price in costs.labels.items()
-        },
+        label_handover={label: find_cost_threshold(fitted, price, handover) for label, price in costs.labels.items()},
     )
     rated = [assistant.hand_over(row.answer).handed_over for row in rows]
     answered = [0.0 if is_right else price for is_right, price in zip(right, prices, strict=True)]

@@ -19,12 +19,9 @@ from etude.types import Message, ModelRef, Request
 
 MIN_LABELLED = 30  # With fewer rows labelled by people, the judge is reported as not checked.
 REPLY_TOKENS = 16  # Tokens of a reply, which is one word.
-SINGLE_PROMPT = (
-    "You judge answers by a rubric. Reply with one word: yes if the answer meets the rubric, else no."
-)
+SINGLE_PROMPT = "You judge answers by a rubric. Reply with one word: yes if the answer meets the rubric, else no."
 PAIR_PROMPT = (
-    "You compare two answers by a rubric. "
-    "Reply with one letter, A or B: the answer that meets the rubric better."
+    "You compare two answers by a rubric. Reply with one letter, A or B: the answer that meets the rubric better."
 )
 
 
@@ -44,9 +41,7 @@ def confirm_judging(task: Task, split: Split, models: Models, on_event: OnEvent,
     tokens = (sum(singles) * (num_labelled + 2 * num_test) + sum(pairs) * 2 * num_test) / len(dev)
     limits = SendLimits(num_requests, round(tokens), num_requests * REPLY_TOKENS)
     service = describe_service(judge.endpoint.name, task.endpoints)
-    purpose = (
-        "will get the rubric, and the test questions with the answers of the two methods of the headline"
-    )
+    purpose = "will get the rubric, and the test questions with the answers of the two methods of the headline"
     confirm_service(service, limits, purpose, on_event, confirm)
 
 
@@ -65,17 +60,13 @@ def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:
     people, verdicts = zip(*readable, strict=True) if readable else ((), ())
     pair = ladder_run.run.info["decided"]
     names = [pair[side] for side in ("untuned", "tuned") if pair[side]]
-    test_lines = [
-        [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"] for name in names
-    ]
+    test_lines = [[line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"] for name in names]
     shares = []
     for name, lines in zip(names, test_lines, strict=True):
         replies = _ask(ladder_run, [_ask_single(judge, line["input"], line["answer"]) for line in lines])
         units = [line["unit"] for line in lines]
         judged = [
-            (float(reply == "yes"), unit)
-            for reply, unit in zip(replies, units, strict=True)
-            if reply in ("yes", "no")
+            (float(reply == "yes"), unit) for reply, unit in zip(replies, units, strict=True) if reply in ("yes", "no")
         ]
         num_replies, num_unreadable = num_replies + len(lines), num_unreadable + len(lines) - len(judged)
         if judged:
@@ -94,11 +85,7 @@ def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:
 
 
 def _compare_pair(
-    ladder_run: LadderRun,
-    judge: JudgeSettings,
-    names: Sequence[str],
-    untuned: Sequence[Json],
-    tuned: Sequence[Json],
+    ladder_run: LadderRun, judge: JudgeSettings, names: Sequence[str], untuned: Sequence[Json], tuned: Sequence[Json]
 ) -> JudgedPair:
     # A win is a preference in both orders: B if the tuned answer comes second, A if first. Else it is a tie. Under a
     # budget, one method may have more answers.
@@ -124,9 +111,7 @@ def _ask_pair(judge: JudgeSettings, question: str, first: str, second: str) -> R
 
 
 def _build_request(role: str, judge: JudgeSettings, sections: dict[str, str]) -> Request:
-    text = "\n\n".join(
-        f"# {name}\n{section}" for name, section in {"Rubric": judge.rubric, **sections}.items()
-    )
+    text = "\n\n".join(f"# {name}\n{section}" for name, section in {"Rubric": judge.rubric, **sections}.items())
     return Request((Message("system", role), Message("user", text)), REPLY_TOKENS)
 
 

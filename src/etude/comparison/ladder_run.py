@@ -88,9 +88,7 @@ class LadderRun:
     def copy_for_workers(self) -> "LadderRun":
         """Return a copy without test rows and loaded models, whose events are dropped."""
         sealed = replace(self.split, test=self.split.test.select([], "sealed"))
-        copy = replace(
-            self, split=sealed, models=Models(), on_event=_ignore_event, clock=Clock(), on_result=list
-        )
+        copy = replace(self, split=sealed, models=Models(), on_event=_ignore_event, clock=Clock(), on_result=list)
         copy.preferences = self.preferences  # which rows are left out depends on the test
         return copy
 
@@ -150,9 +148,7 @@ class LadderRun:
         if not self.clock.is_limited or self.task.costs:
             return fitted
         unbeaten = self.find_unbeaten(fitted)
-        contenders = [
-            name for name in fitted if name in unbeaten or name in pair or self.count_share_rows(name)
-        ]
+        contenders = [name for name in fitted if name in unbeaten or name in pair or self.count_share_rows(name)]
         if self.run.info.get("test_shares") is None:  # a resumed run keeps them
             speeds = [self.get_row_seconds(name) for name in fitted if name not in contenders]
             seconds = sum(speed * self.clock.count_beaten_rows(speed) for speed in speeds)
@@ -197,9 +193,7 @@ class LadderRun:
         first_rows = FIRST_BLOCK * sum(map(self.get_row_seconds, self.list_fitted()))
         return max(first_rows, min(self.estimate_test_seconds(), TEST_SHARE * self.clock.span))
 
-    def answer_rows(
-        self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path
-    ) -> list[ScoredAnswer]:
+    def answer_rows(self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path) -> list[ScoredAnswer]:
         """Answer test rows, report progress under `title`, and release the weights. Resumes from the answer log."""
         self.start_event(title, "test")
 
@@ -232,8 +226,7 @@ class LadderRun:
         }
         ids = set.intersection(*(set(by_id) for by_id in lines.values())) if lines else set()
         outcomes = {
-            name: [parse_outcome(line) for row, line in by_id.items() if row in ids]
-            for name, by_id in lines.items()
+            name: [parse_outcome(line) for row, line in by_id.items() if row in ids] for name, by_id in lines.items()
         }
         return [(name, build_sample(self.metric, rows)) for name, rows in outcomes.items()]
 

@@ -111,9 +111,7 @@ class Looks:
         if seconds is not None and (needed := self._find_too_slow(method, to_come)):
             self._skip(name, needed)
             return
-        effort, seconds = self._record_look(
-            f"{name}/{FIRST}", self.ladder.clock.make_first_effort(seconds), seconds
-        )
+        effort, seconds = self._record_look(f"{name}/{FIRST}", self.ladder.clock.make_first_effort(seconds), seconds)
         try:
             with self.ladder.continue_without(name):
                 self._fit(method, start, WORK if seconds is None else FIRST, effort, seconds)
@@ -151,9 +149,7 @@ class Looks:
 
     def _skip(self, name: str, needed_seconds: float | None) -> None:
         """Record that a method has no result, and the seconds that its first look needs, if known."""
-        self.ladder.run.update(
-            not_measured={**self.ladder.run.info.get("not_measured", {}), name: needed_seconds}
-        )
+        self.ladder.run.update(not_measured={**self.ladder.run.info.get("not_measured", {}), name: needed_seconds})
         takes = f", which takes {format_rough_time(needed_seconds)}" if needed_seconds else ""
         self.ladder.on_event(NoteEvent(f"{name} is not measured: there is no time for a first look{takes}."))
 
@@ -241,9 +237,7 @@ class Looks:
         names = ", ".join(method.name for method in waiting)
         self.ladder.on_event(NoteEvent(f"Fitting at the same time: {names} ..."))
         positions = [self.ladder.methods.index(method) for method in waiting]
-        outcomes = self.ladder.models.workers.map(
-            _fit_on_worker, positions, self.ladder.copy_for_workers(), start
-        )
+        outcomes = self.ladder.models.workers.map(_fit_on_worker, positions, self.ladder.copy_for_workers(), start)
         for method, (events, notes, error) in zip(waiting, outcomes, strict=True):
             self.ladder.publish_results(events)
             self.ladder.models.notes |= notes
@@ -259,8 +253,7 @@ class Looks:
         best = max(samples, key=lambda name: samples[name].value, default=None)
         lines = self.ladder.run.read_predictions(best) if best else []
         return Race(
-            self.ladder.task.margin,
-            {line["id"]: parse_outcome(line) for line in lines if line["side"] == "dev"},
+            self.ladder.task.margin, {line["id"]: parse_outcome(line) for line in lines if line["side"] == "dev"}
         )
 
     def _fit(
@@ -284,9 +277,7 @@ class Looks:
         assistant = fit_on_share(method, self.ladder.task, share, self.ladder.split.dev, start, context)
         assistant = with_engine(self.ladder.task.engine, assistant)
         if context.left_out and context.has_learned:
-            context.notes.append(
-                f"trained on {context.num_learned:,} of {len(self.ladder.split.train.whole):,} rows"
-            )
+            context.notes.append(f"trained on {context.num_learned:,} of {len(self.ladder.split.train.whole):,} rows")
         assistant, dev, handover_notes = choose_handover(
             assistant,
             self.ladder.task,
@@ -298,9 +289,7 @@ class Looks:
         )
         context.chosen_scored = dev
         if method.tuned and first_seconds and self._is_worse_than_first(name, dev):
-            self.ladder.add_notes(
-                name, [f"{name}: a longer training was worse on dev, so the first one is kept"]
-            )
+            self.ladder.add_notes(name, [f"{name}: a longer training was worse on dev, so the first one is kept"])
             self.ladder.release_weights(assistant)
             return
         chosen = next(trial.name for trial in reversed(context.trials) if trial.is_chosen)
@@ -308,9 +297,7 @@ class Looks:
         assistant.save(folder / "assistant")
         # tried.jsonl: the answers of all candidates to dev rows, including the chosen one.
         candidates = context.scored_by_candidate.items()
-        lines = [
-            {"candidate": key, **build_prediction("dev", row)} for key, rows in candidates for row in rows
-        ]
+        lines = [{"candidate": key, **build_prediction("dev", row)} for key, rows in candidates for row in rows]
         write_lines(folder / "tried.jsonl", lines)
         notes = list(describe_dropped_context(assistant, "dev", dev))
         context.notes += self.ladder.publish_notes([*notes, *handover_notes])
@@ -328,9 +315,7 @@ class Looks:
         """Whether a method scores lower than in its first look, on the dev rows that both looks answered, by more than
         the margin and by more than one row."""
         first = {
-            line["id"]: parse_outcome(line)
-            for line in self.ladder.run.read_predictions(name)
-            if line["side"] == "dev"
+            line["id"]: parse_outcome(line) for line in self.ladder.run.read_predictions(name) if line["side"] == "dev"
         }
         shared = [row.outcome for row in rows if row.example.id in first]
         before = [first[row.example.id] for row in rows if row.example.id in first]
@@ -350,9 +335,7 @@ class Looks:
         folder = self.ladder.run.method_folder(name)
         is_known = (folder / "method.json").exists()
         simpler = self.ladder.methods[: self.ladder.methods.index(method)]
-        lower = [
-            self.ladder.run.method_folder(other.name) / look for other in simpler for look in (WORK, FIRST)
-        ]
+        lower = [self.ladder.run.method_folder(other.name) / look for other in simpler for look in (WORK, FIRST)]
         log = TrainingLog(name, folder / "train.jsonl", self.ladder.on_event)
         limit = math.inf if seconds is None else max(seconds, FIRST_LOOK_LIMIT * (clock.budget or 0.0))
 
@@ -383,9 +366,7 @@ class Looks:
             first_look=folder / FIRST if part == WORK and is_known else None,
             preferences=self.ladder.preferences if "preferences" in method.keys else {},
             # A longer look reuses the answers of the first one.
-            lower_folders=[
-                other for other in (*lower, folder / FIRST) if other.exists() and other != folder / part
-            ],
+            lower_folders=[other for other in (*lower, folder / FIRST) if other.exists() and other != folder / part],
         )
 
 

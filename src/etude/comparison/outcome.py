@@ -60,9 +60,7 @@ def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -
     """Choose the headline pair from dev rows alone, as run.json stores it."""
     samples: list[tuple[str, bool, UnitSums]] = []
     for is_tuned in (False, True):
-        names = [
-            method.name for method in ladder_run.methods if method.tuned is is_tuned and method.name in fitted
-        ]
+        names = [method.name for method in ladder_run.methods if method.tuned is is_tuned and method.name in fitted]
         names = ladder_run.find_in_race(names)
         samples += [(name, is_tuned, sample) for name, sample in ladder_run.build_dev_samples(names)]
     return asdict(choose_headline_pair(samples, ladder_run.task.margin))
@@ -85,9 +83,7 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
     (_, tuned), (_, untuned) = ladder_run.build_dev_samples([pair["tuned"], pair["untuned"]])
     share = stats.measure_disagreement(tuned, untuned)
     num_rows, num_units = len(rows), len({get_unit(example) for example in rows})
-    smallest = (
-        stats.smallest_detectable if tuned.right_wrong and untuned.right_wrong else stats.smallest_difference
-    )
+    smallest = stats.smallest_detectable if tuned.right_wrong and untuned.right_wrong else stats.smallest_difference
     difference = smallest(num_rows, share, num_units if num_units < num_rows else None)
     ladder_run.run.update(power_on_dev={"disagree": share, "difference": difference})
     start = f"Judging by how {pair['tuned']} and {pair['untuned']} differ on dev, the test"
@@ -96,9 +92,7 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
         ladder_run.on_event(NoteEvent(text, detail=True))
     else:
         least = format_points(stats.smallest_ever_detectable(num_rows))
-        text = (
-            f"{start} cannot show which is better: {num_rows:,} rows show no difference below {least} points."
-        )
+        text = f"{start} cannot show which is better: {num_rows:,} rows show no difference below {least} points."
         ladder_run.on_event(NoteEvent(text))
 
 
@@ -115,8 +109,7 @@ def compute_verdict(
     `baseline`, `evidence` and `made_rows` are only shown.
     """
     lines = {
-        name: [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"]
-        for name in fitted
+        name: [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"] for name in fitted
     }
     stored = score_stored_answers(ladder_run)
     contract = next(iter(fitted.values())).contract
@@ -141,10 +134,7 @@ def compute_verdict(
         sentence += f" {format_names(names)} {were} not measured{reason}."
     for name, reason in ladder_run.failures.items():
         sentence += f" {name} failed and was not measured: {reason}"
-    caveats = (
-        *caveats,
-        *_describe_made_rows(ladder_run, verdict.leaning, fitted[verdict.leaning], made_rows),
-    )
+    caveats = (*caveats, *_describe_made_rows(ladder_run, verdict.leaning, fitted[verdict.leaning], made_rows))
     caveats = (*caveats, *_list_budget_caveats(ladder_run, evidence))
     caveats = (*caveats, *describe_limits(ladder_run, verdict.leaning, fitted[verdict.leaning]))
     caveats = (*caveats, *_describe_shift(ladder_run, verdict))
@@ -275,9 +265,7 @@ def _build_inputs(
         for name in lines
     ]
     methods += [
-        build_method_result(
-            *(name, stored[name][: len(rows.ids)], rows.ids), tuned=False, model="", is_stored=True
-        )
+        build_method_result(*(name, stored[name][: len(rows.ids)], rows.ids), tuned=False, model="", is_stored=True)
         for name in stored
     ]
     return VerdictInputs(
@@ -303,9 +291,7 @@ def _build_inputs(
     )
 
 
-def _score_most_frequent(
-    ladder_run: LadderRun, contract: Contract | None, ids: Sequence[str]
-) -> MethodResult | None:
+def _score_most_frequent(ladder_run: LadderRun, contract: Contract | None, ids: Sequence[str]) -> MethodResult | None:
     """Score the most frequent training answer as the answer to each of the test rows `ids`; its name is the answer.
     None if nothing checks whether an answer is right."""
     if ladder_run.metric.contract_only:

@@ -44,9 +44,7 @@ def report_data(
     sides = ", ".join(f"{rows:,} {side}" for side, rows in sizes.items())
     on_event(NoteEvent(f"{total:,} rows: {sides}. Metric: {metric.label}."))
     on_event(NoteEvent(f"This metric was chosen {metric.reason}.", detail=True))
-    on_event(
-        NoteEvent(f"Smallest difference that this test can show: {format_power(power, metric)}.", detail=True)
-    )
+    on_event(NoteEvent(f"Smallest difference that this test can show: {format_power(power, metric)}.", detail=True))
     for note in notes:
         on_event(NoteEvent(f"Note: {note}", detail=BY_COLUMN_NAMES in note))
 
@@ -67,10 +65,7 @@ def compute_power(test: Dataset, metric: Metric) -> list[dict[str, float | None]
 
 def format_power(power: Sequence[Mapping[str, float | None]], metric: Metric) -> str:
     """Format the result of `compute_power` as the end of a sentence."""
-    ends = {
-        "chrf": " (standard deviation)",
-        "macro_f1": " (for macro-F1 larger differences if labels are rare)",
-    }
+    ends = {"chrf": " (standard deviation)", "macro_f1": " (for macro-F1 larger differences if labels are rare)"}
     texts = []
     for line in power:
         difference, disagree = line["difference"], line["disagree"] or 0.0
@@ -171,8 +166,7 @@ def estimate_sending(
     for method in methods:
         prompts = method.list_prompts(task, split.train, base)
         lengths = [
-            sum(model.count_tokens(prompt.build_messages(row.input)) for row in rows) / len(rows)
-            for prompt in prompts
+            sum(model.count_tokens(prompt.build_messages(row.input)) for row in rows) / len(rows) for prompt in prompts
         ]
         calls = method.count_calls(task)
         requests += len(prompts) * len(split.dev) + len(split.test) + calls

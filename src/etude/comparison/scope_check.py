@@ -41,10 +41,7 @@ def add_limits(
 ) -> dict[str, Assistant]:
     """Save every assistant with the limits. The ladder is measured without them."""
     scope, clause_limits = limits
-    scoped = {
-        name: replace(assistant, scope=scope, clause_limits=clause_limits)
-        for name, assistant in fitted.items()
-    }
+    scoped = {name: replace(assistant, scope=scope, clause_limits=clause_limits) for name, assistant in fitted.items()}
     for name, assistant in scoped.items():
         if assistant != load(folder := ladder_run.run.assistant_folder(name)):
             assistant.save(folder)
@@ -66,16 +63,12 @@ def describe_limits(ladder_run: LadderRun, name: str, assistant: Assistant) -> I
         )
     # A service is not asked, because that costs money.
     if not assistant.scope and probe and ladder_run.models.find_service(assistant.model.name) is None:
-        if len(probe) * ladder_run.get_row_seconds(name) > max(
-            ladder_run.clock.seconds_left, CLOSING_SECONDS
-        ):
+        if len(probe) * ladder_run.get_row_seconds(name) > max(ladder_run.clock.seconds_left, CLOSING_SECONDS):
             yield f"There was no time to ask {name} questions outside the task. Run etude test."
             return
         num_answered = count_answered(assistant, ladder_run.models, probe)
         advice = " Run etude test, and add limits: to the task file." if num_answered else ""
-        yield (
-            f"Étude asked {name} {len(probe)} questions outside the task, and it answered {num_answered}.{advice}"
-        )
+        yield (f"Étude asked {name} {len(probe)} questions outside the task, and it answered {num_answered}.{advice}")
 
 
 @cache

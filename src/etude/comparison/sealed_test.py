@@ -140,9 +140,7 @@ class AnswerRounds:
             return end
         return begin + int(num_rows) if num_rows >= MIN_ROUND else 0
 
-    def _answer_block(
-        self, name: str, assistant: Assistant, end: int, scored: dict[str, list[ScoredAnswer]]
-    ) -> None:
+    def _answer_block(self, name: str, assistant: Assistant, end: int, scored: dict[str, list[ScoredAnswer]]) -> None:
         """Answer the test rows up to `end` that a method has not answered; after the minute that the user's wish to end
         leaves, only if it has answered none."""
         begin, clock = len(scored[name]), self.ladder.clock

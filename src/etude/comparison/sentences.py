@@ -66,9 +66,7 @@ def _report_missed_target(inputs: VerdictInputs, ladder: Sequence[LadderRow]) ->
         yield f"No method is good enough: the best one, {best.method}, scores {numbers}, below {goal}."
 
 
-def _write_use(
-    inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision, is_tuned_best: bool
-) -> str:
+def _write_use(inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision, is_tuned_best: bool) -> str:
     name, best = decision.method, max(ladder, key=lambda row: row.estimate.value)
     shares = {row.method: format_share(row.estimate.value) for row in ladder}
     if decision.basis == "copies":
@@ -90,9 +88,7 @@ def _write_use(
         return f"{use}: no other method {others}."
     if decision.basis == "not beaten":
         rivals = [
-            row.method
-            for row in ladder
-            if row.method == name or row.status not in ("worse", "not measured enough")
+            row.method for row in ladder if row.method == name or row.status not in ("worse", "not measured enough")
         ]
         ahead = f" ({name} is ahead so far)" if best.method == name and len(rivals) > 1 else ""
         close = f"it is too close to call between {format_names(rivals)}{ahead}"
@@ -187,9 +183,7 @@ def write_target(target: float, met_by: str | None, ladder: Sequence[LadderRow],
         used = next(row for row in ladder if row.method == decision.method)
         other = "" if used.estimate.low >= target else f" {used.method} is not sure to reach it."
         return f"{row.method} reaches the {format_share(target)} target: {numbers}.{other}"
-    return (
-        f"No method is sure to reach the {format_share(target)} target; {row.method} is closest: {numbers}."
-    )
+    return f"No method is sure to reach the {format_share(target)} target; {row.method} is closest: {numbers}."
 
 
 def list_caveats(
@@ -225,17 +219,13 @@ def list_caveats(
     return tuple(texts)
 
 
-def list_advice(
-    inputs: VerdictInputs, break_even: BreakEven | None, decision: Decision
-) -> tuple[Advice, ...]:
+def list_advice(inputs: VerdictInputs, break_even: BreakEven | None, decision: Decision) -> tuple[Advice, ...]:
     """List the advice that follows from the task's `usage:`."""
     items = []
     if inputs.usage.facts_change in ("monthly", "daily"):
         change = inputs.usage.facts_change
         learner = f"train {decision.method}" if inputs.get_method(decision.method).tuned else "fine-tune"
-        text = (
-            f"For facts that change {change}, use documents (retrieval); {learner} only for form and style."
-        )
+        text = f"For facts that change {change}, use documents (retrieval); {learner} only for form and style."
         items.append(Advice(text, f"usage.facts_change: {change}"))
     if inputs.usage.requests_per_month is not None and break_even is not None:
         items.append(_advise_on_volume(inputs.usage.requests_per_month, break_even))
@@ -252,9 +242,7 @@ def _add_opening(inputs: VerdictInputs, sentences: Sequence[str]) -> str:
     return " ".join([opening, *sentences] if inputs.metric.contract_only else sentences)
 
 
-def _report_tuning(
-    inputs: VerdictInputs, headline: HeadlineResult, is_tuned_best: bool, decision: Decision
-) -> str:
+def _report_tuning(inputs: VerdictInputs, headline: HeadlineResult, is_tuned_best: bool, decision: Decision) -> str:
     claim, caution = _write_claim(inputs, headline, decision), ""
     subject = "it" if is_tuned_best else headline.tuned  # "It" follows "Use {tuned}."
     if not headline.gains and decision.recommended == headline.tuned and headline.difference.high > 0:
@@ -370,9 +358,7 @@ def _caveats_on_test(inputs: VerdictInputs) -> Iterator[str]:
         )
 
 
-def _caveats_on_most_frequent(
-    inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision
-) -> Iterator[str]:
+def _caveats_on_most_frequent(inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision) -> Iterator[str]:
     """Yield which methods score less than the most frequent answer would."""
     if inputs.most_frequent is None:
         return

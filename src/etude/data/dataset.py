@@ -16,7 +16,7 @@ from etude.base.formatting import format_count, list_first
 from etude.base.issues import raise_issues, suggest_instead
 from etude.data.formats import LoadedRows, read_rows, survey_rows
 from etude.data.formats.read import find_shared
-from etude.data.formats.tools import append_tools, format_own_system, split_tools
+from etude.data.formats.tools import append_tools, format_own_system, format_tools, split_calls, split_tools
 from etude.data.spool import Examples, Spool
 from etude.errors import InputError, Issue, quote_value
 from etude.task import Task
@@ -169,10 +169,11 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
     messages, and fewer rows than `minimum` to train on. Answers that break the contract are an error if they are over
     5% of all; otherwise the notes list them.
     """
-    rows = split_turns(read_rows(task.examples, task.kind), task.turns)
+    rows, tool_issues = _offer_functions(task, split_turns(read_rows(task.examples, task.kind), task.turns))
     broken = _find_broken_answers(task, rows)
     # Errors of all kinds are raised together, so that one run reports everything that must be corrected.
-    issues = [*_system_issues(task, rows), *_label_issues(task, rows), *_size_issues(task, rows, minimum)]
+    issues = [*tool_issues, *_system_issues(task, rows), *_label_issues(task, rows)]
+    issues += _size_issues(task, rows, minimum)
     labels = (task.contract and task.contract.labels) or {row.output for row in rows.examples}
     for label in sorted({*(task.costs.labels if task.costs else ())} - {*labels}):
         message, remedy = "costs.labels has a label that no row has", "correct it in the task file"
@@ -200,6 +201,27 @@ def _read_made_rows(task: Task) -> Iterator[Example]:
         yield from (replace(row, source=MADE) for row in rows.examples)
 
 
+def _offer_functions(task: Task, rows: LoadedRows) -> tuple[LoadedRows, list[Issue]]:
+    """With `tools:`, return the rows with the functions of the class, unless rows have functions of their own; and the
+    calls of functions that are not declared."""
+    if task.tools is None:
+        return rows, []
+    try:
+        functions = task.tools.describe().functions
+    except InputError as error:
+        return rows, list(error.issues)
+    names, issues = [function["name"] for function in functions], []
+    for row in rows.examples:
+        texts = [row.output, *(turn.content for turn in row.input if turn.role == "assistant")]
+        called = {call["name"] for text in texts if row.is_whole for call in split_calls(text)[1]}
+        for name in sorted(called - {*names}):
+            message = f"the row calls a function that {task.tools.name} does not have"
+            issues.append(Issue(row.location, message, quote_value(name), suggest_instead(name, names)))
+    if not any(rows.offers):
+        rows = replace(rows, offers=(format_tools(list(functions)),) * len(rows.examples))
+    return rows, issues
+
+
 def _find_shared_turn(rows: LoadedRows, instructions: str) -> tuple[str, str]:
     """The instructions and functions of all rows without their own: one prompt for training and evaluation."""
     instructions = instructions or find_shared(rows.systems)
@@ -223,11 +245,11 @@ def load_test(task: Task) -> Dataset | None:
     """
     if task.test is None:
         return None
-    rows = split_turns(read_rows(task.test, task.kind), task.turns)
+    rows, issues = _offer_functions(task, split_turns(read_rows(task.test, task.kind), task.turns))
     broken = _find_broken_answers(task, rows)
     # `load_dataset` appended the functions to the instructions; the rows have them in a separate column.
     instructions, tools = split_tools(task.instructions)
-    issues = [*_system_issues(replace(task, instructions=instructions), rows), *_label_issues(task, rows)]
+    issues += [*_system_issues(replace(task, instructions=instructions), rows), *_label_issues(task, rows)]
     issues += select_refused(broken, len(rows.examples))
     if not task.row_systems and not {*rows.offers} <= {"", tools}:
         message = "the functions of the test differ from those of the examples"
@@ -315,13 +337,11 @@ def survey_test(task: Task) -> tuple[Examples, tuple[Issue, ...]] | None:
     return _collect_issues(task, survey_rows(task.test, task.kind), ()) if task.test else None
 
 
-def _collect_issues(
-    task: Task, rows: LoadedRows, size_issues: Iterable[Issue]
-) -> tuple[Examples, tuple[Issue, ...]]:
+def _collect_issues(task: Task, rows: LoadedRows, size_issues: Iterable[Issue]) -> tuple[Examples, tuple[Issue, ...]]:
     if not len(rows.examples):
         raise_issues(rows.issues, rows.source.file)
-    examples, rows = rows.examples, split_turns(rows, task.turns)
-    issues = (*rows.issues, *_system_issues(task, rows), *_label_issues(task, rows), *size_issues)
+    examples, (rows, tool_issues) = rows.examples, _offer_functions(task, split_turns(rows, task.turns))
+    issues = (*rows.issues, *tool_issues, *_system_issues(task, rows), *_label_issues(task, rows), *size_issues)
     return examples, (*issues, *_find_broken_answers(task, rows))
 
 
@@ -336,9 +356,7 @@ def _system_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
         if system:
             locations.setdefault(system.strip(), example.location)
     if task.instructions and not task.row_systems and (find_shared(rows.systems) or task.own_system):
-        conflicting = {
-            system: row for system, row in locations.items() if system != task.instructions.strip()
-        }
+        conflicting = {system: row for system, row in locations.items() if system != task.instructions.strip()}
         if conflicting:
             first, *following = conflicting.values()
             also = f", like the system messages at {list_first(following, 4)}" if following else ""
@@ -426,14 +444,8 @@ def select_refused(issues: Iterable[Issue], num_rows: int) -> list[Issue]:
 
 def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterator[str]:
     """Notes on rows with different system messages or without one, and on answers that break the contract."""
-    missing = [
-        example.location for system, example in zip(rows.systems, rows.examples, strict=True) if not system
-    ]
-    if (
-        differing := len({system.strip() for system in rows.systems if system})
-        if not find_shared(rows.systems)
-        else 0
-    ):
+    missing = [example.location for system, example in zip(rows.systems, rows.examples, strict=True) if not system]
+    if differing := len({system.strip() for system in rows.systems if system}) if not find_shared(rows.systems) else 0:
         yield own_systems_note(rows.source.file.name, differing, len(missing))
     elif 0 < len(missing) < len(rows.examples):
         yield missing_system_note(rows.source.file.name, len(rows.examples), len(missing), missing[0])

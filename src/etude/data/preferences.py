@@ -51,9 +51,7 @@ def read_preferences(file: Path, instructions: str = "") -> list[Preference]:
     ]
 
 
-def group_by_side(
-    preferences: Sequence[Preference], split: splits.Split
-) -> Mapping[Side, Sequence[Preference]]:
+def group_by_side(preferences: Sequence[Preference], split: splits.Split) -> Mapping[Side, Sequence[Preference]]:
     """Preferences for train and for dev. Inputs of the split, and near-duplicates of them, go to the same side; those
     of the test are left out. Of all other inputs, one in ten goes to dev (the hash of the input decides), and nine to
     train.

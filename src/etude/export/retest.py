@@ -51,9 +51,7 @@ def measure_loss(run: Run, assistant: Assistant, model: ModelRef, num_rows: int 
     predictions = run.read_predictions(assistant.method)
     predictions = [line for line in predictions if line["side"] == "test"][:num_rows]
     if not predictions:
-        raise RunError(
-            f"{run.name} has no test answers of {assistant.method}. Run etude compare again, {NO_TEST}."
-        )
+        raise RunError(f"{run.name} has no test answers of {assistant.method}. Run etude compare again, {NO_TEST}.")
     task, dataset, test = load_task_rows(run.task_file, None, TRAIN_MIN)
     rows_by_id = {(row.id, row.output): row for row in [*dataset, *(test or ())]}
     keys = [(line["id"], line["expected"]) for line in predictions]

@@ -39,9 +39,7 @@ def export_weights(assistant: Assistant, target: str, path: Path, kind: str = "q
     result = TARGETS[target](full, path, kind)
     passages = [f"PASSAGE-{number}" for number in range(1, assistant.num_passages + 1) if assistant.search]
     question = Message("user", "\n\n".join([PLACEHOLDER, *passages]))
-    messages = [
-        {"role": turn.role, "content": turn.content} for turn in assistant.build_messages((question,))
-    ]
+    messages = [{"role": turn.role, "content": turn.content} for turn in assistant.build_messages((question,))]
     file = path / PROMPT_FILE if path.is_dir() else path.with_suffix(f".{PROMPT_FILE}")
     write_json(file, {"messages": messages, "max_tokens": assistant.max_tokens, "temperature": 0})
     for weights in path.glob("*.safetensors"):  # the library lets only the owner read them
@@ -77,9 +75,7 @@ def export_adapter(assistant: Assistant, path: Path, kind: str) -> ExportResult:
         copytree(adapter, folder, dirs_exist_ok=True)
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         write_json(folder / CONFIG_FILE, config | {"base_model_name_or_path": base})
-    origin = (
-        f" (unpacked from {describe_base(assistant.model.name)})" if is_gguf(assistant.model.name) else ""
-    )
+    origin = f" (unpacked from {describe_base(assistant.model.name)})" if is_gguf(assistant.model.name) else ""
     usage = f"PEFT's format, over {base}{origin}: PeftModel.from_pretrained(base, {path})"
     return ExportResult(path, ModelRef(assistant.model.name, path), usage)
 

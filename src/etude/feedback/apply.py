@@ -28,13 +28,7 @@ from etude.feedback.sealed import load_sealed_test
 from etude.privacy.mask.surrogate_log import read_surrogates
 from etude.repair import change_log
 from etude.repair.change_log import Change, ChangeList, FixFiles, FixLog
-from etude.repair.editable_rows import (
-    EditableRow,
-    convert_cell,
-    create_row,
-    read_editable_rows,
-    resolve_columns,
-)
+from etude.repair.editable_rows import EditableRow, convert_cell, create_row, read_editable_rows, resolve_columns
 from etude.repair.fix_file import format_source_line
 from etude.runs import FOLDER
 from etude.runs.split import add_train_only
@@ -89,8 +83,7 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
         rows_by_key.setdefault(hash_input(row.input), []).append(row)
     additions = [answer for answer in gathered.answers if answer.key not in rows_by_key]
     edits = {
-        parse_location(edit.row.location)[1]: edit
-        for edit in gathered.list_edits(lambda key: rows_by_key.get(key, ()))
+        parse_location(edit.row.location)[1]: edit for edit in gathered.list_edits(lambda key: rows_by_key.get(key, ()))
     }
     num_changed = len(additions) + len({edit.answer.key for edit in edits.values() if edit.answer})
     files = next_files(task.examples.file)
@@ -112,9 +105,7 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
     # 3. Write the files. The keys of new train rows come first, so that no new row gets into a test after a kill.
     add_train_only(task.folder / FOLDER, [input_key(Example("", answer.input, "")) for answer in additions])
     surrogates = tuple(sorted(read_surrogates(files.source)))
-    log = FixLog(
-        files.source.name, change_log.hash_file(files.source), surrogates=surrogates, changes=builder.changes
-    )
+    log = FixLog(files.source.name, change_log.hash_file(files.source), surrogates=surrogates, changes=builder.changes)
     change_log.write_fix(files, log)
     if update:
         update_task(task, files.fixed_file)

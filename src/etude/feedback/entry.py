@@ -75,9 +75,7 @@ class Feedback:
         turns = [{"role": turn.role, "content": turn.content} for turn in self.input]
         body = {item.name: getattr(self, item.name) for item in fields(self)}
         body["input"] = turns[0]["content"] if len(turns) == 1 else turns
-        return {
-            name: value for name, value in body.items() if name in REQUIRED or value not in (None, "", False)
-        }
+        return {name: value for name, value in body.items() if name in REQUIRED or value not in (None, "", False)}
 
 
 def new_id() -> str:

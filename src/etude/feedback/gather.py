@@ -140,15 +140,11 @@ def _find_excluded(
             gathered.disputed += latest
 
 
-def _find_right_answers(
-    entries: Sequence[Feedback], task: Task, gathered: GatheredFeedback
-) -> Iterator[RightAnswer]:
+def _find_right_answers(entries: Sequence[Feedback], task: Task, gathered: GatheredFeedback) -> Iterator[RightAnswer]:
     differing: list[Feedback] = []
     broken: list[Feedback] = []
     for key, group in _group_by(entries, _key_of):
-        corrections = list(
-            {entry.reviewer: entry for entry in group if entry.correction is not None}.values()
-        )
+        corrections = list({entry.reviewer: entry for entry in group if entry.correction is not None}.values())
         if not corrections or key in gathered.excluded:
             continue
         winners = _choose_correction(corrections, group, task.kind in ("classify", "extract"))
@@ -164,9 +160,7 @@ def _find_right_answers(
         "from reviewers who gave different answers to the same input. For each input, the most frequent answer is "
         "used, or the last one if none is more frequent"
     )
-    gathered.add_finding(
-        "feedback_answers_differ", "note", differing, predicate, "Nothing to do if all are right"
-    )
+    gathered.add_finding("feedback_answers_differ", "note", differing, predicate, "Nothing to do if all are right")
     remedy = "Correct them again, or change contract: in the task file"
     gathered.add_finding(
         "feedback_contract", "warning", broken, "left out, because the correction breaks the contract", remedy
@@ -187,8 +181,7 @@ def _choose_correction(
         opponents = {
             entry.reviewer
             for entry in entries
-            if normalize_answer(entry.answer) == output
-            and (entry.answer.strip(), False) in list_claims(entry)
+            if normalize_answer(entry.answer) == output and (entry.answer.strip(), False) in list_claims(entry)
         }
         opponents |= {entry.reviewer for entry in corrections} if only_one_right else set()
         if len(group) > len(opponents - {entry.reviewer for entry in group}):
@@ -210,9 +203,7 @@ def _find_preferences(entries: Sequence[Feedback], gathered: GatheredFeedback) -
 def _find_judgements(entries: Sequence[Feedback], gathered: GatheredFeedback) -> Iterator[Judgement]:
     claims = [(entry, *claim) for entry in entries for claim in list_claims(entry)]
     for (_, answer), group in _group_by(claims, lambda claim: (_key_of(claim[0]), claim[1])):
-        good, bad = (
-            len({entry.reviewer for entry, _, is_good in group if is_good is side}) for side in (True, False)
-        )
+        good, bad = (len({entry.reviewer for entry, _, is_good in group if is_good is side}) for side in (True, False))
         if good != bad:
             yield Judgement(group[0][0].input, answer, good > bad)
         else:

@@ -24,9 +24,7 @@ def draw_best(
         )
         texts = [completion.text.replace("\0", "").strip() for completion in drawn]
         grades = [grade(grader, items[number], {"output_text": text}, tools) for text in texts]
-        ranks = [
-            (bool(text) and result.passed, result.score) for text, result in zip(texts, grades, strict=True)
-        ]
+        ranks = [(bool(text) and result.passed, result.score) for text, result in zip(texts, grades, strict=True)]
         (passes, _), best = max(zip(ranks, texts, strict=True), key=lambda pair: pair[0])
         error = next((result.detail for result in grades if result.detail), "")
         share = sum(passed for passed, _ in ranks) / NUM_DRAWS

@@ -77,9 +77,7 @@ def validate_grader(grader: Any, tools: Tools, location: str = "grader") -> None
 
 def _issues(grader: Any, tools: Tools, location: str, *, nested: bool) -> Iterator[Issue]:
     if not isinstance(grader, Mapping):
-        yield Issue(
-            location, "a grader must be an object", quote_value(grader), "write an object with type and name"
-        )
+        yield Issue(location, "a grader must be an object", quote_value(grader), "write an object with type and name")
         return
     kind = str(grader.get("type", ""))
     if kind not in REQUIRED or (nested and kind == "multi"):
@@ -88,9 +86,7 @@ def _issues(grader: Any, tools: Tools, location: str, *, nested: bool) -> Iterat
         yield Issue(f"{location}.type", message, quote_value(kind), f"use one of {allowed}")
         return
     if not isinstance(grader.get("name"), str) or not grader["name"]:
-        yield Issue(
-            f"{location}.name", "the grader has no name", quote_value(grader.get("name")), "add a name"
-        )
+        yield Issue(f"{location}.name", "the grader has no name", quote_value(grader.get("name")), "add a name")
     missing = False
     for key, expected in REQUIRED[kind].items():
         if not isinstance(grader.get(key), expected):
@@ -99,9 +95,7 @@ def _issues(grader: Any, tools: Tools, location: str, *, nested: bool) -> Iterat
             yield Issue(f"{location}.{key}", f"needs a {name}", quote_value(grader.get(key)), "set it")
     for key, is_usable in USABLE.items():
         if not missing and grader.get(key) is not None and not is_usable(grader[key]):
-            yield Issue(
-                f"{location}.{key}", "has a value that cannot be used", quote_value(grader[key]), "correct it"
-            )
+            yield Issue(f"{location}.{key}", "has a value that cannot be used", quote_value(grader[key]), "correct it")
             return
     if not missing:
         yield from _value_issues(grader, tools, location)
@@ -171,9 +165,7 @@ def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
             case "label_model":
                 return _ask_for_label(grader, item, sample, tools)
             case _:
-                grades = {
-                    name: grade(inner, item, sample, tools) for name, inner in grader["graders"].items()
-                }
+                grades = {name: grade(inner, item, sample, tools) for name, inner in grader["graders"].items()}
                 scores = {name: result.score for name, result in grades.items()}
                 errors = tuple(dict.fromkeys(flag for result in grades.values() for flag in result.errors))
                 detail = " ".join(filter(None, (result.detail for result in grades.values())))

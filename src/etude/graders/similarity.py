@@ -61,8 +61,7 @@ def meteor(text: str, reference: str) -> float:
     precision, recall = len(matches) / len(ours), len(matches) / len(theirs)
     # A chunk is a sequence of matches that are adjacent in both texts.
     chunks = sum(
-        after is not None and (before is None or after != before + 1)
-        for before, after in pairwise([None, *aligned])
+        after is not None and (before is None or after != before + 1) for before, after in pairwise([None, *aligned])
     )
     f_mean = 10 * precision * recall / (recall + 9 * precision)
     return f_mean * (1 - 0.5 * (chunks / len(matches)) ** 3)

@@ -115,11 +115,7 @@ class RequestBatch:
             "expires_at": request["created_at"] + WINDOW_SECONDS,
             "cancelling_at": int((self.folder / "cancel").stat().st_mtime) if self.is_cancelled else None,
             **times,
-            "request_counts": {
-                "total": state.get("total", 0),
-                "completed": len(responses),
-                "failed": len(errors),
-            },
+            "request_counts": {"total": state.get("total", 0), "completed": len(responses), "failed": len(errors)},
             "usage": _add_usage(responses),
             "metadata": request["metadata"] or {},
         }
@@ -226,9 +222,7 @@ def _issue(code: str, message: str, param: str | None, line: int | None) -> Json
     return {"code": code, "message": message, "param": param, "line": line}
 
 
-def _check_requests(
-    requests: list[tuple[int, Any]], endpoint: str, models: Collection[str]
-) -> Iterator[Json]:
+def _check_requests(requests: list[tuple[int, Any]], endpoint: str, models: Collection[str]) -> Iterator[Json]:
     if not requests:
         yield _issue("empty_file", "The input file is empty.", None, None)
     if len(requests) > MAX_REQUESTS:
@@ -243,9 +237,7 @@ def _check_requests(
             yield _issue("invalid_json_line", message, None, number)
 
 
-def _check_line(
-    line: Json, number: int, endpoint: str, models: Collection[str], seen: set[str]
-) -> Iterator[Json]:
+def _check_line(line: Json, number: int, endpoint: str, models: Collection[str], seen: set[str]) -> Iterator[Json]:
     for param, expected in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
         if not isinstance(line.get(param), expected):
             message = f"Missing required parameter: '{param}'."

@@ -192,12 +192,8 @@ class EvalStore:
         except InputError as error:
             raise ApiError(400, str(error), error.issues[0].location, "invalid_value") from error
         except jsonschema.SchemaError as error:
-            raise ApiError(
-                400, f"item_schema: {error.message}", "data_source_config", "invalid_value"
-            ) from error
-        criteria = [
-            {**criterion, "id": f"{criterion['name']}-{uuid4()}"} for criterion in fields["testing_criteria"]
-        ]
+            raise ApiError(400, f"item_schema: {error.message}", "data_source_config", "invalid_value") from error
+        criteria = [{**criterion, "id": f"{criterion['name']}-{uuid4()}"} for criterion in fields["testing_criteria"]]
         sample_schema = {"sample": {"type": "object"}} if source.get("include_sample_schema") else {}
         schema = {
             "type": "object",
@@ -289,9 +285,7 @@ class EvalStore:
     def list_runs(self, eval_id: str) -> list[EvalRun]:
         """The runs of an eval, the oldest first."""
         self.get(eval_id)
-        folders = (
-            path for path in (self.folder / eval_id).glob("evalrun_*") if (path / "state.json").exists()
-        )
+        folders = (path for path in (self.folder / eval_id).glob("evalrun_*") if (path / "state.json").exists())
         return sorted(skip_unreadable(map(EvalRun, folders)), key=lambda run: run.request["submitted"])
 
     def delete_run(self, eval_id: str, run_id: str) -> None:
@@ -326,9 +320,7 @@ class EvalStore:
             message = "data_source.source.type must be file_content or file_id."
             raise ApiError(400, message, "data_source.source", "not_supported")
         if not isinstance(lines, list) or not 0 < len(lines) <= MAX_ITEMS:
-            raise ApiError(
-                400, f"A run needs 1 to {MAX_ITEMS:,} items.", "data_source.source", "invalid_value"
-            )
+            raise ApiError(400, f"A run needs 1 to {MAX_ITEMS:,} items.", "data_source.source", "invalid_value")
         schema = evaluation["data_source_config"]["schema"]
         validator = jsonschema.validators.validator_for(schema)(schema)
         for number, line in enumerate(lines, start=1):

@@ -105,9 +105,7 @@ class FileStore:
         folders = self.folder.glob("file-*") if self.folder.exists() else iter(())
         descriptions = [self._read(folder.name) for folder in folders]
         found = [description for description in descriptions if description is not None]
-        return sorted(
-            found, key=lambda description: (description["created_at"], description["id"]), reverse=True
-        )
+        return sorted(found, key=lambda description: (description["created_at"], description["id"]), reverse=True)
 
     def delete(self, file_id: str) -> None:
         """Removes a file. Raises ApiError if there is none with this id."""
@@ -137,12 +135,8 @@ def copy_within(content: BinaryIO, target: Path, room: int) -> int:
         while chunk := content.read(CHUNK):
             size += len(chunk)
             if size > room:
-                message = (
-                    f"The file is larger than the {max(0, room):,} bytes that this server can still store."
-                )
-                raise ApiError(
-                    413, f"{message} Delete files, or start the server with a larger --quota.", "file"
-                )
+                message = f"The file is larger than the {max(0, room):,} bytes that this server can still store."
+                raise ApiError(413, f"{message} Delete files, or start the server with a larger --quota.", "file")
             out.write(chunk)
     return size
 
@@ -159,9 +153,7 @@ def _check_lines(file: Path, max_lines: int | None) -> None:
                     continue
             except ValueError as error:
                 reason = f": {error}"
-            message = (
-                "Invalid file format. Expected a JSONL file, where every line is a valid JSON dictionary."
-            )
+            message = "Invalid file format. Expected a JSONL file, where every line is a valid JSON dictionary."
             preview = json.dumps(line[:80].decode(errors="replace").strip())
             message = f"{message} Line {number} is not a dictionary{reason} (starts with: {preview})."
             raise ApiError(400, message, "file", "invalid_jsonl")

@@ -126,19 +126,11 @@ class FineTuningJob:
             "etude": {"requested_model": request["model"], **result.get("etude", {})},
         }
 
-    def add_event(
-        self, key: str, message: str, level: str = "info", data: Mapping[str, Any] | None = None
-    ) -> None:
+    def add_event(self, key: str, message: str, level: str = "info", data: Mapping[str, Any] | None = None) -> None:
         """Appends an event. A worker restarted after a kill does not repeat an event that has a `key`."""
         if self._has_event(key):
             return
-        line = {
-            "key": key,
-            "created_at": int(time.time()),
-            "level": level,
-            "message": message,
-            "data": data or {},
-        }
+        line = {"key": key, "created_at": int(time.time()), "level": level, "message": message, "data": data or {}}
         append_line(self.folder / "events.jsonl", line)
 
     def list_events(self) -> list[Json]:
@@ -171,9 +163,7 @@ class FineTuningJob:
                 "fine_tuned_model_checkpoint": self.name_checkpoint(step),
                 "fine_tuning_job_id": self.folder.name,
                 "step_number": step,
-                "metrics": {
-                    name: value for name, key in METRICS.items() if (value := epochs[step][key]) is not None
-                },
+                "metrics": {name: value for name, key in METRICS.items() if (value := epochs[step][key]) is not None},
             }
             for step in steps
             if step in epochs

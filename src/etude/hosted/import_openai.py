@@ -114,9 +114,7 @@ def _choose_eval(saved: SavedFolder, evals: Sequence[SavedEval], wanted: str | N
 
 def _read_job(saved: SavedFolder, models: Sequence[str]) -> dict[str, JobRows]:
     jobs = sorted(saved.get("fine_tuning.job"), key=lambda job: job.body.get("created_at") or 0)
-    jobs.sort(
-        key=lambda job: (job.body.get("fine_tuned_model") in models, job.body.get("status") == "succeeded")
-    )
+    jobs.sort(key=lambda job: (job.body.get("fine_tuned_model") in models, job.body.get("status") == "succeeded"))
     rows: dict[str, JobRows] = {}
     for param in FILES if jobs else ():
         file_id = jobs[-1].body.get(param)
@@ -138,9 +136,7 @@ def _write_rows(target: Path, items: ItemRows | None, files: dict[str, JobRows])
     training, validation = (files.get(param, []) for param in FILES)
     if not files:
         write_lines(target / "examples.jsonl", rows)
-        sentence = (
-            f"Examples: the {format_count(len(rows), 'item')}; a part will be split off as the sealed test."
-        )
+        sentence = f"Examples: the {format_count(len(rows), 'item')}; a part will be split off as the sealed test."
         return {"examples": {"file": "examples.jsonl", **columns}}, [sentence]
     test = rows or [line for _, line in validation]
     keys = {input_key(_to_example(row)) for row in rows} or {key for key, _ in validation}

@@ -23,11 +23,7 @@ ANSWER_NAMES = (
 SAMPLE, EXPECTED = "sample.output_text", "item.expected"
 """The paths that criteria read: the answer, and the right answer, which has the same name in all tasks."""
 BY_MODEL = "a model grades the answer; use judge: in the task file instead"
-REASONS = {
-    "score_model": BY_MODEL,
-    "label_model": BY_MODEL,
-    "python": "it contains code, and code is not run",
-}
+REASONS = {"score_model": BY_MODEL, "label_model": BY_MODEL, "python": "it contains code, and code is not run"}
 """Type of grader -> why it is not imported."""
 MIN_COVERAGE = 0.9
 """A model is compared only if it has answered at least this share of the items."""
@@ -66,16 +62,12 @@ def build_item_rows(
     every_item = list(evaluation.items.values())
     if not every_item:
         remedy = "save the output items of its runs (client.evals.runs.output_items.list)"
-        saved.add_issue(
-            evaluation.location, "no run of the eval has items", quote_value(evaluation.name), remedy
-        )
+        saved.add_issue(evaluation.location, "no run of the eval has items", quote_value(evaluation.name), remedy)
         return None
     answer_field = answer_field or _find_answer_field(evaluation, every_item)
     if answer_field is None:
         message = "no grader compares the answer with a field of the item"
-        remedy = (
-            f"set the field with the right answer: --answer FIELD (fields: {', '.join(every_item[0].item)})"
-        )
+        remedy = f"set the field with the right answer: --answer FIELD (fields: {', '.join(every_item[0].item)})"
         saved.add_issue(evaluation.location, message, quote_value(evaluation.name), remedy)
         return None
     counts = Counter(model for item in every_item for model in item.answers)
@@ -88,9 +80,7 @@ def build_item_rows(
         f"Eval {evaluation.name}: {format_count(len(items), 'item')}; item.{answer_field} is the right answer."
     ]
     if len(items) < len(every_item):
-        sentences.append(
-            f"Items left out because the answer of a model is missing: {len(every_item) - len(items):,}."
-        )
+        sentences.append(f"Items left out because the answer of a model is missing: {len(every_item) - len(items):,}.")
     if few := [f"{model} ({count:,})" for model, count in counts.items() if model not in models]:
         sentences.append(f"Models left out because they answered too few items: {', '.join(few)}.")
     if len(rows) == len(items):
@@ -123,9 +113,7 @@ def _build_row(
     other_fields = [name for name in item.item if name != re.split(r"[.\[]", answer_field)[0]]
     fields = input_fields or (other_fields if len(other_fields) == 1 else [])
     try:
-        expected, *texts = (
-            render_template(f"{{{{item.{name}}}}}", item.item, {}) for name in (answer_field, *fields)
-        )
+        expected, *texts = (render_template(f"{{{{item.{name}}}}}", item.item, {}) for name in (answer_field, *fields))
     except InputError as error:
         remedy = "correct the item, or choose other fields: --input FIELD, --answer FIELD"
         saved.add_issue(item.location, "the item lacks a field", error.issues[0].value, remedy)
@@ -152,15 +140,12 @@ def _convert_criteria(evaluation: SavedEval, answer_field: str) -> tuple[list[Js
     for criterion in evaluation.criteria:
         body = criterion if isinstance(criterion, dict) else {}
         text = PLACEHOLDER.sub(
-            lambda match: f"{{{{{EXPECTED if match[1] == f'item.{answer_field}' else match[1]}}}}}",
-            json.dumps(body),
+            lambda match: f"{{{{{EXPECTED if match[1] == f'item.{answer_field}' else match[1]}}}}}", json.dumps(body)
         )
         foreign = {match[1] for match in PLACEHOLDER.finditer(text)} - {EXPECTED, SAMPLE}
         try:
             validate_grader(body, Tools())
-            reason = (
-                f"it reads {format_names(sorted(foreign))}, which the rows do not have" if foreign else ""
-            )
+            reason = f"it reads {format_names(sorted(foreign))}, which the rows do not have" if foreign else ""
         except InputError as error:
             reason = REASONS.get(str(body.get("type")), error.issues[0].message)
         if reason:
@@ -179,10 +164,7 @@ def _describe_models(
             results = item.passed.get(model, {})
             known = [results.get(criterion.get("id") or criterion["name"]) for criterion in criteria]
             if known and None not in known:
-                fields, sample = (
-                    {"expected": row["messages"][-1]["content"]},
-                    {"output_text": row["answers"][model]},
-                )
+                fields, sample = ({"expected": row["messages"][-1]["content"]}, {"output_text": row["answers"][model]})
                 passed = all(grade(criterion, fields, sample, Tools()).passed for criterion in criteria)
                 pairs.append((all(known), passed))
         recorded, graded = (sum(column) for column in zip(*pairs, strict=True)) if pairs else (0, 0)

@@ -50,8 +50,7 @@ def read_evals(saved: SavedFolder) -> list[SavedEval]:
     for output in saved.get("eval.run.output_item"):
         outputs.setdefault(output.body["run_id"], []).append(output)
     runs: dict[str, SavedObject] = {
-        run.body["id"]: run
-        for run in sorted(saved.get("eval.run"), key=lambda run: run.body.get("created_at") or 0)
+        run.body["id"]: run for run in sorted(saved.get("eval.run"), key=lambda run: run.body.get("created_at") or 0)
     }
     for run_id in dict.fromkeys([*runs, *outputs]):
         run, run_outputs = runs.get(run_id), outputs.get(run_id, [])
@@ -123,8 +122,6 @@ def _render(saved: SavedFolder, run: Json, item: Json, location: str) -> list[Js
         texts = [render_template(read_content(turn.get("content")), item, {}) for turn in turns]
     except (InputError, ValueError) as error:
         remedy = "save the output items of the run, which contain the messages"
-        saved.add_issue(
-            location, "the template of the run cannot be rendered for this item", str(error), remedy
-        )
+        saved.add_issue(location, "the template of the run cannot be rendered for this item", str(error), remedy)
         return []
     return _read_turns([turn | {"content": text} for turn, text in zip(turns, texts, strict=True)])

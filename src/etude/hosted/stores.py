@@ -50,9 +50,7 @@ class HostedStores:
         self.folder = folder = folder.absolute()
         _remove_unfinished(folder)
         self.files = file_store.FileStore(folder / "files", int(quota_gb * 1e9))
-        self.fine_tuning = fine_tuning.FineTuningStore(
-            folder / "fine_tuning", self.files, bases, result_files, tools
-        )
+        self.fine_tuning = fine_tuning.FineTuningStore(folder / "fine_tuning", self.files, bases, result_files, tools)
         self.batches = batches.BatchStore(folder / "batches", self.files)
         self.evals = evals.EvalStore(folder / "evals", self.files, tools)
         self.responses = response_store.ResponseStore(folder / "responses")
@@ -85,10 +83,7 @@ def build_tools(graders: Mapping[str, str]) -> Tools:
     models = Models()
 
     def ask(
-        model: str,
-        messages: Sequence[Mapping[str, Any]],
-        schema: Mapping[str, Any],
-        is_wanted: Callable[[], bool],
+        model: str, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any], is_wanted: Callable[[], bool]
     ) -> str:
         turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
         request, sampling = Request(turns, MAX_GRADE_TOKENS), Sampling(json_schema=json.dumps(schema))

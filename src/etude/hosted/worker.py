@@ -134,9 +134,7 @@ def _read_preferences(job: FineTuningJob) -> tuple[Task, dict[Side, list[Prefere
     request = job.request
     _link_files(job)
     task = load_task(
-        _write_task(
-            job, {"kind": "answer", "examples": FILES["training_file"], "preferences": FILES["training_file"]}
-        )
+        _write_task(job, {"kind": "answer", "examples": FILES["training_file"], "preferences": FILES["training_file"]})
     )
     sides: dict[Side, list[Preference]] = {}
     for side, param in (("train", "training_file"), ("dev", "validation_file")):
@@ -166,9 +164,7 @@ def _train_on_preferences(
         untrained = fit_context.initial_assistant(task, train, models)
         student = METHOD.build_untrained(task, untrained, train, models)
     log = StepLog(job, 0, has_validation=True)
-    context = fit_context.FitContext(
-        models, choose_metric(task, train), job.folder / "work", seed=task.seed, log=log
-    )
+    context = fit_context.FitContext(models, choose_metric(task, train), job.folder / "work", seed=task.seed, log=log)
     context.preferences = preferences
     task = _scale_rate(job, task, models.get_trainable(student.model), len(preferences["train"]))
     tuned = PREFER.train_on_preferences(task, student, context)
@@ -207,9 +203,7 @@ def _train_on_draws(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
         for item, draw in zip(items[:num_train], draws, strict=False)
         if draw["passes"]
     ]
-    job.add_event(
-        "drawn", f"{len(best)} of {num_train} prompts have an answer that passes; it is trained on."
-    )
+    job.add_event("drawn", f"{len(best)} of {num_train} prompts have an answer that passes; it is trained on.")
     _require_examples(len(best))
     files.write_lines(job.folder / "best.jsonl", best)
     task = load_task(_write_task(job, {"kind": "answer", "examples": "best.jsonl"}))
@@ -231,9 +225,7 @@ def _read_prompts(job: FineTuningJob, param: str) -> list[Json]:
     """Returns the rows of a file, chats that end with the user's turn. A grader may compare answers with their other
     fields. Raises InputError for the first row that is something else."""
     items = []
-    for number, line in enumerate(
-        (job.folder / FILES[param]).read_text("utf-8-sig", "replace").split("\n"), 1
-    ):
+    for number, line in enumerate((job.folder / FILES[param]).read_text("utf-8-sig", "replace").split("\n"), 1):
         try:
             item = files.parse_storable_json(line or "{}")
             texts = [turn["role"] + turn["content"] for turn in item["messages"]] if item else ["user"]
@@ -285,9 +277,7 @@ def _write_task(job: FineTuningJob, settings: Mapping[str, Any]) -> Path:
 
 def _require_examples(num_examples: int) -> None:
     if num_examples < MIN_EXAMPLES:
-        message = (
-            f"Training file has {num_examples} example(s), but must have at least {MIN_EXAMPLES} examples"
-        )
+        message = f"Training file has {num_examples} example(s), but must have at least {MIN_EXAMPLES} examples"
         raise JobFailed("invalid_n_examples", message, "training_file")
 
 
@@ -311,9 +301,7 @@ def _describe_error(job: FineTuningJob, error: Exception) -> Json:
 
 def _use_client_names(job: FineTuningJob, text: str) -> str:
     names = {FILES[param]: name for param, name in job.request["filenames"].items()}
-    return re.sub(
-        r"(?<![\w.-])(training|validation)\.jsonl", lambda match: names.get(match[0], match[0]), text
-    )
+    return re.sub(r"(?<![\w.-])(training|validation)\.jsonl", lambda match: names.get(match[0], match[0]), text)
 
 
 def _train(
@@ -378,8 +366,7 @@ def _save_epoch(job: FineTuningJob, module: Any, student: Assistant, step: int) 
         (aside / "assistant").rename(folder)
         shutil.rmtree(aside)
     job.add_event(
-        f"checkpoint {step}",
-        f"Checkpoint created at step {step} with Snapshot ID: {job.name_checkpoint(step)}",
+        f"checkpoint {step}", f"Checkpoint created at step {step} with Snapshot ID: {job.name_checkpoint(step)}"
     )
     ordered = sorted(job.checkpoint_folders, key=lambda path: int(path.name.partition("-")[2]))
     for old in ordered[:-NUM_CHECKPOINTS]:
@@ -399,16 +386,12 @@ class StepLog:
             self.last_step = line["resumed_at_step"]
         elif "step" in line:
             self.last_step = line["step"]
-            self._append(
-                kind="step", step=line["step"], train_loss=line["loss"], total_steps=self.total_steps
-            )
+            self._append(kind="step", step=line["step"], train_loss=line["loss"], total_steps=self.total_steps)
         elif line.get("epoch") == 0:
             self._append(kind="begin", step=0, total_steps=self.total_steps)
         elif line.get("epoch"):
             valid_loss = line["dev_loss"] if self.has_validation else None
-            self._append(
-                kind="epoch", step=self.last_step, train_loss=line["train_loss"], valid_loss=valid_loss
-            )
+            self._append(kind="epoch", step=self.last_step, train_loss=line["train_loss"], valid_loss=valid_loss)
 
     def _append(self, **fields: Any) -> None:
         append_line(self.file, {"created_at": int(time.time()), **fields})

@@ -17,14 +17,7 @@ from etude.privacy import find_by_format, own_contact
 from etude.task.definition import is_row_file
 
 # CSS selectors of elements that are not part of a page's text.
-SKIPPED_ELEMENTS = [
-    "nav",
-    "footer",
-    "aside",
-    "[role=navigation]",
-    "[role=contentinfo]",
-    "[role=complementary]",
-]
+SKIPPED_ELEMENTS = ["nav", "footer", "aside", "[role=navigation]", "[role=contentinfo]", "[role=complementary]"]
 _HEADING_TAG, _TAG = re.compile(r"<h([1-6])>"), re.compile(r"</?(?:h[1-6]|p|ul|ol|li|pre|br|a)\b[^<>]*>")
 # Exceptions that the readers raise for damaged files.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, BadZipFile, RecursionError)
@@ -50,9 +43,7 @@ def find_published_contacts(path: Path | None) -> frozenset[tuple[str, str]]:
     except EtudeError:
         return frozenset()
     spans = (span for passage in passages for span in find_by_format(passage.text))
-    return frozenset(
-        own_contact.contact_key(span) for span in spans if span.kind in own_contact.CONTACT_KINDS
-    )
+    return frozenset(own_contact.contact_key(span) for span in spans if span.kind in own_contact.CONTACT_KINDS)
 
 
 @lru_cache(maxsize=1)
@@ -113,9 +104,7 @@ def extract_text(page: bytes) -> str:
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
     html = bytes_to_str(page, detect_encoding(page, from_html_meta=True) or "utf-8")
-    text = extract_plain_text(
-        html, preserve_formatting="minimal_html", alt_texts=False, skip_elements=SKIPPED_ELEMENTS
-    )
+    text = extract_plain_text(html, preserve_formatting="minimal_html", alt_texts=False, skip_elements=SKIPPED_ELEMENTS)
     markdown = _HEADING_TAG.sub(lambda match: "#" * int(match[1]) + " ", text)
     return unescape(_TAG.sub("", markdown))
 
@@ -159,16 +148,12 @@ def _read_docx(file: Path) -> Iterator[str]:
 
 # Suffix of a file -> its text in lines, or in pages.
 READERS: Mapping[str, Callable[[Path], Iterable[str]]] = {
-    **dict.fromkeys(
-        (".md", ".markdown", ".txt", ".rst", ""), lambda file: [file.read_text(encoding="utf-8-sig")]
-    ),
+    **dict.fromkeys((".md", ".markdown", ".txt", ".rst", ""), lambda file: [file.read_text(encoding="utf-8-sig")]),
     **dict.fromkeys((".html", ".htm"), lambda file: [extract_text(file.read_bytes())]),
     ".pdf": _read_pdf_pages,
     ".docx": _read_docx,
 }
-_REMEDY = (
-    f"save it as {', '.join(filter(None, chain(READERS, ['JSONL', 'CSV', 'TSV or Parquet'])))}, or remove it"
-)
+_REMEDY = f"save it as {', '.join(filter(None, chain(READERS, ['JSONL', 'CSV', 'TSV or Parquet'])))}, or remove it"
 
 
 def _require(module: str, feature: str) -> None:

@@ -146,9 +146,7 @@ class KeywordIndex:
         import bm25s
 
         numbers: dict[str, int] = {}
-        ids = [
-            [numbers.setdefault(word, len(numbers)) for word in split_words(text) or ["\0"]] for text in texts
-        ]
+        ids = [[numbers.setdefault(word, len(numbers)) for word in split_words(text) or ["\0"]] for text in texts]
         index = bm25s.BM25()
         index.index((ids, numbers), show_progress=False)
         return cls(index)

@@ -19,9 +19,7 @@ SNAPSHOTS = ("runs-0.tar", "runs-1.tar")
 SAVE_SECONDS = 60.0
 
 
-def run_in_copy(
-    bucket: Path, folder: Path, command: Sequence[str], save_seconds: float = SAVE_SECONDS
-) -> int:
+def run_in_copy(bucket: Path, folder: Path, command: Sequence[str], save_seconds: float = SAVE_SECONDS) -> int:
     """Copy the bucket to a folder, run a command there, and save its runs; return the command's exit code.
 
     SIGTERM and SIGINT end the command before the last save.
@@ -29,9 +27,7 @@ def run_in_copy(
     restore(bucket, folder)
     process = subprocess.Popen(command, cwd=folder)
     signals = (signal.SIGTERM, signal.SIGINT)
-    handlers = [
-        signal.signal(number, lambda received, frame: process.send_signal(received)) for number in signals
-    ]
+    handlers = [signal.signal(number, lambda received, frame: process.send_signal(received)) for number in signals]
     while process.poll() is None:
         try:
             process.wait(save_seconds)
@@ -58,9 +54,7 @@ def restore(bucket: Path, folder: Path) -> None:
 def list_snapshots(bucket: Path) -> list[Path]:
     """List the snapshots that are whole, the latest last."""
     sizes = [path for name in SNAPSHOTS if (path := (bucket / name).with_suffix(".size")).exists()]
-    files = [
-        (size, size.with_suffix(".tar")) for size in sorted(sizes, key=lambda path: path.stat().st_mtime)
-    ]
+    files = [(size, size.with_suffix(".tar")) for size in sorted(sizes, key=lambda path: path.stat().st_mtime)]
     return [tar for size, tar in files if size.read_text() == str(tar.stat().st_size)]
 
 

@@ -47,11 +47,7 @@ LAUNCHERS: Mapping[str, Launcher] = {
     "skypilot": Launcher(
         ".sky.yaml",
         "sky jobs launch",
-        {
-            "gpu": "--gpu L4",
-            "wheel": "--wheel dist/etude-0.1.0-py3-none-any.whl",
-            "volume": "--volume my-bucket",
-        },
+        {"gpu": "--gpu L4", "wheel": "--wheel dist/etude-0.1.0-py3-none-any.whl", "volume": "--volume my-bucket"},
         uploads=True,
     ),
     "kubeflow": Launcher(
@@ -67,9 +63,7 @@ LAUNCHERS: Mapping[str, Launcher] = {
 }
 
 
-def write_job_file(
-    task: Task, launcher: str, settings: JobSettings, file: Path | None = None
-) -> tuple[Path, str]:
+def write_job_file(task: Task, launcher: str, settings: JobSettings, file: Path | None = None) -> tuple[Path, str]:
     """Write the file of a launcher of LAUNCHERS (default: next to the task file); return it and its command.
 
     The file contains no key and answers no question of Étude with yes. Raises InputError for settings that the launcher
@@ -117,6 +111,7 @@ def check_paths(task: Task, launcher: str, entry: Launcher) -> list[Issue]:
         "examples": task.examples.file,
         "test": task.test.file if task.test else None,
         "check": task.check.file if task.check else None,
+        "tools": task.tools.file if task.tools else None,
         "documents": task.documents,
         "preferences": task.preferences,
         "model": Path(task.model) if Path(task.model).exists() else None,

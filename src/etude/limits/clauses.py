@@ -44,8 +44,7 @@ def find_clause_limits(
 ) -> list[Limit | None]:
     """Find the limit that a clause of a user's turn belongs to, for each chat; of several limits, the first."""
     clauses_by_chat = [
-        list(dict.fromkeys(clause for turn in list_questions(chat) for clause in split_clauses(turn)))
-        for chat in chats
+        list(dict.fromkeys(clause for turn in list_questions(chat) for clause in split_clauses(turn))) for chat in chats
     ]
     clauses = list(dict.fromkeys(clause for row in clauses_by_chat for clause in row))
     if not clauses:
@@ -99,6 +98,4 @@ def _judge(limit: Limit, vectors: npt.NDArray[np.float32], encoder: Encoder) -> 
 @cache
 def _load_model() -> dict[str, Any]:
     table = json.loads(MODEL_FILE.read_text(encoding="ascii"))
-    return {
-        name: {**entry, "weights": np.array(entry["weights"], np.float32)} for name, entry in table.items()
-    }
+    return {name: {**entry, "weights": np.array(entry["weights"], np.float32)} for name, entry in table.items()}

@@ -78,9 +78,7 @@ def list_answered(task: Task, rows: Iterable[Example]) -> list[Example]:
     ]
 
 
-def fit_task_limits(
-    task: Task, split: Split, models: "Models"
-) -> tuple[Scope | None, tuple[Limit, ...], list[str]]:
+def fit_task_limits(task: Task, split: Split, models: "Models") -> tuple[Scope | None, tuple[Limit, ...], list[str]]:
     """Fit the scope and the clause limits of the task's `limits:` on train and dev; return them with notes."""
     clause_limits, notes = fit_clause_limits(task, split, models) if task.clause_limits else ((), [])
     scope, scope_notes = fit_task_scope(task, split) if task.scope_limits else (None, [])
@@ -124,10 +122,7 @@ class _FitRows:
         for fold in range(FOLDS + 1):  # the last model is fitted on all rows
             fitted, left_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             both = np.concatenate([fitted, fitted + num])
-            names, weights = (
-                [self.names[row] for row in fitted] * 2,
-                [self.weights[row] for row in fitted] * 2,
-            )
+            names, weights = ([self.names[row] for row in fitted] * 2, [self.weights[row] for row in fitted] * 2)
             # The scores of different models are compared, so all must have converged.
             model = QuestionModel.fit([block[both] for block in counts], names, weights, tolerance=1e-4)
             if len(left_out):
@@ -137,11 +132,7 @@ class _FitRows:
 
 
 def fit_scope(
-    limits: Sequence[Limit],
-    train: Sequence[Example],
-    dev: Sequence[Example],
-    seed: int,
-    passages: Sequence[str] = (),
+    limits: Sequence[Limit], train: Sequence[Example], dev: Sequence[Example], seed: int, passages: Sequence[str] = ()
 ) -> tuple[Scope | None, list[str]]:
     """Fit a scope on the last questions of training and dev rows; return it (None for fewer than `MIN_ROWS`) and notes.
     `passages` count as in scope.
@@ -157,16 +148,12 @@ def fit_scope(
     own = list(dict.fromkeys(get_question(row.input) for row in train))
     own = [own[index] for index in sorted(rng.permutation(len(own))[:MAX_ROWS])]
     if len(own) < MIN_ROWS:
-        return None, [
-            f"limits: not used, because there are only {len(own)} training rows ({MIN_ROWS} are needed)"
-        ]
+        return None, [f"limits: not used, because there are only {len(own)} training rows ({MIN_ROWS} are needed)"]
     own = list(dict.fromkeys([*own, *(get_question(row.input) for row in dev)]))[: 2 * MAX_ROWS]
     patterns = number_patterns(own)
     num_patterns = int(patterns.max()) + 1
     is_weak = num_patterns < MIN_PATTERNS
-    outside = [
-        (text, name, subject) for text, name, subject in read_generic_questions() if text not in {*own}
-    ]
+    outside = [(text, name, subject) for text, name, subject in read_generic_questions() if text not in {*own}]
     outside += [(text, limit.name, text) for limit in limits for text in limit.examples]
     subjects = np.unique([subject for *_, subject in outside], return_inverse=True)[1]
     known = [text[:PASSAGE_CHARACTERS] for text in passages[:MAX_ROWS]]
@@ -213,11 +200,7 @@ def _describe_forms(questions: Sequence[str], is_turned_away: npt.NDArray[np.boo
     """Describe how many questions of the rows are turned away, by form; (2, questions): as written, changed."""
     written, changed = is_turned_away
     is_short = np.array([len(text.split()) <= FOLLOW_UP_WORDS for text in questions])
-    forms = {
-        "as written": written,
-        "changed (typos, capitals, a greeting ...)": changed,
-        "short": written[is_short],
-    }
+    forms = {"as written": written, "changed (typos, capitals, a greeting ...)": changed, "short": written[is_short]}
     shares = []
     for form, hits in ((form, hits) for form, hits in forms.items() if len(hits)):
         bound = format_share(wilson(hits.sum(), len(hits))[1])
@@ -278,9 +261,7 @@ def fit_clause_limits(task: Task, split: Split, models: "Models") -> tuple[tuple
     return limits, notes
 
 
-def fit_danger(
-    limit: Limit, task: Task, rows: Iterable[Example], encoder: "Encoder"
-) -> tuple[Limit, list[str]]:
+def fit_danger(limit: Limit, task: Task, rows: Iterable[Example], encoder: "Encoder") -> tuple[Limit, list[str]]:
     """Fit the weights of `danger` on packaged clauses and on those of up to `MAX_DANGER_ROWS` rows that are to be
     answered, which are harmless.
 
@@ -294,9 +275,7 @@ def fit_danger(
     own = [own[index] for index in rng.permutation(len(own))[:MAX_DANGER_ROWS]]
     danger, *harmless = read_danger_clauses()
     # A part of a clause in danger ("when I come home") may be harmless, so these are learned whole.
-    clauses = [[line] for line in danger] + [
-        split_clauses(line) for part in (*harmless, own) for line in part
-    ]
+    clauses = [[line] for line in danger] + [split_clauses(line) for part in (*harmless, own) for line in part]
     starts = np.cumsum([len(danger), *map(len, harmless)])
     groups = np.concatenate([np.arange(starts[-1]), starts[-1] + number_patterns(own)])
     line_of = np.repeat(np.arange(len(clauses)), [len(parts) for parts in clauses])

@@ -48,11 +48,7 @@ class QuestionModel:
 
     @classmethod
     def fit(
-        cls,
-        counts: Sequence[csr_matrix],
-        names: Sequence[str],
-        weights: Sequence[float],
-        tolerance: float = 1e-3,
+        cls, counts: Sequence[csr_matrix], names: Sequence[str], weights: Sequence[float], tolerance: float = 1e-3
     ) -> QuestionModel:
         """Fit on the features of texts (`count_features`) with their classes and weights, until the gradient is within
         the tolerance.
@@ -76,9 +72,7 @@ class QuestionModel:
         else:
             coefficients[:, used] = model.coef_
         quantised, scale = _quantise(coefficients, np.int8)
-        return cls(
-            tuple(model.classes_), tuple(map(float, intercepts)), quantised, scale, rarity, rarity_scale
-        )
+        return cls(tuple(model.classes_), tuple(map(float, intercepts)), quantised, scale, rarity, rarity_scale)
 
     def compute_logits(self, texts: Sequence[str]) -> FloatArray:
         """Compute the logits, (texts, classes)."""

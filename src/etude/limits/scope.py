@@ -48,14 +48,9 @@ class Scope:
         questions_by_chat = [list_questions(chat) for chat in chats]
         limits = self._judge([questions[-1] for questions in questions_by_chat])
         follow_ups = {
-            position: next(
-                (text for text in reversed(questions[:-1]) if not _is_follow_up(text)), questions[0]
-            )
+            position: next((text for text in reversed(questions[:-1]) if not _is_follow_up(text)), questions[0])
             for position, (questions, limit) in enumerate(zip(questions_by_chat, limits, strict=True))
-            if limit is not None
-            and limit.name == GENERAL
-            and _is_follow_up(questions[-1])
-            and len(questions) > 1
+            if limit is not None and limit.name == GENERAL and _is_follow_up(questions[-1]) and len(questions) > 1
         }
         for position, limit in zip(follow_ups, self._judge(list(follow_ups.values())), strict=True):
             limits[position] = limit

@@ -127,9 +127,7 @@ def _find_model(task: Task, name: str | None) -> tuple[ModelRef, Models]:
     name = name or task.prompt_model or ""
     is_small = any(small in name for small in PACKAGED)
     if not name or is_small or (is_url(name) and not parse_endpoint(name)):
-        message = (
-            "rows need a bigger model than this one" if is_small else "this is no model that writes rows"
-        )
+        message = "rows need a bigger model than this one" if is_small else "this is no model that writes rows"
         remedy = f"give the name of a bigger one, or {ENDPOINT_SYNTAX} as prompt_model: in the task file"
         raise InputError.of("--model", message, quote_value(name), remedy)
     return ModelRef(name), Models(endpoints=task.endpoints, journal=task.folder / FOLDER / "made" / REQUESTS)

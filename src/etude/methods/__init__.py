@@ -38,25 +38,18 @@ def resolve_methods(methods: Sequence[Method], task: Task, *, is_explicit: bool)
     remedy = "add it, or leave the method out"
     missing = {method.name: key for method in methods if (key := method.missing_key(task))}
     if missing and is_explicit:
-        raise InputError(
-            [Issue(f"methods: {name}", f"it needs {key}", "", remedy) for name, key in missing.items()]
-        )
+        raise InputError([Issue(f"methods: {name}", f"it needs {key}", "", remedy) for name, key in missing.items()])
     available = [method for method in methods if method.name not in missing]
     return [method for method in available if is_explicit or method.is_supported(task)]
 
 
-def leave_out_unfit(
-    methods: Sequence[Method], task: Task, rows: Sequence[Example]
-) -> tuple[list[Method], list[str]]:
+def leave_out_unfit(methods: Sequence[Method], task: Task, rows: Sequence[Example]) -> tuple[list[Method], list[str]]:
     """Drop the methods that cannot learn the answers of these training rows; return the others, and a note for each
     that was dropped. Raises InputError if none is left."""
     obstacles = {method.name: reason for method in methods if (reason := method.find_obstacle(task, rows))}
     if len(obstacles) == len(methods):
         raise InputError(
-            [
-                Issue(f"methods: {name}", reason, "", "choose another method")
-                for name, reason in obstacles.items()
-            ]
+            [Issue(f"methods: {name}", reason, "", "choose another method") for name, reason in obstacles.items()]
         )
     notes = [f"{name} was left out: {reason}." for name, reason in obstacles.items()]
     return [method for method in methods if method.name not in obstacles], notes
@@ -76,11 +69,7 @@ def unused_keys(method: Method, task: Task) -> frozenset[str]:
 def check_methods(methods: Sequence[Method]) -> list[Method]:
     """Return `methods` as a list. Raises InputError with all errors: no method, invalid or duplicate names, and methods
     that are both tuned and prompted, because methods that build on them would count as untuned."""
-    issues = (
-        []
-        if methods
-        else [Issue("methods", "the list is empty", "[]", "add at least one, such as METHODS[0]")]
-    )
+    issues = [] if methods else [Issue("methods", "the list is empty", "[]", "add at least one, such as METHODS[0]")]
     names = [method.name for method in methods]
     for number, method in enumerate(methods):
         name = quote_value(method.name)

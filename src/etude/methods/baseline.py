@@ -53,9 +53,7 @@ class Baseline(Method):
         """Use the encoder only for labels and for answers that repeat."""
         return self.keys if task.kind in ("classify", "answer") else ()
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Fit every predictor, choose one, and fit it again on all rows."""
         # The dev results in the record are those of predictors that have not seen dev.
         candidate, predictor, refit = self.fit_on_train(task, train, dev, start, context)
@@ -103,9 +101,7 @@ class Baseline(Method):
             candidate = context.choose(candidates, dev, cheap=True)
         return candidate, predictors[candidate.name], fits[candidate.name]
 
-    def _build_assistant(
-        self, start: Assistant, name: str, predictor: Predictor, context: FitContext
-    ) -> Assistant:
+    def _build_assistant(self, start: Assistant, name: str, predictor: Predictor, context: FitContext) -> Assistant:
         from etude.models.classical import Nearest, save_classical
 
         folder = save_classical(predictor, _predictor_folder(context.folder, name))
@@ -198,9 +194,7 @@ def record_choice(
     context: FitContext,
 ) -> Candidate:
     """Choose a candidate in cross-validation, and answer dev with all, for the record."""
-    samples = [
-        (name, build_sample(context.metric, [row.outcome for row in rows])) for name, rows in held_out.items()
-    ]
+    samples = [(name, build_sample(context.metric, [row.outcome for row in rows])) for name, rows in held_out.items()]
     num_rows = len({row.example.id for row in held_out[candidates[0].name]})
     choice = choose(samples, margin, f"in cross-validation on {num_rows:,} rows of train and dev")
     context.held_out = held_out[candidates[choice.index].name][:num_rows]

@@ -22,9 +22,7 @@ class ClearPrompt(Method):
         """List every wording."""
         return [candidate.assistant for candidate in self.build_candidates(task, start)]
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Choose among the wordings. Left out are wordings that exceed the context with some row, and wordings
         whose prompts equal those of a simpler wording."""
         candidates = self.build_candidates(task, replace(start, method=self.name))
@@ -37,9 +35,7 @@ class ClearPrompt(Method):
                 f"not tried, because with some rows the prompt is too long for the model's context: {skipped}"
             )
         if skipped := _names_without(fitting, unequal):
-            context.notes.append(
-                f"not tried, because their prompts equal those of a simpler wording: {skipped}"
-            )
+            context.notes.append(f"not tried, because their prompts equal those of a simpler wording: {skipped}")
         # The first one is the prompt as given, which the method `prompt` measures.
         return context.choose(unequal, dev, first=min(1, len(unequal) - 1)).assistant
 
@@ -79,9 +75,7 @@ def find_fitting(candidates: Sequence[Candidate], model: Model, rows: Sequence[E
     return [first, *(candidate for candidate, limit in limits if all(limit.fits(row.input) for row in rows))]
 
 
-def drop_equal_prompts(
-    candidates: Sequence[Candidate], model: Model, rows: Iterable[Example]
-) -> list[Candidate]:
+def drop_equal_prompts(candidates: Sequence[Candidate], model: Model, rows: Iterable[Example]) -> list[Candidate]:
     """Keep only the first of several candidates whose rendered prompts are equal for all rows."""
     unique: dict[tuple[str, ...], Candidate] = {}
     inputs = [row.input for row in rows]

@@ -25,9 +25,7 @@ class Constrained(Method):
         """Whether the model can keep to a grammar."""
         return "grammar" in find_backend(task.prompt_model or task.model).can
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Answer dev. If the grammar cannot be enforced, add a note with the reason and decode without it."""
         enforced = replace(start, method=self.name, enforced=True)
         try:

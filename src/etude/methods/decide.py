@@ -47,9 +47,7 @@ class Decide(Method):
             instructions_role="system",
         )
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Answer dev with the task's instructions."""
         assistant = self.build_untrained(task, start, train, context.models)
         return context.choose([Candidate("as described", assistant)], dev, cheap=True).assistant

@@ -25,18 +25,14 @@ class FewShot(Method):
         """List every number with every draw."""
         return [candidate.assistant for candidate in self.build_candidates(task, train, start)]
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Choose among numbers and draws, without those that do not fit the context with most dev rows."""
         base = replace(start, method=self.name, shots=())
         candidates = self.build_candidates(task, train, base)
         fitting = drop_too_long(candidates, dev, context)
         # Most examples are usually best.
         largest = max((len(candidate.assistant.shots) for candidate in fitting), default=0)
-        first = next(
-            (n for n, candidate in enumerate(fitting) if len(candidate.assistant.shots) == largest), 0
-        )
+        first = next((n for n, candidate in enumerate(fitting) if len(candidate.assistant.shots) == largest), 0)
         return context.choose(fitting or [Candidate("no example fits", base)], dev, first=first).assistant
 
     def build_candidates(self, task: Task, train: Dataset, base: Assistant) -> list[Candidate]:
@@ -85,9 +81,7 @@ def group_by_shape(assistant: Assistant, examples: Sequence[Example]) -> dict[st
     return dict(sorted(groups.items()))
 
 
-def choose_shots(
-    groups: Mapping[str, Sequence[Example]], size: int, draw: random.Random
-) -> tuple[Example, ...]:
+def choose_shots(groups: Mapping[str, Sequence[Example]], size: int, draw: random.Random) -> tuple[Example, ...]:
     """Sample `size` examples from the groups in turn, the commonest first, and shuffle them.
 
     The longest examples of a group are not used, because they would make every request more expensive.

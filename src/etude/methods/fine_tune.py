@@ -43,9 +43,7 @@ class FineTune(Method):
         """Whether the model has weights to train, or learns rows by itself."""
         return not {"train", "learn"}.isdisjoint(find_backend(task.model).can)
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Train, from the last checkpoint if an earlier attempt was stopped."""
         rows: Sequence[Example] = train.examples[:]
         dev_rows = context.loss_sample(dev)
@@ -67,9 +65,7 @@ class FineTune(Method):
         tuned = train_student(task, student, rows, context, build_run)
         return context.choose([Candidate("best epoch", tuned)], dev).assistant
 
-    def fit_passages(
-        self, task: Task, train: Dataset, dev: Dataset, context: FitContext
-    ) -> FittedSearch | None:
+    def fit_passages(self, task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch | None:
         """Fit the search whose passages the rows are trained with; None if they are trained without."""
         return None
 
@@ -117,11 +113,7 @@ def learns_by_itself(task: Task) -> bool:
 
 
 def train_student(
-    task: Task,
-    student: Assistant,
-    rows: Sequence[Example],
-    context: FitContext,
-    build_run: Callable[[], TrainingRun],
+    task: Task, student: Assistant, rows: Sequence[Example], context: FitContext, build_run: Callable[[], TrainingRun]
 ) -> Assistant:
     """Train the student on `rows` and return it with the adapter; settings, seconds and notes go into the context.
 

@@ -71,9 +71,7 @@ class Method(ABC):
     """Whether a note says what it lacks if it is left out by default."""
 
     @abstractmethod
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Build on `start`, the best assistant of the simpler methods, and return a new one."""
 
     def missing_key(self, task: Task) -> str:

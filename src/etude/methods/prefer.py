@@ -47,9 +47,7 @@ class Prefer(FineTune):
         """Require preferences."""
         return "" if task.preferences else "preferences"
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Load or fit the assistant of fine_tune and train it on preferences."""
         tuned = self._fit_tuned(task, train, dev, start, context)
         if learns_by_itself(task):
@@ -60,9 +58,7 @@ class Prefer(FineTune):
             tuned = self.train_on_preferences(task, tuned, context)
         return context.choose([Candidate("best epoch", tuned)], dev).assistant
 
-    def _fit_tuned(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def _fit_tuned(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         fitted = (folder for folder in context.lower_folders if folder.parent.name == FINE_TUNE.name)
         inner = replace(
             context,
@@ -114,8 +110,7 @@ def _build_run(
     is_kto = task.train.get("preference_loss") == "kto"
     build_rows = _build_answers if is_kto else _build_pairs
     learned, chosen_by = (
-        build_rows(tuned, model, context.preferences.get(side, ()), config.max_tokens)
-        for side in ("train", "dev")
+        build_rows(tuned, model, context.preferences.get(side, ()), config.max_tokens) for side in ("train", "dev")
     )
     rows, dev_rows = (add_mismatched_rows(side) if is_kto else side for side in (learned, chosen_by))
     if len(rows) < 2 * MIN_PREFERENCES or not dev_rows:
@@ -144,11 +139,7 @@ def _build_run(
     supervision = (
         f"{num_learned:,} {unit} are trained on with {loss.name}, and {num_dev:,} are used to choose the epoch.",
         f"Left out because they are too long: {num_preferences - num_learned - num_dev:,} {unit}.",
-        *(
-            [f"{num_own:,} preferences are trained with their own system message or functions."]
-            if num_own
-            else []
-        ),
+        *([f"{num_own:,} preferences are trained with their own system message or functions."] if num_own else []),
     )
     run = TrainingRun(model, rows, dev_rows, config, supervision, (), loss=loss)
     measure = partial(_measure_pairs, model, dev_rows, reference, config.micro_tokens)
@@ -161,9 +152,7 @@ def _build_pairs(
     """Build two rows for each pair that fits, the better answer first. Raises InputError for thumbs."""
     if thumbs := [row.location or row.id for row in preferences if not (row.chosen and row.rejected)]:
         remedy = "set train: {preference_loss: kto}"
-        raise InputError.of(
-            "preferences", "a rating of one answer is not a pair of answers", thumbs[0], remedy
-        )
+        raise InputError.of("preferences", "a rating of one answer is not a pair of answers", thumbs[0], remedy)
     rows = _build_answers(tuned, model, preferences)
     pairs = zip(rows[: len(preferences)], rows[len(preferences) :], strict=True)
     return [row for pair in pairs if max(len(row.ids) for row in pair) <= max_tokens for row in pair]

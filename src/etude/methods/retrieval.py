@@ -23,9 +23,7 @@ class Retrieval(Method):
     searches = True
     keys = ("model", "prompt_model", "documents", "encoder")
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Fit the search, then choose among the prompts."""
         fitted = fit_search(task, train, dev, context)
         base = replace(start.without_examples(), method=self.name, search=fitted.ref)
@@ -54,9 +52,7 @@ def _choose_shots(task: Task, train: Dataset, base: Assistant) -> tuple[Example,
     return choose_shots(group_by_shape(base, train.examples), NUM_SHOTS, rng)
 
 
-def build_candidates(
-    task: Task, train: Dataset, base: Assistant, fitted: FittedSearch
-) -> Iterator[Candidate]:
+def build_candidates(task: Task, train: Dataset, base: Assistant, fitted: FittedSearch) -> Iterator[Candidate]:
     """Build `base` with one passage, with examples that have a passage each, and with several passages."""
     yield Candidate("1 passage", base)
     shots = tuple(fitted.add_passages(_choose_shots(task, train, base)))

@@ -37,9 +37,7 @@ class SimilarShot(Method):
         rows = random.Random(f"{task.seed}/similar").sample(train.whole.examples, numbers[-1])
         return [replace(base, shots=tuple(rows[:number])) for number in numbers]
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Choose the search, then the number of examples, without those too long for most dev rows."""
         pool = sample_pool(train, task.seed)
         search = self._choose_search(task, pool, dev, context)
@@ -54,14 +52,11 @@ class SimilarShot(Method):
         prompts = [Candidate(f"{number} nearest", replace(plain, shots=pool[:number])) for number in numbers]
         fitting = [len(prompt.assistant.shots) for prompt in drop_too_long(prompts, dev, context)]
         candidates = [
-            Candidate(f"{number} nearest", replace(base, num_similar=number))
-            for number in fitting or numbers[:1]
+            Candidate(f"{number} nearest", replace(base, num_similar=number)) for number in fitting or numbers[:1]
         ]
         return context.choose(candidates, dev, first=min(USUAL_NUMBER, len(candidates) - 1)).assistant
 
-    def _choose_search(
-        self, task: Task, pool: Sequence[Example], dev: Dataset, context: FitContext
-    ) -> Search:
+    def _choose_search(self, task: Task, pool: Sequence[Example], dev: Dataset, context: FitContext) -> Search:
         """Choose the search whose first hits have the answers most similar to the right ones."""
         passages = [Passage(get_question(row.input), row.id) for row in pool]
         searches = {"keywords": Search(passages)}

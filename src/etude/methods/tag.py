@@ -14,15 +14,7 @@ from etude.methods.baseline import split_columns
 from etude.methods.method import Dataset, FitContext, Task
 from etude.methods.shared.encoder_method import EncoderMethod, PreparedTraining
 from etude.models.registry import Models
-from etude.text.answer_spans import (
-    AnswerShape,
-    Field,
-    NestedListError,
-    Values,
-    align,
-    collect_values,
-    parse_answers,
-)
+from etude.text.answer_spans import AnswerShape, Field, NestedListError, Values, align, collect_values, parse_answers
 from etude.types import Example
 
 if TYPE_CHECKING:
@@ -70,9 +62,7 @@ class Tag(EncoderMethod):
         texts, answers = _parse(rows)
         tagger, notes = _build_tagger(task, texts, answers, context.models)
         if num_skipped := len(rows) - len(texts):
-            notes.append(
-                f"{format_count(num_skipped, 'row')} skipped, because the answer is not a JSON object"
-            )
+            notes.append(f"{format_count(num_skipped, 'row')} skipped, because the answer is not a JSON object")
         dev_texts, dev_answers = _parse(context.loss_sample(dev, MAX_EPOCH_ROWS).examples)
         gold = [*map(collect_values, dev_answers)]
 
@@ -118,9 +108,7 @@ def _count_values(texts: Sequence[str], answers: Sequence[Any]) -> ValueCounts:
     return ValueCounts(AnswerShape.fit(answers), totals, absent)
 
 
-def _build_tagger(
-    task: Task, texts: Sequence[str], answers: Sequence[Any], models: Models
-) -> tuple[Tagger, list[str]]:
+def _build_tagger(task: Task, texts: Sequence[str], answers: Sequence[Any], models: Models) -> tuple[Tagger, list[str]]:
     """Build an untrained tagger for the fields whose values are in the texts, with fitted classifiers for others.
     Return also notes on values that neither can give."""
     import torch
@@ -164,10 +152,7 @@ def compute_f1(answers: Sequence[Values], gold: Sequence[Values], fields: Sequen
     """Compute F1 over all values of the fields; each value of an answer matches one equal value of the right answer."""
     answered, right = (
         Counter(
-            (row, path, value)
-            for row, values in enumerate(rows)
-            for path in fields
-            for value in values.get(path, ())
+            (row, path, value) for row, values in enumerate(rows) for path in fields for value in values.get(path, ())
         )
         for rows in (answers, gold)
     )

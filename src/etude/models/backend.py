@@ -12,17 +12,7 @@ from etude.types import Batch, Completion, Message, Model, Request, Sampling, To
 MAX_ROWS = 32
 MAX_TOKENS = 4096  # Tokens of one batch, including padding
 Capability = Literal[
-    "generate",
-    "sample",
-    "stream",
-    "score",
-    "count",
-    "choices",
-    "grammar",
-    "train",
-    "learn",
-    "live",
-    "concurrent",
+    "generate", "sample", "stream", "score", "count", "choices", "grammar", "train", "learn", "live", "concurrent"
 ]
 
 # Capability -> description for messages and tables. "train" needs a `TrainableModel`, "learn" a `LearningModel`, "live"
@@ -117,9 +107,7 @@ def read_token_scores(tokens: Iterable[Mapping[str, Any]]) -> list[TokenScore]:
     """Read the scores of tokens from an answer in OpenAI's format."""
     alternatives = itemgetter("token", "logprob")
     return [
-        TokenScore(
-            token["token"], token["logprob"], tuple(map(alternatives, token.get("top_logprobs") or ()))
-        )
+        TokenScore(token["token"], token["logprob"], tuple(map(alternatives, token.get("top_logprobs") or ())))
         for token in tokens
     ]
 

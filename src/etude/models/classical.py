@@ -198,17 +198,12 @@ class Linear:
         again. With a single label, it is the answer to every text."""
         features, rows = prepared or prepare_features(texts, encoder)
         if len(set(labels)) == 1:
-            return cls(
-                (labels[0],), features, np.zeros((1, rows.shape[1]), np.float32), np.zeros(1, np.float32)
-            )
+            return cls((labels[0],), features, np.zeros((1, rows.shape[1]), np.float32), np.zeros(1, np.float32))
         model = create_classifier(seed, encoder)
         model.fit(rows, labels)
         coefficients, intercepts = model.coef_, model.intercept_
         if len(model.classes_) == 2:  # scikit-learn stores one row for both classes
-            coefficients, intercepts = (
-                np.vstack([-coefficients, coefficients]),
-                np.r_[-intercepts, intercepts],
-            )
+            coefficients, intercepts = (np.vstack([-coefficients, coefficients]), np.r_[-intercepts, intercepts])
         return cls(
             tuple(str(label) for label in model.classes_),
             features,
@@ -244,9 +239,7 @@ class Linear:
         halves = []
         for half in (0, 1) if self.chooses_rules else ():
             rows = [row for row, digest in enumerate(digests) if int(digest, 16) % 2 != half]
-            halves.append(
-                self.calibrate_margins(margins[rows], [labels[row] for row in rows]) if rows else self
-            )
+            halves.append(self.calibrate_margins(margins[rows], [labels[row] for row in rows]) if rows else self)
         fitted = self.calibrate_margins(margins, labels)
         return replace(fitted, halves=tuple(halves), held_out=frozenset(digests) if halves else frozenset())
 
@@ -293,9 +286,7 @@ class Linear:
         answers = self.decide(logs)
         digests = [_digest(text) if self.halves else "" for text in texts]
         for number, half in enumerate(self.halves):
-            rows = [
-                row for row, one in enumerate(digests) if one in self.held_out and int(one, 16) % 2 == number
-            ]
+            rows = [row for row, one in enumerate(digests) if one in self.held_out and int(one, 16) % 2 == number]
             logs[rows] = half.to_log_probabilities(margins[rows])
             for row, answer in zip(rows, half.decide(logs[rows]), strict=True):
                 answers[row] = answer
@@ -320,8 +311,7 @@ class Linear:
         cross = {"halves": halves, "held_out": sorted(self.held_out)} if halves else {}
         write_header(folder, self.kind, encoder=encoder, **self.describe(), **cross)
         save_file(
-            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
-            folder / "weights.safetensors",
+            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / "weights.safetensors"
         )
 
     def describe(self) -> dict[str, Any]:
@@ -355,9 +345,7 @@ class Linear:
             features = models.load_shared_encoder(header["encoder"]["name"])
         weights = features, tensors["coefficients"], tensors["intercepts"]
         halves = tuple(cls.restore(half, *weights) for half in header.get("halves", ()))
-        return replace(
-            cls.restore(header, *weights), halves=halves, held_out=frozenset(header.get("held_out", ()))
-        )
+        return replace(cls.restore(header, *weights), halves=halves, held_out=frozenset(header.get("held_out", ())))
 
 
 def _digest(text: str) -> str:
@@ -394,8 +382,7 @@ class Features:
         text = json.dumps(vocabularies, ensure_ascii=False)
         (folder / "vocabulary.json").write_text(text, encoding="utf-8")
         return {
-            f"idf.{number}": vectoriser.idf_.astype(np.float32)
-            for number, vectoriser in enumerate(self.vectorisers)
+            f"idf.{number}": vectoriser.idf_.astype(np.float32) for number, vectoriser in enumerate(self.vectorisers)
         }
 
     @classmethod
@@ -430,10 +417,7 @@ class CountedTexts:
             counted = counts[rows]
             columns = np.unique(counted.indices)
             vocabulary = {term: column for column, term in enumerate(terms[columns].tolist())}
-            transformer, vectoriser = (
-                TfidfTransformer(sublinear_tf=True),
-                _create_vectoriser(options, vocabulary),
-            )
+            transformer, vectoriser = (TfidfTransformer(sublinear_tf=True), _create_vectoriser(options, vocabulary))
             blocks.append(transformer.fit_transform(counted[:, columns]))
             vectoriser.idf_ = transformer.idf_
             vectorisers.append(vectoriser)
@@ -457,9 +441,7 @@ def load(ref: ModelRef, models: Models) -> ClassicalModel:
         assert ref.adapter is not None, "a classical model always has a folder"
         return ClassicalModel(load_predictor(ref.adapter, models))
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{ref.adapter} has no readable baseline ({error}). Run `etude compare` again."
-        ) from error
+        raise ModelError(f"{ref.adapter} has no readable baseline ({error}). Run `etude compare` again.") from error
 
 
 def load_predictor(folder: Path, models: Models) -> Predictor:

@@ -35,10 +35,7 @@ def list_questions(request: Request) -> list[TypedQuestion]:
     for question in request.questions:
         own = [Message("system", question.ask.strip())] if question.ask.strip() else []
         own_request = replace(
-            request,
-            messages=(*own, *request.messages),
-            choices=question.labels,
-            descriptions=question.descriptions,
+            request, messages=(*own, *request.messages), choices=question.labels, descriptions=question.descriptions
         )
         typed = build_question(own_request)._replace(name=question.name)
         is_score = question.is_score and len(question.labels) <= MAX_LEVELS
@@ -54,9 +51,7 @@ def build_question(request: Request) -> TypedQuestion:
     by_name = {label.strip().casefold(): label for label in request.choices}
     pair = next((pair for pair in YES_OR_NO if by_name.keys() == set(pair)), None)
     choices = [by_name[name] for name in pair] if pair else request.choices
-    return TypedQuestion(
-        "predicate" if pair else "choice", instructions, turns, choices, request.descriptions
-    )
+    return TypedQuestion("predicate" if pair else "choice", instructions, turns, choices, request.descriptions)
 
 
 def build_completion(
@@ -71,9 +66,7 @@ def build_completion(
     tokens and answer tokens."""
     if not all(spreads):
         return Completion("", "stop", *tokens, seconds, None)
-    logprobs = [
-        {label: math.log(max(LOWEST, share)) for label, share in spread.items()} for spread in spreads
-    ]
+    logprobs = [{label: math.log(max(LOWEST, share)) for label, share in spread.items()} for spread in spreads]
     labels = [max(spread, key=lambda label: spread[label]) for spread in logprobs]
     logprob = sum(min(0.0, spread[label]) for spread, label in zip(logprobs, labels, strict=True))
     text, spread = labels[0], logprobs[0]

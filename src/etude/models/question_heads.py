@@ -76,8 +76,7 @@ class QuestionHeads(Linear):
         decided = [head.decide(logs[:, own]) for _, head, own in columns]
         rows = ([*zip(self.heads, row, strict=True)] for row in zip(*decided, strict=True))
         return [
-            (join_answers({name: label for name, (label, _) in row}), sum(log for _, (_, log) in row))
-            for row in rows
+            (join_answers({name: label for name, (label, _) in row}), sum(log for _, (_, log) in row)) for row in rows
         ]
 
     def describe(self) -> dict[str, Any]:

@@ -131,9 +131,7 @@ class Models:
 
     def keep_only(self, ref: ModelRef) -> None:
         """Drop every model with an adapter, except `ref`."""
-        self._models = {
-            other: model for other, model in self._models.items() if other == ref or not other.adapter
-        }
+        self._models = {other: model for other, model in self._models.items() if other == ref or not other.adapter}
 
     def clear(self) -> None:
         """Drop every model in this process. Models of services stay, because they count requests."""
@@ -268,9 +266,7 @@ def get_title(name: str) -> str:
 
 def _format_missing(name: str, backend: Backend, need: Capability) -> str:
     able = "; ".join(f"{other.name}: {other.names}" for other in BACKENDS if need in other.can)
-    remedy = (
-        f"In the task file, set model: to a model that can ({able})" if able else "No backend can do this yet"
-    )
+    remedy = f"In the task file, set model: to a model that can ({able})" if able else "No backend can do this yet"
     learns_itself = need == "train" and "learn" in backend.can
     hint = f"; compare, and train without --show, also work with {backend.name}" if learns_itself else ""
     return f"{get_title(name)} cannot {CAPABILITIES[need]}. {remedy}{hint}."

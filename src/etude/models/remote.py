@@ -90,11 +90,7 @@ class RemoteModel(BatchedModel):
     rows_per_batch = 32
 
     def __init__(
-        self,
-        name: str,
-        service: Service,
-        journal: Journal | None = None,
-        notes: dict[str, None] | None = None,
+        self, name: str, service: Service, journal: Journal | None = None, notes: dict[str, None] | None = None
     ) -> None:
         super().__init__(name)
         self.service = service
@@ -122,9 +118,7 @@ class RemoteModel(BatchedModel):
         plan = [range(begin, min(begin + size, len(requests))) for begin in range(0, len(requests), size)]
         batches = {number: indices for number, indices in enumerate(plan) if number not in done}
         keys = {
-            index: hash_request(self.identity, requests[index])
-            for indices in batches.values()
-            for index in indices
+            index: hash_request(self.identity, requests[index]) for indices in batches.values() for index in indices
         }
         workers = min(self.service.at_once, max(1, len(keys)))
         pool = ThreadPoolExecutor(workers)

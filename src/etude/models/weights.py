@@ -120,9 +120,7 @@ def find_licence_folder(name: str) -> Path | None:
     name = split_bits(name)[0]
     if name in PACKAGED:
         files = (
-            packages.files(PACKAGED[name][1].partition("==")[0])
-            if importlib.util.find_spec(PACKAGED[name][0])
-            else []
+            packages.files(PACKAGED[name][1].partition("==")[0]) if importlib.util.find_spec(PACKAGED[name][0]) else []
         )
         return next((Path(file.locate()).parent for file in files or () if file.match(LICENCE_FILES)), None)
     has_hub = importlib.util.find_spec("huggingface_hub")
@@ -169,9 +167,7 @@ def _find_local(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise ModelError(
-                f"There is no file {quote_value(str(path))}. Correct `model:` or download the file."
-            )
+            raise ModelError(f"There is no file {quote_value(str(path))}. Correct `model:` or download the file.")
         return path
     if path.is_dir():
         return _check_folder(path)
@@ -186,9 +182,7 @@ def _find_local(name: str) -> Path | None:
     return None
 
 
-def unpack_gguf(
-    gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root: Path | None = None
-) -> Path:
+def unpack_gguf(gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root: Path | None = None) -> Path:
     """Return the cache folder with a GGUF file's weights in `dtype`, created by `unpack(gguf, folder)` if needed.
 
     Two processes may do this at once; one result remains. Raises ModelError.

@@ -13,9 +13,7 @@ _DIGIT = re.compile("[0-9]")
 _DIGITS = re.compile(r"[0-9](?:[^0-9\n]{0,3}[0-9]){3}")
 # Letters and digits mixed, as in a passport number
 _LETTERS_AND_DIGITS = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{0,8}[0-9][A-Za-z]{1,8}[0-9]")
-_HEXADECIMAL = re.compile(
-    r"(?<![^\s,])(?:0x)?(?=[0-9A-F]{0,4}[A-F])(?=[A-F]{0,4}[0-9])[0-9A-F]{4,5}(?![^\s,])"
-)
+_HEXADECIMAL = re.compile(r"(?<![^\s,])(?:0x)?(?=[0-9A-F]{0,4}[A-F])(?=[A-F]{0,4}[0-9])[0-9A-F]{4,5}(?![^\s,])")
 MAX_HEXADECIMAL = 2
 """A number with this many hexadecimal ones near it is hexadecimal itself."""
 

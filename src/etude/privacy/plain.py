@@ -73,9 +73,7 @@ class PlainText(NamedTuple):
             return
         for span in spans:
             start, end = self._original_position(span.start), self._original_position(span.end)
-            yield from clip_to_tokens(
-                replace(span, start=start, end=end, text=self.original[start:end]), self.tokens
-            )
+            yield from clip_to_tokens(replace(span, start=start, end=end, text=self.original[start:end]), self.tokens)
 
     def _original_position(self, position: int) -> int:
         for offsets in self.offsets:

@@ -15,9 +15,7 @@ REVIEW = ("birth_date", "address", "name", "health")
 """Kinds whose rules are often wrong, so a person must check each finding."""
 KINDS = (*BLOCKING, *REVIEW)
 """All kinds. If two spans overlap, the kind that comes first here has priority."""
-FORMAT_KINDS = frozenset(
-    ("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key")
-)
+FORMAT_KINDS = frozenset(("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key"))
 """Kinds that are recognised by their format alone. In labels, only these are searched for: passcode_forgotten is not a
 password."""
 

@@ -174,11 +174,7 @@ def check_unchanged(files: FixFiles, log: FixLog | None) -> None:
         raise InputError.of(files.log.name, message, "", remedy)
     current = hash_file(files.fixed_file)
     if current and not (log is not None and current in (log.fixed_hash, log.earlier_hash)):
-        message = (
-            "the file was changed after it was written"
-            if log
-            else "the file exists, but Étude did not write it"
-        )
+        message = "the file was changed after it was written" if log else "the file exists, but Étude did not write it"
         raise InputError.of(files.fixed_file.name, message, "", remedy)
 
 

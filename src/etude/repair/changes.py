@@ -108,11 +108,7 @@ class _PersonalValues:
     """
 
     def __init__(
-        self,
-        is_wanted: IsWanted,
-        masker: Masker,
-        earlier_surrogates: Collection[str],
-        own_contact: OwnContact,
+        self, is_wanted: IsWanted, masker: Masker, earlier_surrogates: Collection[str], own_contact: OwnContact
     ) -> None:
         self.kinds = frozenset(kind for kind in BLOCKING if is_wanted(f"privacy_{kind}"))
         self._masker = masker
@@ -168,9 +164,7 @@ class _PersonalValues:
         indexes = (self._masker.surrogate_index, self._earlier_surrogates)
         surrogates = sorted(chain.from_iterable(index.find_in(text) for index in indexes))
         return [
-            span
-            for span in candidates
-            if not any(start < span.end and span.start < end for start, end in surrogates)
+            span for span in candidates if not any(start < span.end and span.start < end for start, end in surrogates)
         ]
 
 

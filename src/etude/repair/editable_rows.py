@@ -185,11 +185,7 @@ def _list_turn_paths(cells: Mapping[str, Any], name: str, selection: slice) -> I
     path: CellPath = (name,) if turns is cells[name] else (name, "messages")
     for number in range(len(turns))[selection]:
         turn = turns[number]
-        if (
-            not isinstance(turn, dict)
-            or turn_format.parse_role(turn) == "system"
-            or turn_format.has_calls(turn)
-        ):
+        if not isinstance(turn, dict) or turn_format.parse_role(turn) == "system" or turn_format.has_calls(turn):
             continue
         key = turn_format.find_key(turn, turn_format.TEXT_KEYS)
         content = turn.get(key)
@@ -221,9 +217,7 @@ def _list_other_paths(
         for number, inner in enumerate(value):
             yield from _list_other_paths(inner, (*path, number), trained, system)
     # In a column with gaps, phone numbers become floats: 4155552671.0.
-    elif path and (
-        isinstance(value, str) or type(value) is int or (type(value) is float and value.is_integer())
-    ):
+    elif path and (isinstance(value, str) or type(value) is int or (type(value) is float and value.is_integer())):
         yield path
 
 

@@ -125,11 +125,7 @@ def propose(task: Task | Path | str, only: Sequence[str] = ()) -> Proposal:
     surrogates = tuple(sorted({*earlier_surrogates, *masker.surrogates}))
     undone = _carry_undone(plan.changes, before, source_hash)
     log = FixLog(
-        source=files.source.name,
-        source_hash=source_hash,
-        surrogates=surrogates,
-        changes=plan.changes,
-        undone=undone,
+        source=files.source.name, source_hash=source_hash, surrogates=surrogates, changes=plan.changes, undone=undone
     )
     new_masker = masker if len(masker.surrogates) > num_before else None
     unwritten = tuple(f"{files.source.name}:{line}" for line in plan.unwritten)

@@ -123,11 +123,7 @@ class RowDraft:
             for path in (*self.trained_paths, *self.current.other_paths):
                 text = self.current.get_text(path)
                 repeated = chain.from_iterable(v.find_spans(text) for v in (own_values, values) if v)
-                selected = [
-                    *spans_by_path.get(path, ()),
-                    *select(text, repeated),
-                    *find_names_of(addresses, text),
-                ]
+                selected = [*spans_by_path.get(path, ()), *select(text, repeated), *find_names_of(addresses, text)]
                 if spans := remove_overlaps(selected):
                     masked[path] = masker.mask(text, spans)
                     kinds += [f"privacy_{'email' if span.kind == 'name' else span.kind}" for span in spans]
@@ -136,18 +132,14 @@ class RowDraft:
             if self.current is before:
                 break
 
-    def _assign_spans(
-        self, texts: Mapping[CellPath, str], spans: Sequence[Span]
-    ) -> dict[CellPath, list[Span]]:
+    def _assign_spans(self, texts: Mapping[CellPath, str], spans: Sequence[Span]) -> dict[CellPath, list[Span]]:
         spans_by_path: dict[CellPath, list[Span]] = {}
         start = 0
         for path, text in texts.items():
             end = start + len(text)
             inside = [span for span in spans if start <= span.start and span.end <= end]
             if inside:
-                spans_by_path[path] = [
-                    replace(span, start=span.start - start, end=span.end - start) for span in inside
-                ]
+                spans_by_path[path] = [replace(span, start=span.start - start, end=span.end - start) for span in inside]
             start = end + len(self.current.joint)
         return spans_by_path
 

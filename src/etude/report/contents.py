@@ -8,6 +8,7 @@ from etude.base.files import Json
 from etude.methods.shared.fit_context import TrialResult
 from etude.metrics import GRADED
 from etude.report.headline import Headline
+from etude.runs.details import PlayResult
 from etude.runs.verdict import TargetMark, Verdict
 from etude.types import Estimate, Finding, PricedCost
 
@@ -128,6 +129,8 @@ class Report:
     dev: tuple[Mapping[str, Json], ...]
     """For each dev row: method -> its line, with the kinds of failure in `failed`."""
     curve: LossCurve | None
+    plays: Mapping[str, PlayResult]
+    """Method -> the result of the last `etude play`."""
 
     @property
     def trained_params(self) -> Mapping[str, Any]:
@@ -147,10 +150,7 @@ class Report:
 
     @property
     def has_contract(self) -> bool:
-        return any(
-            method.keeps_contract or method.passes_check or method.num_truncated_test
-            for method in self.methods
-        )
+        return any(method.keeps_contract or method.passes_check or method.num_truncated_test for method in self.methods)
 
     @property
     def has_prices(self) -> bool:

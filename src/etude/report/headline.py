@@ -17,10 +17,7 @@ NOT_YET = "Ready: not yet, because"
 _WITHOUT_RECOMMENDATION = {
     "few rows": ("there are too few rows for a verdict", "Collect more rows."),
     "nothing right": ("no method scored above 0", "Read the answers: etude studio {task}"),
-    "one answer": (
-        "no method is better than one answer to every row",
-        "Read the answers: etude studio {task}",
-    ),
+    "one answer": ("no method is better than one answer to every row", "Read the answers: etude studio {task}"),
     "copies": ("nothing checks whether its answers are right", "Add a check function to {task}."),
 }
 
@@ -97,16 +94,10 @@ def _list_obstacles(
         yield _WITHOUT_RECOMMENDATION["copies"]
     details = verdict.details.get(row.method)
     if details and details.handover and details.handover.wrong is None:
-        yield (
-            "it hands every question over to a person",
-            "Add rows, or allow more wrong answers: handover: in {task}",
-        )
+        yield ("it hands every question over to a person", "Add rows, or allow more wrong answers: handover: in {task}")
     if reason := explain_gates(outcomes):
         has_failed = "failed" in outcomes
-        yield (
-            reason,
-            "Read the failed cases: etude studio {task}" if has_failed else "Ask all: etude test {task}",
-        )
+        yield (reason, "Read the failed cases: etude studio {task}" if has_failed else "Ask all: etude test {task}")
     for model, mark in replaced.items():
         if mark != "met":
             yield f"it {'is' if mark == 'missed' else 'may be'} worse than {model}", _advise(run, mark)

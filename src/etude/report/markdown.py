@@ -48,9 +48,7 @@ def escape(text: object) -> str:
 
 def render_interval(estimate: Estimate) -> Markup:
     """Render an interval on a line from 0 to 1, such as `···├──●──┤···`."""
-    low, middle, high = (
-        round(bound * (BAR_WIDTH - 1)) for bound in (estimate.low, estimate.value, estimate.high)
-    )
+    low, middle, high = (round(bound * (BAR_WIDTH - 1)) for bound in (estimate.low, estimate.value, estimate.high))
     cells = ["·"] * BAR_WIDTH
     cells[low : high + 1] = ["─"] * (high - low + 1)
     cells[low], cells[high] = "├", "┤"

@@ -6,7 +6,7 @@ from typing import Any
 from etude.base import formatting
 from etude.metrics import CALL_PARTS, LABELS
 from etude.report.contents import MethodView, Report
-from etude.runs.details import ClassResult, Details
+from etude.runs.details import ClassResult, Details, PlayResult
 from etude.runs.verdict import HeadlineResult, Verdict
 from etude.stats import ALPHA
 from etude.stats.intervals import scale_estimate
@@ -23,11 +23,7 @@ STATUS_MARKS = {
     "not measured enough": "\u25c6",
     "failed": "\u2718",
 }
-TARGET_MARKS = {
-    "met": "\u2714 target met",
-    "missed": "\u2718 target missed",
-    "not sure": "? target uncertain",
-}
+TARGET_MARKS = {"met": "\u2714 target met", "missed": "\u2718 target missed", "not sure": "? target uncertain"}
 TRUNCATED = "cut at the length limit"  # The kind of failure of a truncated answer.
 MIN_EXCESS = 0.02  # over- or under-confidence is only reported if its whole interval is at least this large
 MAX_PAIRS, MAX_EXAMPLE = 10, 160  # pairs of labels that are listed, and characters of an example
@@ -36,6 +32,7 @@ HANDOVER_HEADER = ("Method", "Answered", "Wrong among its answers", "More confid
 UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
 CALLS_HEADER = ("Method", *CALL_PARTS.values())
 TURNS_HEADER = ("Method", "First turn", "Second", "Later", "Worst turn of a conversation")
+PLAYS_HEADER = ("Method", "Turns, true history", "Conversations, true history", "Played", "Lost", "Finished")
 CHECKS_NOTE = (
     "Only the quick checks of the rows were run here. etude check TASK also finds labels that look wrong, values "
     "that are not in the text, and mixed style; such errors lower every result."
@@ -115,9 +112,7 @@ def _read_headline(headline: HeadlineResult) -> str:
     side, effect = ("above", "gain") if headline.difference.low > 0 else ("below", "loss")
     outcome = "improves the result" if effect == "gain" else "makes the result worse"
     if headline.p > ALPHA:
-        return (
-            f"The whole interval is {side} zero, but this may be chance, so it does not count as a {effect}."
-        )
+        return f"The whole interval is {side} zero, but this may be chance, so it does not count as a {effect}."
     if effect == "gain" and not headline.gains:
         return "The whole interval is above zero, but there are too few rows to call it a gain."
     return f"The whole interval is {side} zero: {headline.tuned} {outcome}."
@@ -142,9 +137,7 @@ def count_failures(report: Report) -> dict[str, dict[str, int]]:
         for kind, count in method.failures.items():
             counts.setdefault(kind, {})[method.name] = count
     kinds = sorted(counts, key=lambda kind: (-sum(counts[kind].values()), kind))
-    truncated = {
-        method.name: method.num_truncated_dev for method in report.methods if method.num_truncated_dev
-    }
+    truncated = {method.name: method.num_truncated_dev for method in report.methods if method.num_truncated_dev}
     return {kind: counts[kind] for kind in kinds} | ({TRUNCATED: truncated} if truncated else {})
 
 
@@ -184,9 +177,7 @@ def format_elapsed_time(report: Report) -> str:
     """Format the elapsed time and the budget; empty if the time is unknown."""
     if report.elapsed_seconds is None:
         return ""
-    budget = (
-        f" of a budget of {formatting.format_time(report.budget_seconds)}" if report.budget_seconds else ""
-    )
+    budget = f" of a budget of {formatting.format_time(report.budget_seconds)}" if report.budget_seconds else ""
     return f"The run took {formatting.format_time(report.elapsed_seconds)}{budget}."
 
 
@@ -214,16 +205,11 @@ def list_items(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def format_search_scores(method: MethodView) -> str:
     """Format the scores of the chosen instructions on the rows that steered the search, on the others and on test."""
-    search, chosen = (
-        method.params["prompt_search"],
-        next(trial for trial in method.candidates if trial.is_chosen),
-    )
+    search, chosen = (method.params["prompt_search"], next(trial for trial in method.candidates if trial.is_chosen))
     is_kept = chosen == method.candidates[0]
     start = "The instructions as given were kept" if is_kept else "The searched instructions were chosen"
     score = search["scores"][0 if is_kept else search["best"]]
-    steered = (
-        f"{formatting.format_percent(score)} on {search['steering_rows']:,} dev rows that steered the search"
-    )
+    steered = f"{formatting.format_percent(score)} on {search['steering_rows']:,} dev rows that steered the search"
     on_test = f", {format_estimate(method.test)} on the test" if method.test else ""
     return f"{start}. They score {steered}, {format_estimate(chosen.dev)} on the other half of dev{on_test}."
 
@@ -231,19 +217,12 @@ def format_search_scores(method: MethodView) -> str:
 def list_confused_pairs(classes: Sequence[ClassResult], method: MethodView) -> list[tuple[str, ...]]:
     """List the pairs of labels that a method confuses most on test and dev: right label, answered label, test rows, dev
     rows, and inputs of dev rows as examples."""
-    on_test = {
-        (row.label, answered): number for row in classes for answered, number in row.confused_with.items()
-    }
-    counts = {
-        pair: on_test.get(pair, 0) + len(method.confused.get(pair, ()))
-        for pair in (*on_test, *method.confused)
-    }
+    on_test = {(row.label, answered): number for row in classes for answered, number in row.confused_with.items()}
+    counts = {pair: on_test.get(pair, 0) + len(method.confused.get(pair, ())) for pair in (*on_test, *method.confused)}
     rows: list[tuple[str, ...]] = []
     for pair in sorted(counts, key=lambda pair: (-counts[pair], pair))[:MAX_PAIRS]:
         texts = method.confused.get(pair, ())
-        examples = " · ".join(
-            text if len(text) <= MAX_EXAMPLE else f"{text[:MAX_EXAMPLE]}…" for text in texts[:2]
-        )
+        examples = " · ".join(text if len(text) <= MAX_EXAMPLE else f"{text[:MAX_EXAMPLE]}…" for text in texts[:2])
         rows.append((*pair, f"{on_test.get(pair, 0):,}", f"{len(texts):,}", examples))
     return rows
 
@@ -297,13 +276,31 @@ def list_turn_rows(report: Report) -> list[tuple[str, ...]]:
         if row.tag == "turn"
     }
     return [
-        (
-            name,
-            *(by_turn.get((name, turn), "") for turn in ("first", "second", "later")),
-            format_estimate(whole),
-        )
+        (name, *(by_turn.get((name, turn), "") for turn in ("first", "second", "later")), format_estimate(whole))
         for name, details in _get_details(report)
         if (whole := details.conversations)
+    ]
+
+
+def list_play_rows(plays: Mapping[str, PlayResult]) -> list[tuple[str, ...]]:
+    """List each method with its scores by turn and by conversation, with the true history and played."""
+    return [
+        (
+            name,
+            *map(format_estimate, (result.turns, result.whole, result.played)),
+            f"{formatting.format_difference(result.lost.value)} ({formatting.format_interval(result.lost)})",
+            format_estimate(result.finished) if result.finished else "",
+        )
+        for name, result in plays.items()
+    ]
+
+
+def list_play_problems(plays: Mapping[str, PlayResult]) -> list[str]:
+    """List what went wrong in each method's plays, apart from wrong answers."""
+    return [
+        f"{name}: {problem} in {formatting.format_count(count, 'conversation')}."
+        for name, result in plays.items()
+        for problem, count in result.problems.items()
     ]
 
 

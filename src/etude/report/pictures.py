@@ -61,13 +61,9 @@ def make_axis(values: Iterable[float], lowest: float = -math.inf, highest: float
 
 def make_ladder_axis(report: Report) -> Axis:
     """Make the axis of the ladder: all intervals, the margin and the target; 0 to 1 if they cover over half of it."""
-    values = [
-        bound for method in report.methods if method.test for bound in (method.test.low, method.test.high)
-    ]
+    values = [bound for method in report.methods if method.test for bound in (method.test.low, method.test.high)]
     if not values:
-        values = [
-            bound for method in report.methods if method.dev for bound in (method.dev.low, method.dev.high)
-        ]
+        values = [bound for method in report.methods if method.dev for bound in (method.dev.low, method.dev.high)]
     if report.target is not None:
         values.append(report.target)
     best = find_best_value(report)
@@ -134,9 +130,7 @@ def draw_costs(break_even: BreakEven) -> LineChart:
     last = 2.0 * (break_even.requests or math.ceil(break_even.fixed / per_request)) or 1.0
     untuned = Segment(0.0, 0.0, last, last * break_even.untuned_per_request)
     tuned = Segment(0.0, break_even.fixed, last, break_even.fixed + last * break_even.tuned_per_request)
-    return LineChart(
-        make_axis([0.0, last], 0.0, last), make_axis([0.0, untuned.y2, tuned.y2], 0.0), (untuned, tuned)
-    )
+    return LineChart(make_axis([0.0, last], 0.0, last), make_axis([0.0, untuned.y2, tuned.y2], 0.0), (untuned, tuned))
 
 
 def draw_risk(result: HandoverResult) -> LineChart:
@@ -144,9 +138,7 @@ def draw_risk(result: HandoverResult) -> LineChart:
     points = [(point.share, 1 - point.right) for point in result.curve]
     top = [result.wrong.high] if result.wrong else []
     y = make_axis([0.0, result.max_wrong, *(risk for _, risk in points), *top], 0.0, 1.0)
-    return LineChart(
-        SHARES, y, tuple(Segment(*first, *second) for first, second in itertools.pairwise(points))
-    )
+    return LineChart(SHARES, y, tuple(Segment(*first, *second) for first, second in itertools.pairwise(points)))
 
 
 def draw_search(scores: Sequence[float]) -> LineChart:
@@ -170,8 +162,7 @@ def thin_steps(steps: Sequence[tuple[int, float]]) -> tuple[list[tuple[float, fl
     stretch_length = max(1, math.ceil(len(steps) / MAX_POINTS))
     stretches = [steps[start : start + stretch_length] for start in range(0, len(steps), stretch_length)]
     means = [
-        (sum(s for s, _ in stretch) / len(stretch), sum(v for _, v in stretch) / len(stretch))
-        for stretch in stretches
+        (sum(s for s, _ in stretch) / len(stretch), sum(v for _, v in stretch) / len(stretch)) for stretch in stretches
     ]
     return means, stretch_length
 

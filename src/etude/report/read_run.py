@@ -18,7 +18,8 @@ from etude.models.registry import find_backend, get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, Report
 from etude.report.headline import read_headline
 from etude.runs import Run, training_log
-from etude.runs.details import list_expected, split_line
+from etude.runs.details import PlayResult, list_expected, split_line
+from etude.runs.folder import PLAYS
 from etude.runs.recommended import describe_failed_gates
 from etude.runs.verdict import Verdict
 from etude.stats import estimate_sample
@@ -29,12 +30,7 @@ from etude.types import Estimate, Finding
 CHECK = "check"
 # Kind of task -> kind of failure of an answer that keeps the contract and passes the check, and that a right-or-wrong
 # metric scores 0.
-WRONG = {
-    "classify": "wrong label",
-    "extract": "wrong value",
-    "answer": "wrong answer",
-    "rewrite": "wrong answer",
-}
+WRONG = {"classify": "wrong label", "extract": "wrong value", "answer": "wrong answer", "rewrite": "wrong answer"}
 
 
 def read_report(run_folder: Path) -> Report:
@@ -80,11 +76,12 @@ def read_report(run_folder: Path) -> Report:
         tuned=decided.get("tuned"),
         reasons=_to_texts(decided.get("reasons")),
         verdict=verdict,
-        methods=tuple(
-            _read_method(run_folder, name, run, verdict, list(predictions[name].values())) for name in names
-        ),
+        methods=tuple(_read_method(run_folder, name, run, verdict, list(predictions[name].values())) for name in names),
         dev=dev,
         curve=_read_curve(run_folder, decided.get("tuned")),
+        plays={
+            name: from_json(PlayResult, result) for name, result in read_json(run_folder / f"{PLAYS}.json", {}).items()
+        },
     )
 
 
@@ -121,9 +118,7 @@ def _find_folder(run_folder: Path, name: str) -> Path:
     return run_folder / "methods" / name.replace("/", "-")
 
 
-def _read_method(
-    run_folder: Path, name: str, run: Json, verdict: Verdict | None, dev: list[Json]
-) -> MethodView:
+def _read_method(run_folder: Path, name: str, run: Json, verdict: Verdict | None, dev: list[Json]) -> MethodView:
     method = read_json(_find_folder(run_folder, name) / "method.json", {})
     row = next((row for row in verdict.ladder if row.method == name), None) if verdict else None
     rates = verdict.contract_rates.get(name) if verdict else None

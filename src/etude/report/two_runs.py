@@ -92,9 +92,7 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
 def write_page(runs: TwoRuns) -> Path:
     """Write the page of two runs next to their folders, and return its path."""
     bounds = [
-        end
-        for method in runs.methods
-        for end in (method.difference.difference.low, method.difference.difference.high)
+        end for method in runs.methods for end in (method.difference.difference.low, method.difference.difference.high)
     ]
     page = pages.render_page(
         Path(__file__).parent,

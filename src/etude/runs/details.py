@@ -145,11 +145,29 @@ class Details:
     the share of conversations that are right in all turns."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlayResult:
+    """The plays of one method, beside its test answers to the same conversations."""
+
+    turns: Estimate
+    """Score of a turn, with the true history before it."""
+    whole: Estimate
+    """Lowest score of each conversation's turns, with the true history."""
+    played: Estimate
+    """The same, with the assistant's own answers as history. A turn with another number of answers than in the row,
+    because of calls, scores 0, and so do the turns after a conversation that had to end."""
+    lost: Estimate
+    """`whole` minus `played`, on the same conversations."""
+    finished: Estimate | None = None
+    """How far `finished` says that the tasks were done; None without such a function."""
+    problems: Mapping[str, int] = field(default_factory=dict)
+    """What went wrong -> in how many conversations; tools that raised are among them."""
+    seconds: float = 0.0
+    """Of all answers, without the tools."""
+
+
 def compute_details(
-    kind: Kind,
-    lines: Sequence[Json],
-    handover: Handover | None = None,
-    turns: Mapping[str, int] | None = None,
+    kind: Kind, lines: Sequence[Json], handover: Handover | None = None, turns: Mapping[str, int] | None = None
 ) -> Details:
     """Compute the details of one method from its test lines, in any order. `turns`: conversation -> its questions."""
     rows = sorted(lines, key=lambda line: str(line["id"]))
@@ -174,10 +192,7 @@ def _measure_handover(rows: Sequence[Json], handover: Handover) -> HandoverResul
     scored_rows = [row for row in rows if row["confidence"] is not None]
     if handover.wrong is None or not scored_rows:
         return None
-    scores = [
-        row["confidence"] * (1.0 if "signals" in row else row.get("nearness", 1.0) ** 0.5)
-        for row in scored_rows
-    ]
+    scores = [row["confidence"] * (1.0 if "signals" in row else row.get("nearness", 1.0) ** 0.5) for row in scored_rows]
     units = [row["unit"] for row in scored_rows]
     right = [row["score"] >= handover.right for row in scored_rows]
     wrong = [None if row.get("handed_over") else row["score"] < handover.right for row in scored_rows]
@@ -266,9 +281,7 @@ def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
         results.append(
             ClassResult(label, recall, dict(sorted(confused_with.items(), key=lambda one: (-one[1], one[0]))))
         )
-    return tuple(
-        sorted(results, key=lambda one: (one.recall.value, -sum(one.confused_with.values()), one.label))
-    )
+    return tuple(sorted(results, key=lambda one: (one.recall.value, -sum(one.confused_with.values()), one.label)))
 
 
 def list_expected(line: Json, has_lists: bool) -> Iterator[tuple[str, bool, list[str]]]:

@@ -255,6 +255,4 @@ def _read_lines(stream: BinaryIO) -> Iterator[TimedEvent]:
                 typed_json.from_json(EVENT_TYPES[fields.pop("event")], fields),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{stream.name} contains a line that is not an event ({error}). {RUN_REMEDY}"
-            ) from error
+            raise RunError(f"{stream.name} contains a line that is not an event ({error}). {RUN_REMEDY}") from error

@@ -2,10 +2,10 @@
 
 Parts are hashed as the task was read: comments, layout and the names of row files do not count. `margin`, `target`,
 `usage` and `prices` change the verdict but not the answers; they also start a new run, because a verdict is written
-only once. `limits` alone are added to a finished comparison (`TaskRun.run`). For a check function, the Python files
-next to and below its file count, and small data files there that its file mentions by name. Modules elsewhere on the
-path, and file names that are built at run time, are not covered. The setting `stop_on_spike` of `train` does not count:
-it changes no weights, and a run that a spike stopped resumes without it.
+only once. `limits` alone are added to a finished comparison (`TaskRun.run`). For a check function and for tools, the
+Python files next to and below its file count, and small data files there that its file mentions by name. Modules
+elsewhere on the path, and file names that are built at run time, are not covered. The setting `stop_on_spike` of
+`train` does not count: it changes no weights, and a run that a spike stopped resumes without it.
 """
 
 import hashlib
@@ -54,7 +54,8 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         and registry.find_backend(task.prompt_model).identify(task.prompt_model, task.folder),
         "reflect_with": task.reflect_with
         and registry.find_backend(task.reflect_with).identify(task.reflect_with, task.folder),
-        "check": task.check and [task.check.function, *_hash_check_files(task, task.check.file)],
+        "check": task.check and [task.check.function, *hash_code_files(task, task.check.file)],
+        "tools": task.tools and [task.tools.name, *hash_code_files(task, task.tools.file)],
         "encoder": task.encoder and weights.identify_weights(task.encoder, task.folder),
         "prices": [task.prices, *prices] if prices else task.prices,
         "documents": documents
@@ -71,9 +72,9 @@ def list_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
     return [key for key in {**now, **before} if before.get(key) != now.get(key)]
 
 
-def _hash_check_files(task: Task, check: Path) -> list[list[str]]:
-    """Hash the Python files beside a check function, which it may import, and the data files that its file mentions."""
-    text = check.read_text(encoding="utf-8", errors="replace")
+def hash_code_files(task: Task, code: Path) -> list[list[str]]:
+    """Hash the Python files beside the user's code, which it may import, and the data files that its file mentions."""
+    text = code.read_text(encoding="utf-8", errors="replace")
     # Files that are hashed under their own key do not count twice.
     excluded = {source.file.resolve() for source in (task.examples, task.test) if source}
     excluded.add(task.file.resolve())
@@ -85,14 +86,14 @@ def _hash_check_files(task: Task, check: Path) -> list[list[str]]:
         return bool(is_mentioned) and is_small and file.resolve() not in excluded
 
     files: list[Path] = []
-    for folder, subfolders, names in os.walk(check.parent):
+    for folder, subfolders, names in os.walk(code.parent):
         paths = [Path(folder, name) for name in names]
         # Skip runs, hidden folders and virtual environments: they do not contain the user's code.
         subfolders[:] = [name for name in subfolders if name != FOLDER and not name.startswith(".")]
         subfolders[:] = [name for name in subfolders if not Path(folder, name, "pyvenv.cfg").exists()]
         files += (file for file in paths if file.name.endswith(".py"))
         files += (file for file in paths if file.name.endswith(DATA_SUFFIXES) and is_data(file))
-    return _hash_files(check.parent, files)
+    return _hash_files(code.parent, files)
 
 
 def _hash_files(folder: Path, files: Iterable[Path]) -> list[list[str]]:

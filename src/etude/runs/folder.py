@@ -28,6 +28,7 @@ FORMAT = 1
 FOLDER = "runs"
 LOCK = "lock"
 TESTS = "tests"  # folder of a run's behaviour tests, one for each method
+PLAYS = "plays"  # folder of a run's plays, one for each method, and their result: plays.json
 REQUESTS = "requests.jsonl"
 """Answers of services, stored so that no answer is paid for twice."""
 
@@ -116,9 +117,7 @@ class Run:
                     lock = files.enter_context(file.open("w"))
                     lock_file(lock)
                 except BlockingIOError as error:
-                    raise RunError(
-                        f"Another process is working on {self.folder}. Wait until it ends."
-                    ) from error
+                    raise RunError(f"Another process is working on {self.folder}. Wait until it ends.") from error
                 except OSError as error:
                     raise RunError(
                         f"{self.folder} cannot be written ({error.strerror}). Give yourself permission to write to "

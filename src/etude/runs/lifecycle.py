@@ -155,14 +155,9 @@ def check_files(run: Run) -> None:
     if not ((run.folder / "run.json").exists() or any(run.folder.glob("methods/*/method.json"))):
         return
     verdict, is_complete = run.verdict, run.is_complete
-    methods = (
-        list(run.info.get("test_answered") or run.info["methods"]) if is_complete else run.fitted_methods
-    )
+    methods = list(run.info.get("test_answered") or run.info["methods"]) if is_complete else run.fitted_methods
     for name in methods:
-        record, folder = (
-            read_json(run.method_folder(name) / "method.json"),
-            run.method_folder(name) / "assistant",
-        )
+        record, folder = (read_json(run.method_folder(name) / "method.json"), run.method_folder(name) / "assistant")
         read_json(folder / FILE)
         has_weights = record["tuned"] or not find_backend(record["model"]).is_language_model
         if has_weights and not any((folder / ADAPTER).glob("*")):

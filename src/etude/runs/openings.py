@@ -37,9 +37,7 @@ def read_openings(root: Path) -> list[Opening]:
         run_id, rows = line.get("run"), line.get("rows")
         is_list = isinstance(rows, list) and all(isinstance(row, str) for row in rows)
         if not isinstance(run_id, str) or not is_list:
-            raise RunError(
-                f"{file}:{number} is not an opening in the format of this version of Étude. {REMEDY}"
-            )
+            raise RunError(f"{file}:{number} is not an opening in the format of this version of Étude. {REMEDY}")
         openings.append(Opening(run_id, frozenset(rows or ())))
     return openings
 

@@ -34,9 +34,7 @@ class SendLimits:
     answer_tokens: int
 
 
-def confirm_service(
-    service: Service, limits: SendLimits, purpose: str, on_event: OnEvent, confirm: Confirm
-) -> None:
+def confirm_service(service: Service, limits: SendLimits, purpose: str, on_event: OnEvent, confirm: Confirm) -> None:
     """Report what an endpoint will get and the maximum cost, and ask. Raises Declined if the answer is no."""
     question = " ".join(describe_sending(service, limits, purpose))
     if not service.needs_consent:
@@ -57,9 +55,7 @@ def describe_sending(service: Service, limits: SendLimits, purpose: str) -> Iter
     prices = service.prices
     if prices is not None and prices.has_token_prices:
         cost = format_decimal(prices.price_tokens(limits.prompt_tokens, 0, limits.answer_tokens))
-        per_million = (
-            f"{prices.prompt:g} per million prompt tokens and {prices.answer:g} per million answer tokens"
-        )
+        per_million = f"{prices.prompt:g} per million prompt tokens and {prices.answer:g} per million answer tokens"
         yield f"At your prices ({per_million}), this costs at most {cost}."
     elif service.needs_consent:
         yield NO_PRICES
@@ -73,9 +69,7 @@ def describe_sent(service: Service, journal: Journal) -> str:
     """Say what a service was sent in a run, and what its answers cost."""
     prompt, _, answer = journal.tokens
     requests = format_count(len(journal), "request")
-    text = (
-        f"Sent to {service.title}: {requests} with {prompt:,} prompt tokens, answered with {answer:,} tokens."
-    )
+    text = f"Sent to {service.title}: {requests} with {prompt:,} prompt tokens, answered with {answer:,} tokens."
     prices = service.prices
     if prices is not None and prices.has_token_prices:
         return f"{text} At your prices, this cost {format_decimal(prices.price_tokens(*journal.tokens))}."

@@ -46,9 +46,7 @@ def load_to_ask(path: Path, method: str | None = None) -> tuple[Assistant, Model
     models = Models(endpoints=endpoints) if endpoints else get_shared_models()
     service = models.find_service(answering.model.name)
     if service and service.needs_consent:
-        raise Declined(
-            f"Nothing was sent to {service.title}. Use etude chat, or etude predict, which asks you first."
-        )
+        raise Declined(f"Nothing was sent to {service.title}. Use etude chat, or etude predict, which asks you first.")
     return answering, models
 
 
@@ -185,9 +183,7 @@ def describe_changes(run: Run) -> str:
         return ""
     changed = ", ".join(str(key) for key in keys if key not in _KEYS_WITHOUT_EFFECT)
     command = format_command(run.command, run.task_file)
-    return (
-        changed and f"{run.task_file.name} has other {changed} than {run.name}. Run `{command}` to use them."
-    )
+    return changed and f"{run.task_file.name} has other {changed} than {run.name}. Run `{command}` to use them."
 
 
 def describe_failed_gates(run: Run, method: str) -> str:
@@ -199,9 +195,7 @@ def describe_failed_gates(run: Run, method: str) -> str:
         return ""
     limits = run.info["inputs"].get("limits")
     before = "" if report.get("limits", limits) == limits else ", which had other limits,"
-    return (
-        f"The last test of {method}{before} failed {len(failed)} of {len(gates)} gates: {'; '.join(failed)}."
-    )
+    return f"The last test of {method}{before} failed {len(failed)} of {len(gates)} gates: {'; '.join(failed)}."
 
 
 def choose_on_dev(run: Run) -> tuple[str, str]:
@@ -209,14 +203,12 @@ def choose_on_dev(run: Run) -> tuple[str, str]:
     reason. See `stats.ladder.choose`."""
     metric, methods = restore_metric(run.info["metric"], run.info["kind"]), run.fitted_methods
     answered = {
-        name: {line["id"]: line for line in run.read_predictions(name) if line["side"] == "dev"}
-        for name in methods
+        name: {line["id"]: line for line in run.read_predictions(name) if line["side"] == "dev"} for name in methods
     }
     # Methods are comparable only on rows that all of them have answered.
     rows = [row for row in answered[methods[0]] if all(row in lines for lines in answered.values())]
     samples = [
-        (name, build_sample(metric, [parse_outcome(lines[row]) for row in rows]))
-        for name, lines in answered.items()
+        (name, build_sample(metric, [parse_outcome(lines[row]) for row in rows])) for name, lines in answered.items()
     ]
     choice = choose(samples, run.info["margin"])
     return methods[choice.index], choice.reason

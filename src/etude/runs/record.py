@@ -82,9 +82,7 @@ def _change_limits(run: Run, task: Task, inputs: Mapping[str, str], on_event: ev
     on_event(events.NoteEvent(message))
 
 
-def write_data_record(
-    run: Run, task: Task, split: Split, metric: Metric, notes_before: Sequence[str]
-) -> list[str]:
+def write_data_record(run: Run, task: Task, split: Split, metric: Metric, notes_before: Sequence[str]) -> list[str]:
     """Write rows, sizes, metric and notes (with `notes_before`) to run.json; return notes and findings' messages."""
     notes = [*task.notes, *split.test.notes, *split.notes]
     # The test was drawn again, for example with another seed, perhaps because of its earlier result.
@@ -186,9 +184,7 @@ def find_hub_commits(task: Task) -> dict[str, str]:
     """Find the commit of everything that a task names by a hub id or hf:// address, as it is on this machine."""
     files = {task.preferences, *(source.file for source in (task.examples, task.test) if source)}
     lock = hub_rows.read_lock(task.folder)
-    commits = {
-        url: commit for url, commit in lock.items() if hub_rows.find_hub_file(task.folder, url) in files
-    }
+    commits = {url: commit for url, commit in lock.items() if hub_rows.find_hub_file(task.folder, url) in files}
     for name in filter(None, (task.model, task.prompt_model, task.reflect_with, task.encoder)):
         folder = weights.find_licence_folder(weights.split_bits(name)[0])
         if folder and folder.parent.name == "snapshots":  # of the hub's cache
@@ -236,9 +232,5 @@ def _explain_new_run(run: Run, inputs: Mapping[str, str]) -> str | None:
         if inputs_before and inputs_before.get("command") == inputs.get("command"):
             # Names of the keys that differ, in the order of the task file.
             names = ", ".join(fingerprints.list_changes(inputs_before, inputs))
-            return (
-                f"Starting a new run, because these inputs changed since {sibling.name}: {names}."
-                if names
-                else None
-            )
+            return f"Starting a new run, because these inputs changed since {sibling.name}: {names}." if names else None
     return None

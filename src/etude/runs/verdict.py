@@ -20,9 +20,7 @@ from etude.types import CLASSICAL, Estimate, MethodPair, PricedCost
 COST_KEYS = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
 Status = Literal["among the best", "worse", "worse on dev", "undecided", "not measured enough"]
 TargetMark = Literal["met", "missed", "not sure"]
-Basis = Literal[
-    "among the best", "not beaten", "alone", "costs", "few rows", "nothing right", "one answer", "copies"
-]
+Basis = Literal["among the best", "not beaten", "alone", "costs", "few rows", "nothing right", "one answer", "copies"]
 """Why a method is used. With the last four, it is used but not recommended."""
 
 
@@ -195,9 +193,7 @@ class VerdictInputs:
         # The baseline on equal rows may have answered more rows than any method of the ladder.
         num = min(len(method.scores) if num_rows is None else num_rows, len(self.rows.ids))
         units = None if self.rows.units is None else self.rows.units[:num]
-        return self.metric.sample(
-            method.scores[:num], units, self.rows.expected[:num], method.predicted[:num]
-        )
+        return self.metric.sample(method.scores[:num], units, self.rows.expected[:num], method.predicted[:num])
 
     def build_pair(self, a: MethodResult, b: MethodResult) -> tuple[UnitSums, UnitSums]:
         """Return two methods on the rows that both answered."""
@@ -222,11 +218,7 @@ class VerdictInputs:
             method.name
             for method in tuned
             if method.fewer_epochs
-            or (
-                method.name != sufficiently_trained
-                and method.learned is not None
-                and method.learned < num_train_rows
-            )
+            or (method.name != sufficiently_trained and method.learned is not None and method.learned < num_train_rows)
         )
 
     @property
@@ -239,9 +231,7 @@ class VerdictInputs:
     def candidates(self) -> list[str]:
         """Methods that may be recommended: neither stored answers nor copies."""
         return [
-            method.name
-            for method in self.methods
-            if not method.is_stored and method.name not in self.copying_methods
+            method.name for method in self.methods if not method.is_stored and method.name not in self.copying_methods
         ]
 
     @property
@@ -273,9 +263,7 @@ class TargetResult:
 
     def mark(self, estimate: Estimate) -> TargetMark:
         """Return whether a method meets the target, by its interval."""
-        return (
-            "met" if estimate.low >= self.target else "missed" if estimate.high < self.target else "not sure"
-        )
+        return "met" if estimate.low >= self.target else "missed" if estimate.high < self.target else "not sure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,9 +523,7 @@ def build_method_result(
         predicted=[to_label(row["value"], row["answer"]) for row in rows],
         keeps_contract=[row["keeps_contract"] for row in rows],
         check=[row["check"] for row in rows],
-        other_metrics={
-            metric: [row["other_metrics"][metric] for row in rows] for metric in rows[0]["other_metrics"]
-        },
+        other_metrics={metric: [row["other_metrics"][metric] for row in rows] for metric in rows[0]["other_metrics"]},
         truncated=[row["truncated"] for row in rows],
         cost=PricedCost(*(sum(row[key] for row in rows) / len(rows) for key in COST_KEYS)),
         **facts,

@@ -74,15 +74,11 @@ async def respond(server: Server, prepared: PreparedAnswer, request: Request) ->
     )
 
 
-def _measured_header(
-    prepared: AnswerRequest, answers: Sequence[FinishedAnswer] | None = None
-) -> dict[str, str]:
+def _measured_header(prepared: AnswerRequest, answers: Sequence[FinishedAnswer] | None = None) -> dict[str, str]:
     return {"x-etude-measured": str(prepared.describe_measured(answers)["measured"]).lower()}
 
 
-async def _format_events(
-    chunks: AsyncIterator[Json], events: AsyncGenerator[StreamEvent, None]
-) -> AsyncIterator[str]:
+async def _format_events(chunks: AsyncIterator[Json], events: AsyncGenerator[StreamEvent, None]) -> AsyncIterator[str]:
     has_types = False
     try:
         async for chunk in chunks:

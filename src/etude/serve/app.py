@@ -56,17 +56,12 @@ def build_app(
     keys = KeyRing(settings.keys, settings.key_file)
     add_error_handlers(app, find_refusal)
     if settings.origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"]
-        )
+        app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
 
     def log_request(scope: Scope, status: int, seconds: float) -> None:
         path = getattr(scope.get("route"), "path", "other")
         server.metrics.requests.labels(path, str(status)).inc()
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "id": scope["state"]["request_id"],
-        }
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "id": scope["state"]["request_id"]}
         line |= {"address": (scope.get("client") or [""])[0], "method": scope["method"], "path": path}
         line |= {"status": status, "seconds": round(seconds, 3), "key": scope["state"].get("key", "")}
         LOG.info(json.dumps(line))
@@ -113,9 +108,7 @@ async def _load_then_close(server: Server) -> AsyncIterator[None]:
     server.engine.call(server.load_all)
     closing = threading.Event()
     threading.Thread(target=follow_promotions, args=(server, closing), name="promotions", daemon=True).start()
-    workers = (
-        [asyncio.ensure_future(work(server)) for work in (run_batches, run_evals)] if server.hosted else []
-    )
+    workers = [asyncio.ensure_future(work(server)) for work in (run_batches, run_evals)] if server.hosted else []
     yield
     closing.set()
     for worker in workers:

@@ -48,9 +48,7 @@ async def run_batches(server: Server) -> None:
     """Run the batches of a server until this task is cancelled."""
     assert server.hosted is not None, "batches need --jobs"
     store = server.hosted.batches
-    await _run_all(
-        server, lambda: [batch for batch in store.batches if not batch.is_finished][::-1], _run_batch
-    )
+    await _run_all(server, lambda: [batch for batch in store.batches if not batch.is_finished][::-1], _run_batch)
 
 
 async def run_evals(server: Server) -> None:
@@ -92,10 +90,7 @@ async def _run_in_files(server: Server, work: Callable[..., Result], *arguments:
 
 
 async def _work_through(
-    server: Server,
-    items: Sequence[Item],
-    goes_on: Callable[[], bool],
-    work: Callable[[Item], Awaitable[None]],
+    server: Server, items: Sequence[Item], goes_on: Callable[[], bool], work: Callable[[Item], Awaitable[None]]
 ) -> None:
     queue = list(items)[::-1]
 
@@ -131,11 +126,7 @@ async def _run_batch(server: Server, batch: RequestBatch) -> None:
             return
     if batch.state["status"] == "in_progress":
         content = store.files.find(batch.request["input_file_id"])
-        lines = (
-            []
-            if content is None
-            else await _run_in_files(server, lambda: list(batch.iter_unanswered(content)))
-        )
+        lines = [] if content is None else await _run_in_files(server, lambda: list(batch.iter_unanswered(content)))
         await _work_through(server, lines, lambda: not batch.is_cancelled, answer_line)
     status = "cancelled" if batch.is_cancelled else "expired" if _is_expired(batch) else "completed"
     await _run_in_files(server, store.finish, batch, status)
@@ -211,9 +202,7 @@ async def _build_sample(server: Server, source: Json, line: Json) -> Json:
             "choices": response["choices"],
             "finish_reason": choice["finish_reason"],
             "model": source["model"],
-            "usage": {
-                key: usage.get(key, 0) for key in ("prompt_tokens", "completion_tokens", "total_tokens")
-            },
+            "usage": {key: usage.get(key, 0) for key in ("prompt_tokens", "completion_tokens", "total_tokens")},
             "error": None,
             **{key: parameters.get(key) for key in ("temperature", "top_p", "seed", "max_completion_tokens")},
         }
@@ -228,10 +217,7 @@ def _build_messages(source: Json, item: Json) -> list[Json]:
                 return messages
         return [{"role": "user", "content": text}]
     return [
-        {
-            "role": turn.get("role", "user"),
-            "content": render_template(read_content(turn.get("content")), item, {}),
-        }
+        {"role": turn.get("role", "user"), "content": render_template(read_content(turn.get("content")), item, {})}
         for turn in source["template"]
     ]
 

@@ -42,9 +42,7 @@ class ServedModel:
         return f"{self.source} {self.assistant.fingerprint}"
 
 
-def load_catalogue(
-    places: Sequence[str], method: str | None = None, engine: str = "local"
-) -> dict[str, ServedModel]:
+def load_catalogue(places: Sequence[str], method: str | None = None, engine: str = "local") -> dict[str, ServedModel]:
     """Load the assistants, without their weights, by name.
 
     A place is anything that `etude.load` accepts. `NAME=PLACE` sets the name; without it, the name is that of the

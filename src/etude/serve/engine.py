@@ -241,9 +241,7 @@ class ServingEngine:
     def _read_prompts(self) -> None:
         """Read new prompts, those with the fewest tokens left first, until one is not read to its end: then the running
         answers get their next token. Prompts that cannot be read in pieces come before all others."""
-        for reading in sorted(
-            self._readings, key=lambda entry: (entry.batch.model.can_share, entry.num_left)
-        ):
+        for reading in sorted(self._readings, key=lambda entry: (entry.batch.model.can_share, entry.num_left)):
             is_complete: bool | None = None
             if any([self._is_wanted(self._live[id(entry)][0]) for entry in reading.generations]):
                 is_complete = self._guard(reading.generations, partial(reading.read, MAX_READ_TOKENS))
@@ -372,9 +370,7 @@ class ServingEngine:
                 except Exception as error:  # noqa: BLE001 - an error ends this request only
                     queued.deliver(error)
 
-    def _finish(
-        self, queued: QueuedRequest, completions: Sequence[Completion], scores: Sequence[TokenScore]
-    ) -> None:
+    def _finish(self, queued: QueuedRequest, completions: Sequence[Completion], scores: Sequence[TokenScore]) -> None:
         request = queued.request
         assert request is not None
         (answer,) = queued.assistant.finish(["0"], completions, [request.facts] * len(completions))

@@ -8,14 +8,7 @@ from dataclasses import dataclass, replace
 from etude.assistant import Assistant
 from etude.data.formats.tools import CALL_END, CALL_TAG, append_tools, join_results
 from etude.serve.catalogue import ServedModel
-from etude.serve.engine import (
-    FinishedAnswer,
-    QueuedRequest,
-    ServingEngine,
-    ServingLimits,
-    StreamItem,
-    samples_tokens,
-)
+from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, ServingLimits, StreamItem, samples_tokens
 from etude.serve.schemas import ChatRequest, CompletionRequest, GenerationRequest, Json
 from etude.types import Message, Sampling
 from etude.web.api_errors import ApiError
@@ -72,14 +65,10 @@ class StreamEvent:
     item: str | FinishedAnswer
 
 
-def build_chat_request(
-    served: ServedModel, body: ChatRequest, limits: ServingLimits, strict: bool
-) -> AnswerRequest:
+def build_chat_request(served: ServedModel, body: ChatRequest, limits: ServingLimits, strict: bool) -> AnswerRequest:
     """Convert the body of a chat. Raises ApiError if it cannot be answered; `strict` refuses system messages."""
     system = "\n\n".join(
-        message.text
-        for message in body.messages
-        if message.role in ("system", "developer") and message.text.strip()
+        message.text for message in body.messages if message.role in ("system", "developer") and message.text.strip()
     )
     if system.strip() == served.assistant.instructions.strip():
         system = ""  # the client sends the message that the assistant has anyway
@@ -91,9 +80,7 @@ def build_chat_request(
         turns, system = (Message("system", append_tools(system, tools)), *turns), ""
     new_tools = "" if is_measured or tools in served.assistant.instructions else tools
     if system and strict:
-        message = (
-            "This server runs with --strict: a system message would change the prompt that was measured."
-        )
+        message = "This server runs with --strict: a system message would change the prompt that was measured."
         raise ApiError(400, message, "messages", "system_message_refused")
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true.", "top_logprobs")
@@ -118,16 +105,12 @@ def build_chat_request(
     )
     request = replace(request, is_call=bool(call_schema), has_tools=bool(tools))
     if sum(message.role not in ("system", "developer") for message in body.messages) > 1:
-        reason = (
-            "the request contains earlier turns, which may not be those of a conversation with the assistant"
-        )
+        reason = "the request contains earlier turns, which may not be those of a conversation with the assistant"
         request = replace(request, unmeasured_reason=request.unmeasured_reason or reason)
     return request
 
 
-def build_completion_request(
-    served: ServedModel, body: CompletionRequest, limits: ServingLimits
-) -> AnswerRequest:
+def build_completion_request(served: ServedModel, body: CompletionRequest, limits: ServingLimits) -> AnswerRequest:
     """Convert the body of a text completion; each prompt is a user's turn. Raises ApiError."""
     try:
         inputs = [(Message("user", text),) for text in body.texts]
@@ -205,9 +188,7 @@ def _build_request(
     reason = served.unmeasured_reason or (changed and f"the request has {changed}")
     extra = body.model_extra or {}
     user = str(extra.get("user") or extra.get("safety_identifier") or "")
-    return AnswerRequest(
-        served, prompted, tuple(inputs), samplings, limit, reason, ignored=tuple(ignored), user=user
-    )
+    return AnswerRequest(served, prompted, tuple(inputs), samplings, limit, reason, ignored=tuple(ignored), user=user)
 
 
 async def stream_answers(

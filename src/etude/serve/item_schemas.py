@@ -78,9 +78,7 @@ def build_messages(items: Sequence[Item]) -> list[Json]:
             call = {"id": item.call_id, "type": "function", "function": function}
             messages[-1].setdefault("tool_calls", []).append(call)
         elif item.type == "function_call_output":
-            messages.append(
-                {"role": "tool", "content": _join_content(item.output), "tool_call_id": item.call_id}
-            )
+            messages.append({"role": "tool", "content": _join_content(item.output), "tool_call_id": item.call_id})
         else:
             messages.append({"role": item.role, "content": _join_content(item.content)})
     return messages
@@ -91,9 +89,7 @@ def _join_content(content: Content | None) -> str:
         return content or ""
     has_json = any(block.type == "input_json" for block in content)
     texts = (
-        json.dumps(block.data, ensure_ascii=False)
-        if block.type == "input_json"
-        else block.text or block.refusal
+        json.dumps(block.data, ensure_ascii=False) if block.type == "input_json" else block.text or block.refusal
         for block in content
     )
     return ("\n" if has_json else "").join(texts)
@@ -123,9 +119,7 @@ def list_unknown(body: RequestBody) -> Json:
 def list_chat_fields(body: RequestBody) -> list[str]:
     """List the fields with a value that a chat has but the class of the body has not; they change nothing."""
     fields = (body.model_extra or {}).items()
-    return sorted(
-        name for name, value in fields if name in ChatRequest.model_fields and value not in (None, 0)
-    )
+    return sorted(name for name, value in fields if name in ChatRequest.model_fields and value not in (None, 0))
 
 
 class Option(RequestBody):
@@ -220,9 +214,7 @@ class CreateResponseRequest(RequestBody):
             "logprobs": bool(self.top_logprobs) or LOGPROBS in (self.include or ()),
             "top_logprobs": self.top_logprobs or None,
             "tools": [to_chat_tool(tool) for tool in self.tools] if self.tools else None,
-            "tool_choice": {"type": choice.get("type"), "function": choice}
-            if isinstance(choice, dict)
-            else choice,
+            "tool_choice": {"type": choice.get("type"), "function": choice} if isinstance(choice, dict) else choice,
             "response_format": {"type": form.type, "json_schema": form.schema_ and {"schema": form.schema_}},
         }
         return ChatRequest.model_validate({**list_unknown(self), **body})

@@ -69,6 +69,4 @@ def build_config(app: FastAPI, limits: ServingLimits) -> uvicorn.Config:
     class Protocol(LimitedProtocol):
         max_connections, head_seconds = limit_connections(limits.connections), limits.receive_seconds
 
-    return uvicorn.Config(
-        app, http=Protocol, log_level="warning", access_log=False, lifespan="on", server_header=False
-    )
+    return uvicorn.Config(app, http=Protocol, log_level="warning", access_log=False, lifespan="on", server_header=False)

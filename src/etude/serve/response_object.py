@@ -79,12 +79,7 @@ class ResponseBuilder:
         output: list[Json] = []
         if content["content"] or "tool_calls" not in content:
             logprobs = (responses.format_chat_logprobs(finished) or {}).get("content", [])
-            block = {
-                "type": "output_text",
-                "text": content["content"],
-                "annotations": [],
-                "logprobs": logprobs,
-            }
+            block = {"type": "output_text", "text": content["content"], "annotations": [], "logprobs": logprobs}
             status = "incomplete" if finish == "length" else "completed"
             message = {"id": message_id, "type": "message", "role": "assistant", "status": status}
             output.append({**message, "content": [block]})
@@ -93,9 +88,7 @@ class ResponseBuilder:
             output.append({**item, **call["function"], "status": "completed"})
         return output
 
-    def _describe(
-        self, status: str, output: list[Json], answers: Sequence[FinishedAnswer] | None = None
-    ) -> Json:
+    def _describe(self, status: str, output: list[Json], answers: Sequence[FinishedAnswer] | None = None) -> Json:
         body = self.body
         return {
             "id": self.response_id,

@@ -64,19 +64,14 @@ def build_response(
 ) -> Json:
     """Build the response with all answers."""
     choices = [
-        {"index": index, **kind.build_choice(finished, request.has_tools)}
-        for index, finished in enumerate(answers)
+        {"index": index, **kind.build_choice(finished, request.has_tools)} for index, finished in enumerate(answers)
     ]
     head = _build_head(kind.kind, response_id, request, answers)
     return {**head, "choices": choices, "usage": _count_usage(request, answers)}
 
 
 async def build_chunks(
-    kind: CompletionKind,
-    response_id: str,
-    request: AnswerRequest,
-    events: AsyncIterator[StreamEvent],
-    with_usage: bool,
+    kind: CompletionKind, response_id: str, request: AnswerRequest, events: AsyncIterator[StreamEvent], with_usage: bool
 ) -> AsyncIterator[Json]:
     """Yield the chunks of a stream. An error after the first event becomes the last chunk."""
     head = _build_head(kind.chunk_kind, response_id, request)

@@ -22,9 +22,7 @@ Metadata = Annotated[
     Field(max_length=16),
 ]
 UNSUPPORTED: dict[str, Any] = {
-    **dict.fromkeys(
-        ("presence_penalty", "frequency_penalty", "logit_bias", "functions", "audio", "prediction")
-    ),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty", "logit_bias", "functions", "audio", "prediction")),
     **dict.fromkeys(("web_search_options", "echo", "suffix", "min_p")),
     **{"function_call": "none", "modalities": ["text"], "best_of": 1, "top_k": -1, "repetition_penalty": 1},
 }
@@ -63,9 +61,7 @@ class ChatMessage(RequestBody):
         content = self.content or ""
         text = content if isinstance(content, str) else "".join(block.text for block in content)
         turn = {"role": self.role, "tool_calls": self.tool_calls}
-        return (
-            format_tool_turn(turn, text) if self.role in ("assistant", "tool") and uses_tools(turn) else text
-        )
+        return format_tool_turn(turn, text) if self.role in ("assistant", "tool") and uses_tools(turn) else text
 
 
 class StreamOptions(RequestBody):
@@ -103,9 +99,7 @@ class GenerationRequest(RequestBody):
     def unsupported(self) -> list[str]:
         """The fields that would change the answer and that this server does not support."""
         values = self.model_extra or {}
-        return [
-            name for name in UNSUPPORTED if values.get(name) not in (None, UNSUPPORTED[name], 0, "", [], {})
-        ]
+        return [name for name in UNSUPPORTED if values.get(name) not in (None, UNSUPPORTED[name], 0, "", [], {})]
 
 
 class NamedFunction(RequestBody):
@@ -170,10 +164,7 @@ class ChatRequest(GenerationRequest):
                 "properties": {
                     "name": {"const": function["name"]},
                     # with its own id, `$ref` resolves to the `$defs` of this schema
-                    "arguments": {
-                        **(function.get("parameters") or {"type": "object"}),
-                        "$id": f"etude:{number}",
-                    },
+                    "arguments": {**(function.get("parameters") or {"type": "object"}), "$id": f"etude:{number}"},
                 },
                 "required": ["name", "arguments"],
                 "additionalProperties": False,

@@ -96,9 +96,7 @@ class ServerMetrics:
         self._registry = registry = CollectorRegistry()
         self.requests = Counter("etude_requests", "Requests.", ["path", "status"], registry=registry)
         self.tokens = Counter("etude_tokens", "Tokens.", ["model", "kind"], registry=registry)
-        self.handovers = Counter(
-            "etude_handovers", "Answers that a person should see.", ["model"], registry=registry
-        )
+        self.handovers = Counter("etude_handovers", "Answers that a person should see.", ["model"], registry=registry)
         self.limited = Counter(
             "etude_limited", "Questions that a limit turned away.", ["model", "limit"], registry=registry
         )
@@ -110,12 +108,8 @@ class ServerMetrics:
                 ("first_token", "Seconds from the request to the first token."),
             )
         )
-        Gauge("etude_waiting", "Waiting requests.", registry=registry).set_function(
-            lambda: engine.num_waiting
-        )
-        Gauge("etude_live", "Answers being generated.", registry=registry).set_function(
-            lambda: engine.num_live
-        )
+        Gauge("etude_waiting", "Waiting requests.", registry=registry).set_function(lambda: engine.num_waiting)
+        Gauge("etude_live", "Answers being generated.", registry=registry).set_function(lambda: engine.num_live)
 
     def count_answer(self, model: str, finished: FinishedAnswer, is_handover: bool) -> None:
         """Count one answer."""
@@ -146,9 +140,7 @@ class Server:
     logs: dict[Path, FeedbackLog] = field(default_factory=dict)
     hosted: HostedStores | None = None  # files and jobs; None without --jobs
     tuned: dict[str, ServedModel] = field(default_factory=dict)  # results of jobs that a client has requested
-    replaced: dict[str, ServedModel] = field(
-        default_factory=dict
-    )  # by name, the assistant before a promotion
+    replaced: dict[str, ServedModel] = field(default_factory=dict)  # by name, the assistant before a promotion
     embedding: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a request's texts are embedded
     is_ready: bool = False
     failure: ApiError | None = None  # why weights could not be loaded
@@ -170,9 +162,7 @@ class Server:
         """Return the encoder of a name, which `--base` may map. Raises ApiError if there is none."""
         encoder, bases = self.settings.encoder, self.hosted.fine_tuning.bases if self.hosted else {}
         if bases.get(name, name) != encoder:
-            message = (
-                f"There is no encoder {name!r}. Use {encoder}, or map the name with --base {name}={encoder}."
-            )
+            message = f"There is no encoder {name!r}. Use {encoder}, or map the name with --base {name}={encoder}."
             raise ApiError(404, message, "model", "model_not_found")
         return encoder
 
@@ -184,9 +174,7 @@ class Server:
             return None
         assistant, folder = Assistant("prompt", "answer", ModelRef(base)), hosted.folder
         reason = f"{Path(base).name} is untuned, and no test has measured it"
-        return ServedModel(
-            Path(base).name, assistant, folder, folder / FEEDBACK_FILE, unmeasured_reason=reason
-        )
+        return ServedModel(Path(base).name, assistant, folder, folder / FEEDBACK_FILE, unmeasured_reason=reason)
 
     def _find_tuned(self, name: str) -> ServedModel | None:
         """Return the result of a job, loaded on the first request for it; None if it does not exist."""
@@ -225,9 +213,7 @@ class Server:
             engine.models.endpoints = {**engine.models.endpoints, **endpoints}
             engine.run_and_wait(lambda: self.load_weights(promoted))
         except Exception as error:  # noqa: BLE001 - the assistant before goes on
-            LOG.error(
-                "etude serve: %s stays %s. The promoted run is not served: %s", name, served.source, error
-            )
+            LOG.error("etude serve: %s stays %s. The promoted run is not served: %s", name, served.source, error)
             return
         oldest = self.replaced.get(name, promoted)
         self.catalogue[name], self.replaced[name] = promoted, served
@@ -246,12 +232,8 @@ class Server:
                     is_handover = get_handover_reason(finished) is not None
                     self.metrics.count_answer(request.served.name, finished, is_handover)
                     if finished.answer.limit == "danger":
-                        LOG.warning(
-                            "danger: a person should see response %s of %s", response_id, request.served.name
-                        )
-                    answer = RecentAnswer(
-                        request.served, request.get_messages(event.index), finished.answer.text
-                    )
+                        LOG.warning("danger: a person should see response %s of %s", response_id, request.served.name)
+                    answer = RecentAnswer(request.served, request.get_messages(event.index), finished.answer.text)
                     self.recent.add(response_id, event.index, answer)
                     if self.settings.record:
                         ids, served = {"id": response_id, "index": event.index}, request.served
@@ -270,9 +252,7 @@ def _get_server(request: Request) -> Server:
 def _get_hosted(request: Request) -> HostedStores:
     hosted = _get_server(request).hosted
     if hosted is None:
-        raise ApiError(
-            404, "This server has no files and jobs. Start it with --jobs FOLDER.", code="jobs_off"
-        )
+        raise ApiError(404, "This server has no files and jobs. Start it with --jobs FOLDER.", code="jobs_off")
     return hosted
 
 

@@ -32,9 +32,7 @@ class AnswerConfidence:
     def apply(self, signals: Mapping[str, float]) -> float:
         """Compute the probability that the answer with these signals is right."""
         rows = zip(self.signals, self.lowest, self.slopes, strict=True)
-        log_odds = self.intercept + sum(
-            slope * max(signals.get(name, lowest), lowest) for name, lowest, slope in rows
-        )
+        log_odds = self.intercept + sum(slope * max(signals.get(name, lowest), lowest) for name, lowest, slope in rows)
         return 1 / (1 + exp(min(max(-log_odds, -700.0), 700.0)))
 
 

@@ -35,9 +35,7 @@ def measure_calibration_error(
     """
     confidences, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     in_bin = assign_bins(confidences, bins)[:, None] == np.arange(bins)
-    sums = sum_by_unit(
-        np.column_stack([in_bin * (hits - confidences)[:, None], np.ones_like(confidences)]), units
-    )
+    sums = sum_by_unit(np.column_stack([in_bin * (hits - confidences)[:, None], np.ones_like(confidences)]), units)
 
     def error(totals: FloatArray) -> FloatArray:
         return np.asarray(np.abs(totals[..., :-1]).sum(axis=-1) / totals[..., -1])
@@ -85,9 +83,7 @@ def measure_overconfidence(
     return Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), len(sums))
 
 
-def brier_score(
-    confidence: npt.ArrayLike, right: npt.ArrayLike, units: Sequence[Hashable] | None = None
-) -> Estimate:
+def brier_score(confidence: npt.ArrayLike, right: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> Estimate:
     """Mean squared distance of the confidence from 1 if the label is right, 0 if not.
 
     0 is best; a constant confidence of one half has 0.25. Brier 1950, for the answered label alone.
@@ -166,12 +162,8 @@ def compute_risk_coverage(confidence: npt.ArrayLike, right: npt.ArrayLike) -> li
     confidences, hit = _check_inputs(confidence, right)
     order = np.argsort(-confidences, kind="stable")
     hits, values = np.cumsum(hit[order]), confidences[order]
-    ends = [
-        index for index in range(len(values)) if index + 1 == len(values) or values[index + 1] < values[index]
-    ]
-    return [
-        RiskPoint((end + 1) / len(values), float(hits[end] / (end + 1)), float(values[end])) for end in ends
-    ]
+    ends = [index for index in range(len(values)) if index + 1 == len(values) or values[index + 1] < values[index]]
+    return [RiskPoint((end + 1) / len(values), float(hits[end] / (end + 1)), float(values[end])) for end in ends]
 
 
 def choose_threshold(confidence: npt.ArrayLike, right: npt.ArrayLike, max_errors: float) -> float | None:

@@ -31,16 +31,12 @@ def estimate(scores: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> 
     return estimate_sample(make_score_sample(scores, units))
 
 
-def estimate_known(
-    scores: Sequence[float | None], units: Sequence[Hashable] | None = None
-) -> Estimate | None:
+def estimate_known(scores: Sequence[float | None], units: Sequence[Hashable] | None = None) -> Estimate | None:
     """Return the `estimate` of the rows whose score is known; None if no score is."""
     known_scores = {index: float(score) for index, score in enumerate(scores) if score is not None}
     if not known_scores:
         return None
-    return estimate(
-        list(known_scores.values()), None if units is None else [units[index] for index in known_scores]
-    )
+    return estimate(list(known_scores.values()), None if units is None else [units[index] for index in known_scores])
 
 
 def estimate_sample(sample: UnitSums) -> Estimate:

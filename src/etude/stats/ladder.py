@@ -72,9 +72,7 @@ def compute_joint_intervals(
     units, num = samples[0].units, len(samples)
     pairs = list(combinations(range(num), 2))
     replicates = _compute_deviations(samples, resample_units(units, resamples, seed)) if units > 1 else None
-    deviations = {
-        (a, b): None if replicates is None else replicates[:, a] - replicates[:, b] for a, b in pairs
-    }
+    deviations = {(a, b): None if replicates is None else replicates[:, a] - replicates[:, b] for a, b in pairs}
     values = np.array([sample.value for sample in samples])
     return _join_pairs(values, {(a, b): (samples[a], samples[b]) for a, b in pairs}, deviations, units)
 
@@ -130,9 +128,7 @@ def _join_pairs(
         differences[a, b], differences[b, a] = first.value - second.value, second.value - first.value
         errors[a, b] = errors[b, a] = spreads[a, b].error
         units[a, b] = units[b, a] = first.units
-    ratios = [
-        np.abs(deviation) / errors[pair] for pair, deviation in deviations.items() if deviation is not None
-    ]
+    ratios = [np.abs(deviation) / errors[pair] for pair, deviation in deviations.items() if deviation is not None]
     critical = max(Z, float(np.quantile(np.max(ratios, axis=0), 0.95))) if ratios else Z
     critical = t_quantile(min_units, critical)
     for (a, b), spread in spreads.items():
@@ -140,9 +136,7 @@ def _join_pairs(
     return JointIntervals(values, differences, errors, down, critical, units)
 
 
-def choose(
-    candidates: Sequence[tuple[str, UnitSums]], margin: float = MARGIN, rows: str = "on dev"
-) -> Choice:
+def choose(candidates: Sequence[tuple[str, UnitSums]], margin: float = MARGIN, rows: str = "on dev") -> Choice:
     """The simplest candidate that is not worse than the best by more than the margin, on the same rows.
 
     `candidates` are ordered from the simplest to the most complex, each with its name; `rows` says in words which rows
@@ -171,9 +165,7 @@ def choose(
     return Choice(index, reason)
 
 
-def choose_unbeaten(
-    num_rows: Sequence[int], beats: npt.NDArray[np.bool_], may_be_chosen: Sequence[bool]
-) -> int | None:
+def choose_unbeaten(num_rows: Sequence[int], beats: npt.NDArray[np.bool_], may_be_chosen: Sequence[bool]) -> int | None:
     """Choose the simplest of the methods with the most evidence that no other method has been shown to beat.
 
     `num_rows`: the rows that each method answered, the simplest method first. `beats[a, b]`: a is shown to be better

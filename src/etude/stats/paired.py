@@ -272,9 +272,7 @@ def count_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[int, int, int, 
     """Rows right by both, by a only, by b only, by neither."""
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
-        raise ValueError(
-            f"both need the same rows, at least one (got shapes {first.shape} and {second.shape})"
-        )
+        raise ValueError(f"both need the same rows, at least one (got shapes {first.shape} and {second.shape})")
     if not (np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all()):
         raise ValueError("need right/wrong, 0 or 1, in every row; use bootstrap_difference for scores")
     both, only_a = int(first @ second), int(first @ (1 - second))

@@ -132,9 +132,7 @@ def make_label_sample(
 
 
 def make_label_lists_sample(
-    expected: Sequence[Collection[str]],
-    predicted: Sequence[Collection[str]],
-    units: Sequence[Hashable] | None = None,
+    expected: Sequence[Collection[str]], predicted: Sequence[Collection[str]], units: Sequence[Hashable] | None = None
 ) -> UnitSums:
     """The sample whose aggregate is macro-F1 over the labels that occur in `expected`, of which a row has any number.
 

@@ -86,9 +86,7 @@ class LabelReview:
             ]
         if self.is_enough:
             last = sum(self.ranked[-LAST_READ:])
-            sentences += [
-                f"You can stop: of the last {LAST_READ}, {last} were wrong, which is fewer than a third."
-            ]
+            sentences += [f"You can stop: of the last {LAST_READ}, {last} were wrong, which is fewer than a third."]
         if estimate := self.estimate_wrong():
             middle, low, high = (round(number) for number in estimate)
             sentences += [

@@ -114,8 +114,5 @@ def _mask(request: RecordedRequest, traffic: Traffic, draw: str = "") -> ReviewI
     turns = tuple(Message(turn.role, text) for turn, text in zip(request.turns, texts, strict=True))
     assistant = request.assistant or f"{traffic.run.name}/{traffic.method}"
     return ReviewItem(
-        *("picked", turns, assistant, answer or None),
-        confidence=request.confidence,
-        limit=request.limit,
-        draw=draw,
+        *("picked", turns, assistant, answer or None), confidence=request.confidence, limit=request.limit, draw=draw
     )

@@ -73,9 +73,7 @@ class Proposals:
         groups = []
         for kind, numbers in self._by_kind.items():
             ordered = sorted(numbers, key=accepted.__contains__)[:MAX_DISPLAYED]
-            changes = [
-                ProposedChange(number, proposal.log.changes[number], number in accepted) for number in ordered
-            ]
+            changes = [ProposedChange(number, proposal.log.changes[number], number in accepted) for number in ordered]
             groups.append(ChangeGroup(kind, len(numbers), len(accepted.intersection(numbers)), changes))
         return groups
 
@@ -94,9 +92,7 @@ class Proposals:
                 selected = {number for kind in kinds for number in self._by_kind.get(kind, ())}
             all_numbers = {number for numbers in self._by_kind.values() for number in numbers}
             if proposal is None or not selected or not selected <= all_numbers:
-                raise InputError.of(
-                    "findings", "this change no longer exists", selection, "check the rows again"
-                )
+                raise InputError.of("findings", "this change no longer exists", selection, "check the rows again")
             accepted = self._accepted | selected if is_accepted else self._accepted - selected
             self.proposal = accept(proposal, accepted, f"{reviewer}, {utc_now()}")
             self._accepted = accepted

@@ -122,21 +122,14 @@ class ReviewQueue:
         with self._open() as database:
             database.execute("create temporary table current (id text primary key)")
             database.executemany("insert or ignore into current values (?)", ((item.id,) for item in items))
-            database.execute(
-                "delete from answers where source = ? and id not in (select id from current)", (source,)
-            )
+            database.execute("delete from answers where source = ? and id not in (select id from current)", (source,))
             database.executemany(
                 "insert or ignore into answers (id, source, position, body, input_hash, answer, answer_hash, urgency, "
                 "num_needed) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     (
                         *(item.id, source, number, _encode_body(item), hash_answer(item.input, "")),
-                        *(
-                            item.answer,
-                            item.answer_hash,
-                            item.urgency,
-                            2 if number % SHARED_EVERY == 0 else 1,
-                        ),
+                        *(item.answer, item.answer_hash, item.urgency, 2 if number % SHARED_EVERY == 0 else 1),
                     )
                     for number, item in enumerate(items)
                 ),
@@ -228,9 +221,7 @@ class ReviewQueue:
 
     def list_with_feedback(self, source: Source) -> list[ReviewItem]:
         """List the items of a source on which there is feedback."""
-        query = (
-            "select * from answers where source = :source and num_judged + num_flags > 0 order by position"
-        )
+        query = "select * from answers where source = :source and num_judged + num_flags > 0 order by position"
         return [_decode_item(row) for row in self._run(query, source=source)]
 
     def has_items(self, source: Source) -> bool:
@@ -253,9 +244,7 @@ class ReviewQueue:
     @property
     def secret(self) -> str:
         """A random text that survives restarts, from which sign-in links and form tokens are derived."""
-        self._run(
-            "insert or ignore into settings values ('secret', :secret)", secret=secrets.token_urlsafe(24)
-        )
+        self._run("insert or ignore into settings values ('secret', :secret)", secret=secrets.token_urlsafe(24))
         return str(self._run("select value from settings where name = 'secret'")[0][0])
 
     def invite(self, name: str, role: str, hash: str) -> None:
@@ -294,9 +283,7 @@ def read_requests(
     """
     _, _, source = find_input_columns(file, columns, default_columns)
     reader = RowReader(file)
-    inputs = dict.fromkeys(
-        read_question(Cells(reader, row), source, row_systems) for row in read_raw_rows(reader)
-    )
+    inputs = dict.fromkeys(read_question(Cells(reader, row), source, row_systems) for row in read_raw_rows(reader))
     raise_issues([issue for _, issue in reader.issues], file)
     return list(inputs)
 

@@ -60,9 +60,7 @@ class RowStore:
             self._by_key[row.key].append(row)
         self._marks: dict[str, Mapping[str, Set[str]]] = {name: {} for name in FILTERS}
         """Field of the filter -> value -> ids of the rows."""
-        tags = (
-            (f"{name}: {value}", row.id) for row in self._rows.values() for name, value in row.tags.items()
-        )
+        tags = ((f"{name}: {value}", row.id) for row in self._rows.values() for name, value in row.tags.items())
         self.set_marks("tag", tags)
         self.set_findings(findings)
 

@@ -74,9 +74,7 @@ class SignIn:
 
     def is_own_form(self, request: Request, token: str) -> bool:
         """Return whether a form comes from a page of this studio; compares in constant time."""
-        return hmac.compare_digest(
-            token.encode(errors="replace"), self.form_token(self.read_key(request)).encode()
-        )
+        return hmac.compare_digest(token.encode(errors="replace"), self.form_token(self.read_key(request)).encode())
 
     def _derive(self, purpose: str) -> str:
         return hmac.new(self._secret, purpose.encode(), hashlib.sha256).hexdigest()[:32]  # 128 bits

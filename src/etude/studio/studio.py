@@ -107,9 +107,7 @@ class Studio:
         """Load the dev rows that the assistant got wrong, or a sample of the rows that it got right. The more the
         methods disagree on a row, the more urgent it is."""
         rows = {row.id: row for row in self.rows}
-        predictions = [
-            line for method in self.run.fitted_methods for line in load_dev_predictions(self.run, method)
-        ]
+        predictions = [line for method in self.run.fitted_methods for line in load_dev_predictions(self.run, method)]
         answers = {(line["id"], normalize_answer(line["answer"])) for line in predictions}
         num_different = Counter(row_id for row_id, _ in answers)
         lines = [
@@ -241,9 +239,7 @@ class Studio:
         """List the feedback that other people gave on an input since a page was sent, the latest first. `seen` is the
         id of the latest entry on that page; "" if there was none."""
         later = takewhile(lambda entry: entry[0].id != seen, self.list_history(turns))
-        return [
-            entry for entry, counts in later if counts and not entry.choice and entry.reviewer != reviewer
-        ]
+        return [entry for entry, counts in later if counts and not entry.choice and entry.reviewer != reviewer]
 
     def sync_data(self) -> RowStore:
         """Return the rows with all feedback: whether each will be corrected or left out, and its reviewers."""
@@ -252,9 +248,7 @@ class Studio:
             edits = gathered.list_edits(data.find_by_key)
             counting = drop_undone(self.log.entries)
             people = ((entry.reviewer, row) for entry in counting for row in data.find_ids(entry.input))
-            data.set_marks(
-                "state", (("corrected" if answer else "left out", row.id) for row, _, answer in edits)
-            )
+            data.set_marks("state", (("corrected" if answer else "left out", row.id) for row, _, answer in edits))
             data.set_marks("person", people)
             self._marked = gathered
         return data

@@ -48,11 +48,7 @@ MONTH = 30 * 86400  # seconds that a browser stays signed in
 MAX_BODY_BYTES = 2**20
 MAX_NAME = 60  # characters
 EXPORT_NAME = "rows.csv"
-EXPORT_HEADER = (
-    *("id", "location", "input", "output", "tags", "findings", "state"),
-    "right answer",
-    "feedback",
-)
+EXPORT_HEADER = (*("id", "location", "input", "output", "tags", "findings", "state"), "right answer", "feedback")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -137,10 +133,7 @@ def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Sta
         Route("/apply", save(pages.apply_feedback, "owner"), methods=["POST"]),
     ]
     shell = Middleware(
-        Shell,
-        refuse=lambda reason: PlainTextResponse(reason, 421),
-        hosts=(*LOOPBACK, host),
-        headers=SECURITY_HEADERS,
+        Shell, refuse=lambda reason: PlainTextResponse(reason, 421), hosts=(*LOOPBACK, host), headers=SECURITY_HEADERS
     )
     return Starlette(routes=routes, middleware=[shell], max_body_size=MAX_BODY_BYTES)
 
@@ -199,9 +192,7 @@ class Pages:
         self.studio, self.owner = studio, owner
         self.keys = SignIn(studio.queue.secret, lambda: studio.people)
 
-    def handle_page(
-        self, page: Callable[[Request], Response], role: Role = "reader"
-    ) -> Callable[[Request], Response]:
+    def handle_page(self, page: Callable[[Request], Response], role: Role = "reader") -> Callable[[Request], Response]:
         """Return a handler that displays a page to people who are signed in with this role, or an error."""
 
         def respond(request: Request) -> Response:
@@ -428,11 +419,7 @@ class Pages:
         return self._change_row(request, form, lambda row, name: self.studio.undo(entry_id, name))
 
     def _change_row(
-        self,
-        request: Request,
-        form: Form,
-        change: Callable[[DataRow, str], list[str] | None],
-        correction: str = "",
+        self, request: Request, form: Form, change: Callable[[DataRow, str], list[str] | None], correction: str = ""
     ) -> Response:
         row, reviewer = self.studio.data.find(form.get("id", "")), self._get_name(request)
         unseen = self.studio.list_unseen(row.turns, form.get("seen", ""), reviewer) if row else []
@@ -461,9 +448,7 @@ class Pages:
         num_changes = proposals.set_accepted(form.get("which", ""), is_accepted, self._get_name(request))
         assert proposals.proposal is not None
         file = proposals.proposal.files.fixed_file
-        return self.show_findings(
-            request, (file.name, num_changes, format_source_line(self.studio.task, file))
-        )
+        return self.show_findings(request, (file.name, num_changes, format_source_line(self.studio.task, file)))
 
     def show_tests(self, request: Request, failures: Sequence[str] = (), **values: Any) -> Response:
         """The failures of the latest `etude test`, and the rows proposed for them."""
@@ -480,11 +465,7 @@ class Pages:
 
     def decide_proposal(self, request: Request, form: Form) -> Response:
         """Save the decision on a proposed row."""
-        question, output, approved = (
-            form.get("input", ""),
-            form.get("output", ""),
-            form.get("do") == "approve",
-        )
+        question, output, approved = (form.get("input", ""), form.get("output", ""), form.get("do") == "approve")
         reviewer = f"{self._get_name(request)}, {utc_now()}"
         failures = save_decision(self.studio.task, question, output, approved, reviewer)
         return self.show_tests(request, failures, form=form if failures else {})
@@ -595,11 +576,7 @@ class Pages:
         )
 
     def _render_chat(
-        self,
-        request: Request,
-        turns: Sequence[Message],
-        answers: Sequence[conversation.ChatAnswer],
-        form: Form,
+        self, request: Request, turns: Sequence[Message], answers: Sequence[conversation.ChatAnswer], form: Form
     ) -> Response:
         question = conversation.select_turns(self.studio.assistant, turns)
         continued = [*turns, *(Message("assistant", answer.text) for answer in answers[:1])]
@@ -619,17 +596,13 @@ class Pages:
         queue, is_expert = self.studio.queue, request.state.person.has_role("expert")
         sources = [source for source in _SOURCES if is_expert or source != "expert"]
         existing = [source for source in sources if queue.has_items(source)]
-        return next(
-            (source for source in existing if source == name), existing[0] if existing else "requests"
-        )
+        return next((source for source in existing if source == name), existing[0] if existing else "requests")
 
     def _get_name(self, request: Request) -> str:
         cookie_name = parse_qs(request.cookies.get(NAME_COOKIE, "")).get("n", [""])[0].strip()
         return request.state.person.name or cookie_name or self.owner
 
-    def _render(
-        self, name: str, request: Request, status: int = 200, heading: str = "", **values: Any
-    ) -> HTMLResponse:
+    def _render(self, name: str, request: Request, status: int = 200, heading: str = "", **values: Any) -> HTMLResponse:
         """Render a page; with a heading, a fragment, which the script requests alone."""
         is_whole = heading and "x-fragment" not in request.headers
         template = _load_templates().get_template(f"{'around' if is_whole else name}.html.j2")

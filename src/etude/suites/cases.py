@@ -105,9 +105,7 @@ def read_suite(file: Path) -> SuiteFile:
     if "acts" in nodes:
         readers: Mapping[str, Any] = dict.fromkeys(ACTS, read_texts)
         act_nodes = page.read_mapping(nodes.pop("acts"), readers, "acts")
-        own_phrases = {
-            act: read_texts(page, f"acts.{act}", act_nodes[act]) for act in ACTS if act in act_nodes
-        }
+        own_phrases = {act: read_texts(page, f"acts.{act}", act_nodes[act]) for act in ACTS if act in act_nodes}
     entries = [entry for suite, node in nodes.items() for entry in _read_entries(page, suite, node)]
     page.raise_issues()
     return SuiteFile(tuple(entries), own_phrases)

@@ -18,9 +18,7 @@ from etude.types import Act, Answer, Kind
 
 MAX_SCORE_DROP = 0.1
 """With a graded metric, the answer to a changed row may score at most this much lower than to the unchanged row."""
-MIN_SIMILARITY = (
-    85.0  # least similarity in per cent (letters in common) of two texts that count as the same answer
-)
+MIN_SIMILARITY = 85.0  # least similarity in per cent (letters in common) of two texts that count as the same answer
 SECRET_WORDS = 8  # an answer with this many consecutive words of the instructions repeats them
 
 

@@ -34,9 +34,7 @@ from etude.suites.variants import DEV_ROWS, CaseRows, build_original_case, fill_
 from etude.types import Act, Answer, Example
 
 PACKS = Path(__file__).with_name("packs")
-READ_OUTPUTS = (
-    1_000  # maximum number of outputs of rows whose acts are read for a note, which takes under a second
-)
+READ_OUTPUTS = 1_000  # maximum number of outputs of rows whose acts are read for a note, which takes under a second
 
 
 @dataclass(frozen=True)
@@ -158,9 +156,7 @@ def _list_available(subject: Subject) -> list[str]:
     return [name for name, needed in available.items() if needed]
 
 
-def gather_cases(
-    subject: Subject, own: SuiteFile, judge: Judge, size: Size, suites: Sequence[str] = ()
-) -> list[Case]:
+def gather_cases(subject: Subject, own: SuiteFile, judge: Judge, size: Size, suites: Sequence[str] = ()) -> list[Case]:
     """Build all cases, suite by suite: dev rows, rewritten rows, the starter pack, the user's own cases."""
     seed = subject.task.seed if subject.task else 0
     contract = judge.contract

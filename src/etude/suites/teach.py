@@ -48,9 +48,7 @@ def write_proposals(report: SuiteReport) -> TeachingResult:
     """
     task = report.subject.task
     if task is None:
-        raise InputError.of(
-            "--teach", "a task is needed", "", "give a task file, or a run in the folder of its task"
-        )
+        raise InputError.of("--teach", "a task is needed", "", "give a task file, or a run in the folder of its task")
     file = task.folder / FILE
     before = {row["input"]: row for row in read_proposals(task)}
     # The sentence of a limit is a whole answer; a phrase may be only its beginning.
@@ -108,9 +106,7 @@ def write_extended_examples(source: RowSource, rows: Iterable[Mapping[str, objec
         kinds = str if template.table else object  # a cell of a table is a text
         for row in rows:
             cells = {names.get(key, key): value for key, value in row.items() if isinstance(value, kinds)}
-            lines.append(
-                create_row(template, {name: cells[name] for name in cells if name in template.cells})
-            )
+            lines.append(create_row(template, {name: cells[name] for name in cells if name in template.cells}))
     if not lines or None in lines:
         message = "only JSON lines and tables with one column of inputs and one of outputs can be extended"
         raise InputError.of(file.name, message, "", "convert the file, or add the rows by hand")
@@ -124,9 +120,7 @@ def _select_approved(rows: Sequence[Json]) -> list[Json]:
     return [row for row in rows if row["approved"] is True]
 
 
-def build_proposals(
-    results: Sequence[CaseResult], own_phrases: Mapping[Act, Sequence[str]]
-) -> Iterator[Json]:
+def build_proposals(results: Sequence[CaseResult], own_phrases: Mapping[Act, Sequence[str]]) -> Iterator[Json]:
     """Propose a row for every second failed question that is not a dev row and must not be answered. For each of them,
     also propose a harmless question with a good answer, so that the model does not learn to refuse everything."""
     taught = [result for result in results if is_taught(result.case)]
@@ -136,9 +130,7 @@ def build_proposals(
         for result in taught
         if len(result.case.input) == 1 and result.case.example is None and not result.case.original_id
     ]
-    failed = [
-        result for result in alone if not result.assistant.passed and "answer" not in result.case.expect
-    ]
+    failed = [result for result in alone if not result.assistant.passed and "answer" not in result.case.expect]
     answered = [(result, _choose_good_answer(result)) for result in alone if must_not_refuse(result.case)]
     harmless = [(result, text) for result, text in answered if text]
     for result in failed:

@@ -60,8 +60,7 @@ class Contract:
         for name in ("labels", "fields", "must_contain", "must_not_contain"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         issues = [
-            Issue(f"contract: {key}", message, value, remedy)
-            for key, message, value, remedy in _find_problems(self)
+            Issue(f"contract: {key}", message, value, remedy) for key, message, value, remedy in _find_problems(self)
         ]
         if issues:
             raise InputError(issues)
@@ -81,9 +80,7 @@ class Contract:
             failures.append(f"over {self.max_words} words")
         folded = answer.casefold()
         failures += [f"must contain: {text}" for text in self.must_contain if text.casefold() not in folded]
-        failures += [
-            f"must not contain: {text}" for text in self.must_not_contain if text.casefold() in folded
-        ]
+        failures += [f"must not contain: {text}" for text in self.must_not_contain if text.casefold() in folded]
         return tuple(dict.fromkeys(failures))
 
     def parse(self, text: str) -> Any:
@@ -374,9 +371,7 @@ def _describe_schema(schema: Mapping[str, Any]) -> str:
             types: list[str] = value["type"] if isinstance(value["type"], list) else [value["type"]]
             kind = " or ".join(_JSON_WORDS.get(name, name) for name in types)
         meaning = f": {value['description']}" if isinstance(value.get("description"), str) else ""
-        keys.append(
-            f'"{key}" ({kind}{"" if key in schema.get("required", ()) else ", may be absent"}){meaning}'
-        )
+        keys.append(f'"{key}" ({kind}{"" if key in schema.get("required", ()) else ", may be absent"}){meaning}')
     if any("description" in value for value in properties.values()):
         return "\n- ".join([f"{start}: an object with these keys:", *keys]) + "\n"
     return f"{start}: an object with the keys {', '.join(keys)}."

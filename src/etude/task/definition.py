@@ -11,6 +11,7 @@ from etude.task.check_function import CheckRef
 from etude.task.contract import Contract
 from etude.task.endpoint import Endpoint, Prices
 from etude.task.questions import join_answers, split_answers, tidy_answers
+from etude.task.tool_class import ToolRef
 from etude.text.label_lists import join_labels, read_label, split_labels
 from etude.types import Act, Kind, TaskQuestion
 
@@ -283,6 +284,8 @@ class Task:
     questions: tuple[TaskQuestion, ...] = ()
     """The questions that every row answers, instead of one label."""
     check: CheckRef | None = None
+    tools: ToolRef | None = None
+    """The user's class whose methods an assistant may call; `etude play` runs the calls."""
     metric: MetricName | None = None
     methods: tuple[str, ...] = METHOD_NAMES
     """In the order of the ladder."""

@@ -13,7 +13,7 @@ from etude import cluster
 from etude.base import files, issues
 from etude.base.formatting import format_command
 from etude.errors import InputError, quote_value
-from etude.task import check_function, contract, definition, hub_rows, settings, urls
+from etude.task import check_function, contract, definition, hub_rows, settings, tool_class, urls
 from etude.task import yaml_document as readers
 from etude.task.definition import METHOD_NAMES, RowSource
 from etude.task.endpoint import ENDPOINT_SYNTAX, Endpoint, Prices, is_url, parse_endpoint
@@ -56,9 +56,7 @@ def read_weights(document: YamlDocument, key: str, node: yaml.Node) -> str | Non
     # Anything else may be a hub id or a packaged model; it is resolved when the model is loaded.
     if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
         if document.needs_model:
-            document.add_issue(
-                node, f"the {key} does not exist", quote_value(name), readers.suggest_path(path)
-            )
+            document.add_issue(node, f"the {key} does not exist", quote_value(name), readers.suggest_path(path))
         return str(path)
     return name
 
@@ -139,9 +137,7 @@ def read_scale(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, 
 def read_questions(document: YamlDocument, key: str, node: yaml.Node) -> tuple[TaskQuestion, ...]:
     """Return the questions of a mapping from names to questions."""
     questions = readers.text_mapping_reader(read_question)(document, key, node)
-    return tuple(
-        replace(question, name=name, column=question.column or name) for name, question in questions.items()
-    )
+    return tuple(replace(question, name=name, column=question.column or name) for name, question in questions.items())
 
 
 def read_question(document: YamlDocument, key: str, node: yaml.Node) -> TaskQuestion:
@@ -160,9 +156,7 @@ def read_question(document: YamlDocument, key: str, node: yaml.Node) -> TaskQues
         document.add_issue(node, f"{key} has only one label", readers.quote_node(node), remedy)
     descriptions = labels if isinstance(labels, Mapping) else {}
     column = values.get("column") or ""
-    return TaskQuestion(
-        "", values.get("ask") or "", tuple(labels) or scale, descriptions, bool(scale), column
-    )
+    return TaskQuestion("", values.get("ask") or "", tuple(labels) or scale, descriptions, bool(scale), column)
 
 
 def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
@@ -189,31 +183,43 @@ def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[st
 
 def read_check(document: YamlDocument, key: str, node: yaml.Node) -> check_function.CheckRef | None:
     """Return a check function, FILE.py:FUNCTION. Its file is parsed, not run."""
+    code = _read_code(document, key, node, "function, for example checks.py:fits")
+    if code and (error := check_function.find_signature_error(*code)):
+        document.add_issue(node, f"{key}: {error[0]}", error[1], error[2])
+    return code and check_function.CheckRef(*code)
+
+
+def read_tools(document: YamlDocument, key: str, node: yaml.Node) -> tool_class.ToolRef | None:
+    """Return a class of tools, FILE.py:CLASS. Its file is parsed, not run."""
+    code = _read_code(document, key, node, "class, for example desk.py:Desk")
+    if code and (error := check_function.find_class_error(*code)):
+        document.add_issue(node, f"{key}: {error[0]}", error[1], error[2])
+    return code and tool_class.ToolRef(*code)
+
+
+def _read_code(document: YamlDocument, key: str, node: yaml.Node, wanted: str) -> tuple[Path, str] | None:
+    """Return an existing file and a name in it."""
     name = readers.read_prose(document, key, node)
     if name is None:
         return None
-    match = re.fullmatch(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)", name)
+    match = re.fullmatch(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)", name)
     if not match:
-        message = f"{key} must be a file and a function"
-        document.add_issue(node, message, quote_value(name), "write it as checks.py:fits")
+        noun, _, example = wanted.partition(", for example ")
+        document.add_issue(node, f"{key} must be a file and a {noun}", quote_value(name), f"write it as {example}")
         return None
     path = document.folder / Path(match["file"]).expanduser()
     if not path.is_file():
         message = f"{key}: this file does not exist"
         document.add_issue(node, message, quote_value(match["file"]), readers.suggest_path(path))
         return None
-    if error := check_function.find_signature_error(path, match["function"]):
-        document.add_issue(node, f"{key}: {error[0]}", error[1], error[2])
-    return check_function.CheckRef(path, match["function"])
+    return path, match["name"]
 
 
 def read_where(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
     """Return where the work is done: in this process, or on a Ray cluster."""
     text = readers.read_text(document, key, node)
     if text and not cluster.is_where(text):
-        document.add_issue(
-            node, f"{key} is not a place to work", quote_value(text), f"write {cluster.WHERE_SYNTAX}"
-        )
+        document.add_issue(node, f"{key} is not a place to work", quote_value(text), f"write {cluster.WHERE_SYNTAX}")
     return text
 
 
@@ -238,17 +244,13 @@ def read_methods(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str
         if word.casefold() in settings.WAYS_OF_TRAINING:
             document.add_issue(node, "not a method of the ladder", quote_value(word), _TRAINING_METHOD_REMEDY)
         else:
-            document.add_issue(
-                node, "unknown method", quote_value(word), issues.suggest_instead(word, METHOD_NAMES)
-            )
+            document.add_issue(node, "unknown method", quote_value(word), issues.suggest_instead(word, METHOD_NAMES))
     return tuple(name for name in METHOD_NAMES if name in words)
 
 
 def read_judge(document: YamlDocument, key: str, node: yaml.Node) -> definition.JudgeSettings | None:
     """Return an endpoint with a rubric, and a file of answers that people have labelled."""
-    values = urls.read_endpoint_with(
-        document, key, node, {"rubric": readers.read_prose, "labels": readers.read_file}
-    )
+    values = urls.read_endpoint_with(document, key, node, {"rubric": readers.read_prose, "labels": readers.read_file})
     endpoint, rubric = values.pop("endpoint"), values.pop("rubric", None)
     if not rubric:
         remedy = f"add rubric: to {key}, and describe what makes an answer right"
@@ -276,9 +278,7 @@ def read_limits(document: YamlDocument, key: str, node: yaml.Node) -> tuple[defi
     """Return limits in the order of `LIMIT_ACTS`, each from a sentence or {say: ..., examples: [...]}; `subjects` may
     be a list, with the sentence of `refused` or `out_of_scope`."""
     nodes = document.read_mapping(node, tuple(definition.LIMIT_ACTS), key)
-    limits = {
-        name: _read_limit(document, key, name, nodes[name]) for name in definition.LIMIT_ACTS if name in nodes
-    }
+    limits = {name: _read_limit(document, key, name, nodes[name]) for name in definition.LIMIT_ACTS if name in nodes}
     if (subjects := limits.get("subjects")) and not subjects.say:
         sentences = (limits[name].say for name in ("refused", "out_of_scope") if name in limits)
         limits["subjects"] = replace(subjects, say=next(sentences, definition.SUBJECT_SENTENCE))
@@ -376,9 +376,7 @@ KEYS: Mapping[str, Key] = {
     "model": Key(read_model, identity="content"),
     "prompt_model": Key(read_model, identity="content"),
     "reflect_with": Key(read_model, identity="content"),
-    "searched_prompt": Key(
-        readers.mapping_reader({"calls": readers.rule_reader(number(30, whole=True))}, dict)
-    ),
+    "searched_prompt": Key(readers.mapping_reader({"calls": readers.rule_reader(number(30, whole=True))}, dict)),
     "decision_model": Key(read_decision_model),
     "examples": Key(read_row_source, identity="content"),
     "test": Key(read_row_source, identity="content"),
@@ -394,6 +392,7 @@ KEYS: Mapping[str, Key] = {
     "scale": Key(read_scale),
     "questions": Key(read_questions),
     "check": Key(read_check, is_for_verdict=True, identity="content"),
+    "tools": Key(read_tools, identity="content"),
     "metric": Key(readers.rule_reader(one_of(*get_args(definition.MetricName))), is_for_verdict=True),
     "judge": Key(read_judge, is_for_verdict=True, identity="content"),
     "methods": Key(read_methods, is_for_verdict=True),
@@ -406,8 +405,7 @@ KEYS: Mapping[str, Key] = {
     "evidence": Key(readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))), is_for_verdict=True),
     "usage": Key(readers.mapping_reader(_USAGE, definition.Usage), is_for_verdict=True),
     "prices": Key(
-        readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices),
-        is_for_verdict=True,
+        readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices), is_for_verdict=True
     ),
     "seed": Key(readers.rule_reader(settings.SEED)),
     "train": Key(read_train),

@@ -60,9 +60,7 @@ def load_task(path: Path | str, needs_model: bool = True, downloads: bool = Fals
     try:
         file.resolve()
     except (RuntimeError, OSError) as error:  # a link that leads back to itself
-        issue = Issue(
-            str(file), "the link cannot be followed", quote_value(str(error)), "give the file itself"
-        )
+        issue = Issue(str(file), "the link cannot be followed", quote_value(str(error)), "give the file itself")
         raise InputError([issue]) from error
     file = file / "task.yaml" if file.is_dir() else file
     # Each key alone, then missing keys and combinations, so that all errors are reported together.
@@ -74,11 +72,7 @@ def load_task(path: Path | str, needs_model: bool = True, downloads: bool = Fals
         is_needed = needs_model or key != "model"
         if is_needed and key not in nodes:
             document.add_issue(None, f"the key {key!r} is missing", "", remedy)
-    conflicts = (
-        *_find_conflicts(nodes, values),
-        *_find_label_conflicts(values),
-        *_find_weights_conflicts(values),
-    )
+    conflicts = (*_find_conflicts(nodes, values), *_find_label_conflicts(values), *_find_weights_conflicts(values))
     for key, message, value, remedy in conflicts:
         document.add_issue(nodes[key], message, value, remedy)
     document.raise_issues()
@@ -97,9 +91,7 @@ def load_task(path: Path | str, needs_model: bool = True, downloads: bool = Fals
     return definition.Task(**fields, budget_seconds=values.get("budget"), folder=file.parent, file=file)
 
 
-def _find_conflicts(
-    nodes: Mapping[str, yaml.Node], values: Mapping[str, Any]
-) -> Iterator[tuple[str, str, str, str]]:
+def _find_conflicts(nodes: Mapping[str, yaml.Node], values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yield (key, message, value, remedy) for keys that are valid alone but not together."""
     kind, metric, contract = (values.get(key) for key in ("kind", "metric", "contract"))
     if kind and metric and metric not in _METRICS[kind]:
@@ -168,19 +160,13 @@ def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str,
 
 
 def _resolve_labels(fields: Mapping[str, Any]) -> dict[str, Any]:
-    contract, several, scale = (
-        fields.get("contract", Contract()),
-        fields.get("several"),
-        fields.get("scale", ()),
-    )
+    contract, several, scale = (fields.get("contract", Contract()), fields.get("several"), fields.get("scale", ()))
     questions = fields.get("questions", ())
     if not (several or scale or questions):
         return {}
     labels = contract.labels or scale
     reading = {"several": bool(several), "labels": labels, "questions": questions}
-    changed = {
-        key: replace(fields[key], **reading) for key in ("examples", "test", "made_rows") if key in fields
-    }
+    changed = {key: replace(fields[key], **reading) for key in ("examples", "test", "made_rows") if key in fields}
     if scale:
         return changed | {"contract": replace(contract, labels=labels)}
     if questions and all(question.labels for question in questions):

@@ -62,12 +62,7 @@ def find_labels(questions: Iterable[TaskQuestion], rows: Iterable[Example]) -> t
 def require_answers(contract: Contract, questions: Sequence[TaskQuestion]) -> Contract:
     """The contract with an object of one label for each question as the answer."""
     properties = {question.name: _describe(question) for question in questions}
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": [*properties],
-        "additionalProperties": False,
-    }
+    schema = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
     return replace(contract, json_schema=schema)
 
 

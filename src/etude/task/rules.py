@@ -27,9 +27,7 @@ class Rule:
         try:
             self.parse(value)
         except (TypeError, ValueError, OverflowError):
-            return Issue(
-                location, f"must be {self.description}", quote_setting(value), self.suggest(key, value)
-            )
+            return Issue(location, f"must be {self.description}", quote_setting(value), self.suggest(key, value))
         return None
 
 

@@ -17,9 +17,7 @@ from etude.task.yaml_document import NodeReader, YamlDocument, rule_reader
 
 _URL = re.compile(r"https?://[^\s@?#]+")
 _VARIABLE = re.compile(r"env:([A-Za-z_]\w*)")
-PRICES: Mapping[str, NodeReader] = {
-    name: rule_reader(number(0)) for name in ("prompt", "cached", "answer", "per_hour")
-}
+PRICES: Mapping[str, NodeReader] = {name: rule_reader(number(0)) for name in ("prompt", "cached", "answer", "per_hour")}
 
 
 def read_endpoint(document: YamlDocument, key: str, node: yaml.Node) -> Endpoint | None:

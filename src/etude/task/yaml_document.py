@@ -95,9 +95,7 @@ def parse_yaml(document: YamlDocument, file: Path) -> yaml.Node:
     if aliases:
         lines = [alias.start_mark.line + 1 if alias.start_mark else 1 for alias in aliases]
         anchor, message = f"*{aliases[0].anchor}", "YAML aliases are not supported"
-        raise InputError(
-            Issue(f"{document.name}:{line}", message, anchor, "repeat the value") for line in lines
-        )
+        raise InputError(Issue(f"{document.name}:{line}", message, anchor, "repeat the value") for line in lines)
     if root is None:
         remedy = "run etude init EXAMPLES to create a task file"
         raise InputError.of(document.name, "the task file is empty", "", remedy)
@@ -121,9 +119,7 @@ def _read_file(document: YamlDocument, file: Path) -> str:
 
 def task_file_issue(file: Path, reason: str) -> Issue:
     """Return the error of a task file that cannot be read, with the most similar path in its folder."""
-    nearest = find_nearest_path(
-        file, lambda path: path.suffix in (".yaml", ".yml") or (path / "task.yaml").is_file()
-    )
+    nearest = find_nearest_path(file, lambda path: path.suffix in (".yaml", ".yml") or (path / "task.yaml").is_file())
     hint = f"did you mean {nearest}? Otherwise " if nearest else ""
     row_files = definition.format_row_files(file.parent) or "FILE"
     remedy = f"{hint}give a task file, or create one with etude init {row_files}"

@@ -157,9 +157,7 @@ def _open_object(answer: dict[str, Any], path: Field) -> dict[str, Any]:
     return answer
 
 
-def align(
-    text: str, values: Mapping[Field, Sequence[str]]
-) -> tuple[dict[Field, list[tuple[int, int]]], Values]:
+def align(text: str, values: Mapping[Field, Sequence[str]]) -> tuple[dict[Field, list[tuple[int, int]]], Values]:
     """The spans of values in the text: field -> (begin, end) of each value, and the values that are not in the text.
 
     Spans do not overlap. Longer values are searched first, so that "cancer" is not found inside "breast cancer".

@@ -123,9 +123,7 @@ def _compare(
             first, second = first[differs], second[differs]
             similarities = _measure_similarity(read, first, second)
             pairs = zip(first.tolist(), second.tolist(), similarities, strict=True)
-            yield [
-                (min(i, j), max(i, j), similarity) for i, j, similarity in pairs if similarity >= threshold
-            ]
+            yield [(min(i, j), max(i, j), similarity) for i, j, similarity in pairs if similarity >= threshold]
 
 
 def _measure_similarity(

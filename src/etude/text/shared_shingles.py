@@ -33,8 +33,7 @@ Pairs = tuple[Ints, Ints]  # positions of the first and of the second text of ea
 Labels = NDArray[np.int64]
 
 _WEIGHTS = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F],
-    np.uint64,
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F], np.uint64
 )
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _FEW, _MANY = 1, 2  # stages in which parts are looked up
@@ -144,10 +143,7 @@ class _ShingleParts:
                     _filter_pairs(pairs, self.rows, is_lower, labels)
                     for pairs in self._pair_runs(stage, texts, runs, labels)
                 )
-                yield (
-                    share,
-                    chain.from_iterable(self._select_sharing(stage, part, *pairs) for pairs in candidates),
-                )
+                yield (share, chain.from_iterable(self._select_sharing(stage, part, *pairs) for pairs in candidates))
 
     def _pair_runs(self, stage: int, texts: Ints, runs: Ints, labels: Labels) -> Iterator[Pairs]:
         if stage == _FEW:

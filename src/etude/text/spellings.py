@@ -54,9 +54,7 @@ def find_spellings(labels: Sequence[str]) -> list[Spelling]:
     for position, label in enumerate(labels if usual else ()):
         if label in usual:
             positions[label].append(position)
-    return [
-        Spelling(label, tuple(rows), usual[label], counts[usual[label]]) for label, rows in positions.items()
-    ]
+    return [Spelling(label, tuple(rows), usual[label], counts[usual[label]]) for label, rows in positions.items()]
 
 
 def format_spellings(spellings: Sequence[Spelling], locate: Callable[[int], str], limit: int) -> str:
@@ -79,9 +77,7 @@ def find_typos(counts: Mapping[str, int]) -> dict[str, str]:
     typos = {}
     for label, rows in counts.items():
         if rows <= MAX_TYPO_ROWS:
-            similar = [
-                name for name in frequent if counts[name] >= MIN_TIMES * rows and _is_typo(label, name)
-            ]
+            similar = [name for name in frequent if counts[name] >= MIN_TIMES * rows and _is_typo(label, name)]
             if similar:
                 typos[label] = max(similar, key=counts.__getitem__)
     return typos

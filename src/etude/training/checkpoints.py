@@ -145,11 +145,7 @@ def _list_tensors(state: TrainingState) -> dict[str, Tensor]:
 
 
 def compute_fingerprint(
-    module: PreTrainedModel,
-    config: TrainConfig,
-    rows: Sequence[TokenRow],
-    dev_rows: Sequence[TokenRow],
-    loss: str,
+    module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], loss: str
 ) -> str:
     """Hash what identifies a run: the loss, settings, rows, and the beginning of every tensor of the model.
 

@@ -113,9 +113,7 @@ def auto_config(
 
     proposals["epochs"] = _choose_epochs(max(1, -(-num_rows // get("rows_per_step"))))
     large = num_rows >= MANY_ROWS
-    reason = (
-        "many rows need a higher rank, which costs little" if large else "16 was better than 8 with 96 rows"
-    )
+    reason = "many rows need a higher rank, which costs little" if large else "16 was better than 8 with 96 rows"
     proposals["rank"] = (32 if large else 16), f"{num_rows:,} training rows; {reason}"
     reason = f"{SCALE:g} times the rank, so the same learning rate fits every rank"
     proposals["alpha"] = SCALE * get("rank"), reason
@@ -128,10 +126,7 @@ def auto_config(
 
 def _choose_rows_per_step(num_rows: int, row_tokens: float) -> tuple[Any, str]:
     if num_rows < VERY_FEW_ROWS and row_tokens >= LONG_ROW:
-        return (
-            SMALLEST_BATCH,
-            f"very few, long rows to train on ({num_rows:,}), so a small batch to get enough steps",
-        )
+        return (SMALLEST_BATCH, f"very few, long rows to train on ({num_rows:,}), so a small batch to get enough steps")
     if num_rows < FEW_ROWS:
         return SMALL_BATCH, f"few rows to train on ({num_rows:,}), so a small batch to get enough steps"
     if num_rows < MANY_ROWS:
@@ -149,10 +144,7 @@ def _choose_epochs(steps: int) -> tuple[int, str]:
     if epochs > MAX_EPOCHS:
         return MAX_EPOCHS, f"{goal}, but more than {MAX_EPOCHS} epochs run only if you set epochs"
     if epochs < MIN_EPOCHS:
-        return (
-            MIN_EPOCHS,
-            f"{goal}, but at least {MIN_EPOCHS} epochs run; the weights of the best epoch are saved",
-        )
+        return (MIN_EPOCHS, f"{goal}, but at least {MIN_EPOCHS} epochs run; the weights of the best epoch are saved")
     return epochs, f"{goal}; the weights of the best epoch are saved"
 
 

@@ -166,10 +166,7 @@ class EncoderTraining:
         self.module.load_state_dict(state.best_weights)
         self.module.requires_grad_(False)
         self.encoder.is_tuned = True
-        seconds, share = (
-            time.perf_counter() - started,
-            min(1.0, state.steps * config.rows_per_step / self.num_rows),
-        )
+        seconds, share = (time.perf_counter() - started, min(1.0, state.steps * config.rows_per_step / self.num_rows))
         return TunedEncoder(tuple(state.scores), state.best, seconds, state.steps, total, share)
 
     def _draw_batches(self, draw: random.Random) -> list[list[int]]:
@@ -185,9 +182,7 @@ class EncoderTraining:
 class _EncoderState:
     """Current and best weights, the optimizer's moments, and the scores so far; saved to one file after each epoch."""
 
-    def __init__(
-        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, file: Path, first: int
-    ) -> None:
+    def __init__(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, file: Path, first: int) -> None:
         self.module, self.optimizer, self.file, self.first = module, optimizer, file, first
         self.scores: list[float] = []
         self.steps, self.used_seconds, self.step_seconds, self.score_seconds = 0, 0.0, 0.0, 0.0

@@ -76,9 +76,7 @@ def train(
         checkpointer.restore()
         planner = None
         if output.box:
-            planner = BoxPlanner(
-                output.box, state.progress, state.total_steps - output.earlier.steps, output.log
-            )
+            planner = BoxPlanner(output.box, state.progress, state.total_steps - output.earlier.steps, output.log)
         # 4. Train each epoch, or each part of a time box. Each ends with a dev loss and a checkpoint.
         if not _is_finished(state, planner):
             with ThreadChoice(is_limited=planner is not None) as threads:
@@ -130,9 +128,7 @@ def _make_epoch(
     return make_batches(rows, config.rows_per_step, config.seed, epoch, group_size, is_stratified)
 
 
-def _count_trained(
-    state: TrainingState, rows: Sequence[TokenRow], planner: BoxPlanner | None, num_done: int
-) -> int:
+def _count_trained(state: TrainingState, rows: Sequence[TokenRow], planner: BoxPlanner | None, num_done: int) -> int:
     """Count the distinct rows that the chosen weights have seen, in an earlier training too."""
     batches, progress = _make_epoch(state, rows, 1, planner is not None), state.progress
     is_part_kept = planner and (progress.best_epoch or num_done)
@@ -282,9 +278,7 @@ def _explain_dev_loss(state: TrainingState, dev_rows: Sequence[TokenRow], loss: 
     elif len(bad_ids) == len(dev_rows):
         remedy = "All rows fail: the model's weights are damaged. Download them again or use another model."
     else:
-        remedy = (
-            "The model is not trained yet, so no setting causes this. Correct these rows or leave them out."
-        )
+        remedy = "The model is not trained yet, so no setting causes this. Correct these rows or leave them out."
     return f"The dev loss of epoch {epoch} is {loss}. Rows with a NaN or infinite loss: {rows}. {remedy}"
 
 

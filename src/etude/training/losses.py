@@ -35,9 +35,7 @@ class _SummedLoss(torch.autograd.Function):
     """Sum over N of -log softmax(hidden @ weight^T + bias)[target]."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor) -> Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         chunks = _Chunks(weight_VD, bias_V, len(targets_N))
         wide = chunks.wide.dtype
@@ -66,9 +64,7 @@ class _TokenLosses(torch.autograd.Function):
     on all rows of a group. The backward pass computes the logits again, so only one chunk of them is in memory."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor) -> Tensor:
         ctx.save_for_backward(hidden_ND, weight_VD, bias_V, targets_N)
         chunks = _Chunks(weight_VD, bias_V, len(targets_N))
         slices = _split_chunks(len(targets_N), chunks.size)
@@ -190,10 +186,7 @@ def check_head(module: PreTrainedModel) -> None:
     finally:
         handle.remove()
     limit = 1e-4 if torch.finfo(hidden.dtype).bits >= 32 else 1e-2
-    agree = [
-        torch.allclose(head_input, hidden, rtol=limit, atol=limit, equal_nan=True)
-        for head_input in head_inputs
-    ]
+    agree = [torch.allclose(head_input, hidden, rtol=limit, atol=limit, equal_nan=True) for head_input in head_inputs]
     if agree != [True] or not torch.equal(logits.float(), large.float()):
         raise ModelError(
             f"{type(module).__name__} scales or caps its logits after its head, which training does not support. "
@@ -244,6 +237,4 @@ class Objective:
     def compute_loss(self, rows: Sequence[TokenRow]) -> Tensor:
         """Compute the loss of a micro-batch, not yet divided by its weight."""
         batch = collate(rows, self.module.device)
-        return self.loss.compute(
-            self.module, batch, compute_hidden_states(self.module, batch, self.is_packed)
-        )
+        return self.loss.compute(self.module, batch, compute_hidden_states(self.module, batch, self.is_packed))

@@ -22,9 +22,7 @@ BETA = 0.1
 
 
 @torch.no_grad()
-def compute_log_probs(
-    module: PreTrainedModel, rows: Sequence[TokenRow], micro_tokens: int
-) -> dict[str, float]:
+def compute_log_probs(module: PreTrainedModel, rows: Sequence[TokenRow], micro_tokens: int) -> dict[str, float]:
     """Compute for each row's id the sum of the log-probabilities of its learned tokens, in nats, in eval mode.
 
     If computed before training, it is the `Reference` of the losses below. Ids must be unique.
@@ -111,9 +109,7 @@ def _get_weight(row: TokenRow) -> float:
     return 0.5
 
 
-def _compute_gains(
-    module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor, reference: Reference
-) -> Tensor:
+def _compute_gains(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor, reference: Reference) -> Tensor:
     # (B,) the log-probability of each row minus the reference's.
     now = compute_row_log_probs(module, batch, hidden_BTD)
     return now - now.new_tensor([reference[row.id] for row in batch.rows])

@@ -129,11 +129,7 @@ class TrainingState:
 
 @contextmanager
 def start_training(
-    module: PreTrainedModel,
-    config: TrainConfig,
-    num_rows: int,
-    loss: Loss = supervised,
-    saved: Path | None = None,
+    module: PreTrainedModel, config: TrainConfig, num_rows: int, loss: Loss = supervised, saved: Path | None = None
 ) -> Iterator[TrainingState]:
     """Context manager: prepare a new run over `module`, with adapters, buffer and optimizer. The adapters
     start with those in the folder `saved`, if it is given.
@@ -184,8 +180,7 @@ def measure_dev_loss(objective: Objective, rows: Sequence[TokenRow], micro_token
     objective.module.eval()
     with torch.no_grad():
         losses = [
-            float(objective.compute_loss(micro_batch))
-            for micro_batch in objective.split_batch(rows, micro_tokens)
+            float(objective.compute_loss(micro_batch)) for micro_batch in objective.split_batch(rows, micro_tokens)
         ]
     return math.fsum(losses) / sum(map(objective.loss.weight, rows))
 

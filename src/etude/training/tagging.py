@@ -49,9 +49,7 @@ class TaggerModule(torch.nn.Module):
         return torch.nn.functional.cross_entropy(logits, targets), tokens
 
 
-def build_rows(
-    tagger: Tagger, texts: Sequence[str], answers: Sequence[Values]
-) -> list[tuple[Window, torch.Tensor]]:
+def build_rows(tagger: Tagger, texts: Sequence[str], answers: Sequence[Values]) -> list[tuple[Window, torch.Tensor]]:
     """Builds a row for each window of each text: the window and the tags of its words."""
     numbers = {path: number for number, path in enumerate(tagger.fields)}
     rows = []

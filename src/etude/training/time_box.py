@@ -35,9 +35,7 @@ class TimeBox:
 
     def log_left(self, used: float) -> dict[str, float]:
         """Return {"seconds_left": ...} for the line of a step; {} without a limit."""
-        return (
-            {"seconds_left": round(max(0.0, self.seconds - used), 1)} if math.isfinite(self.seconds) else {}
-        )
+        return {"seconds_left": round(max(0.0, self.seconds - used), 1)} if math.isfinite(self.seconds) else {}
 
 
 @dataclass(slots=True)
@@ -62,9 +60,7 @@ class BoxPlanner:
 
     @property
     def is_finished(self) -> bool:
-        return self.progress.steps >= self.num_planned and self.progress.measured_steps[-1:] == [
-            self.progress.steps
-        ]
+        return self.progress.steps >= self.num_planned and self.progress.measured_steps[-1:] == [self.progress.steps]
 
     @property
     def num_measurements(self) -> int:

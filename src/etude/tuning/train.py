@@ -96,9 +96,7 @@ def train(
     if budget is not None:
         task_run = replace(task_run, inputs={**task_run.inputs, "budget": f"{budget:g} s"})
     work = partial(_train, task_run, budget, confirm)
-    return Training(
-        run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter())
-    )
+    return Training(run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter()))
 
 
 def open_training_task(task_file: Path | str, least: MinRows = TRAIN_MIN) -> TaskRun:

@@ -32,9 +32,7 @@ class ChangeTest:
     change: int | None = None  # the likeliest first score after the change
 
 
-def compute_p_values(
-    reference: Iterable[float], scores: Iterable[float], rng: np.random.Generator
-) -> FloatArray:
+def compute_p_values(reference: Iterable[float], scores: Iterable[float], rng: np.random.Generator) -> FloatArray:
     """Rank each score among the reference and the scores before it; a small p-value means a high score."""
     earlier, p_values = sorted(reference), list[float]()
     for score in scores:

@@ -62,9 +62,7 @@ def group_questions(vectors: Vectors) -> list[list[int]]:
     if vectors.shape[0] < 2:
         return [[0]] * vectors.shape[0]
     distances = cosine_distances(vectors)
-    linkage = AgglomerativeClustering(
-        None, metric="precomputed", linkage="average", distance_threshold=GROUP_DISTANCE
-    )
+    linkage = AgglomerativeClustering(None, metric="precomputed", linkage="average", distance_threshold=GROUP_DISTANCE)
     numbers, groups = linkage.fit_predict(distances), list[list[int]]()
     for number in range(numbers.max() + 1):
         members = np.flatnonzero(numbers == number)

@@ -60,9 +60,7 @@ class TrafficRecord:
     """Appends answered requests to files in `folder`. A file is deleted after `days`, or if all files together are
     larger than `max_bytes`. `is_plain` masks nothing."""
 
-    def __init__(
-        self, folder: Path, days: int = 30, is_plain: bool = False, max_bytes: float = math.inf
-    ) -> None:
+    def __init__(self, folder: Path, days: int = 30, is_plain: bool = False, max_bytes: float = math.inf) -> None:
         self.folder, self.days, self.is_plain, self.max_bytes = folder, days, is_plain, max_bytes
         self._key, self._process = os.urandom(32), f"{os.getpid()}-{os.urandom(3).hex()}"
         self._file, self._num_files = folder, 0

@@ -143,9 +143,7 @@ def watch(
     recent = stream[test.change :] if test.change is not None else []
     is_far = [line["distance"] > np.quantile(reference, FAR, method="higher") for line in recent]
     far = [by_id[line["id"]] for line, hit in zip(recent, is_far, strict=True) if hit and line["id"] in by_id]
-    alarm, change = (
-        "" if position is None else stream[position]["time"] for position in (test.alarm, test.change)
-    )
+    alarm, change = ("" if position is None else stream[position]["time"] for position in (test.alarm, test.change))
     votes = collect_votes(task)
     return WatchReport(
         *(task.name, task_run.name, method, task_run.folder, len(requests), len(held_out), len(stream)),
@@ -246,10 +244,7 @@ def _count_periods(requests: Sequence[RecordedRequest]) -> tuple[Period, ...]:
             estimate_known([float(bool(item.limit)) for item in group]),
             estimate_known([float(item.handed_over) for item in group]),
             estimate_known(
-                [
-                    None if item.confidence is None else float(item.confidence < LOW_CONFIDENCE)
-                    for item in group
-                ]
+                [None if item.confidence is None else float(item.confidence < LOW_CONFIDENCE) for item in group]
             ),
         )
         for start, group in groups.items()
@@ -259,10 +254,7 @@ def _count_periods(requests: Sequence[RecordedRequest]) -> tuple[Period, ...]:
 def collect_votes(task: Task) -> dict[str, float]:
     """Return the share of people who judged an answer right, by `hash_exchange` of input and answer."""
     judgements = collect_judgements(FeedbackLog(task.folder / FILE).entries)
-    return {
-        hash_exchange(*exchange): sum(judged.values()) / len(judged)
-        for exchange, judged in judgements.items()
-    }
+    return {hash_exchange(*exchange): sum(judged.values()) / len(judged) for exchange, judged in judgements.items()}
 
 
 def _judge(requests: Sequence[RecordedRequest], votes: Mapping[str, float]) -> Estimate | None:

@@ -68,9 +68,7 @@ def to_api_error(error: Exception) -> ApiError:
         case RecursionError():
             return ApiError(400, "The body is nested too deeply.", code="invalid_value")
         case UnicodeEncodeError():
-            return ApiError(
-                400, "The request contains half a character (a lone surrogate).", code="invalid_value"
-            )
+            return ApiError(400, "The request contains half a character (a lone surrogate).", code="invalid_value")
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             message = "The disk of this server is full. Free some space and send the request again."
             return ApiError(507, message, code="disk_full")
@@ -112,10 +110,9 @@ def add_error_handlers(
         if error.status_code in (404, 405) and (refusal := find_refusal(request.method, request.url.path)):
             return refusal.response
         url, message = f"({request.method} {request.url.path})", str(error.detail)
-        message = {
-            "Not Found": f"Invalid URL {url}.",
-            "Method Not Allowed": f"Invalid method for URL {url}.",
-        }.get(message, message)
+        message = {"Not Found": f"Invalid URL {url}.", "Method Not Allowed": f"Invalid method for URL {url}."}.get(
+            message, message
+        )
         response = ApiError(error.status_code, message).response
         response.headers.update(error.headers or {})
         return response

@@ -74,9 +74,7 @@ def hash_key(key: str) -> str:
 def find_hash(hashes: Iterable[str], key: str) -> int | None:
     """Return the position of a key's hash. Compares it with every hash, each in constant time."""
     digest = hash_key(key)
-    matches = [
-        position for position, candidate in enumerate(hashes) if hmac.compare_digest(candidate, digest)
-    ]
+    matches = [position for position, candidate in enumerate(hashes) if hmac.compare_digest(candidate, digest)]
     return matches[-1] if matches else None
 
 
@@ -104,9 +102,7 @@ class KeyRing:
             if self.file and stamp != self._stamp:
                 self._stamp, self._read = stamp, read_keys(self.file)
         except (OSError, InputError) as error:
-            LOG.error(
-                "etude serve: the previous keys stay valid, because the new ones cannot be read: %s", error
-            )
+            LOG.error("etude serve: the previous keys stay valid, because the new ones cannot be read: %s", error)
         return (*self._own, *self._read)
 
     def check(self, token: str, address: str) -> ApiKey:
@@ -130,9 +126,7 @@ class KeyRing:
         if len(self._wrong) > MAX_ADDRESSES:
             del self._wrong[next(iter(self._wrong))]
         raise ApiError(
-            401,
-            "This server needs an API key. Send the header Authorization: Bearer KEY.",
-            code="invalid_api_key",
+            401, "This server needs an API key. Send the header Authorization: Bearer KEY.", code="invalid_api_key"
         )
 
     def check_request(self, request: Request, scope: Scope) -> None:

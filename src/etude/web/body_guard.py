@@ -17,8 +17,7 @@ from etude.web.api_errors import ApiError
 
 MIN_RATE = 65_536  # bytes per second that a client must send after the first seconds
 TOO_LARGE = ApiError(
-    413,
-    "The body is too large for this route. Start the server with --limit body_bytes=N to allow larger chats.",
+    413, "The body is too large for this route. Start the server with --limit body_bytes=N to allow larger chats."
 )
 
 

@@ -64,9 +64,7 @@ class LimitedProtocol(H11Protocol):
         self._heard_at = self.loop.time()
         self._watch()
         if len(self.connections) > self.max_connections:
-            others = [
-                item for item in self.connections if isinstance(item, LimitedProtocol) and item is not self
-            ]
+            others = [item for item in self.connections if isinstance(item, LimitedProtocol) and item is not self]
             # a connection that has already sent a request probably belongs to an honest client
             longest = min(others, key=lambda item: (item._patience, item._heard_at), default=self)
             longest = self if longest._patience == MAX_PATIENCE else longest

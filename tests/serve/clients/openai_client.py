@@ -38,9 +38,7 @@ assert refused == "presence_penalty"
 def drive_items(client: openai.OpenAI) -> list[str]:
     """Ask by /v1/responses, whole, streamed and parsed, and go on by id."""
     first = client.responses.create(model="tiny", input="where is my card", max_output_tokens=5)
-    streamed = client.responses.create(
-        model="tiny", input="where is my card", max_output_tokens=5, stream=True
-    )
+    streamed = client.responses.create(model="tiny", input="where is my card", max_output_tokens=5, stream=True)
     deltas = [event.delta for event in streamed if event.type == "response.output_text.delta"]
     assert "".join(deltas) == first.output_text
     with client.responses.stream(model="tiny", input=ASKED) as stream:

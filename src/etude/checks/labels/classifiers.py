@@ -66,11 +66,7 @@ def compute_tf_idf(texts: Sequence[str]) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = TfidfVectorizer(
-        ngram_range=(1, 2),
-        sublinear_tf=True,
-        token_pattern=r"(?u)\b\w+\b",
-        max_features=MAX_WORDS,
-        dtype=np.float32,
+        ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", max_features=MAX_WORDS, dtype=np.float32
     )
     ngrams = TfidfVectorizer(
         analyzer="char_wb",
@@ -109,9 +105,7 @@ def _split_folds(gold: Ints, first_copies: Ints) -> Iterator[tuple[Ints, Ints]]:
 
     fold = np.zeros(len(gold), dtype=np.int64)
     folds = FOLDS if len(gold) <= MANY_ROWS else FEW_FOLDS
-    for number, (_, test) in enumerate(
-        StratifiedKFold(folds, shuffle=True, random_state=0).split(fold, gold)
-    ):
+    for number, (_, test) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=0).split(fold, gold)):
         fold[test] = number
     fold = fold[first_copies]
     for number in range(folds):

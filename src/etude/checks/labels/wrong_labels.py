@@ -40,9 +40,7 @@ from etude.types import Finding
 
 MIN_ROWS = 200  # rows below which nothing is reported
 MIN_LABEL_ROWS = 10  # different inputs of a label below which its rows are not judged
-MAX_ROWS = (
-    30_000  # maximum number of rows that are judged, to limit time and memory; larger sets are sampled evenly
-)
+MAX_ROWS = 30_000  # maximum number of rows that are judged, to limit time and memory; larger sets are sampled evenly
 # Share of the predictions of a label that count as its most confident ones; up to half of them if there are few rows.
 SUREST = 0.25
 MIN_SUREST = 200  # most confident predictions of all labels together, at least
@@ -68,9 +66,7 @@ RARE = 1e-3  # a pair of labels counts as confused if chance gives so many rows 
 MAX_READ = 800  # labels that are named or listed for reading, at most; HEAD are always listed
 HEAD = 200  # labels to read first, of which an estimate says how many are wrong
 LAST_READ = 30  # people stop reading if fewer than a third of so many labels were wrong
-REMEDY = (
-    "Correct them in the file, or in etude studio, which says when to stop and makes rows of the corrections."
-)
+REMEDY = "Correct them in the file, or in etude studio, which says when to stop and makes rows of the corrections."
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
@@ -116,11 +112,7 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
         unread = unread[: max(MAX_READ - len(wrong), HEAD)]
         order = np.array([*wrong, *unread])[:HEAD]
         sure = round(100 * float(ranking.suspicion[order].mean()))
-        probably = (
-            f"at least about {sure} in 100 are probably wrong"
-            if sure
-            else "it is not known how many are wrong"
-        )
+        probably = f"at least about {sure} in 100 are probably wrong" if sure else "it is not known how many are wrong"
         yield material.finding(
             "unread_label",
             "note",
@@ -129,16 +121,9 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
             f"{len(rows):,} labels could be wrong unnoticed. {format_rows('have', len(unread), len(rows))} "
             "another label than their text suggests: the label is wrong, or the text is hard. Of the first "
             f"{format_count(len(order), 'label')} to read, {probably}.",
-            f"Read them in this order, and stop when fewer than a third of the last {LAST_READ} were wrong. "
-            f"{REMEDY}",
+            f"Read them in this order, and stop when fewer than a third of the last {LAST_READ} were wrong. {REMEDY}",
             subjects=[redact_label(names[suggested[index]]) for index in unread],
-            numbers={
-                "rows": len(unread),
-                "of": len(rows),
-                "low": share.low,
-                "high": share.high,
-                "sure": sure,
-            },
+            numbers={"rows": len(unread), "of": len(rows), "low": share.low, "high": share.high, "sure": sure},
         )
 
 
@@ -253,11 +238,7 @@ class RankedLabels(NamedTuple):
 
 
 def find_wrong_labels(
-    texts: Sequence[str],
-    gold: Ints,
-    matrix: Any = None,
-    workers: Workers = THIS_PROCESS,
-    has_scores: bool = False,
+    texts: Sequence[str], gold: Ints, matrix: Any = None, workers: Workers = THIS_PROCESS, has_scores: bool = False
 ) -> RankedLabels:
     """Rank the rows by how wrong their label looks, and decide how many are reported.
 
@@ -362,9 +343,7 @@ class WrongList(NamedTuple):
     superfluous: tuple[str, ...]
 
 
-def find_wrong_lists(
-    texts: Sequence[str], lists: Sequence[Sequence[str]], hashes: Sequence[int]
-) -> list[WrongList]:
+def find_wrong_lists(texts: Sequence[str], lists: Sequence[Sequence[str]], hashes: Sequence[int]) -> list[WrongList]:
     """Find the rows with a missing or a superfluous label, the most suspicious first.
 
     `hashes` are equal for equal texts. Labels with fewer than MIN_LABEL_ROWS different texts are not judged.

@@ -127,7 +127,5 @@ def _has_sentence_of_other(material: Material, row: int, of_input: str, of_answe
     """Whether the input has a sentence in the answer's language, or the answer has one in the input's language."""
     texts = (material.rows[row].input[-1].content, of_answer), (material.outputs[row], of_input)
     return any(
-        _identify_unquoted(sentence) == language
-        for text, language in texts
-        for sentence in _SENTENCE.split(text)
+        _identify_unquoted(sentence) == language for text, language in texts for sentence in _SENTENCE.split(text)
     )

@@ -72,8 +72,5 @@ def split_excerpt(excerpt: Excerpt) -> Iterator[tuple[str, bool]]:
         low = max(low, position)
         for piece, is_marked in ((text[position:low], False), (text[low:high], True)):
             if piece:
-                yield (
-                    _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), piece),
-                    is_marked,
-                )
+                yield (_INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), piece), is_marked)
         position = max(low, high)

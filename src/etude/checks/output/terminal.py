@@ -33,9 +33,7 @@ def summarize(findings: Findings) -> Summary:
     return Summary(
         good=_warn(quality) or "No problem was found. The checks cannot verify that the answers are true.",
         safe=_warn(safety)
-        or _list_kinds(
-            safety, "note", "The rules found no error or warning about safety; a person should review {}."
-        )
+        or _list_kinds(safety, "note", "The rules found no error or warning about safety; a person should review {}.")
         or "The rules found nothing personal, secret or unsafe.",
     )
 
@@ -65,9 +63,7 @@ def to_text(findings: Findings, width: int = WIDTH) -> str:
         lines += [*_format_finding(finding, width), ""]
     # Control characters are escaped; characters that join letters and emoji stay.
     text = "".join(
-        char
-        if char.isprintable() or char in "\n\u200c\u200d"
-        else char.encode("unicode_escape").decode("ascii")
+        char if char.isprintable() or char in "\n\u200c\u200d" else char.encode("unicode_escape").decode("ascii")
         for char in "\n".join(lines)
     )
     return text.rstrip() + "\n"

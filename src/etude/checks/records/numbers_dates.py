@@ -92,9 +92,7 @@ def parse_number(digits: str) -> Iterator[str]:
         return
     whole, _, decimals = plain.rpartition(marks[-1])
     groups = re.split("[.,]", plain)
-    is_grouped = (
-        len(decimals) == 3 and len(groups[0]) <= 3 and all(2 <= len(group) <= 3 for group in groups[1:])
-    )
+    is_grouped = len(decimals) == 3 and len(groups[0]) <= 3 and all(2 <= len(group) <= 3 for group in groups[1:])
     if len(set(marks)) == 1 and is_grouped:
         yield _join_digits("".join(groups), "")
     if len(marks) == 1 or (marks[-1] not in marks[:-1] and len(set(marks)) == 2):
@@ -126,12 +124,7 @@ def _scale_numbers(numbers: set[str], text: str, end: int) -> Iterator[str]:
 
 def _read_date(match: re.Match[str]) -> Iterator[Date]:
     """Yield the days, or months, that a match of one of the patterns can mean."""
-    groups = {
-        "month": "",
-        "day": "",
-        "year": "",
-        **{name: text or "" for name, text in match.groupdict().items()},
-    }
+    groups = {"month": "", "day": "", "year": "", **{name: text or "" for name, text in match.groupdict().items()}}
     if "first" not in groups:
         number = lexicon.month_numbers()[groups["name"]] if "name" in groups else int(groups["month"])
         yield int(groups["year"] or 0), number, int(groups["day"] or 0)

@@ -59,10 +59,7 @@ class RecordTexts:
     """The column of the records; the texts are the other column."""
 
 
-@finds(
-    FindingKind("unsupported", "warning", "fields of a record that its text does not support, ranked"),
-    tasks=TEXTS,
-)
+@finds(FindingKind("unsupported", "warning", "fields of a record that its text does not support, ranked"), tasks=TEXTS)
 def check_unsupported(material: Material) -> Iterator[Finding]:
     """Find the fields of records that their texts do not support."""
     pairs = _read_records(material)
@@ -105,9 +102,7 @@ def _read_records(material: Material) -> RecordTexts | None:
     return RecordTexts(rows, sample, parsed, chosen, plain, column)
 
 
-def _show_fields(
-    material: Material, pairs: RecordTexts, fields: Sequence[tuple[int, str]]
-) -> Iterator[Excerpt]:
+def _show_fields(material: Material, pairs: RecordTexts, fields: Sequence[tuple[int, str]]) -> Iterator[Excerpt]:
     """Yield excerpts of both columns of each row. The record's values are marked, or the name of their field."""
     in_output = pairs.record_column == "output"
     for index, path in fields:
@@ -157,9 +152,7 @@ class _Texts:
         return True
 
 
-def find_unsupported(
-    texts: Sequence[str], plain: Sequence[str], records: Sequence[Record]
-) -> list[tuple[int, str]]:
+def find_unsupported(texts: Sequence[str], plain: Sequence[str], records: Sequence[Record]) -> list[tuple[int, str]]:
     """Return (row, its least supported field) for the rows with an unsupported field, the least supported first.
 
     Fields that few rows have are not judged. `plain` are the normalised texts, with a space at both ends.
@@ -224,9 +217,7 @@ def _split_folds(records: Sequence[Record], texts: Sequence[str]) -> Ints:
     If there are enough different records, rows with the same record also share a fold, so that an error that is copied
     with a record does not support itself.
     """
-    names = [
-        repr(sorted(record.items())) if record else text for record, text in zip(records, texts, strict=True)
-    ]
+    names = [repr(sorted(record.items())) if record else text for record, text in zip(records, texts, strict=True)]
     keys = names if len(set(names)) >= MIN_RECORDS else texts
     distinct = sorted(set(keys))  # so that the folds do not depend on the order of the rows
     numbers = np.random.default_rng(0).permutation(len(distinct)) % FOLDS

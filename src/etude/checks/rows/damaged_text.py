@@ -27,9 +27,7 @@ _SEQUENCE = re.compile("[\x80-\u2e7f]{2}|[ÂÃ] ")
 """Every wrongly decoded text has such a sequence; searching for it takes 1% of the time of ftfy."""
 _LINE_BREAKS = {0x0B: "\n", 0x0C: "\n"}
 """Vertical tab and form feed, which occur in text from a PDF."""
-_SIMPLE_TAG = re.compile(
-    r"</?(b|big|br|center|div|em|font|i|p|small|span|strong|u)(?:\s[^<>]{0,300})?/?>", re.I
-)
+_SIMPLE_TAG = re.compile(r"</?(b|big|br|center|div|em|font|i|p|small|span|strong|u)(?:\s[^<>]{0,300})?/?>", re.I)
 _NEW_LINE = re.compile(r"<(?:br\s{0,3}/?|/div)>", re.I)
 _NEW_PARAGRAPH = re.compile(r"</p>", re.I)
 _HARD_SPACE = re.compile(r"&(?:nbsp|#160|#xa0);", re.I)
@@ -65,9 +63,7 @@ def find_wrong_characters(text: str) -> Iterator[re.Match[str]]:
     """Yield control characters, and characters that `fix_encoding` changes."""
     if CONTROL.search(text) or fix_encoding(text) != text:
         suspects = list(_SUSPECT.finditer(text))
-        wrong = [
-            match for match in suspects if CONTROL.search(match[0]) or fix_encoding(match[0]) != match[0]
-        ]
+        wrong = [match for match in suspects if CONTROL.search(match[0]) or fix_encoding(match[0]) != match[0]]
         yield from wrong or suspects
 
 
@@ -101,9 +97,7 @@ def remove_markup(text: str) -> str:
         return text
     plain = _join_stripped("\n\n", _NEW_PARAGRAPH.split(text), None)
     plain = _join_stripped("\n", _NEW_LINE.split(plain), " \t")
-    plain = _ENTITY.sub(
-        lambda entity: html.unescape(entity[0]), _HARD_SPACE.sub(" ", _SIMPLE_TAG.sub("", plain))
-    )
+    plain = _ENTITY.sub(lambda entity: html.unescape(entity[0]), _HARD_SPACE.sub(" ", _SIMPLE_TAG.sub("", plain)))
     return text if MARKUP.search(plain) or CONTROL.search(plain) else plain.strip()
 
 

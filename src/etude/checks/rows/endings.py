@@ -19,9 +19,7 @@ EMOJI = "\u231a\u231b\u23e9-\u23fa\u2600-\u27bf\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u
 _EMOJI_END = re.compile(rf"[{EMOJI}\u200d\u20e3\u2190-\u21ff\u2300-\u23ff\u2b00-\u2bff\ufe0f\s]+\Z")
 SENTENCE_ENDS = ".!?…:;‥。！？：；｡؟۔؛।॥።։។៕"  # punctuation that ends a sentence, in all scripts
 # Characters with which a complete text may end. A colon is excluded, because more text should follow it.
-ENDINGS = tuple(
-    SENTENCE_ENDS.translate({ord(mark): None for mark in ":："}) + ")]}\"'”’»›*`_|~>」』）】》〉～〜♪"
-)
+ENDINGS = tuple(SENTENCE_ENDS.translate({ord(mark): None for mark in ":："}) + ")]}\"'”’»›*`_|~>」』）】》〉～〜♪")
 MIN_TEXTS = 20  # answers below which nothing is reported
 # Share of answers that must end with one of `ENDINGS` for the other answers to count as cut.
 ENDED_SHARE = 0.8
@@ -39,9 +37,7 @@ _TOKEN = re.compile(rf"([{UNSPACED}]|(?:(?![{UNSPACED}])\w)+(?:['’]\w+)?)([^\w
 
 
 @finds(
-    FindingKind("truncated", "error, warning", "answers that stop in the middle of a sentence"),
-    tasks=FREE,
-    quick=True,
+    FindingKind("truncated", "error, warning", "answers that stop in the middle of a sentence"), tasks=FREE, quick=True
 )
 def check_truncated(material: Material) -> Iterator[Finding]:
     """Find answers that stop in the middle of a sentence, if nearly all other answers are complete."""
@@ -79,9 +75,7 @@ def check_truncated(material: Material) -> Iterator[Finding]:
     yield from _check_common_length(material)
 
 
-def _create_finding(
-    material: Material, severity: Severity, rows: Sequence[int], message: str, remedy: str
-) -> Finding:
+def _create_finding(material: Material, severity: Severity, rows: Sequence[int], message: str, remedy: str) -> Finding:
     excerpts = (_show_end(material, row) for row in rows)
     return material.finding("truncated", severity, rows, message, remedy, excerpts=excerpts)
 
@@ -128,9 +122,7 @@ class _WordUses:
         is_unknown = not self.within[(word,)] + self.last[(word,)]
         if is_unknown and self.beginnings[before, word] >= MIN_BEGUN:
             return True
-        return any(
-            self.within[words] >= MIN_WITHIN and not self.last[words] for words in ((word,), (before, word))
-        )
+        return any(self.within[words] >= MIN_WITHIN and not self.last[words] for words in ((word,), (before, word)))
 
 
 def _find_cut_words(answers: Sequence[str], complete: Sequence[int], rows: Sequence[int]) -> set[int]:

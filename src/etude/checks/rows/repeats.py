@@ -35,8 +35,7 @@ def check_repeated_inputs(material: Material) -> Iterator[Finding]:
     rows = _list_later(groups)
     if rows:
         has_copies = any(
-            len({(row.input, row.output, row.references, row.group, *row.tags.items()) for row in rows})
-            < len(rows)
+            len({(row.input, row.output, row.references, row.group, *row.tags.items()) for row in rows}) < len(rows)
             for rows in ([material.rows[row] for row in group] for group in groups)
         )
         yield material.finding(
@@ -60,10 +59,7 @@ def _group_same_rows(material: Material) -> list[list[int]]:
     return group_equal(hash_texts(f"{source} {answer}" for source, answer in pairs))
 
 
-@finds(
-    FindingKind("repeated_output", "warning, note", "answers that repeat the answer of an earlier row"),
-    tasks=TEXTS,
-)
+@finds(FindingKind("repeated_output", "warning, note", "answers that repeat the answer of an earlier row"), tasks=TEXTS)
 def check_repeated_outputs(material: Material) -> Iterator[Finding]:
     """Find rows with the free answer of an earlier row, and sets in which nearly all answers are the same.
 
@@ -149,8 +145,7 @@ def _find_different_pair(group: Sequence[int], *hashes: Hashes) -> tuple[int, in
 
 
 @finds(
-    FindingKind("near_contradiction", "warning, note", "almost equal inputs with different answers"),
-    by_question=True,
+    FindingKind("near_contradiction", "warning, note", "almost equal inputs with different answers"), by_question=True
 )
 def check_near_contradictions(material: Material) -> Iterator[Finding]:
     """Find inputs that differ only in filler words and have different answers, without rows of a contradiction."""
@@ -247,10 +242,7 @@ def check_test_overlap(material: Material) -> Iterator[Finding]:
     )
 
 
-@finds(
-    FindingKind("test_answers", "note", "examples whose answer is also in the test, word for word"),
-    tasks=TEXTS,
-)
+@finds(FindingKind("test_answers", "note", "examples whose answer is also in the test, word for word"), tasks=TEXTS)
 def check_test_answers(material: Material) -> Iterator[Finding]:
     """Find examples whose whole answer is also in the test, if answers are rarely repeated."""
     if material.test is None:

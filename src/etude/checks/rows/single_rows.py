@@ -67,9 +67,7 @@ PLACEHOLDER = re.compile(
 )
 MIN_SLOT_SHARE = 1 / 3  # share of rows with a placeholder from which on placeholders are deliberate slots
 # A blank instead of a name. Only answers are searched, because an input often asks to fill in a blank.
-BLANK = re.compile(
-    r"\b(?:dear|hi|hello|mrs?\.?|ms\.?|name is|from|regards,|sincerely,)\s_{4,12}(?!\w)", re.IGNORECASE
-)
+BLANK = re.compile(r"\b(?:dear|hi|hello|mrs?\.?|ms\.?|name is|from|regards,|sincerely,)\s_{4,12}(?!\w)", re.IGNORECASE)
 # Code, in which placeholders are syntax.
 _CODE = re.compile(
     r"```(?s:.*?)(?:```|\Z)|`[^`\n]{1,200}`|^(?: {4}|\t)[^\n]*|\b(?:f[\"']|printf?\()[^\n]*"
@@ -113,8 +111,7 @@ def check_empty(material: Material) -> Iterator[Finding]:
 
 
 @finds(
-    FindingKind("encoding", "warning", "wrongly decoded characters (`Ã¤` for `ä`) and control characters"),
-    quick=True,
+    FindingKind("encoding", "warning", "wrongly decoded characters (`Ã¤` for `ä`) and control characters"), quick=True
 )
 def check_encoding(material: Material) -> Iterator[Finding]:
     """Find characters of a wrong decoding, and control characters."""
@@ -183,8 +180,7 @@ def _changes_any(material: Material, rows: Sequence[int], repair: Callable[[str]
 
 
 @finds(
-    FindingKind("placeholder", "warning, note", "placeholders such as `{{name}}` that were never filled in"),
-    quick=True,
+    FindingKind("placeholder", "warning, note", "placeholders such as `{{name}}` that were never filled in"), quick=True
 )
 def check_placeholders(material: Material) -> Iterator[Finding]:
     """Find placeholders such as {{name}}. The finding is a note if a third of the rows have one, because these are
@@ -257,9 +253,7 @@ def check_length(material: Material) -> Iterator[Finding]:
             "fine_tune can train on.",
             "Shorten the rows, split them into several rows, set train: {max_tokens: ...} if the model's context is "
             "longer, or remove fine_tune from methods:.",
-            excerpts=(
-                (material.show_input if shows_input[row] else material.show_output)(row) for row in rows
-            ),
+            excerpts=((material.show_input if shows_input[row] else material.show_output)(row) for row in rows),
         )
 
 

@@ -15,9 +15,7 @@ from etude.types import Finding, Kind
 MAX_SPELLINGS = 5  # spellings in a message
 
 
-@finds(
-    FindingKind("label_spelling", "warning", "labels with several spellings"), tasks=LABELS, by_question=True
-)
+@finds(FindingKind("label_spelling", "warning", "labels with several spellings"), tasks=LABELS, by_question=True)
 def check_label_spelling(material: Material) -> Iterator[Finding]:
     """Find labels that differ from a more frequent one only in case, spaces, hyphens, underscores or one letter."""
     label_rows = material.label_rows
@@ -25,9 +23,7 @@ def check_label_spelling(material: Material) -> Iterator[Finding]:
     if not spellings:
         return
     rows = sorted({label_rows[position][1] for spelling in spellings for position in spelling.positions})
-    text = format_spellings(
-        spellings, lambda position: material.rows[label_rows[position][1]].location, MAX_SPELLINGS
-    )
+    text = format_spellings(spellings, lambda position: material.rows[label_rows[position][1]].location, MAX_SPELLINGS)
     yield material.finding(
         "label_spelling",
         "warning",
@@ -48,9 +44,7 @@ class UsualSize:
     """The results with the number of examples, and the source."""
 
 
-_FIRST_GAINS = (
-    "the first gains appear at 50 to 100 well-made examples (OpenAI's guide to supervised fine-tuning)"
-)
+_FIRST_GAINS = "the first gains appear at 50 to 100 well-made examples (OpenAI's guide to supervised fine-tuning)"
 # Published results on other tasks and larger models are only a rough guide: a comparison measures what this task needs.
 USUAL_SIZES: Mapping[Kind, UsualSize] = {
     "classify": UsualSize(
@@ -77,8 +71,7 @@ USUAL_SIZES: Mapping[Kind, UsualSize] = {
 
 
 @finds(
-    FindingKind("few_rows", "warning, note", "fewer rows than such tasks usually need, with sources"),
-    by_question=True,
+    FindingKind("few_rows", "warning, note", "fewer rows than such tasks usually need, with sources"), by_question=True
 )
 def check_few_rows(material: Material) -> Iterator[Finding]:
     """Report sets with fewer examples than tasks of their kind usually need, unless `too_few` is already reported."""

@@ -26,9 +26,7 @@ MAX_PASSAGE = 160  # characters of an excerpt: enough to judge it, but few value
 # The replacement by --fix, for kinds whose replacement does not have the format of the value.
 REPLACEMENTS = {"private_key": "a placeholder"}
 PRIVACY_KINDS = tuple(
-    create_family(
-        "privacy", dict.fromkeys(BLOCKING, "personal data and secrets"), "error, warning", safety=True
-    )
+    create_family("privacy", dict.fromkeys(BLOCKING, "personal data and secrets"), "error, warning", safety=True)
 )
 KIND_NAMES = {
     **{"private_key": "a private key", "api_key": "an access key", "password": "a password"},
@@ -84,12 +82,7 @@ def check_personal_data(material: Material) -> Iterator[Finding]:
             f"Mask the values or delete the rows: a tuned model can repeat its training data.{rename}",
             fix=f"replaces each value with {replacement}" if inputs or not is_labels else "",
             excerpts=_show_values(material, kind, rows),
-            numbers={
-                "rows": len(rows),
-                "inputs": len(inputs),
-                "outputs": len(answers),
-                "of": len(material.rows),
-            },
+            numbers={"rows": len(rows), "inputs": len(inputs), "outputs": len(answers), "of": len(material.rows)},
         )
     if own := in_answers.own_contacts():
         yield _report_own(material, own)
@@ -129,9 +122,7 @@ def format_sides(inputs: Collection[int], answers: Collection[int], answer: str 
     return f", in the {'input' if inputs else answer}"
 
 
-def show_passage(
-    row: Example, column: Column, spans: Sequence[CharSpan], doubtful: Sequence[CharSpan] = ()
-) -> Excerpt:
+def show_passage(row: Example, column: Column, spans: Sequence[CharSpan], doubtful: Sequence[CharSpan] = ()) -> Excerpt:
     """Build an excerpt around the first span. Of spans `doubtful` or maybe personal, only first letters are shown."""
     text = row.text if column == "input" else row.output
     review = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
@@ -169,11 +160,7 @@ def check_instructions(material: Material) -> Iterator[Finding]:
         )
 
 
-@finds(
-    *create_family(
-        "review", {kind: f"text that may be {KIND_NAMES[kind]}" for kind in REVIEW}, "note", safety=True
-    )
-)
+@finds(*create_family("review", {kind: f"text that may be {KIND_NAMES[kind]}" for kind in REVIEW}, "note", safety=True))
 def check_review(material: Material) -> Iterator[Finding]:
     """Yield one note for each kind whose rules are often wrong, for a person to read."""
     step = choose_review_step(len(material.rows))
@@ -203,9 +190,7 @@ def check_review(material: Material) -> Iterator[Finding]:
         )
 
 
-def _search_rows(
-    material: Material, step: int
-) -> tuple[defaultdict[str, SpansByRow], defaultdict[str, SpansByRow]]:
+def _search_rows(material: Material, step: int) -> tuple[defaultdict[str, SpansByRow], defaultdict[str, SpansByRow]]:
     """Map each kind to its spans in the inputs, and in the answers, of one row in `step`.
 
     If a value is found in one text of a row, its copies in the other text are found too.

@@ -168,13 +168,7 @@ def _count_rows(material: Material, rows: SpansByRow, verb: str = "have") -> str
 
 
 def _report(
-    material: Material,
-    kind: str,
-    severity: Severity,
-    column: Column,
-    rows: SpansByRow,
-    message: str,
-    remedy: str,
+    material: Material, kind: str, severity: Severity, column: Column, rows: SpansByRow, message: str, remedy: str
 ) -> Iterator[Finding]:
     """Yield the finding of rows with phrases in one of their texts; nothing if there are no rows."""
     if rows:
@@ -184,9 +178,7 @@ def _report(
 
 
 @finds(
-    FindingKind(
-        "refusal", "warning, note", "answers in which a language model refuses or says that it cannot help"
-    ),
+    FindingKind("refusal", "warning, note", "answers in which a language model refuses or says that it cannot help"),
     tasks=TEXTS,
 )
 def check_refusals(material: Material) -> Iterator[Finding]:
@@ -221,8 +213,7 @@ def check_refusals(material: Material) -> Iterator[Finding]:
                 f"says that it cannot help{addition}.",
                 advice,
                 excerpts=(
-                    (material.show_output if spans else material.show_input)(row, spans)
-                    for row, spans in group.items()
+                    (material.show_output if spans else material.show_input)(row, spans) for row, spans in group.items()
                 ),
             )
 

@@ -65,9 +65,7 @@ class SensitiveRows:
         return sorted(spans)
 
 
-def find_row_spans(
-    source: str, answer: str, is_labels: bool
-) -> tuple[tuple[Span, ...], tuple[Span, ...], int]:
+def find_row_spans(source: str, answer: str, is_labels: bool) -> tuple[tuple[Span, ...], tuple[Span, ...], int]:
     """Find personal data in the input and in the answer of a row, and count the answer's own, which come first.
 
     A value that has a label ("password: ...") in only one text of a row is also found in the other text. If answers are

@@ -89,9 +89,7 @@ _CODE = (  # of ISO 4217
     "AED|SAR|ILS|THB|IDR|PHP|VND)"
 )
 _SHORT = r"(?:kr|zł|Kč|Ft|lei|руб|грн)\b|[円元원]"  # after the number these count as signs
-_MONEY = (
-    r"(?i:euros?|dollars?|pounds sterling|cents?|yen|yuan|rupees?|francs?|pesos?|kron(?:or|er|en)|złotych)\b"
-)
+_MONEY = r"(?i:euros?|dollars?|pounds sterling|cents?|yen|yuan|rupees?|francs?|pesos?|kron(?:or|er|en)|złotych)\b"
 _DIGITS = r"\d(?:[\d.,'’]{0,12}\d)?"
 _AMOUNT = rf"(?<![\d.,]){_DIGITS}(?:[.,][-–]{{1,2}})?\s?"
 # Format of a price -> its pattern. Case matters: the word "try" is not a currency.
@@ -139,15 +137,9 @@ STYLES: tuple[Style, ...] = (
         ("like 2024-03-12", _find_pattern(r"\b\d{4}-\d{2}-\d{2}\b")),
         ("like 12/03/2024", _find_pattern(r"(?<![\d/])\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})(?![\w/])")),
         # A year of two digits needs day and month of two digits: 1.2.20 is a version, and 10.1.20.3 is an IP address.
-        (
-            "like 12.03.2024",
-            _find_pattern(r"(?<![\w.])(?:\d{1,2}\.\d{1,2}\.\d{4}|\d\d\.\d\d\.\d\d)(?!\.?\w)"),
-        ),
+        ("like 12.03.2024", _find_pattern(r"(?<![\w.])(?:\d{1,2}\.\d{1,2}\.\d{4}|\d\d\.\d\d\.\d\d)(?!\.?\w)")),
         ("like 12-03-2024", _find_pattern(r"\b\d{1,2}-\d{1,2}-\d{4}\b")),
-        (
-            "like 12 March 2024",
-            _find_pattern(rf"\b{_DAY}[ -](?:of |de )?{_MONTH}[ ,-]{{1,2}}(?:del? )?\d{{2,4}}\b"),
-        ),
+        ("like 12 March 2024", _find_pattern(rf"\b{_DAY}[ -](?:of |de )?{_MONTH}[ ,-]{{1,2}}(?:del? )?\d{{2,4}}\b")),
         ("like March 12, 2024", _find_pattern(rf"\b{_MONTH} {_DAY},? \d{{4}}\b")),
     ),
 )  # in the order in which they are reported

@@ -61,9 +61,7 @@ class SplitStyle:
 @finds(
     *create_family(
         "style",
-        dict.fromkeys(
-            (style.name for style in STYLES), "a feature of style that varies without a reason in the input"
-        ),
+        dict.fromkeys((style.name for style in STYLES), "a feature of style that varies without a reason in the input"),
         "warning",
     ),
     tasks=FREE,
@@ -97,9 +95,7 @@ def _find_splits(material: Material) -> Iterator[SplitStyle]:
         inputs = [material.inputs[row] for row in rows[::step].tolist()]
         # An answer may follow the style of its input, so the side of the input is a feature too (one-hot).
         input_sides = [style.find_side(text) for text in inputs]
-        features = [
-            [float(side == other) for other in range(NOT_APPLICABLE, len(counts))] for side in input_sides
-        ]
+        features = [[float(side == other) for other in range(NOT_APPLICABLE, len(counts))] for side in input_sides]
         auc = cross_validate_auc(inputs, is_usual[::step], features)
         if is_unpredictable(auc, is_usual):
             yield SplitStyle(style, sides, counts, auc)
@@ -125,8 +121,7 @@ def _create_finding(material: Material, split: SplitStyle, alike: Sequence[Split
         f"{descriptions}; the inputs do not explain the difference.",
         "Choose one style and rewrite the other answers, or state in the input which style is wanted.",
         excerpts=(
-            material.show_output(row, style.find_spans(material.outputs[row]))
-            for row in chain.from_iterable(in_turn)
+            material.show_output(row, style.find_spans(material.outputs[row])) for row in chain.from_iterable(in_turn)
         ),
         numbers={"rows": len(rows), "share": len(rows) / total, "auc": split.auc, "of": total},
     )

@@ -83,14 +83,10 @@ def read_sheet(reader: RowReader) -> Iterator[RawRow]:
 
     try:
         book = load_workbook(reader.file)
-        sheets = {
-            name: rows for name in book.sheet_names if (rows := book.get_sheet_by_name(name).to_python())
-        }
+        sheets = {name: rows for name in book.sheet_names if (rows := book.get_sheet_by_name(name).to_python())}
     except (CalamineError, OSError) as error:
         value = quote_value(str(error))
-        raise InputError.of(
-            reader.file.name, "the workbook cannot be read", value, "save it again"
-        ) from error
+        raise InputError.of(reader.file.name, "the workbook cannot be read", value, "save it again") from error
     if not sheets:
         return
     _check_head(reader, sheets)
@@ -112,8 +108,7 @@ def read_sheet(reader: RowReader) -> Iterator[RawRow]:
 def _check_head(reader: RowReader, sheets: Mapping[str, Any]) -> None:
     """Raise InputError if the first sheet has notes, or a title above the names of the columns."""
     filled = {
-        name: [sum(str(cell).strip() != "" for cell in row) for row in rows[:_HEAD]]
-        for name, rows in sheets.items()
+        name: [sum(str(cell).strip() != "" for cell in row) for row in rows[:_HEAD]] for name, rows in sheets.items()
     }
     first, *others = filled
     tables = [name for name in others if max(filled[name]) > 1]

@@ -30,9 +30,7 @@ class Cells:
         value = self.row.cells.get(column)
         if isinstance(value, str):
             if needed and not value.strip():
-                self.add_issue(
-                    f"{column} is empty", quote_value(value), "fill it in, or delete the row", "empty"
-                )
+                self.add_issue(f"{column} is empty", quote_value(value), "fill it in, or delete the row", "empty")
             return value if self.is_clean(column, value) else ""
         if value is not None:
             self.add_issue(f"{column} must be a text", quote_value(value), "write it in quotes")

@@ -92,9 +92,7 @@ def _leave_out_opening(cells: Cells, messages: Sequence[Message]) -> tuple[Messa
     first = next((number for number, turn in enumerate(messages) if turn.role == "user"), 0)
     opening = [turn for turn in messages[:first] if turn.role == "assistant"]
     if opening:
-        cells.reader.counts["assistant turns before the user's first turn, which are left out"] += len(
-            opening
-        )
+        cells.reader.counts["assistant turns before the user's first turn, which are left out"] += len(opening)
     return tuple(turn for number, turn in enumerate(messages) if number >= first or turn.role != "assistant")
 
 
@@ -164,9 +162,7 @@ def _is_trained(cells: Cells, location: str, turn: Mapping[str, Any]) -> bool:
 
 
 def _join_parts(parts: list[Any]) -> str | None:
-    texts = [
-        part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts
-    ]
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
     return "".join(text for text in texts if text) if all(isinstance(text, str) for text in texts) else None
 
 

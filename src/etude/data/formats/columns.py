@@ -163,9 +163,7 @@ def list_columns(columns: RowSource) -> list[str]:
 def to_task_columns(columns: RowSource) -> dict[str, Any]:
     """The columns as the task file writes them: role -> name, or a list of names."""
     values = {role: getattr(columns, role) for role in _ROLES}
-    listed = {
-        role: list(value) if isinstance(value, tuple) else value for role, value in values.items() if value
-    }
+    listed = {role: list(value) if isinstance(value, tuple) else value for role, value in values.items() if value}
     return listed | ({"input": columns.input[0]} if len(columns.input) == 1 else {})
 
 
@@ -184,9 +182,7 @@ def _guess_chosen(names: Sequence[str], rows: RawCells, source: RowSource) -> Ro
     if not pair or source.output or source.messages or pair[0] in source.input:
         return source
     answers: Iterator[Any] = (row.get(pair[0]) for row in rows)
-    if any(
-        is_chat(answer) and len(answer) > 1 and parse_role(answer[0]) != "assistant" for answer in answers
-    ):
+    if any(is_chat(answer) and len(answer) > 1 and parse_role(answer[0]) != "assistant" for answer in answers):
         return source if source.input else replace(source, messages=pair[0])
     inputs = next((inputs for inputs, _ in _KNOWN_PAIRS if set(inputs) <= set(names)), ())
     chats = [name for name in names if name not in pair and _has_chats(rows, name)]
@@ -245,9 +241,7 @@ def _guess_by_order(names: Sequence[str], rows: RawCells, source: RowSource) -> 
 
 def _looks_like_row(names: Sequence[str], rows: RawCells) -> bool:
     """Whether the names of the columns look like values: a sentence, or a value of their own column."""
-    return any(
-        len(name.split()) > 4 or name in {str(row.get(name)) for row in rows} for name in names if name
-    )
+    return any(len(name.split()) > 4 or name in {str(row.get(name)) for row in rows} for name in names if name)
 
 
 def find_unusable(names: Sequence[str], rows: RawCells, file: Path) -> Issue | None:

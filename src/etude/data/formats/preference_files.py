@@ -77,8 +77,6 @@ def read_rated_answers(file: Path) -> list[RatedAnswer]:
         raise InputError.of(file.name, message, quote_value(", ".join(guess.list_names(head))), remedy)
     rows = read.read_rows(replace(source, tags=(guess.THUMB_COLUMN,)))
     return [
-        RatedAnswer(
-            system, tools, replace(row, tags={}), not guess.is_thumbs_down(row.tags.get(guess.THUMB_COLUMN))
-        )
+        RatedAnswer(system, tools, replace(row, tags={}), not guess.is_thumbs_down(row.tags.get(guess.THUMB_COLUMN)))
         for system, tools, row in zip(rows.systems, rows.offers, rows.examples, strict=True)
     ]

@@ -105,9 +105,7 @@ def read_json_list(reader: RowReader, text: str) -> Iterator[RawRow]:
             "correct it; everything after it was skipped",
         )
     if number > line:
-        reader.notes.append(
-            f"{reader.file.name}: the number after the colon counts the objects of the list, not lines"
-        )
+        reader.notes.append(f"{reader.file.name}: the number after the colon counts the objects of the list, not lines")
 
 
 def check_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -158,9 +156,7 @@ def read_delimited(reader: RowReader) -> Iterator[RawRow]:
             header = [name.strip() for name in values]
             for name, number in Counter(header).items():
                 if name and number > 1:
-                    reader.add_issue(
-                        line, "two columns have the same name", quote_value(name), "rename one of them"
-                    )
+                    reader.add_issue(line, "two columns have the same name", quote_value(name), "rename one of them")
             reader.table = TableFormat(delimiter, quoting, tuple(header))
         elif len(values) != len(header):
             num_values = formatting.format_count(len(values), "value")

@@ -104,19 +104,14 @@ def find_input_columns(
         head += [row.cells] if num_rows <= _HEAD else []
     reader.refuse_encoding()
     columns = tuple(wanted) or (tuple(usual) if set(usual) <= set(names) else ())
-    columns = (
-        columns or guess.guess_input_columns([*names], head) or (tuple(names) if len(names) == 1 else ())
-    )
+    columns = columns or guess.guess_input_columns([*names], head) or (tuple(names) if len(names) == 1 else ())
     message, remedy = "", ""
     if not num_rows:
         message, remedy = "the file contains no rows", "check the name, or add rows to the file"
     elif missing := [name for name in columns if name not in names]:
         message, remedy = f"no column {missing[0]!r}", suggest_instead(missing[0], names)
     elif not columns:
-        message, remedy = (
-            "unclear which column is the input",
-            "set it with --input COLUMN, which may be repeated",
-        )
+        message, remedy = ("unclear which column is the input", "set it with --input COLUMN, which may be repeated")
     if message:
         reader.add_issue(1, message, quote_value(", ".join(names)), remedy)
     raise_issues([issue for _, issue in reader.issues], file)
@@ -167,9 +162,7 @@ def _write_notes(reader: RowReader, columns: RowSource) -> None:
         names = ", ".join(list_tool_names(tools))
         notes.append(f"the available functions are listed below the instructions: {names}")
         if num_without:
-            reader.counts["rows without functions, which are asked with the functions of the other rows"] = (
-                num_without
-            )
+            reader.counts["rows without functions, which are asked with the functions of the other rows"] = num_without
     elif sets:
         none = f" ({num_without:,} other rows have none)" if num_without else ""
         notes.append(

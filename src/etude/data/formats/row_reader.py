@@ -86,9 +86,7 @@ class RowReader:
                 if b"\0" in raw:
                     self.undecodable.add(number)
                     value = f"byte 0x00 at position {raw.index(0) + 1}"
-                    self.add_issue(
-                        number, "a NUL byte", value, "delete it; the file may be binary", "encoding"
-                    )
+                    self.add_issue(number, "a NUL byte", value, "delete it; the file may be binary", "encoding")
                 try:
                     text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                     self.num_decoded += not raw.isascii()
@@ -118,8 +116,7 @@ def foreign_file_issue(name: str, head: bytes) -> Issue | None:
     # Signatures first, then UTF-16 without a mark, then text that is neither UTF-8 nor mostly printable.
     start = head[:4]
     if start[:2] in (b"\xff\xfe", b"\xfe\xff") or (
-        len(start) == 4
-        and (start[::2] == b"\0\0") != (start[1::2] == b"\0\0")  # Latin letters, two bytes each
+        len(start) == 4 and (start[::2] == b"\0\0") != (start[1::2] == b"\0\0")  # Latin letters, two bytes each
     ):
         problem = base_issues.UTF16, base_issues.describe_conversion(is_utf16=True, table=True)
     elif not problem and len(head) - len(head.translate(None, _CONTROL)) > MAX_CONTROL_SHARE * len(head):
@@ -141,8 +138,6 @@ def _open_rows(file: Path) -> Iterator[BinaryIO]:
         nearest = base_issues.find_nearest_path(file, is_row_file)
         hint = f"did you mean {nearest}? Otherwise, " if nearest and nearest != file else ""
         remedy = f"{hint}check the name and the permissions"
-        raise InputError.of(
-            str(file), "cannot read the file of rows", error.strerror or "", remedy
-        ) from error
+        raise InputError.of(str(file), "cannot read the file of rows", error.strerror or "", remedy) from error
     with stream:
         yield stream

@@ -36,9 +36,7 @@ def format_tools(tools: Any) -> str:
         return ""
     listed = value if isinstance(value, list) else [None]
     functions = [tool.get("function", tool) if isinstance(tool, dict) else tool for tool in listed]
-    if not all(
-        isinstance(function, dict) and isinstance(function.get("name"), str) for function in functions
-    ):
+    if not all(isinstance(function, dict) and isinstance(function.get("name"), str) for function in functions):
         raise ValueError("not a list of functions, each with a name")
     return "\n".join(map(_dump, functions)).join(_OFFER)
 
@@ -91,9 +89,7 @@ def format_tool_turn(turn: Mapping[str, Any], content: str | None) -> str:
         calls, content = parse_json(content or ""), None
     else:
         calls = turn.get("tool_calls") or turn.get("function_call")
-    return _add_calls(
-        content or "", [_read_call(call) for call in (calls if isinstance(calls, list) else [calls])]
-    )
+    return _add_calls(content or "", [_read_call(call) for call in (calls if isinstance(calls, list) else [calls])])
 
 
 def split_calls(text: str) -> tuple[str, list[Json]]:
@@ -108,6 +104,11 @@ def split_calls(text: str) -> tuple[str, list[Json]]:
         except ValueError:
             plain += CALL_TAG + segment
     return plain.strip(), calls
+
+
+def format_results(results: Iterable[str]) -> str:
+    """The text of a turn with the results of calls, in the order of the calls."""
+    return "\n".join(result.join(_RESULT) for result in results)
 
 
 def split_results(text: str) -> list[str]:
@@ -143,8 +144,7 @@ def to_openai_turns(turns: Sequence[Json], as_json: bool) -> list[Json]:
             converted.append({**turn, "content": plain or None, "tool_calls": tool_calls})
         elif results:
             converted += [
-                {"role": "tool", "content": result}
-                | ({"tool_call_id": pending_ids.pop(0)} if pending_ids else {})
+                {"role": "tool", "content": result} | ({"tool_call_id": pending_ids.pop(0)} if pending_ids else {})
                 for result in results
             ]
         else:
@@ -177,9 +177,7 @@ def _read_call(call: Any) -> Json:
 
 
 def _add_calls(text: str, calls: Sequence[Json]) -> str:
-    return "\n".join(
-        filter(None, (text.strip(), *(f"{CALL_TAG}\n{_dump(call)}\n{CALL_END}" for call in calls)))
-    )
+    return "\n".join(filter(None, (text.strip(), *(f"{CALL_TAG}\n{_dump(call)}\n{CALL_END}" for call in calls))))
 
 
 def _dump(value: Any) -> str:

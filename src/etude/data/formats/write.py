@@ -73,10 +73,7 @@ FORMATS: Mapping[str, RowFormat] = {
     ),
     "kto": RowFormat(
         format_rated,
-        lambda prompt, chosen, rejected: [
-            format_rated(prompt, chosen),
-            format_rated(prompt, rejected, is_good=False),
-        ],
+        lambda prompt, chosen, rejected: [format_rated(prompt, chosen), format_rated(prompt, rejected, is_good=False)],
         has_tool_column=False,
     ),
 }
@@ -94,16 +91,11 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
     head = read.peek_rows(file)
     if guess.find_preference_columns(guess.list_names(head)):
         return write_preferences(preferences.read_preference_rows(file), format_name, output), (), output
-    if format_name == "kto" and guess.find_thumb_column(
-        head, guess.guess_columns(head, RowSource(file)).source
-    ):
+    if format_name == "kto" and guess.find_thumb_column(head, guess.guess_columns(head, RowSource(file)).source):
         answers = preferences.read_rated_answers(file)
         lines = (
             format_rating(
-                append_tools(rated.system or "", rated.tools),
-                rated.example.input,
-                rated.example.output,
-                rated.is_good,
+                append_tools(rated.system or "", rated.tools), rated.example.input, rated.example.output, rated.is_good
             )
             for rated in answers
         )
@@ -150,9 +142,7 @@ def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
             prompt, answer = _format_turns(format_name, full_system, row.input, row.output)
             extras = {
                 # LLaMA-Factory reads functions as text.
-                "tools": json.dumps(tools, ensure_ascii=False)
-                if tools and format_name == "sharegpt"
-                else tools,
+                "tools": json.dumps(tools, ensure_ascii=False) if tools and format_name == "sharegpt" else tools,
                 "id": row.id if rows.source.id is not None else None,
                 "references": list(row.references),
                 "group": row.group,

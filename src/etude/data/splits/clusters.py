@@ -87,9 +87,7 @@ def target_size(share: Fraction, total: int, minimum: int, maximum: int) -> int:
     return max(min(max(round(share * total), minimum), maximum), 0)
 
 
-def fill_side(
-    assignment: Assignment, side: Side, target: int, bounds: tuple[int, int], counts: Counter[str]
-) -> None:
+def fill_side(assignment: Assignment, side: Side, target: int, bounds: tuple[int, int], counts: Counter[str]) -> None:
     """Assigns clusters to `side` until it has about `target` rows, within `bounds` if possible.
 
     Clusters are chosen in this order: those that fit into the quotas of their labels, those that bring the labels
@@ -143,9 +141,7 @@ class _ClusterPicker:
         return all(n <= self.missing[label] for label, n in cluster.labels.items()) and self._pick(cluster)
 
     def improves_labels(self, cluster: Cluster) -> bool:
-        gain = sum(
-            abs(self.missing[label]) - abs(self.missing[label] - n) for label, n in cluster.labels.items()
-        )
+        gain = sum(abs(self.missing[label]) - abs(self.missing[label] - n) for label, n in cluster.labels.items())
         return gain > 0 and self.improves_size(cluster)
 
     def improves_size(self, cluster: Cluster) -> bool:

@@ -114,9 +114,7 @@ def split(
             [*assignment.rows("train"), *(row.id for row in made_rows)], "split: train and made rows"
         )
         if left_out := {dataset[row].id for row in made} - {row.id for row in made_rows}:
-            message = (
-                f"{format_count(len(left_out), 'made row')} left out: near-duplicates of dev or test rows."
-            )
+            message = f"{format_count(len(left_out), 'made row')} left out: near-duplicates of dev or test rows."
             remedy = "Nothing to do. To avoid this warning, delete them from the file of made rows."
             findings.append(Finding("test_overlap", "warning", tuple(sorted(left_out)), message, remedy))
     return Split(
@@ -144,9 +142,7 @@ def _exclude_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
     near = {row for row, *_ in matches}
     conversations = {dataset[row].conversation for row in near} - {None}
     grouped = {
-        row
-        for row, example in enumerate(dataset)
-        if example.group in groups or example.conversation in conversations
+        row for row, example in enumerate(dataset) if example.group in groups or example.conversation in conversations
     } - near
     excluded = near | grouped
     findings = []
@@ -251,9 +247,7 @@ def _check_sizes(
     return notes
 
 
-def _size_issue(
-    sizes: Mapping[Side, int], minimum: MinRows, assignment: Assignment, dataset: Dataset
-) -> Issue:
+def _size_issue(sizes: Mapping[Side, int], minimum: MinRows, assignment: Assignment, dataset: Dataset) -> Issue:
     """The error of too few rows, or of enough rows in clusters that are too large."""
     file = dataset[0].location.rpartition(":")[0] or "examples" if len(dataset) else "examples"
     total = sum(sizes.values())

@@ -140,10 +140,7 @@ class TaskDraft:
         num_json = sum(isinstance(value, dict | list) for value in values)
         if num_json >= MIN_SHARE * num_rows:
             verb = "is" if num_rows == 1 else "are"
-            return (
-                "extract",
-                f"{num_json:,} of {formatting.format_count(num_rows, 'output')}, which {verb} JSON",
-            )
+            return ("extract", f"{num_json:,} of {formatting.format_count(num_rows, 'output')}, which {verb} JSON")
         # Under a name of labels, values need to occur only twice on average, instead of four times.
         min_repeats = 2 if column.casefold() in LABEL_NAMES else 4
         is_short = all(len(label.split()) <= 8 and len(label) <= 80 for label in labels)
@@ -188,22 +185,14 @@ class TaskDraft:
 
     def _list_labels(self, examples: Sequence[Example]) -> list[str]:
         outputs = [example.output for example in examples]
-        return (
-            [label for output in outputs for label in split_labels(output)]
-            if self.labels_of_lists
-            else outputs
-        )
+        return [label for output in outputs for label in split_labels(output)] if self.labels_of_lists else outputs
 
     @property
     def contract_key(self) -> dict[str, Any]:
         """The guessed contract as `contract:` of the task file; empty if there is none."""
         contract = self.contract[0]
         values = {name: getattr(contract, name) for name in ("labels", "fields", "json_schema", "max_words")}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-            if value
-        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value}
 
     @property
     def sets_contract(self) -> bool:
@@ -279,9 +268,7 @@ def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
     lengths = sorted(len(output.split()) for output in outputs)
     usual, longest = lengths[math.ceil(0.99 * len(lengths)) - 1], lengths[-1]
     words = max(math.ceil(1.2 * usual), longest)
-    reason = (
-        f"max_words {words}, from the outputs: 99% have up to {usual} words, and the longest has {longest}"
-    )
+    reason = f"max_words {words}, from the outputs: 99% have up to {usual} words, and the longest has {longest}"
     fields = infer_fields(outputs)
     if fields:
         reason = f"fields {', '.join(fields)}, from the lines of the outputs; {reason}"
@@ -306,9 +293,7 @@ def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
     for names in named:
         for position, name in enumerate(names):
             positions[name].append(position)
-    usual = [
-        name for name, number in counts.items() if number > 0.05 * len(named) and not find_by_format(name)
-    ]
+    usual = [name for name, number in counts.items() if number > 0.05 * len(named) and not find_by_format(name)]
     # In the order in which they usually appear.
     usual.sort(key=lambda name: sum(positions[name]) / counts[name])
     fields = tuple(name if counts[name] >= 0.98 * len(named) else f"{name}?" for name in usual)
@@ -337,9 +322,7 @@ def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
         counts = Counter(key for value in objects for key in value)
         min_count = 2 if len(objects) >= _MIN_OBJECTS else 1
         keys = [key for key, count in counts.items() if count >= min_count and not find_by_format(key)]
-        schema["properties"] = {
-            key: infer_schema([value[key] for value in objects if key in value]) for key in keys
-        }
+        schema["properties"] = {key: infer_schema([value[key] for value in objects if key in value]) for key in keys}
         if required := [key for key in keys if counts[key] == len(objects)]:
             schema["required"] = required
         if len(keys) == len(counts):

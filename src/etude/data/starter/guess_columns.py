@@ -94,18 +94,14 @@ def _guess_input_and_output(
     return columns.guess_columns(cells, source).source, reasons
 
 
-def _choose_input(
-    source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None
-) -> tuple[tuple[str], str]:
+def _choose_input(source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None) -> tuple[tuple[str], str]:
     texts = [column for column in free if column.is_text and column.name != source.output]
     if len(texts) == 1:
         return (texts[0].name,), "its values: the only column of texts"
     return (_ask("input", "--input", source, texts or free, choose),), _BY_USER
 
 
-def _choose_output(
-    source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None
-) -> tuple[str, str]:
+def _choose_output(source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None) -> tuple[str, str]:
     """Choose the only column with labels, texts, lists or objects, without names of people; else the only free one."""
     candidates = [c for c in free if c.is_text or c.is_structured or (c.is_label and not c.has_names)]
     candidates = candidates or [column for column in free if column.is_full and not column.has_names]
@@ -119,9 +115,7 @@ def _choose_output(
     return candidates[0].name, f"its values: {form}"
 
 
-def _ask(
-    role: str, option: str, source: RowSource, candidates: Sequence[ColumnProfile], choose: Choose | None
-) -> str:
+def _ask(role: str, option: str, source: RowSource, candidates: Sequence[ColumnProfile], choose: Choose | None) -> str:
     described = [column.describe() for column in candidates]
     if choose and candidates:
         return candidates[choose(f"Which column of {source.file.name} is the {role}?", described)].name

@@ -12,9 +12,7 @@ SIMILARITY_NOTE = (
     "Without check: or contract:, answers are scored by their similarity to the example's answer (chrF). A right "
     "answer in other words scores low, and a wrong answer in similar words scores high."
 )
-CALLS_NOTE = (
-    "Without check: or contract:, an answer is right if it calls the right functions. Its text is ignored."
-)
+CALLS_NOTE = "Without check: or contract:, an answer is right if it calls the right functions. Its text is ignored."
 REPEATS_NOTE = (
     "Without check: or contract:, an answer is right if it equals the example's answer, apart from case and white "
     "space. This metric is used because answers repeat: the task is to choose among known answers."
@@ -27,10 +25,7 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
     columns, reasons = draft.columns, draft.roles.reasons
     text, answer = " + ".join(columns.input), columns.output or ""
     if columns.messages:
-        text, answer = (
-            f"the turns of {columns.messages} before the last",
-            f"the last turn of {columns.messages}",
-        )
+        text, answer = (f"the turns of {columns.messages} before the last", f"the last turn of {columns.messages}")
     yield f"input: {text}, from {reasons['input']}"
     yield f"output: {answer}, from {reasons['output']}"
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"

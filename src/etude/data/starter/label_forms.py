@@ -8,9 +8,7 @@ from etude.text.label_lists import YES_OR_NO, split_labels
 from etude.types import Example
 
 # Column names that suggest labels.
-LABEL_NAMES = frozenset(
-    ("label", "category", "categorie", "class", "classe", "intent", "topic", "sentiment", "tag")
-)
+LABEL_NAMES = frozenset(("label", "category", "categorie", "class", "classe", "intent", "topic", "sentiment", "tag"))
 MAX_WORDS, MAX_CHARACTERS = 8, 80  # of a label
 MIN_REPEATS = 4  # times that a label must occur on average
 MIN_LISTS = 0.1  # share of rows that must have more than one label

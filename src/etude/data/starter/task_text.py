@@ -70,9 +70,7 @@ def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = (
 def _load_template() -> Template:
     templates = pages.create_environment(Path(__file__).parent, autoescape=False)
     templates.filters |= {
-        "yaml": lambda value: yaml.safe_dump(
-            dict(value), sort_keys=False, allow_unicode=True, width=_WIDTH
-        ).rstrip(),
+        "yaml": lambda value: yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=_WIDTH).rstrip(),
         "active": lambda text, is_set: text if is_set else textwrap.indent(text, "# ", lambda line: True),
     }
     return templates.get_template("task.yaml.j2")
@@ -80,9 +78,7 @@ def _load_template() -> Template:
 
 def _find_documents(file: Path) -> Path | None:
     for folder in sorted(file.absolute().parent.iterdir()):
-        if os.access(folder, os.R_OK | os.X_OK) and any(
-            path.suffix.lower() in DOCUMENTS for path in folder.glob("*")
-        ):
+        if os.access(folder, os.R_OK | os.X_OK) and any(path.suffix.lower() in DOCUMENTS for path in folder.glob("*")):
             return folder
     return None
 
@@ -125,9 +121,7 @@ def _write_instructions(draft: TaskDraft) -> str:
         case "rewrite":
             first = "Rewrite the text. Keep its meaning."
         case _:
-            first = (
-                "Follow the instruction." if "instruction" in draft.columns.input else "Answer the message."
-            )
+            first = "Follow the instruction." if "instruction" in draft.columns.input else "Answer the message."
     return " ".join([first, *_list_rules(contract.fields, draft.outputs)])
 
 

@@ -51,9 +51,7 @@ class SearchedPrompt(Method):
         request = Request((Message("user", prompt),), REFLECTION_TOKENS)
         return [request] * (self.count_calls(task) // (MINIBATCH + 1))
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Search, then choose on the other half of dev. A short look has no time for the search."""
         given = replace(start, method=self.name)
         choosing, steering = halve_dev(dev, context.seed)

@@ -105,9 +105,7 @@ class PromptSearch:
         has_time = self.context.has_time_for(time.perf_counter() - self._started)
         return is_over or max(state.program_full_scores_val_set) >= 1 or not has_time
 
-    def evaluate(
-        self, batch: Sequence[Example], candidate: Mapping[str, str], capture_traces: bool = False
-    ) -> Any:
+    def evaluate(self, batch: Sequence[Example], candidate: Mapping[str, str], capture_traces: bool = False) -> Any:
         """Answer and score rows; a row that comes twice is answered once."""
         from gepa.core.adapter import EvaluationBatch
 
@@ -196,9 +194,7 @@ def list_runs(text: str) -> set[tuple[str, ...]]:
     return {tuple(words[begin : begin + COPIED_WORDS]) for begin in range(len(words) - COPIED_WORDS + 1)}
 
 
-def write_reflection(
-    instructions: str, records: Sequence[tuple[Example, str, str]], required: Sequence[str]
-) -> str:
+def write_reflection(instructions: str, records: Sequence[tuple[Example, str, str]], required: Sequence[str]) -> str:
     """Write gepa's request for new instructions, with (row, answer, feedback), and the words that must stay."""
     from gepa.strategies.instruction_proposal import InstructionProposalSignature
 

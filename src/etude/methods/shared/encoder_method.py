@@ -65,9 +65,7 @@ class EncoderMethod(Method):
             return False
         return True
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
+    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
         """Train on the rows of `train`. After a kill, continue from the last complete epoch."""
         from etude.models.classical import save_classical
 
@@ -93,11 +91,7 @@ class EncoderMethod(Method):
             context.full_seconds = record["seconds"] * record["planned_steps"] / record["steps"]
         context.notes.extend(record.get("notes", ()))
         assistant = replace(
-            start.without_examples(),
-            method=self.name,
-            model=ModelRef(CLASSICAL, folder),
-            instructions="",
-            search=None,
+            start.without_examples(), method=self.name, model=ModelRef(CLASSICAL, folder), instructions="", search=None
         )
         return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
 

@@ -300,9 +300,7 @@ class FitContext:
             running = contenders if end < len(order) else running
         self.is_cut |= begin < len(order) and not self.is_raced_out
         positions = {row.id: position for position, row in enumerate(dev)}
-        return {
-            index: sorted(rows, key=lambda row: positions[row.example.id]) for index, rows in results.items()
-        }
+        return {index: sorted(rows, key=lambda row: positions[row.example.id]) for index, rows in results.items()}
 
     def evaluate(self, assistant: Assistant, rows: Dataset, trial: Trial = Trial()) -> list[ScoredAnswer]:
         """Answer and score `rows`, resumable through a log in the folder. If a simpler method answered all of them with
@@ -416,9 +414,7 @@ def choose_max_tokens(train: Dataset, models: Models, model: ModelRef) -> int:
     # The percentile is among the longest answers, so only these are counted.
     texts = sorted((text for example in train for text in _list_answers(example)), key=len)
     longest = texts[-max(COUNTED_ANSWERS, len(texts) // 10) :]
-    tokens = {
-        text: tokenizer_model.count_tokens((Message("user", text),)) - bare for text in dict.fromkeys(longest)
-    }
+    tokens = {text: tokenizer_model.count_tokens((Message("user", text),)) - bare for text in dict.fromkeys(longest)}
     lengths, num_others = sorted(tokens[text] for text in longest), len(texts) - len(longest)
     readable = [length for length in lengths if length + bare + TOKEN_STEP < tokenizer_model.context]
     position = math.ceil(0.99 * (num_others + len(readable))) - 1 - num_others

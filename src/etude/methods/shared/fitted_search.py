@@ -60,9 +60,7 @@ class FittedSearch:
     def add_passages(self, rows: Sequence[Example]) -> list[Example]:
         """Append to each question the passage that its answer was written from; if it is not known, the first hit."""
         gold = find_known_passages(self.search, rows)
-        questions = [
-            get_question(row.input) for row, position in zip(rows, gold, strict=True) if position is None
-        ]
+        questions = [get_question(row.input) for row, position in zip(rows, gold, strict=True) if position is None]
         hits = iter(self.search.find(questions, 1))
         positions = [next(hits)[0] if position is None else position for position in gold]
         return [
@@ -103,9 +101,7 @@ def _find_fitted(train: Dataset, context: FitContext) -> Path | None:
     """Find the folder of a search that was fitted only on rows of `train`, or on any rows if the context allows it."""
     ids = {row.id for row in train}
     for folder in (*context.lower_folders, context.folder):
-        if not (folder / FACTS).exists() or (
-            read_json(folder / FACTS)["is_quick"] and not _is_quick(context)
-        ):
+        if not (folder / FACTS).exists() or (read_json(folder / FACTS)["is_quick"] and not _is_quick(context)):
             continue
         if context.takes_any_search or ids.issuperset(read_json(folder / ROW_IDS)["ids"]):
             return folder
@@ -160,9 +156,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
             candidates |= _build_with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
     # The simplest of the best searches is saved: an equal score does not justify embeddings.
     units = {get_question(row.input): get_unit(row) for row in dev}
-    name, tried = _choose_search(
-        candidates, dev_pairs, [units[pair[0]] for pair in dev_pairs], context.margin
-    )
+    name, tried = _choose_search(candidates, dev_pairs, [units[pair[0]] for pair in dev_pairs], context.margin)
     candidates[name].save(context.folder / FOLDER)
     return {
         "chosen": name,
@@ -177,9 +171,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     }
 
 
-def _build_with_encoder(
-    by_keyword: Search, encoder: Encoder, vectors: Vectors, name: str
-) -> dict[str, Search]:
+def _build_with_encoder(by_keyword: Search, encoder: Encoder, vectors: Vectors, name: str) -> dict[str, Search]:
     by_meaning = replace(
         by_keyword, mode="meaning", encoder=encoder, vectors=vectors, keyword_index=by_keyword.keywords
     )

@@ -11,9 +11,7 @@ from etude.models.registry import Models
 from etude.task import Task
 
 
-def check_lengths(
-    task: Task, methods: Sequence[Method], start: Assistant, split: Split, models: Models
-) -> None:
+def check_lengths(task: Task, methods: Sequence[Method], start: Assistant, split: Split, models: Models) -> None:
     """Raise InputError with every row that the methods could not answer or be trained on, each row once."""
     rows = RowLengths(split, models)
     issue_lists: list[Iterable[Issue]] = []

@@ -105,14 +105,7 @@ class TrainingRun:
         is_stopped = box.is_stopped if box else bool
         finite_box = box if box and math.isfinite(box.seconds) else None
         output = Output(
-            *(
-                folder / CHECKPOINT,
-                folder / "adapter",
-                self._add_totals(log),
-                on_eval,
-                is_stopped,
-                finite_box,
-            ),
+            *(folder / CHECKPOINT, folder / "adapter", self._add_totals(log), on_eval, is_stopped, finite_box),
             *(self.earlier or EarlierTraining(), name),
         )
         loss = self.loss or supervised  # cross-entropy
@@ -217,9 +210,7 @@ def locate(example: Example) -> str:
     return example.location or example.id
 
 
-def build_token_rows(
-    model: TrainableModel, assistant: Assistant, examples: Iterable[Example]
-) -> list[TokenRow]:
+def build_token_rows(model: TrainableModel, assistant: Assistant, examples: Iterable[Example]) -> list[TokenRow]:
     """Render examples to the token ids of the assistant's prompt and the right answer.
 
     Each example is one row, or one row per answer if the chat template renders earlier answers in another way.
@@ -389,7 +380,5 @@ def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
 
 def _is_out_of_time(result: TrainResult, run: TrainingRun) -> bool:
     """Whether a time box or the user ended the training, and not the last epoch or `patience`."""
-    is_patience_over = (
-        not result.plans and len(result.dev_losses) - 1 - result.best_epoch >= run.config.patience
-    )
+    is_patience_over = not result.plans and len(result.dev_losses) - 1 - result.best_epoch >= run.config.patience
     return run.num_done + result.steps < run.steps and not is_patience_over

@@ -13,10 +13,5 @@ def describe_service(name: str, endpoints: Mapping[str, Endpoint]) -> Service:
     if endpoint is None:
         return Service(name)
     return Service(
-        endpoint.title,
-        endpoint.is_local,
-        endpoint.prices,
-        endpoint.max_requests,
-        endpoint.max_cost,
-        endpoint.at_once,
+        endpoint.title, endpoint.is_local, endpoint.prices, endpoint.max_requests, endpoint.max_cost, endpoint.at_once
     )

@@ -94,9 +94,7 @@ class Client:
             self._sleep(random.uniform(0, min(LONGEST_WAIT, self.first_wait * 2**attempt)))
         remedy = " Is the server running?" if num_attempts == CONNECT_ATTEMPTS else ""
         reason = self._mask_key(str(failure))
-        raise ServiceError(
-            f"{self.endpoint.title} did not answer in {attempt + 1} attempts ({reason}).{remedy}"
-        )
+        raise ServiceError(f"{self.endpoint.title} did not answer in {attempt + 1} attempts ({reason}).{remedy}")
 
     def stream(self, body: Json) -> Iterator[str]:
         """Yield the pieces of an answer. Raises as `stream_chunks`."""
@@ -121,9 +119,7 @@ class Client:
                 f"{self.endpoint.title} stopped answering: {self._mask_key(str(error))}. Send the request again."
             ) from None
         if not is_done:
-            raise ModelError(
-                f"{self.endpoint.title} stopped before the end of the answer. Send the request again."
-            )
+            raise ModelError(f"{self.endpoint.title} stopped before the end of the answer. Send the request again.")
 
     def _send(self, body: Json, path: str, read: Callable[[Json], object]) -> Json:
         with self._http.stream("POST", self._url(path), json=body) as response:
@@ -166,11 +162,7 @@ class Client:
             remedy = "The account's quota is used up. Raise it."
         elif status == 404:
             names = ", ".join(quote_value(name) for name in self.list_models()[:20])
-            hint = (
-                f"its models are {names}. Correct `model:`."
-                if names
-                else "correct `endpoint:` (it may end in /v1)."
-            )
+            hint = f"its models are {names}. Correct `model:`." if names else "correct `endpoint:` (it may end in /v1)."
             remedy = f"It may not have {endpoint.model}: {hint}"
         elif "context" in reason.casefold():
             remedy = "Set `context:`, next to `endpoint:`, to the largest number of tokens that it accepts."

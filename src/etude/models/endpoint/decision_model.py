@@ -17,9 +17,7 @@ class DecisionModel(EndpointModel):
     def ask(self, request: Request) -> tuple[Completion, str]:
         """Answer one request; also return the name that the model reports. A refusal is an empty answer."""
         questions = list_questions(request)
-        turns = [
-            {"type": "message", "role": turn.role, "content": turn.content} for turn in questions[0].turns
-        ]
+        turns = [{"type": "message", "role": turn.role, "content": turn.content} for turn in questions[0].turns]
         body = {
             "model": self.endpoint.model,
             "input": turns[0]["content"] if len(turns) == 1 else turns,

@@ -121,9 +121,7 @@ class EndpointModel(remote.RemoteModel):
     def _drop_member(self, refusal: client.RefusedError, body: Json) -> None:
         """Leave out the member that the model rejects, from now on. Raises the refusal if it is not optional."""
         text = refusal.parameter or refusal.reason
-        rejected = next(
-            (name for name in OPTIONAL_MEMBERS if re.search(rf"\b{name}\b", text) and name in body), None
-        )
+        rejected = next((name for name in OPTIONAL_MEMBERS if re.search(rf"\b{name}\b", text) and name in body), None)
         if rejected is None or rejected in self.endpoint.options:
             raise refusal
         effect = "; its answers may differ between runs" if rejected == "temperature" else ""
@@ -210,9 +208,7 @@ def find_endpoint(name: str, models: registry.Models, syntax: str = ENDPOINT_SYN
     return endpoint
 
 
-def build_model(
-    endpoint: Endpoint, models: registry.Models, build: Callable[..., EndpointModel]
-) -> EndpointModel:
+def build_model(endpoint: Endpoint, models: registry.Models, build: Callable[..., EndpointModel]) -> EndpointModel:
     """Build a model that asks an endpoint, with the saved answers of the run."""
     service = describe_service(endpoint.name, {endpoint.name: endpoint})
     return build(endpoint, remote.Journal(service, models.journal), models.notes)

@@ -53,9 +53,7 @@ def load_adapter(endpoint: Endpoint, folder: Path) -> str:
     server = client.Client(endpoint, Event())
     if name not in server.list_models():
         try:
-            server.request_change(
-                "load_lora_adapter", {"lora_name": name, "lora_path": str(folder.absolute())}
-            )
+            server.request_change("load_lora_adapter", {"lora_name": name, "lora_path": str(folder.absolute())})
         except ServiceError as error:
             raise ServiceError(
                 f"{endpoint.url} has no adapter {name} and loads none ({error}). Start it with --enable-lora and "

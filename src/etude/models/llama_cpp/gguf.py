@@ -46,9 +46,7 @@ def find_base_file(name: str) -> Path:
         raise ModelError(
             f"{name} is not a GGUF file. GGUF export works only if the base is a GGUF file: set model: to a .gguf file."
         )
-    if (
-        architecture := _read_first_key(file) or _read_architecture(_open(file))
-    ) not in VERIFIED_ARCHITECTURES:
+    if (architecture := _read_first_key(file) or _read_architecture(_open(file))) not in VERIFIED_ARCHITECTURES:
         verified = ", ".join(VERIFIED_ARCHITECTURES)
         raise ModelError(f"Export of {architecture} to GGUF is not verified; verified: {verified}.")
     return file
@@ -112,9 +110,7 @@ def _build_change(reader: GGUFReader, adapter: Path) -> Callable[[str, Array], A
         for path, (a, b) in read_adapter_pairs(adapter).items()
     }
     return lambda name, weights: (
-        weights + permute(stem, changes[stem])
-        if (stem := name.removesuffix(".weight")) in changes
-        else weights
+        weights + permute(stem, changes[stem]) if (stem := name.removesuffix(".weight")) in changes else weights
     )
 
 

@@ -51,9 +51,7 @@ class LlamaServer:
     def list_scales(self, adapter: Path | None) -> list[dict[str, float]]:
         """List the scale of every adapter for a request with `adapter`."""
         # list all adapters: the cache may contain the prompt of an adapter that is not listed
-        return [
-            {"id": number, "scale": float(other == adapter)} for number, other in enumerate(self.adapters)
-        ]
+        return [{"id": number, "scale": float(other == adapter)} for number, other in enumerate(self.adapters)]
 
 
 class LlamaModel(backend.BatchedModel):
@@ -68,9 +66,7 @@ class LlamaModel(backend.BatchedModel):
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer all requests of a batch at the same time."""
-        return list(
-            self._pool.map(lambda request: self.write(request, Sampling(), lambda piece: False)[0], requests)
-        )
+        return list(self._pool.map(lambda request: self.write(request, Sampling(), lambda piece: False)[0], requests))
 
     def render_text(self, messages: Sequence[Message]) -> str:
         """Render the prompt as the model reads it."""
@@ -80,9 +76,7 @@ class LlamaModel(backend.BatchedModel):
         """Count the tokens of the prompt."""
         return len(render(self.tokenizer, messages))
 
-    def write(
-        self, request: Request, sampling: Sampling, on_piece: OnPiece
-    ) -> tuple[Completion, list[TokenScore]]:
+    def write(self, request: Request, sampling: Sampling, on_piece: OnPiece) -> tuple[Completion, list[TokenScore]]:
         """Answer one request piece by piece; several threads may call this at once.
 
         Raises ModelError if the request and its answer are too long, or if llama.cpp refuses the request.
@@ -93,9 +87,7 @@ class LlamaModel(backend.BatchedModel):
         scored = sampling
         if request.scores_tokens and sampling.top_logprobs is None:
             scored = replace(sampling, top_logprobs=1)
-        body = _build_body(prompt, request.max_tokens, scored) | {
-            "lora": self._base.list_scales(self._adapter)
-        }
+        body = _build_body(prompt, request.max_tokens, scored) | {"lora": self._base.list_scales(self._adapter)}
         grammar = Grammar("json_schema", sampling.json_schema) if sampling.json_schema else request.grammar
         if grammar:
             body["grammar"] = format_grammar(grammar)
@@ -147,9 +139,7 @@ def load(ref: ModelRef, models: "Models") -> LlamaModel:
     """Load the model that `ref` names, for the registry, with all adapters that will be used with its base."""
     weights = find_base_file(ref.name.removeprefix(PREFIX))
     adapters = [
-        expected.adapter
-        for expected in (*models.expected, ref)
-        if expected.name == ref.name and expected.adapter
+        expected.adapter for expected in (*models.expected, ref) if expected.name == ref.name and expected.adapter
     ]
     base: LlamaServer = models.load_once((PREFIX, ref.name), lambda: LlamaServer(weights, adapters))
     if ref.adapter and ref.adapter not in base.adapters:

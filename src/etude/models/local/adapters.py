@@ -76,9 +76,7 @@ def stack_adapters(first: Path, second: Path, folder: Path, base_model: str) -> 
     rank = sum(next(iter(pairs.values()))[0].shape[0] for pairs in adapters)
     tensors = {}
     for path in sorted({*adapters[0], *adapters[1]}):
-        halves = [
-            (config, pairs[path]) for config, pairs in zip(configs, adapters, strict=True) if path in pairs
-        ]
+        halves = [(config, pairs[path]) for config, pairs in zip(configs, adapters, strict=True) if path in pairs]
         a = torch.cat([a for _, (a, _) in halves])
         b = torch.cat([b * compute_scale(config, a) for config, (a, b) in halves], dim=1)
         missing = rank - a.shape[0]
@@ -115,9 +113,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind, alpha = config["peft_type"], config["lora_alpha"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{path} is not the file of a LoRA adapter ({error!r}). Train the adapter again."
-        ) from error
+        raise ModelError(f"{path} is not the file of a LoRA adapter ({error!r}). Train the adapter again.") from error
     unsupported = [name for name in UNSUPPORTED if config.get(name)]
     unsupported += [name for name, value in REQUIRED.items() if config.get(name, value) != value]
     if unsupported or not isinstance(alpha, int | float):

@@ -39,9 +39,7 @@ class CausalModel:
     def forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any, **options: Any) -> Tensor:
         """Compute logits (B, kept, V) and add the new tokens to the cache."""
         options = {**options, self._cache_name: cache}
-        output = self.module(
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, **options
-        )
+        output = self.module(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, **options)
         return output.logits  # type: ignore[no-any-return]
 
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix | None:

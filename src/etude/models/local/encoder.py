@@ -57,9 +57,7 @@ class Encoder:
             return []
         return list(self.tokenizer(list(texts), truncation=True, max_length=MAX_TEXT_TOKENS)["input_ids"])
 
-    def embed(
-        self, texts: Sequence[str], on_batch: Callable[[int, int], None] = lambda done, total: None
-    ) -> Vectors:
+    def embed(self, texts: Sequence[str], on_batch: Callable[[int, int], None] = lambda done, total: None) -> Vectors:
         """Compute one float32 unit vector for each text. `on_batch` gets the number of finished texts and of all."""
         if self.remembered is None or len(texts) < MIN_REMEMBERED:
             return self._embed(texts, on_batch)
@@ -101,19 +99,12 @@ class Encoder:
             for start in range(0, len(texts), LAYER_TEXTS):
                 ids = self.tokenizer(
                     list(texts[start : start + LAYER_TEXTS]),
-                    **{
-                        "truncation": True,
-                        "max_length": MAX_TEXT_TOKENS,
-                        "padding": True,
-                        "return_tensors": "pt",
-                    },
+                    **{"truncation": True, "max_length": MAX_TEXT_TOKENS, "padding": True, "return_tensors": "pt"},
                 ).to(self.module.device)
                 states = self.module(**ids, output_hidden_states=True).hidden_states
                 mask = ids["attention_mask"][..., None].float()
                 means = [(states[layer].float() * mask).sum(dim=1) / mask.sum(dim=1) for layer in layers]
-                vectors.append(
-                    torch.cat([torch.nn.functional.normalize(mean, dim=1) for mean in means], dim=1)
-                )
+                vectors.append(torch.cat([torch.nn.functional.normalize(mean, dim=1) for mean in means], dim=1))
         return np.asarray(torch.cat(vectors).cpu().numpy(), dtype=np.float32)
 
     def forward(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -160,9 +151,7 @@ def load_encoder(name: str, tuned: Path | None = None, device: str | None = None
     try:
         with silence_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            module = AutoModel.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-            )
+            module = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
     except LOAD_ERRORS as error:
         raise ModelError(f"The encoder {name} in {folder} cannot be read ({error}). Get it again.") from error
     # Copy the weights out of the mapped file. Products with mapped weights took 20 times as long: 2.0 s for a training

@@ -108,11 +108,7 @@ class Generation:
         """Sample a token from logprobs (V), among the likeliest tokens that together have the probability `top_p`."""
         if self._random is None:
             self._random = torch.Generator()
-            _ = (
-                self._random.seed()
-                if self.sampling.seed is None
-                else self._random.manual_seed(self.sampling.seed)
-            )
+            _ = self._random.seed() if self.sampling.seed is None else self._random.manual_seed(self.sampling.seed)
         scaled = logprobs / max(self.sampling.temperature, MIN_TEMPERATURE)
         probabilities, order = scaled.softmax(dim=-1).sort(descending=True)
         is_likely = probabilities.cumsum(0) - probabilities < self.sampling.top_p
@@ -136,9 +132,7 @@ class Generation:
         values, tokens = logprobs.topk(num_likeliest)
         likeliest = zip(tokens.tolist(), values.tolist(), strict=True)
         named = tuple((self._decode([token]), value) for token, value in likeliest if math.isfinite(value))
-        self.scores.append(
-            TokenScore(self._decode(self.tokens[-1:]), float(logprobs[self.tokens[-1]]), named)
-        )
+        self.scores.append(TokenScore(self._decode(self.tokens[-1:]), float(logprobs[self.tokens[-1]]), named))
 
     def read_piece(self, strip: bool = True) -> str:
         """Return the text that became final since the last call. `strip` removes white space around the answer.

@@ -31,10 +31,7 @@ class GrammarMatcher:
         """Whether the length limit ended the answer."""
         self._next_check = ENDING_TOKENS
         characters = ENDING_CHARACTERS[grammar.kind]
-        self._ending_tokens = [
-            tokenizer.eos_token,
-            *(tokenizer.tokenize_str(character)[0] for character in characters),
-        ]
+        self._ending_tokens = [tokenizer.eos_token, *(tokenizer.tokenize_str(character)[0] for character in characters)]
         self._matcher = LLMatcher(tokenizer, json.dumps(compile_grammar(grammar)), log_level=0)
         if self._matcher.is_error():
             reason = self._matcher.get_error().strip().splitlines()[0]

@@ -36,9 +36,7 @@ def load(ref: ModelRef, models: Models) -> LocalModel:
     return LocalModel(ref.name, apply_adapter(base.module, ref.adapter), base.tokenizer)
 
 
-def load_local(
-    name: str, device: str | None = None, dtype: str | None = None, cache: Path | None = None
-) -> LocalModel:
+def load_local(name: str, device: str | None = None, dtype: str | None = None, cache: Path | None = None) -> LocalModel:
     """Load the model that `name` means (see find_weights).
 
     The default of `device` is CUDA if there is a GPU; that of `dtype` ("bfloat16" or "float32") is chosen by
@@ -74,9 +72,7 @@ def choose_dtype(device: str) -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    flags = {
-        flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()
-    }
+    flags = {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
     return "bfloat16" if {"avx512_bf16", "amx_bf16", "bf16"} & flags else "float32"
 
 

@@ -70,9 +70,7 @@ class LocalModel:
             groups.setdefault(request.shots_dropped, []).append(index)
         first = 0
         for _, group in sorted(groups.items()):
-            shared, plan = self._plan(
-                [prompts[index] for index in group], [requests[index] for index in group]
-            )
+            shared, plan = self._plan([prompts[index] for index in group], [requests[index] for index in group])
             batches = {
                 number: [group[row] for row in rows]
                 for number, rows in enumerate(plan, start=first)
@@ -132,9 +130,7 @@ class LocalModel:
         self._check_lengths([prompt], [request.max_tokens])
         return self._create_generation(prompt, request, sampling)
 
-    def _create_generation(
-        self, prompt: Sequence[int], request: Request, sampling: Sampling = GREEDY
-    ) -> Generation:
+    def _create_generation(self, prompt: Sequence[int], request: Request, sampling: Sampling = GREEDY) -> Generation:
         grammar = Grammar("json_schema", sampling.json_schema) if sampling.json_schema else request.grammar
         matcher = None
         if grammar:
@@ -157,9 +153,7 @@ class LocalModel:
         answers = [render_answer(self.tokenizer, text) for text in completions]
         self._check_lengths(prompts, [len(answer) for answer in answers])
         shared = count_shared_tokens(prompts) if self._causal.can_share else 0
-        lengths = [
-            len(prompt) - shared + len(answer) for prompt, answer in zip(prompts, answers, strict=True)
-        ]
+        lengths = [len(prompt) - shared + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
         prefix = self._causal.compute_prefix(prompts[0][:shared]) if prompts else None
         scores: list[list[float]] = [[] for _ in prompts]
         max_tokens = self._limit_tokens(shared, lengths, MAX_SCORED_TOKENS)
@@ -174,13 +168,9 @@ class LocalModel:
                 scores[index] = logprobs.gather(1, answer[:, None])[:, 0].tolist()
         return scores
 
-    def _plan(
-        self, prompts: Sequence[list[int]], requests: Sequence[Request]
-    ) -> tuple[int, list[tuple[int, ...]]]:
+    def _plan(self, prompts: Sequence[list[int]], requests: Sequence[Request]) -> tuple[int, list[tuple[int, ...]]]:
         shared = count_shared_tokens(prompts) if self._causal.can_share else 0
-        tree_sizes = [
-            len(self._get_trie(request.choices)[0].tokens) if request.choices else 0 for request in requests
-        ]
+        tree_sizes = [len(self._get_trie(request.choices)[0].tokens) if request.choices else 0 for request in requests]
         lengths = [len(prompt) - shared + size for prompt, size in zip(prompts, tree_sizes, strict=True)]
         max_tokens = self._limit_tokens(shared, lengths, MAX_SCORED_TOKENS if any(tree_sizes) else MAX_TOKENS)
         kinds = [request.choices for request in requests]
@@ -228,9 +218,7 @@ class LocalModel:
                 *(choices[pick], "stop", len(prompt), shared, lengths[pick], 0.0, logprob),
                 choice_logprobs=dict(zip(choices, row, strict=True)),
             )
-            for prompt, pick, logprob, row in zip(
-                prompts, picks.tolist(), best.tolist(), scores.tolist(), strict=True
-            )
+            for prompt, pick, logprob, row in zip(prompts, picks.tolist(), best.tolist(), scores.tolist(), strict=True)
         ]
 
     def _read_tree(self, trie: Trie, prefix: Prefix | None, tails: Sequence[list[int]]) -> Tensor:
@@ -246,9 +234,7 @@ class LocalModel:
     def _read_branches(self, trie: Trie, prompt: list[int]) -> Tensor:
         """Compute `_read_tree` for one row of a model that cannot read a tree: one branch after another."""
         branches = trie.list_branches()
-        sequences = [
-            prompt + [trie.tokens[position - 1] for position in branch if position] for branch in branches
-        ]
+        sequences = [prompt + [trie.tokens[position - 1] for position in branch if position] for branch in branches]
         state = BatchState(self._causal, None, len(sequences))
         branch_logits = state.read(sequences, keep=max(map(len, branches)))
         logits = branch_logits.new_empty(len(trie.tokens) + 1, branch_logits.shape[-1])

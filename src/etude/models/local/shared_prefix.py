@@ -22,9 +22,7 @@ from transformers.masking_utils import sdpa_mask
 ATTENTION = "etude_shared_prefix"
 GROWTH_TOKENS = 64  # Tokens by which a full cache grows
 # Architectures with plain attention, as checked by reading their code or by a test.
-VERIFIED_MODEL_TYPES = frozenset(
-    {"llama", "qwen2", "qwen3", "mistral", "smollm3", "olmo2", "granite", "phi3"}
-)
+VERIFIED_MODEL_TYPES = frozenset({"llama", "qwen2", "qwen3", "mistral", "smollm3", "olmo2", "granite", "phi3"})
 
 
 @dataclass(frozen=True)
@@ -126,9 +124,7 @@ def shared_prefix_attention(
     return output.reshape(num_rows, heads, num_new, size).transpose(1, 2), None
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor]:
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """Compute attention and, for each query, the logarithm of the softmax's sum."""
     if query.device.type == "cpu":
         # the public function does not return this sum

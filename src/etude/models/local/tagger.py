@@ -84,8 +84,7 @@ class Tagger:
         """Compute the logits (words, tags) of each window, with gradients if the caller records them."""
         hidden = self.encoder.compute_hidden([window.ids for window in windows]).float()
         return [
-            HEAD_SCALE * (hidden[row, window.pieces] @ self.weight.T + self.bias)
-            for row, window in enumerate(windows)
+            HEAD_SCALE * (hidden[row, window.pieces] @ self.weight.T + self.bias) for row, window in enumerate(windows)
         ]
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
@@ -97,10 +96,7 @@ class Tagger:
                 (values | {path: json.loads(label)} if label else values, logprob + label_logprob)
                 for (values, logprob), (label, label_logprob) in zip(readings, predictions, strict=True)
             ]
-        return [
-            (json.dumps(self.shape.build(values), ensure_ascii=False), logprob)
-            for values, logprob in readings
-        ]
+        return [(json.dumps(self.shape.build(values), ensure_ascii=False), logprob) for values, logprob in readings]
 
     def extract(self, texts: Sequence[str]) -> list[tuple[Values, float]]:
         """Return for each text the values of the tagged fields, in the order of the text, and the sum of the

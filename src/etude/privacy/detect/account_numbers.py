@@ -27,8 +27,7 @@ _BOOK = re.compile(r"97[89][0-9]{10}")
 # The only cards with 12 digits
 _MAESTRO = re.compile(r"(?:5[0678]|6)[0-9]{11}")
 _CARD_LABEL = re.compile(
-    r"\b(?:card|credit|debit|cc|visa|master ?card|amex|american express|maestro)\b[^0-9\n]{0,40}\n?[^\w\n]{0,4}$",
-    re.I,
+    r"\b(?:card|credit|debit|cc|visa|master ?card|amex|american express|maestro)\b[^0-9\n]{0,40}\n?[^\w\n]{0,4}$", re.I
 )
 _IBAN = re.compile(
     rf"(?:{NO_LETTER_BEFORE}(?<!-)|(?<=\bIBAN-)|(?<=\bIBAN_)|(?<=\bIBAN))[A-Za-z]{{2}}[0-9]{{2}}"
@@ -64,9 +63,7 @@ _LABELLED_NUMBER = re.compile(
     rf"(?<![A-Za-z?&=#_-]){build_label_pattern('numbers')}\.?(?:[ \t]{{0,2}}(?:{LINKS})){{0,4}}[ \t]{{0,2}}{_ID_VALUE}",
     re.I,
 )
-_PLAIN_NUMBER = re.compile(
-    r"(?:19|20)[0-9]{2}|[0-9]{1,3}(?:[A-Za-z]{1,6})?|[0-9]{1,4}(?:st|nd|rd|th|am|pm|k|m)", re.I
-)
+_PLAIN_NUMBER = re.compile(r"(?:19|20)[0-9]{2}|[0-9]{1,3}(?:[A-Za-z]{1,6})?|[0-9]{1,4}(?:st|nd|rd|th|am|pm|k|m)", re.I)
 
 
 def find_cards(text: str) -> Iterator[Span]:

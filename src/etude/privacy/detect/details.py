@@ -13,10 +13,7 @@ _DATE = (
     rf"|{month_pattern()}\.? [0-9]{{1,2}}(?:st|nd|rd|th)?,? [0-9]{{2,4}})"
 )
 _BIRTH = re.compile(
-    r"\b(?:born|birth ?da(?:y|te)|date of birth|d\.?o\.?b\.?)\b[^0-9\n]{0,24}?(?P<value>"
-    + _DATE
-    + r")(?![\w])",
-    re.I,
+    r"\b(?:born|birth ?da(?:y|te)|date of birth|d\.?o\.?b\.?)\b[^0-9\n]{0,24}?(?P<value>" + _DATE + r")(?![\w])", re.I
 )
 _HEALTH_WORDS = read_table(__file__, "health.yaml")
 _TERMS = [*_HEALTH_WORDS["conditions"], *_HEALTH_WORDS["medicines"].split()]

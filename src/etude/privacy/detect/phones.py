@@ -27,8 +27,7 @@ _OWNER = "(?:home|work|office|mobile|cell|private)"
 # The end of a label, which may be the name of a field: `phone_no`, `phoneNumber`, but not `call_duration`
 _LABEL_END = rf"(?:(?:[_ -]?(?:number|num|no|nr))?(?:_{_OWNER})?(?!_?[^\W_])|(?<=[☎☏✆📞📱📲]))"
 _LABEL = re.compile(
-    rf"(?:(?<![^\W_])|(?=[☎☏✆📞📱📲]))(?:{_NOUN}|{_WORDS['verbs']}){_LABEL_END}[^0-9\n]{{0,40}}\n?[ (]{{0,2}}$",
-    re.I,
+    rf"(?:(?<![^\W_])|(?=[☎☏✆📞📱📲]))(?:{_NOUN}|{_WORDS['verbs']}){_LABEL_END}[^0-9\n]{{0,40}}\n?[ (]{{0,2}}$", re.I
 )
 _UNSPACED_LABEL = re.compile(f"{value_labels.build_label_pattern('phones')}[^0-9\\n]{{0,12}}$")
 _LABEL_AFTER = re.compile(
@@ -121,11 +120,7 @@ def _find_rule(text: str, match: re.Match[str]) -> str:
         return "label"
     is_after_number = has_label(text, match.start(), _NUMBER_BEFORE, 2)
     touches_number = is_after_number or _NUMBER_AFTER.match(text, match.end())
-    return (
-        ""
-        if " " in body and touches_number
-        else phone_formats.match_format(body) or phone_formats.match_plan(body)
-    )
+    return "" if " " in body and touches_number else phone_formats.match_format(body) or phone_formats.match_plan(body)
 
 
 def _find_inside(match: re.Match[str]) -> Iterator[Span]:

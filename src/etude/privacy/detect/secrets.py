@@ -19,9 +19,7 @@ MIN_ENTROPY = 3.0
 """Least bits per character at which a labelled value counts as random."""
 
 _TABLE = read_table(__file__, "secrets.yaml")
-_FORMS: dict[str, re.Pattern[str]] = {
-    issuer: re.compile("|".join(forms)) for issuer, forms in _TABLE["forms"].items()
-}
+_FORMS: dict[str, re.Pattern[str]] = {issuer: re.compile("|".join(forms)) for issuer, forms in _TABLE["forms"].items()}
 _PATTERNS = {name: re.compile("".join(pieces)) for name, pieces in _TABLE["patterns"].items()}
 _FORM = re.compile(
     rf"(?<![A-Za-z0-9_-])(?:{'|'.join(f'(?:{form.pattern})' for form in _FORMS.values())})(?![A-Za-z0-9_])"
@@ -224,15 +222,10 @@ _LABEL_RULES = (
     _LabelRule(("pass", "masterauth"), _PATTERNS["setting"], _is_setting),
     _LabelRule(("identified",), _PATTERNS["identified"], _is_setting),
     _LabelRule(
-        (":5432:", ":543", ":6432:", ":*:"),
-        _PATTERNS["pgpass"],
-        lambda match: not is_placeholder(match["value"]),
+        (":5432:", ":543", ":6432:", ":*:"), _PATTERNS["pgpass"], lambda match: not is_placeholder(match["value"])
     ),
     _LabelRule(
-        ("login", "log in", "log-in", "user", "credential"),
-        _PATTERNS["login"],
-        _is_in_sentence,
-        is_trimmed=True,
+        ("login", "log in", "log-in", "user", "credential"), _PATTERNS["login"], _is_in_sentence, is_trimmed=True
     ),
     _LabelRule(("pin",), _PATTERNS["pin"], lambda match: True),
     _LabelRule(("cvv", "cvc", "security code"), _PATTERNS["card_code"], _is_card_code),

@@ -41,9 +41,7 @@ class WordFilter:
 
 def _join_pairs(text: str, words: list[re.Match[str]]) -> list[str]:
     spans = ((first.start(), first.end(), second) for first, second in pairwise(words))
-    return [
-        text[start : second.end()] for start, end, second in spans if second.start() - end < _PAIR_DISTANCE
-    ]
+    return [text[start : second.end()] for start, end, second in spans if second.start() - end < _PAIR_DISTANCE]
 
 
 def _hash(word: str) -> int:
@@ -78,9 +76,7 @@ class SurrogateIndex:
         """Yield (start, end) of each surrogate, without overlaps; the longest if several begin at one position."""
         end, length = 0, self._min_length
         positions = range(len(text)) if length else ()
-        for start in [
-            position for position in positions if text[position : position + length] in self._prefixes
-        ]:
+        for start in [position for position in positions if text[position : position + length] in self._prefixes]:
             if start < end:
                 continue
             openings = (text[start : start + length] for length in self._opening_lengths)

@@ -89,10 +89,7 @@ def list_spellings(kind: str, surrogate: str, text: str) -> Iterator[str]:
     letters = [position for position, letter in enumerate(surrogate) if letter.isalpha()][:12]
     for number in range(1, 2 ** len(letters)):
         upper = {position for bit, position in enumerate(letters) if number >> bit & 1}
-        cased = (
-            letter.upper() if position in upper else letter.lower()
-            for position, letter in enumerate(surrogate)
-        )
+        cased = (letter.upper() if position in upper else letter.lower() for position, letter in enumerate(surrogate))
         yield "".join(cased)
 
 

@@ -18,9 +18,7 @@ _SUFFIX = rf"(?:{_WORDS['after_name']})\b\.?"
 _STREET_BEFORE = rf"(?:{_WORDS['before_name']})"
 _STREET_JOINED = rf"(?:{_WORDS['joined']})"
 _STREET_APART = rf"(?:{_WORDS['apart']})"
-_FLAT = (
-    r"(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Floor|Box|Lot|Bldg|Building)\b\.? {0,2}#?[0-9]{1,5}[A-Za-z]?"
-)
+_FLAT = r"(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Floor|Box|Lot|Bldg|Building)\b\.? {0,2}#?[0-9]{1,5}[A-Za-z]?"
 _BOX = r"(?:P\.? ?O\.? ?Box|Post(?:al)? Box|Postfach|Apartado|PSC|CMR|Unit) {0,2}[0-9]{1,6}(?:,? Box [0-9]{1,6})?"
 _POSTCODE = (
     r"(?:[A-Z]{2} {1,2}[0-9]{5}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][A-Z0-9]? {1,2}[0-9][ABD-HJLNP-UW-Z]{2}"

@@ -27,10 +27,7 @@ def find_names_of(addresses: Iterable[str], text: str) -> Iterator[Span]:
     users = [address.partition("@")[0] for address in addresses]
     joined = {_fold("".join(filter(str.isalpha, user))) for user in users}
     parts = {
-        _fold(part)
-        for user in users
-        for part in _SEPARATOR.split(user)
-        if len(part) >= MIN_PART and part.isalpha()
+        _fold(part) for user in users for part in _SEPARATOR.split(user) if len(part) >= MIN_PART and part.isalpha()
     }
     if not joined:
         return
@@ -39,16 +36,8 @@ def find_names_of(addresses: Iterable[str], text: str) -> Iterator[Span]:
     for left, right in pairwise(words):
         first, last = _fold(left[0]), _fold(right[0])
         keys = {first + last, last + first, first[:1] + last, first + last[:1]}
-        is_name = (
-            left[0][0].isupper() == right[0][0].isupper()
-            and not {left[0].title(), right[0].title()} & _ORDINARY
-        )
-        if (
-            left.start() >= end
-            and is_name
-            and keys & joined
-            and _GAP.fullmatch(text, left.end(), right.start())
-        ):
+        is_name = left[0][0].isupper() == right[0][0].isupper() and not {left[0].title(), right[0].title()} & _ORDINARY
+        if left.start() >= end and is_name and keys & joined and _GAP.fullmatch(text, left.end(), right.start()):
             end = right.end()
             yield Span(left.start(), end, "name", text[left.start() : end], RULE)
     for word in words:

@@ -40,9 +40,7 @@ _SIGNED = re.compile(
 _SIGNATURE_END = re.compile(r"\W*(?:\n|$)")
 _LABELLED = re.compile(r"\bname\b\W{0,3}(?:is|was)?\W{0,4}$", re.I)
 _AFTER_INITIAL = re.compile(r"\.| [^\W\d_a-z]")
-_COMPANY_AFTER = re.compile(
-    r" (?:&|and (?:Sons|Co|Partners))|,? (?:Inc|LLC|Ltd|GmbH|Corp|plc|Co)\b|[0-9 ]{2}"
-)
+_COMPANY_AFTER = re.compile(r" (?:&|and (?:Sons|Co|Partners))|,? (?:Inc|LLC|Ltd|GmbH|Corp|plc|Co)\b|[0-9 ]{2}")
 
 
 class _Word(NamedTuple):
@@ -54,9 +52,7 @@ class _Word(NamedTuple):
 def find_names(text: str) -> Iterator[Span]:
     """Find names after a title, a greeting, a signature or a label."""
     cased = to_title_case(text)
-    if not any(
-        word[0].isupper() and len(word) > 1 and word not in _ORDINARY for word in _WORD.findall(cased)
-    ):
+    if not any(word[0].isupper() and len(word) > 1 and word not in _ORDINARY for word in _WORD.findall(cased)):
         return
     for run in _find_runs(cased):
         start, end = run[0].start, run[-1].end

@@ -81,9 +81,7 @@ ROUTES = (
     ApiRoute("POST", "/v1/evals/{eval_id}/runs/{run_id}/cancel", evals.cancel_run, "evals"),
     ApiRoute("DELETE", "/v1/evals/{eval_id}/runs/{run_id}", evals.delete_run, "evals"),
     ApiRoute("GET", "/v1/evals/{eval_id}/runs/{run_id}/output_items", evals.list_output_items, "evals"),
-    ApiRoute(
-        "GET", "/v1/evals/{eval_id}/runs/{run_id}/output_items/{item_id}", evals.get_output_item, "evals"
-    ),
+    ApiRoute("GET", "/v1/evals/{eval_id}/runs/{run_id}/output_items/{item_id}", evals.get_output_item, "evals"),
     ApiRoute("POST", "/v1/fine_tuning/alpha/graders/run", evals.run_grader, "evals", MEDIUM_BODY),
     ApiRoute("POST", "/v1/fine_tuning/alpha/graders/validate", evals.check_grader, "evals", MEDIUM_BODY),
     ApiRoute("GET", "/health", health.get_health, None),

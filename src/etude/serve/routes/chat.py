@@ -37,9 +37,7 @@ def prepare_completion(server: Server, body: CompletionRequest) -> PreparedAnswe
     return _prepare(responses.TextKind(), request, body)
 
 
-def _prepare(
-    kind: responses.CompletionKind, request: AnswerRequest, body: GenerationRequest
-) -> PreparedAnswer:
+def _prepare(kind: responses.CompletionKind, request: AnswerRequest, body: GenerationRequest) -> PreparedAnswer:
     response_id = responses.create_response_id(kind)
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
     chunks = partial(responses.build_chunks, kind, response_id, request, with_usage=with_usage)

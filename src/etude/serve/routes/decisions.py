@@ -73,9 +73,7 @@ def prepare_decision(server: Server, body: DecisionRequest) -> PreparedAnswer:
     ignored = ("questions.instructions", *list_chat_fields(body), *request.ignored)
     request = replace(request, ignored=ignored)
     response_id = f"decision-{uuid4().hex}"
-    return PreparedAnswer(
-        response_id, request, partial(_build_decision, response_id, request, body.questions, matched)
-    )
+    return PreparedAnswer(response_id, request, partial(_build_decision, response_id, request, body.questions, matched))
 
 
 def _list_several(assistant: Assistant) -> tuple[str, ...]:
@@ -94,9 +92,7 @@ def _match_labels(number: int, question: Question, contract: Contract, several: 
             return [label]
         problem = f"its name {question.name!r} is not one of the labels"
     elif None in question.options:
-        problem = (
-            "each of its choices needs a value" if question.choices else "each of its levels needs a label"
-        )
+        problem = "each of its choices needs a value" if question.choices else "each of its levels needs a label"
     else:
         labels = [_find_label(contract, option) for option in question.options]
         if not several and sorted(map(str, labels)) == sorted(contract.labels):
@@ -127,9 +123,7 @@ def _build_decision(
     # A decision model behind the assistant may refuse with an empty answer.
     is_refused = finished.answer.handed_over or bool(finished.answer.limit) or not finished.answer.text
     if not all(shares) and not is_refused:
-        raise ApiError(
-            400, f"{request.served.name!r} does not compute probabilities of labels.", "model", "no_labels"
-        )
+        raise ApiError(400, f"{request.served.name!r} does not compute probabilities of labels.", "model", "no_labels")
     refusal = {"type": "refusal", "handover_reason": responses.get_handover_reason(finished)}
     return {
         "id": response_id,  # for feedback
@@ -138,11 +132,7 @@ def _build_decision(
         "answers": [
             {
                 "name": question.name,
-                **(
-                    refusal
-                    if is_refused
-                    else _answer(question, own.labels, spread, _read(finished, own.name))
-                ),
+                **(refusal if is_refused else _answer(question, own.labels, spread, _read(finished, own.name))),
             }
             for question, own, spread in zip(questions, matched, shares, strict=True)
         ],

@@ -61,9 +61,7 @@ async def embed_texts(server: Server, body: EmbeddingRequest) -> Json:
         raise ApiError(408, message, code="timeout") from error
     except Exception as error:
         raise to_api_error(error) from error
-    data = [
-        {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)
-    ]
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
     return {"object": "list", "data": data, "model": name, "usage": usage}
 
@@ -75,8 +73,6 @@ def _embed(models: Models, name: str, texts: list[str], dimensions: int | None) 
         raise ApiError(400, message, "dimensions", "invalid_value")
     lengths = encoder.count_tokens(texts)
     if max(lengths) > encoder.max_tokens:
-        message = (
-            f"input: a text has {max(lengths):,} tokens; {name} reads at most {encoder.max_tokens}. Split it."
-        )
+        message = f"input: a text has {max(lengths):,} tokens; {name} reads at most {encoder.max_tokens}. Split it."
         raise ApiError(400, message, "input", "context_length_exceeded")
     return encoder.embed(texts), sum(lengths)

@@ -11,10 +11,7 @@ from etude.serve.server import HostedState
 
 
 async def create_file(
-    hosted: HostedState,
-    request: Request,
-    file: Annotated[UploadFile, File()],
-    purpose: Annotated[str, Form()],
+    hosted: HostedState, request: Request, file: Annotated[UploadFile, File()], purpose: Annotated[str, Form()]
 ) -> Json:
     """Stores an uploaded file."""
     seconds = (await request.form()).get("expires_after[seconds]")
@@ -24,11 +21,7 @@ async def create_file(
 
 
 async def list_files(
-    hosted: HostedState,
-    purpose: str | None = None,
-    limit: int = 10_000,
-    after: str | None = None,
-    order: str = "desc",
+    hosted: HostedState, purpose: str | None = None, limit: int = 10_000, after: str | None = None, order: str = "desc"
 ) -> Json:
     """Lists files, the newest first unless `order` is asc."""
     files = await hosted.file_threads.run(hosted.files.list)

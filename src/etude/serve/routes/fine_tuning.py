@@ -96,9 +96,7 @@ async def create_job(body: CreateJobRequest, request: Request, hosted: HostedSta
     return await hosted.file_threads.run(hosted.fine_tuning.create, body.to_fields(), is_retry)
 
 
-async def list_jobs(
-    request: Request, hosted: HostedState, after: str | None = None, limit: Limit = 20
-) -> Json:
+async def list_jobs(request: Request, hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:
     """Lists jobs, the newest first; `metadata[KEY]=VALUE` lists only jobs with that entry."""
     wanted = {
         name[len(METADATA_PREFIX) : -1]: value
@@ -141,9 +139,7 @@ async def list_events(job_id: str, hosted: HostedState, after: str | None = None
     return paginate(events, after, limit)
 
 
-async def list_checkpoints(
-    job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 10
-) -> Json:
+async def list_checkpoints(job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 10) -> Json:
     """Lists the checkpoints of a job that clients can use as models, the newest first."""
     checkpoints = await hosted.file_threads.run(lambda: hosted.fine_tuning.get(job_id).list_checkpoints())
     return paginate(checkpoints, after, limit)

@@ -88,16 +88,12 @@ def prepare_response(server: Server, body: CreateResponseRequest) -> PreparedAns
         try:
             store.add(response, ITEMS.dump_python(items, mode="json"))
         except OSError as error:
-            message = (
-                f"The server cannot store the response ({error.strerror}). Send it again with store: false."
-            )
+            message = f"The server cannot store the response ({error.strerror}). Send it again with store: false."
             raise ApiError(507, message, "store", "not_saved") from error
 
     response_id = create_response_id()
     builder = ResponseBuilder(response_id, body, request, is_stored, save)
-    return PreparedAnswer(
-        response_id, request, builder.build_body, builder.build_events if body.stream else None
-    )
+    return PreparedAnswer(response_id, request, builder.build_body, builder.build_events if body.stream else None)
 
 
 def _read_earlier(store: ResponseStore | None, response_id: str | None) -> list[Item]:

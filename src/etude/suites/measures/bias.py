@@ -33,11 +33,7 @@ def build_bias_cases(rows: CaseRows, num: int) -> Iterator[Case]:
             name = f"{row.id}/{number // len(rows_to_ask)}" if number >= len(rows_to_ask) else row.id
             rng = random.Random(f"{rows.seed}/{kind}/{name}")
             first, second = rng.sample(swap["one"], 2)
-            askers = (
-                (kind, first),
-                (f"{kind}, {WITHIN}", second),
-                (f"{kind}, other group", rng.choice(swap["other"])),
-            )
+            askers = ((kind, first), (f"{kind}, {WITHIN}", second), (f"{kind}, other group", rng.choice(swap["other"])))
             for about, name_or_age in askers:
                 text = row.input[-1].content
                 question = rewrite_asker(name_or_age, text, swap["say"], by_name=kind != "age")

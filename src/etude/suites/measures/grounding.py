@@ -30,9 +30,7 @@ _INTRODUCED = re.compile(rf"\b(?:{'|'.join(_INTRODUCERS)}) ([^\W\d_]{{3,}} [^\W\
 _NEXT_WORD = re.compile(r" (\w+)")
 _BEGIN = re.compile(r"(?:\A|[.!?:\n]\s*[\"'“‘(*-]*\s*)\Z")
 _NUMBER = re.compile(r"(?<![^\W_])\d+(?:[.,:]\d+)*")
-_NUMBER_WORD = re.compile(
-    rf"\b({'|'.join((*_LARGE, *_SMALL))})(?:[ -]({'|'.join(_SMALL)}|one))?\b", re.IGNORECASE
-)
+_NUMBER_WORD = re.compile(rf"\b({'|'.join((*_LARGE, *_SMALL))})(?:[ -]({'|'.join(_SMALL)}|one))?\b", re.IGNORECASE)
 _COUNTED = re.compile(r"(?<![\w.,:])(\d[\d.,]*) ([^\W\d_]{3,})")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n+")
 _FIELD = re.compile(r"^[ \t*-]*([^\W\d_][\w /()-]{1,30}):[ \t]+(\S.*)$", re.MULTILINE)
@@ -155,9 +153,7 @@ def _find_topic(text: str, sources: Sequence[_GroundText]) -> list[_GroundText]:
     return [
         source
         for source in sources
-        if any(
-            word in words and sum(word in other.subject for other in sources) == 1 for word in source.subject
-        )
+        if any(word in words and sum(word in other.subject for other in sources) == 1 for word in source.subject)
     ]
 
 
@@ -166,9 +162,7 @@ def _contradicts(
 ) -> bool:
     """Whether a sentence gives a field of its passages the value of another field, or of another passage."""
     claim = _GroundText(sentence)
-    mentioned = [
-        value for source in topic for label, value in source.fields.items() if f" {label}" in claim.words
-    ]
+    mentioned = [value for source in topic for label, value in source.fields.items() if f" {label}" in claim.words]
     if mentioned:
         # A `Label: value` line of the answer itself has only numbers of this field.
         is_field = any(label in source.fields for label in claim.fields for source in topic)

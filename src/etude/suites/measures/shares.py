@@ -186,6 +186,4 @@ def measure_share(kind: MeasureKind, results: Sequence[CaseResult]) -> Measure |
 
 def _describe_origins(cases: Sequence[Case]) -> str:
     counts = Counter(case.origin for case in cases)
-    return format_names(
-        [f"{format_count(num, 'question')} {origin}" for origin, num in sorted(counts.items())]
-    )
+    return format_names([f"{format_count(num, 'question')} {origin}" for origin, num in sorted(counts.items())])

@@ -100,9 +100,7 @@ def _compute_attention(
     # The fused kernel is used for generation, which has fewer queries than keys.
     is_short = query.device.type == "cpu" and query.shape[2] == key.shape[2] <= MAX_PLAIN_TOKENS
     is_plain = attention_mask is None and not dropout and getattr(module, "is_causal", True)
-    if not (is_short and is_plain) or any(
-        special.get(name) is not None for name in ("softcap", "position_bias")
-    ):
+    if not (is_short and is_plain) or any(special.get(name) is not None for name in ("softcap", "position_bias")):
         fused: Tensor = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **special
         )[0]
@@ -180,9 +178,7 @@ def can_pack(module: PreTrainedModel) -> bool:
     if _build_packing(module, batch) is None:
         return False
     try:
-        packed, packed_changed = (
-            compute_hidden_states(module, probe, is_packed=True) for probe in (batch, changed)
-        )
+        packed, packed_changed = (compute_hidden_states(module, probe, is_packed=True) for probe in (batch, changed))
     except torch.OutOfMemoryError:
         raise
     except (packed_rows.NotPackedError, TypeError, ValueError, AttributeError, IndexError, RuntimeError):
@@ -192,13 +188,8 @@ def can_pack(module: PreTrainedModel) -> bool:
     padded = compute_hidden_states(module, batch, is_packed=False)
     # Packed and padded rows use different kernels, so their states differ by rounding.
     limit = 1e-4 if torch.finfo(padded.dtype).bits >= 32 else 3e-2
-    pairs = [
-        (packed[row, :length].float(), padded[row, :length].float())
-        for row, length in enumerate(PROBE_LENGTHS)
-    ]
-    return all(
-        (packed_row - padded_row).norm() <= limit * padded_row.norm() for packed_row, padded_row in pairs
-    )
+    pairs = [(packed[row, :length].float(), padded[row, :length].float()) for row, length in enumerate(PROBE_LENGTHS)]
+    return all((packed_row - padded_row).norm() <= limit * padded_row.norm() for packed_row, padded_row in pairs)
 
 
 def _build_packing(module: PreTrainedModel, batch: MicroBatch) -> packed_rows.Packing | None:

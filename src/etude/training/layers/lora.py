@@ -90,24 +90,18 @@ def find_targets(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, n
     """
     head = getattr(module, "get_output_embeddings", lambda: None)()
     linear = [
-        (name, layer)
-        for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear) and layer is not head
+        (name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear) and layer is not head
     ]
     names = {name.rpartition(".")[2] for name, _ in linear}
     missing = sorted(set(targets) - names)
     if missing or not linear:
         available = ", ".join(sorted(names)) or "none"
-        raise ModelError(
-            f"No linear layer is named {', '.join(missing)}. The model's linear layers: {available}."
-        )
+        raise ModelError(f"No linear layer is named {', '.join(missing)}. The model's linear layers: {available}.")
     return [(name, layer) for name, layer in linear if not targets or name.rpartition(".")[2] in targets]
 
 
 @contextmanager
-def add_adapters(
-    module: nn.Module, config: TrainConfig, saved: Path | None = None
-) -> Iterator[list[Adapter]]:
+def add_adapters(module: nn.Module, config: TrainConfig, saved: Path | None = None) -> Iterator[list[Adapter]]:
     """Context manager: replace each targeted linear layer by an adapter over the frozen base.
 
     New adapters do not change the model's answers: A starts Kaiming-uniform from the seed, B at zero. With `saved`,

@@ -32,9 +32,7 @@ def measure_training_memory(
     with start_training(module, config, len(rows)) as state:
         batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
         micro_batches = [
-            micro_batch
-            for batch in batches
-            for micro_batch in state.objective.split_batch(batch, config.micro_tokens)
+            micro_batch for batch in batches for micro_batch in state.objective.split_batch(batch, config.micro_tokens)
         ]
         work = partial(compute_work, is_packed=state.objective.is_packed)
         max_work = max(map(work, micro_batches))

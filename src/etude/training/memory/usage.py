@@ -85,9 +85,7 @@ def explain_memory_errors(config: TrainConfig, device: torch.device) -> Iterator
         if not is_memory and "DefaultCPUAllocator" not in str(error):
             raise
         device_name = "GPU" if device.type == "cuda" else "machine"
-        raise ModelError(
-            f"The {device_name} ran out of memory in training. {suggest_less_memory(config)}"
-        ) from error
+        raise ModelError(f"The {device_name} ran out of memory in training. {suggest_less_memory(config)}") from error
 
 
 def _read_bytes(file: Path, name: str) -> int:

@@ -69,23 +69,15 @@ def check_rows(
             issues.append(Issue(side, "there are no rows", "", "add at least one row"))
         if len(side_rows) % group_size:
             remedy = f"use a multiple of {group_size} rows"
-            issues.append(
-                Issue(side, "the last group of rows is incomplete", f"{len(side_rows)} rows", remedy)
-            )
+            issues.append(Issue(side, "the last group of rows is incomplete", f"{len(side_rows)} rows", remedy))
     if issues:
         raise InputError(issues)
 
 
-def _check_row(
-    row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], float], longest: int
-) -> list[Issue]:
+def _check_row(row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], float], longest: int) -> list[Issue]:
     if len(row.ids) != len(row.trained):
         value = f"{len(row.ids)} tokens, {len(row.trained)} marks"
-        return [
-            Issue(
-                row.id, "the numbers of tokens and marks of the row differ", value, "use one mark per token"
-            )
-        ]
+        return [Issue(row.id, "the numbers of tokens and marks of the row differ", value, "use one mark per token")]
     issues = []
     if not weight(row) > 0:
         remedy = "add an answer to the row, or leave the row out"
@@ -128,8 +120,7 @@ def make_batches(
     else:
         draw.shuffle(order)
     return [
-        tuple(row for i in order[start : start + size] for row in groups[i])
-        for start in range(0, len(order), size)
+        tuple(row for i in order[start : start + size] for row in groups[i]) for start in range(0, len(order), size)
     ]
 
 
@@ -185,10 +176,7 @@ def collate(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
     # Any token can be padding: attention is causal, so no real token attends to it.
     ids = torch.tensor([row.ids + (0,) * (length - len(row.ids)) for row in rows], dtype=torch.long)
     positions = [
-        number * length + i
-        for number, row in enumerate(rows)
-        for i, trained in enumerate(row.trained[1:])
-        if trained
+        number * length + i for number, row in enumerate(rows) for i, trained in enumerate(row.trained[1:]) if trained
     ]
     positions_N = torch.tensor(positions, dtype=torch.long)
     targets_N = ids.flatten()[positions_N + 1]

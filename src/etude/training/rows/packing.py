@@ -138,9 +138,7 @@ class _Unpack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, packing: Packing, *heads: Tensor) -> tuple[Tensor, ...]:
         ctx.packing = packing
-        return tuple(
-            _split_heads(packing.to_padded(_flatten_heads(states)), packing.shape, states) for states in heads
-        )
+        return tuple(_split_heads(packing.to_padded(_flatten_heads(states)), packing.shape, states) for states in heads)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -1,0 +1,183 @@
+"""Plays: conversations that an assistant continues after its own answers, with the user's tools."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from shutil import copytree, rmtree
+from typing import Any
+
+import pytest
+
+from etude.cli import main
+from etude.comparison import compare
+from etude.errors import InputError
+from etude.plays import play
+from etude.runs import Run, find_run
+from etude.task.tool_class import ToolLimits
+from small_task import THEMES, rows, write_json_lines
+
+DESK = '''
+"""The shelf of a small library."""
+from typing import Literal
+
+
+class Desk:
+    def __init__(self, row):
+        self.lent, self.asked = row.tags["lent"], []
+
+    def on_shelf(self, theme: str, when: Literal["today", "monday"] = "today") -> str:
+        """Whether the book on a theme is on the shelf."""
+        self.asked.append(theme)
+        return "lent" if theme == self.lent else "on the shelf"
+
+    def finished(self, row):
+        return "".join(self.asked) == row.tags["theme"]
+'''
+
+
+def write_chats(folder: Path, num: int = 150, desk: str = DESK, seed: int = 3) -> Path:
+    """Conversations that ask for a book, and then whether it is on the shelf; returns the task file."""
+    draw, lines = random.Random(seed), []
+    for row in rows("answer", num, seed):
+        theme, lent = row["tags"]["theme"], draw.choice(THEMES[:2])  # type: ignore[index]
+        call = {"name": "on_shelf", "arguments": json.dumps({"theme": theme})}
+        result = "lent" if theme == lent else "on the shelf"
+        chat: list[dict[str, Any]] = [
+            {"role": "user", "content": row["input"]},
+            {"role": "assistant", "content": row["output"]},
+            {"role": "user", "content": f"Is the one about {theme} there, {row['input'][:30]}?"},  # type: ignore[index]
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": call}]},
+            {"role": "tool", "tool_call_id": "1", "content": result},
+            {"role": "assistant", "content": f"It is {result}."},
+        ]
+        lines.append({"id": f"c{len(lines)}", "messages": chat, "tags": {"theme": theme, "lent": lent}})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json_lines(folder / "examples.jsonl", lines)
+    (folder / "desk.py").write_text(desk)
+    task = folder / "task.yaml"
+    task.write_text(
+        "kind: answer\nmodel: fake\nexamples: examples.jsonl\nturns: all\nmetric: exact_match\nencoder: none\n"
+        "methods: [prompt, few_shot, fine_tune]\ntools: desk.py:Desk\ninstructions: You are a librarian.\n"
+    )
+    return task
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A compared task; each test plays a copy."""
+    task = write_chats(tmp_path_factory.mktemp("play") / "library")
+    compare(task)
+    return task
+
+
+@pytest.fixture
+def task(compared: Path, tmp_path: Path) -> Path:
+    return copytree(compared.parent, tmp_path / "copy") / "task.yaml"
+
+
+def read_transcripts(run: Run) -> list[dict[str, Any]]:
+    (file,) = (run.folder / "plays" / "fine_tune").glob("*.jsonl")
+    return [line for line in map(json.loads, file.read_text().splitlines()) if "score" in line]
+
+
+def test_a_conversation_scores_as_much_as_its_worst_turn(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["play", str(task), "--yes", "-m", "fine_tune"]) == 0
+    run, printed = find_run(task), capsys.readouterr().out
+    rows = {line["id"]: line for line in map(json.loads, (task.parent / "examples.jsonl").read_text().splitlines())}
+    result = json.loads((run.folder / "plays.json").read_text())["fine_tune"]
+    transcripts = read_transcripts(run)
+    for line in transcripts:
+        answers = [turn["content"] for turn in line["turns"] if turn["role"] == "assistant"]
+        row = rows[line["id"]]["messages"]
+        arguments = row[3]["tool_calls"][0]["function"]["arguments"]
+        call = f'<tool_call>\n{{"name": "on_shelf", "arguments": {arguments}}}\n</tool_call>'
+        assert line["score"] == (answers == [row[1]["content"], call, row[5]["content"]])
+        # What the tool said depends on its argument, which is the assistant's own.
+        calls = [json.loads(text.split("\n")[1]) for text in answers if "<tool_call>" in text]
+        asked, tags = [call["arguments"]["theme"] for call in calls], rows[line["id"]]["tags"]
+        assert line["finished"] == (asked == [tags["theme"]])
+        said = ["lent" if theme == tags["lent"] else "on the shelf" for theme in asked]
+        results = [turn["content"] for turn in line["turns"] if "<tool_response>" in turn["content"]]
+        assert results == [f"<tool_response>\n{text}\n</tool_response>" for text in said]
+    assert 0 < result["played"]["value"] < 1
+    assert result["played"]["value"] == pytest.approx(sum(line["score"] for line in transcripts) / len(transcripts))
+    assert result["lost"]["value"] == pytest.approx(result["whole"]["value"] - result["played"]["value"])
+    assert "After the calls of the rows themselves, 100.0% of the tasks are finished" in printed
+    assert "Played conversations" in (run.folder / "report.html").read_text()
+
+
+@pytest.mark.real
+def test_a_play_that_was_killed_repeats_no_answer(task: Path) -> None:
+    line = [sys.executable, "-m", "etude.cli", "play", str(task), "--yes", "-m", "fine_tune"]
+    child, folder = (subprocess.Popen(line, stderr=subprocess.DEVNULL), find_run(task).folder / "plays" / "fine_tune")
+    while len(list(folder.glob("answers/*.jsonl"))) < 3:
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    before = {file: file.read_bytes() for file in folder.rglob("*.jsonl")}
+    assert not (folder.parent.parent / "plays.json").exists()
+    play(find_run(task), ["fine_tune"])
+    after = {file: file.read_bytes() for file in folder.rglob("*.jsonl")}
+    assert all(after[file].startswith(content) for file, content in before.items())
+    for file in folder.glob("answers/*.jsonl"):
+        numbers = [json.loads(text)["number"] for text in file.read_text().splitlines()]
+        assert len(numbers) == len(set(numbers))
+    resumed = [(line["id"], line["score"], line["turns"]) for line in read_transcripts(find_run(task))]
+    rmtree(folder)
+    play(find_run(task), ["fine_tune"])
+    assert resumed == [(line["id"], line["score"], line["turns"]) for line in read_transcripts(find_run(task))]
+
+
+def test_a_finished_play_asks_nothing_again(task: Path) -> None:
+    first = play(find_run(task), ["fine_tune"]).results
+    files = {file: file.read_bytes() for file in find_run(task).folder.glob("plays/**/*.jsonl")}
+    (task.parent / "desk.py").write_text(DESK + "\n")  # a new state of the tools that says the same
+    assert play(find_run(task), ["fine_tune"]).results == first
+    assert all(file.read_bytes() == content for file, content in files.items())
+
+
+def test_tools_that_hang_or_break_cost_their_conversation_only(task: Path) -> None:
+    bad = 'if theme == "cooking": __import__("time").sleep(100)\n'
+    bad += '        if theme == "space": raise KeyError(theme)\n        '
+    (task.parent / "desk.py").write_text(DESK.replace("self.asked.append", f"{bad}self.asked.append"))
+    result = play(find_run(task), ["fine_tune"], limits=ToolLimits(seconds=0.5)).results["fine_tune"]
+    transcripts = read_transcripts(find_run(task))
+    named = [problem for line in transcripts for problem in line["problems"]]
+    assert {*named} == {"on_shelf failed: stopped after 0.5 s without a result", "on_shelf failed: KeyError: 'space'"}
+    assert result.problems == {"on_shelf failed": len(named)}
+    said = [turn["content"] for line in transcripts for turn in line["turns"] if "KeyError" in turn["content"]]
+    assert {*said} == {"<tool_response>\nerror: KeyError: 'space'\n</tool_response>"}
+    assert result.played.value > 0
+
+
+def test_a_conversation_ends_at_the_limit_of_calls(task: Path) -> None:
+    result = play(find_run(task), ["fine_tune"], limits=ToolLimits(calls=0)).results["fine_tune"]
+    assert result.played.value == 0
+    assert [*result.problems] == ["more than 0 calls"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [('row.tags["nothing"]', "desk.py:16: .*KeyError: 'nothing'"), ("2", "returned neither a bool nor a number")],
+)
+def test_errors_of_finished_are_reported_together(task: Path, body: str, message: str) -> None:
+    (task.parent / "desk.py").write_text(DESK.replace('"".join(self.asked) == row.tags["theme"]', body))
+    with pytest.raises(InputError, match=message) as caught:
+        play(find_run(task))
+    assert caught.value.count == 30
+    assert "finished fails on the row" in str(caught.value)
+    assert "(examples.jsonl:" in str(caught.value)
+
+
+def test_rows_that_cannot_be_played_say_why(task: Path) -> None:
+    text = task.read_text()
+    task.write_text(text.replace("tools: desk.py:Desk\n", ""))
+    with pytest.raises(InputError, match="the row calls functions, which a play must run"):
+        play(find_run(task))
+    task.write_text(text.replace("turns: all", "turns: last"))
+    with pytest.raises(InputError, match="Write turns: all, and compare again"):
+        play(find_run(task))
