@@ -9,10 +9,26 @@ from pathlib import Path
 from typing import Any
 
 CATALOGUE = Path(__file__).parents[1] / "luma" / "catalogue"
-SHELVES = (
-    "a new baby, cooking, detectives, dinosaurs, dragons, football, forest animals, friendship, gardens, ghosts, "
-    "magic, moving house, music, robots, snow, space, the sea, trains"
-).split(", ")
+SHELVES = [
+    "a new baby",
+    "cooking",
+    "detectives",
+    "dinosaurs",
+    "dragons",
+    "football",
+    "forest animals",
+    "friendship",
+    "gardens",
+    "ghosts",
+    "magic",
+    "moving house",
+    "music",
+    "robots",
+    "snow",
+    "space",
+    "the sea",
+    "trains",
+]
 """The main theme of the books on each shelf, from shelf 1."""
 
 

@@ -16,17 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from etude import stats
 from etude.base.files import parse_json
 from etude.data.formats.tools import CALL_TAG, split_calls
-from etude.stats import (
-    UnitSums,
-    make_average_sample,
-    make_f1_sample,
-    make_kappa_sample,
-    make_label_lists_sample,
-    make_label_sample,
-    make_score_sample,
-)
 from etude.task.questions import find_labels, select_question, split_answers
 from etude.text.label_lists import join_labels, measure_overlap, read_label, split_labels
 from etude.text.likeness import are_repeated, sari, token_f1
@@ -211,7 +203,7 @@ class Metric:
         expected: Sequence[str] = (),
         predicted: Sequence[str | None] = (),
         name: str = "",
-    ) -> UnitSums:
+    ) -> stats.UnitSums:
         """Make the sample of some rows under this metric, or the one called `name`: F1 over labels or values and kappa
         are computed from labels or answers, all others from scores.
 
@@ -222,27 +214,27 @@ class Metric:
         if self.parts and name != ALL_RIGHT:
             return self._sample_questions(scores, units, expected, predicted, name)
         if name not in ("macro_f1", "micro_f1", "kappa", "value_f1"):
-            return make_score_sample(scores, units)
+            return stats.make_score_sample(scores, units)
         rows = zip(np.asarray(scores), expected, predicted, strict=True)
         predicted = [label if score == 1 else prediction for score, label, prediction in rows]
         if name == "value_f1":
             rights = [
                 _count_right_values(answer or "", right) for answer, right in zip(predicted, expected, strict=True)
             ]
-            return make_f1_sample(rights, units)
+            return stats.make_f1_sample(rights, units)
         if name == "kappa":
             positions = [self.scale.index(label) for label in expected]
             answered = list(map(self._find_position, predicted, positions))
-            return make_kappa_sample(positions, answered, units)
+            return stats.make_kappa_sample(positions, answered, units)
         if not self.several:
-            return make_label_sample(expected, predicted, units)
+            return stats.make_label_sample(expected, predicted, units)
         wanted = [set(split_labels(label)) for label in expected]
         answers = [set(split_labels(label or "")) for label in predicted]
         if name == "macro_f1":
-            return make_label_lists_sample(wanted, answers, units)
+            return stats.make_label_lists_sample(wanted, answers, units)
         pairs = zip(wanted, answers, strict=True)
         counts = [(len(right & answer), len(answer), len(right)) for right, answer in pairs]
-        return make_f1_sample(counts, units)
+        return stats.make_f1_sample(counts, units)
 
     def _sample_questions(
         self,
@@ -251,7 +243,7 @@ class Metric:
         expected: Sequence[str],
         predicted: Sequence[str | None],
         name: str,
-    ) -> UnitSums:
+    ) -> stats.UnitSums:
         """Make the sample of one question, called by the label of its part, or else of the mean of all."""
         right_rows = np.asarray(scores) == 1
         samples = {}
@@ -262,7 +254,7 @@ class Metric:
             labels = [right if is_right else label for is_right, right, label in rows]
             hits = [float(label == right) for label, right in zip(labels, gold, strict=True)]
             samples[part.label] = part.sample(hits, units, gold, labels)
-        return samples.get(name) or make_average_sample([*samples.values()])
+        return samples.get(name) or stats.make_average_sample([*samples.values()])
 
 
 def describe_metric(metric: Metric) -> dict[str, Any]:

@@ -13,17 +13,7 @@ from rich.text import Text
 from etude import plays
 from etude.base.formatting import format_command, format_count, format_interval, format_percent
 from etude.base.typed_json import to_json
-from etude.cli import history, options
-from etude.cli.printing import (
-    STOPPED,
-    RunConsole,
-    create_console,
-    create_table,
-    print_bullets,
-    print_line,
-    shorten_path,
-    show_steps,
-)
+from etude.cli import history, options, printing
 from etude.errors import InputError
 from etude.report.phrasing import PLAYS_HEADER, list_play_problems, list_play_rows
 from etude.runs import find_run
@@ -57,12 +47,12 @@ def ask_suites(
     """Ask an assistant normal, unusual, tricky and sensitive questions, and compare it with its base."""
     if init:
         file = starter.write_suite_file(place)
-        print(f"Wrote {shorten_path(file)}. Write your own questions into it, add this line to the task file,")
+        print(f"Wrote {printing.shorten_path(file)}. Write your own questions into it, add this line to the task file,")
         print(f"  suite: {file.name}\nand run: {format_command('test', place)}")
         return
-    screen = create_console()
-    console = RunConsole(screen, yes=yes)
-    with console.exit_on_interrupt(f"\n{STOPPED}"), show_steps("Preparing") as steps:
+    screen = printing.create_console()
+    console = printing.RunConsole(screen, yes=yes)
+    with console.exit_on_interrupt(f"\n{printing.STOPPED}"), printing.show_steps("Preparing") as steps:
         report = run_suites(
             place,
             run=run,
@@ -89,26 +79,26 @@ def play(
 ) -> None:
     """Play the test conversations with the measured assistants: each reads its own earlier answers, and its calls of
     the class under tools: are run."""
-    console = RunConsole(screen := create_console(), yes=yes)
-    with console.exit_on_interrupt(f"\n{STOPPED}"), show_steps("Preparing") as steps:
+    console = printing.RunConsole(screen := printing.create_console(), yes=yes)
+    with console.exit_on_interrupt(f"\n{printing.STOPPED}"), printing.show_steps("Preparing") as steps:
         report = plays.play(
             find_run_at(place, prefer_complete=True),
             method or [],
             on_progress=lambda name, num_done, total: steps.show(name, num_done, total),
             confirm=lambda question: steps.ask(console, question),
         )
-    table = create_table(*PLAYS_HEADER, right=PLAYS_HEADER[1:])
+    table = printing.create_table(*PLAYS_HEADER, right=PLAYS_HEADER[1:])
     for row in list_play_rows(report.results):
         table.add_row(*row)
     screen.print(table)
-    print_bullets(screen, [*report.notes, *list_play_problems(report.results)])
-    print_line(screen, f"Transcripts: {shorten_path(report.folder)}")
+    printing.print_bullets(screen, [*report.notes, *list_play_problems(report.results)])
+    printing.print_line(screen, f"Transcripts: {printing.shorten_path(report.folder)}")
 
 
 def card(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:
     """Write a model card of an assistant from its measurements."""
     file = write_card(find_run(history.require_task(task), run), method)
-    print(f"Wrote {shorten_path(file)}. Read it, add a licence, and correct it where you know better.")
+    print(f"Wrote {printing.shorten_path(file)}. Read it, add a licence, and correct it where you know better.")
 
 
 def watch(
@@ -147,39 +137,39 @@ def watch(
         forget_requests(task, record, forget)
         return
     if pick:
-        with show_steps("Reading") as steps:
+        with printing.show_steps("Reading") as steps:
             picked = pick_questions(
                 task, record, pick, is_random=is_random, run=run, method=method, on_step=steps.begin
             )
         print_picked(*picked, task)
         return
-    with show_steps("Reading") as steps:
+    with printing.show_steps("Reading") as steps:
         report = watching.watch(task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin)
     file = watching.write_page(report)
     if as_json:
         print(json.dumps(to_json(report), indent=1))
     else:
-        console = create_console()
+        console = printing.create_console()
         console.print(Text(f"{watching.format_headline(report)}.", "bold"))
         new = [f"{group.size:,} x {group.typical[0]!r}" for group in report.groups[:5] if group.size > 1]
         wrong = [text for text in watching.format_wrong(report.wrong) if text]
         if report.right:
             wrong.append(f"{format_percent(report.right.value)} of {report.right.n:,} judged answers right")
-        print_bullets(console, [*new, *wrong, report.needed, *report.notes])
-        print_line(console, f"Report: {shorten_path(file)}")
+        printing.print_bullets(console, [*new, *wrong, report.needed, *report.notes])
+        printing.print_line(console, f"Report: {printing.shorten_path(file)}")
         if report.far:
-            print_line(console, "Queue the questions to answer next: the same command with --pick 20")
+            printing.print_line(console, "Queue the questions to answer next: the same command with --pick 20")
     if report.far:
         raise typer.Exit(1)
 
 
 def print_picked(items: Sequence[ReviewItem], notes: Sequence[str], task: Path) -> None:
     """Print the questions that were queued in the studio."""
-    console = create_console()
-    print_bullets(console, [*(f"{item.input[-1].content!r}: {item.answer!r}" for item in items), *notes])
+    console = printing.create_console()
+    printing.print_bullets(console, [*(f"{item.input[-1].content!r}: {item.answer!r}" for item in items), *notes])
     if items:
         count, command = format_count(len(items), "question"), format_command("studio", task)
-        print_line(console, f"Queued {count}. Answer them with: {command}")
+        printing.print_line(console, f"Queued {count}. Answer them with: {command}")
 
 
 def forget_requests(task: Path, record: Path | None, name: str) -> None:
@@ -194,7 +184,7 @@ def forget_requests(task: Path, record: Path | None, name: str) -> None:
         raise InputError.of(str(folder), "not a folder of etude serve --record", "", "give its path")
     number = forget(folder, name)
     queue_picked(task_folder, ())
-    print(f"Deleted {format_count(number, 'request')} of {shorten_path(folder)}.")
+    print(f"Deleted {format_count(number, 'request')} of {printing.shorten_path(folder)}.")
 
 
 def print_report(console: Console, report: results.SuiteReport) -> None:
@@ -202,7 +192,9 @@ def print_report(console: Console, report: results.SuiteReport) -> None:
     console.print()
     console.print(Text(f"{format_headline(report)}.", "bold"))
     name = report.subject.name
-    table = create_table("", "base", name, "95% interval", "difference", "cases", right=("base", name, "cases"))
+    table = printing.create_table(
+        "", "base", name, "95% interval", "difference", "cases", right=("base", name, "cases")
+    )
     # Suites of questions first, then measures over all answers.
     groups = group_measures(report)
     for row in (*groups["suites"], *groups["common"]):
@@ -218,8 +210,8 @@ def print_report(console: Console, report: results.SuiteReport) -> None:
     console.print(table)
     for gate in report.gates:
         console.print(Text(f"{gate.outcome}: {gate.gate.text}: {gate.detail}"))
-    print_bullets(console, report.notes)
-    print_line(console, f"Report: {shorten_path(report.page)}")
+    printing.print_bullets(console, report.notes)
+    printing.print_line(console, f"Report: {printing.shorten_path(report.page)}")
 
 
 def print_proposals(result: TeachingResult) -> None:
@@ -232,5 +224,5 @@ def print_proposals(result: TeachingResult) -> None:
     if result.examples is None:
         print('Read them, correct the answers, set "approved": true, and run the same command again.')
     else:
-        print(f"Wrote {shorten_path(result.examples)}. To train on it, write in the task file:")
+        print(f"Wrote {printing.shorten_path(result.examples)}. To train on it, write in the task file:")
         print(f"  examples: {result.examples.name}")

@@ -102,7 +102,10 @@ def fit_evidence(ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: 
     tuned method, or if there is too little time."""
     if "evidence" not in ladder_run.run.info:
         ladder_run.run.update(evidence=_has_time(ladder_run))
-    if (method := _find_tuned_method(ladder_run)) is None:
+    name = ladder_run.run.info["decided"]["tuned"]
+    is_requested = ladder_run.task.evidence == "full" and ladder_run.run.info["evidence"]
+    method = next((method for method in ladder_run.methods if is_requested and method.name == name), None)
+    if method is None:
         return None
     fits = list(_plan_fits(ladder_run, method))
     waiting = [fit for fit in fits if not fit.predictions_file.exists()]
@@ -147,12 +150,6 @@ def _fit_on_worker(
     events = ladder_run.start_on_worker()
     _fit(ladder_run, fit, fitted, start)
     return events
-
-
-def _find_tuned_method(ladder_run: LadderRun) -> Method | None:
-    name = ladder_run.run.info["decided"]["tuned"]
-    is_requested = ladder_run.task.evidence == "full" and ladder_run.run.info["evidence"]
-    return next((method for method in ladder_run.methods if is_requested and method.name == name), None)
 
 
 def _plan_fits(ladder_run: LadderRun, method: Method) -> Iterator[ExtraFit]:

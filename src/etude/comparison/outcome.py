@@ -6,15 +6,8 @@ from dataclasses import asdict, replace
 
 from etude import stats
 from etude.assistant import Assistant
+from etude.base import formatting
 from etude.base.files import Json
-from etude.base.formatting import (
-    format_count,
-    format_interval,
-    format_names,
-    format_points,
-    format_rough_time,
-    format_share,
-)
 from etude.comparison.costs import compare_costs
 from etude.comparison.decide import choose_headline_pair, make_verdict
 from etude.comparison.judging import ask_judge
@@ -88,10 +81,10 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
     ladder_run.run.update(power_on_dev={"disagree": share, "difference": difference})
     start = f"Judging by how {pair['tuned']} and {pair['untuned']} differ on dev, the test"
     if difference is not None:
-        text = f"{start} can show a difference of {format_points(difference)} points between them."
+        text = f"{start} can show a difference of {formatting.format_points(difference)} points between them."
         ladder_run.on_event(NoteEvent(text, detail=True))
     else:
-        least = format_points(stats.smallest_ever_detectable(num_rows))
+        least = formatting.format_points(stats.smallest_ever_detectable(num_rows))
         text = f"{start} cannot show which is better: {num_rows:,} rows show no difference below {least} points."
         ladder_run.on_event(NoteEvent(text))
 
@@ -127,11 +120,11 @@ def compute_verdict(
     for name, seconds in ladder_run.run.info.get("not_measured", {}).items():
         if name not in fitted:
             reason = ": there was no time for a first look, which takes " if seconds else ""
-            reason += format_rough_time(seconds) if seconds else ""
+            reason += formatting.format_rough_time(seconds) if seconds else ""
             not_measured.setdefault(reason, []).append(name)
     for reason, names in not_measured.items():
         were = "was" if len(names) == 1 else "were"
-        sentence += f" {format_names(names)} {were} not measured{reason}."
+        sentence += f" {formatting.format_names(names)} {were} not measured{reason}."
     for name, reason in ladder_run.failures.items():
         sentence += f" {name} failed and was not measured: {reason}"
     caveats = (*caveats, *_describe_made_rows(ladder_run, verdict.leaning, fitted[verdict.leaning], made_rows))
@@ -185,7 +178,7 @@ def _describe_handover(name: str, details: Details) -> Iterator[str]:
 
 
 def _format_share(share: Estimate) -> str:
-    return f"{format_share(share.value)} ({format_interval(share)}, n = {share.n:,})"
+    return f"{formatting.format_share(share.value)} ({formatting.format_interval(share)}, n = {share.n:,})"
 
 
 def _list_budget_caveats(ladder_run: LadderRun, evidence: Evidence | None) -> Iterator[str]:
@@ -198,9 +191,9 @@ def _list_budget_caveats(ladder_run: LadderRun, evidence: Evidence | None) -> It
     records, beaten = read_method_records(run), []
     for name in _list_beaten(ladder_run, run.info["test_answered"]):
         dev = next(trial["dev"] for trial in records[name]["candidates"] if trial["is_chosen"])
-        beaten.append(f"{name} ({format_share(dev['value'])} on dev, n = {dev['n']:,})")
+        beaten.append(f"{name} ({formatting.format_share(dev['value'])} on dev, n = {dev['n']:,})")
     if beaten:
-        names = format_names(beaten)
+        names = formatting.format_names(beaten)
         yield f"Only a few test rows were answered by {names}, because another method was clearly better on dev."
 
 
@@ -211,7 +204,7 @@ def _describe_made_rows(
     num_made, train = sum(row.is_made for row in ladder_run.split.train), ladder_run.split.train.real
     shows_made = any(row.is_made for row in (*assistant.shots, *assistant.pool))
     if num_made and (shows_made or read_method_records(ladder_run.run)[name].get("learned")):
-        rows = f"{format_count(num_made, 'row')} that a model made and {len(train.whole):,} real ones"
+        rows = f"{formatting.format_count(num_made, 'row')} that a model made and {len(train.whole):,} real ones"
         yield f"{name} leans on made rows: it was fitted on {rows}. The test has real rows only."
     yield from (result.text for result in results)
 
@@ -234,7 +227,7 @@ def _describe_shift(ladder_run: LadderRun, verdict: Verdict) -> Iterator[str]:
             gaps.append(dev.value - test.value if is_apart else 0.0)
     if gaps and (min(gaps) >= SHIFT or max(gaps) <= -SHIFT):
         direction = "lower" if gaps[0] > 0 else "higher"
-        least = format_points(min(map(abs, gaps)))
+        least = formatting.format_points(min(map(abs, gaps)))
         yield (
             f"Every method scores at least {least} points {direction} on the test than on dev, so the test rows may "
             "differ from the examples. Check their columns and where they come from."

@@ -3,17 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from etude.base.formatting import (
-    format_gap,
-    format_interval,
-    format_names,
-    format_p_value,
-    format_points,
-    format_rough_time,
-    format_share,
-    is_many,
-    round_up_rows,
-)
+from etude.base import formatting
 from etude.data.dataset import MIN_VERDICT_ROWS
 from etude.errors import quote_value
 from etude.metrics import LABELS, MEAN_ERROR
@@ -61,20 +51,22 @@ def _report_missed_target(inputs: VerdictInputs, ladder: Sequence[LadderRow]) ->
     target = inputs.target
     if target is not None and all(row.estimate.high < target for row in ladder):
         best = max(ladder, key=lambda row: row.estimate.value)
-        numbers = f"{format_share(best.estimate.value)} (95% interval {format_interval(best.estimate)})"
-        goal = f"the target of {format_share(target)}"
+        numbers = (
+            f"{formatting.format_share(best.estimate.value)} (95% interval {formatting.format_interval(best.estimate)})"
+        )
+        goal = f"the target of {formatting.format_share(target)}"
         yield f"No method is good enough: the best one, {best.method}, scores {numbers}, below {goal}."
 
 
 def _write_use(inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision, is_tuned_best: bool) -> str:
     name, best = decision.method, max(ladder, key=lambda row: row.estimate.value)
-    shares = {row.method: format_share(row.estimate.value) for row in ladder}
+    shares = {row.method: formatting.format_share(row.estimate.value) for row in ladder}
     if decision.basis == "copies":
-        copies = f"{format_names(sorted(inputs.copying_methods))} only copies example answers"
+        copies = f"{formatting.format_names(sorted(inputs.copying_methods))} only copies example answers"
         few = f", and {name} answered only {len(inputs.get_method(name).scores):,} test rows"
         return f"No method is recommended: {copies}{'' if name in inputs.copying_methods else few}."
     if decision.basis == "one answer" and inputs.most_frequent:
-        share = format_share(measure_most_frequent(inputs, best.rows))
+        share = formatting.format_share(measure_most_frequent(inputs, best.rows))
         answer = quote_value(inputs.most_frequent.name)
         return (
             f"No method beats the answer {answer} to every row ({share}). The best one, {best.method}, scores "
@@ -91,7 +83,7 @@ def _write_use(inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Dec
             row.method for row in ladder if row.method == name or row.status not in ("worse", "not measured enough")
         ]
         ahead = f" ({name} is ahead so far)" if best.method == name and len(rivals) > 1 else ""
-        close = f"it is too close to call between {format_names(rivals)}{ahead}"
+        close = f"it is too close to call between {formatting.format_names(rivals)}{ahead}"
         return f"{use}; {close if len(rivals) > 1 else 'no other method is shown to beat it'}."
     return (use if decision.open else f"Use {name}") + _recommend(inputs, name, is_tuned_best)
 
@@ -110,18 +102,18 @@ def list_open_questions(
             part, seconds = _write_training_part(inputs, row.method), inputs.full_seconds.get(row.method)
             if headline and is_cut:
                 part += f" and {_write_claim(inputs, headline, decision)}"
-            time = format_rough_time(seconds) if seconds else "its full training"
+            time = formatting.format_rough_time(seconds) if seconds else "its full training"
             yield f"{row.method} was trained {part}; {time} would settle it"
     if decision.basis == "not beaten":
         row = next(row for row in ladder if row.method == decision.method)
         if row.status == "undecided":
-            best = f"within {format_points(inputs.margin)} points of the best"
+            best = f"within {formatting.format_points(inputs.margin)} points of the best"
             yield f"whether {row.method} is {best}; {_write_rows_needed(inputs, row)}"
 
 
 def write_too_few(inputs: VerdictInputs, num_to_collect: int, min_difference: float) -> str:
     """Write the verdict if there are too few rows: how many to collect to detect `min_difference`."""
-    effect = f", enough for an 80% chance to detect a difference of {format_points(min_difference)} points"
+    effect = f", enough for an 80% chance to detect a difference of {formatting.format_points(min_difference)} points"
     return _add_opening(
         inputs,
         [
@@ -158,14 +150,14 @@ def write_nothing_right(
                 best[label] = (method, value)
     rows = f"{len(inputs.rows.ids):,} rows"
     nothing = f"scored above 0 on {rows}" if inputs.metric.graded else f"got any of {rows} right"
-    measures = [f"Best {label}: {format_share(value)} ({name})." for label, (name, value) in best.items()]
+    measures = [f"Best {label}: {formatting.format_share(value)} ({name})." for label, (name, value) in best.items()]
     none = "No method that writes its own answers" if inputs.copying_methods else "No method"
     return _add_opening(inputs, [f"{none} {nothing}.", *measures, *_report_open(decision)])
 
 
 def write_replacement(method: str, model: str, difference: Estimate, margin: float) -> str:
     """Write whether a method may replace a model, by `difference`: the method minus the stored answers."""
-    gap = format_gap(difference, signed=True)
+    gap = formatting.format_gap(difference, signed=True)
     if difference.low >= -margin:
         return f"{method} can replace {model}: {method} minus its stored answers is {gap}."
     if difference.high < 0:
@@ -177,13 +169,15 @@ def write_target(target: float, met_by: str | None, ladder: Sequence[LadderRow],
     """Write the simplest method that is sure to reach the target, or how close the best method comes."""
     winner = next((row for row in ladder if row.method == met_by), None)
     row = winner or max(ladder, key=lambda row: row.estimate.low)
-    value, interval = format_share(row.estimate.value), format_interval(row.estimate)
+    value, interval = formatting.format_share(row.estimate.value), formatting.format_interval(row.estimate)
     numbers = f"{value} (95% interval {interval}, n = {row.estimate.n:,})"
     if winner is not None:
         used = next(row for row in ladder if row.method == decision.method)
         other = "" if used.estimate.low >= target else f" {used.method} is not sure to reach it."
-        return f"{row.method} reaches the {format_share(target)} target: {numbers}.{other}"
-    return f"No method is sure to reach the {format_share(target)} target; {row.method} is closest: {numbers}."
+        return f"{row.method} reaches the {formatting.format_share(target)} target: {numbers}.{other}"
+    return (
+        f"No method is sure to reach the {formatting.format_share(target)} target; {row.method} is closest: {numbers}."
+    )
 
 
 def list_caveats(
@@ -206,7 +200,7 @@ def list_caveats(
         if decision.basis != "among the best" or row.method == decision.method:
             break
         if row.status == "undecided":
-            margin = f"within {format_points(inputs.margin)} points of the best"
+            margin = f"within {formatting.format_points(inputs.margin)} points of the best"
             needed = _write_rows_needed(inputs, row)
             texts.append(f"{row.method} may also be among the best ({margin}); {needed}.")
     truncated = [
@@ -234,7 +228,7 @@ def list_advice(inputs: VerdictInputs, break_even: BreakEven | None, decision: D
 
 def format_about(rows: int) -> str:
     """Format a number of rows to two digits: 4,873 is "about 4,900"."""
-    return f"about {round_up_rows(rows):,}"
+    return f"about {formatting.round_up_rows(rows):,}"
 
 
 def _add_opening(inputs: VerdictInputs, sentences: Sequence[str]) -> str:
@@ -257,13 +251,13 @@ def _write_claim(inputs: VerdictInputs, headline: HeadlineResult, decision: Deci
     """Write what the tuned method of the headline gained or lost, without its name."""
     tuned, untuned, gap = headline.tuned, headline.untuned, headline.difference
     if headline.gains:
-        claim = f"scores {format_gap(gap, f' more than {untuned}')}"
+        claim = f"scores {formatting.format_gap(gap, f' more than {untuned}')}"
     elif gap.high < 0 and headline.p <= ALPHA:
-        claim = f"scores {format_gap(scale_estimate(gap, -1), f' less than {untuned}')}"
+        claim = f"scores {formatting.format_gap(scale_estimate(gap, -1), f' less than {untuned}')}"
     elif decision.recommended == tuned:
-        claim = f"is not clearly better than {untuned}: {format_gap(gap, signed=True)}"
+        claim = f"is not clearly better than {untuned}: {formatting.format_gap(gap, signed=True)}"
     else:
-        claim = f"did not beat {untuned}: {format_gap(gap, signed=True)}"
+        claim = f"did not beat {untuned}: {formatting.format_gap(gap, signed=True)}"
     return claim
 
 
@@ -284,7 +278,7 @@ def _recommend(inputs: VerdictInputs, name: str, is_tuned_best: bool) -> str:
     best, others = "the best", "no method"
     if inputs.copying_methods:
         best, others = "the best of those that write their own answers", "none of them"
-    margin = f"{others} is more than {format_points(inputs.margin)} points better"
+    margin = f"{others} is more than {formatting.format_points(inputs.margin)} points better"
     if is_tuned_best:
         has_none = not inputs.get_method(name).has_language_model
         claim = ", which uses no language model" if has_none else ""
@@ -306,7 +300,7 @@ def _write_rows_needed(inputs: VerdictInputs, row: LadderRow) -> str:
     num_answered, total = len(inputs.get_method(row.method).scores), inputs.num_test_rows or 0
     if not row.rows_to_decide:
         return f"even {MOST_ADVISED:,} test rows would probably not settle it"
-    if is_many(row.rows_to_decide, num_answered):
+    if formatting.is_many(row.rows_to_decide, num_answered):
         return f"many more than {num_answered:,} test rows would settle it"
     needed = f"{format_about(row.rows_to_decide)} test rows would settle it"
     if num_answered < row.rows_to_decide <= total:
@@ -331,7 +325,7 @@ def _caveats_on_models(inputs: VerdictInputs) -> Iterator[str]:
         yield from _caveats_on_evidence(inputs.evidence, inputs)
     if single_runs := [method.name for method in inputs.methods if method.tuned]:
         were = "was" if len(single_runs) == 1 else "were each"
-        names = format_names(single_runs)
+        names = formatting.format_names(single_runs)
         yield f"{names} {were} trained only once; another training run may give a different result."
 
 
@@ -344,7 +338,8 @@ def _caveats_on_evidence(evidence: Evidence, inputs: VerdictInputs) -> Iterator[
             claim = "The learning curve is flat"
         else:
             claim = "The learning curve does not show whether more rows would help"
-        yield f"{claim}: from {half:,} to {full:,} rows the result on dev changed by {format_gap(gain, signed=True)}."
+        change = formatting.format_gap(gain, signed=True)
+        yield f"{claim}: from {half:,} to {full:,} rows the result on dev changed by {change}."
 
 
 def _caveats_on_test(inputs: VerdictInputs) -> Iterator[str]:
@@ -368,7 +363,7 @@ def _caveats_on_most_frequent(inputs: VerdictInputs, ladder: Sequence[LadderRow]
         below = [row.method for row in ladder if row.rows == num_rows and row.estimate.value < share]
         rows = f"every row of the first {num_rows:,}" if num_rows < len(inputs.rows.ids) else "every row"
         if below:
-            more = f"{format_share(share)}, more than {format_names(below)}"
+            more = f"{formatting.format_share(share)}, more than {formatting.format_names(below)}"
             yield f"The answer {answer} to {rows} would score {more}."
 
 
@@ -382,8 +377,8 @@ def _caveats_on_rows(
     inputs: VerdictInputs, headline: HeadlineResult | None, baseline: BaselineOnEqualRows | None
 ) -> Iterator[str]:
     if baseline is not None and headline is not None:
-        result = f"{format_share(baseline.estimate.value)} (n = {baseline.estimate.n:,})"
-        gap = format_gap(baseline.difference, signed=True)
+        result = f"{formatting.format_share(baseline.estimate.value)} (n = {baseline.estimate.n:,})"
+        gap = formatting.format_gap(baseline.difference, signed=True)
         yield (
             f"Trained on the same {baseline.rows:,} rows, {baseline.method} reaches {result}; {headline.tuned} minus "
             f"{baseline.method} is {gap}."
@@ -400,13 +395,13 @@ def _caveats_on_headline(headline: HeadlineResult, error: float) -> Iterator[str
     if difference.low > 0:
         yield (
             f"The interval of {headline.tuned} minus {headline.untuned} is above 0, but this may be chance "
-            f"({format_p_value(headline.p)}, {headline.test}), so it does not count as a gain."
+            f"({formatting.format_p_value(headline.p)}, {headline.test}), so it does not count as a gain."
         )
     elif difference.high > 0 and math.isfinite(error):
         floor = smallest_ever_detectable(difference.n) if headline.test == EXACT else 0.0
         smallest = min(1.0, max(DETECT * error, floor))
         # The estimate is only accurate to about two digits: whole points, or tenths below 3 points.
-        text = f"{100 * smallest:.0f}" if smallest >= 0.03 else format_points(smallest)
+        text = f"{100 * smallest:.0f}" if smallest >= 0.03 else formatting.format_points(smallest)
         yield f"This test would often miss a gain smaller than about {text} points."
 
 

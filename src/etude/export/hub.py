@@ -10,17 +10,8 @@ from etude.base.files import read_json, remove_folder, write_json
 from etude.base.formatting import format_count, format_size
 from etude.errors import ServiceError
 from etude.export.targets import PROMPT_FILE, ExportResult, describe_losses, export_weights
+from etude.models import weights
 from etude.models.registry import Models
-from etude.models.weights import (
-    CARD_FILE,
-    CONFIG_FILE,
-    LICENCE_FILES,
-    describe_base,
-    find_hub_id,
-    find_licence_folder,
-    is_gguf,
-    read_licence,
-)
 from etude.runs import Run
 from etude.suites.card import write_card
 
@@ -50,22 +41,22 @@ def export_for_hub(run: Run, assistant: Assistant, path: Path, repo: str = "") -
     the run has no assistant, OSError.
     """
     base = assistant.model.name
-    is_merged = assistant.model.adapter is not None and is_gguf(base)
+    is_merged = assistant.model.adapter is not None and weights.is_gguf(base)
     result = export_weights(assistant, "merged" if is_merged else "adapter", path)
     try:
         if not is_merged:
             Models().get_trainable(assistant.model).tokenizer.save_pretrained(path)
             # a path on this machine is not for a repository that others read
-            config = read_json(path / CONFIG_FILE)
-            write_json(path / CONFIG_FILE, config | {"base_model_name_or_path": describe_base(base)})
-        folder = find_licence_folder(base)
-        for file in sorted(folder.glob(LICENCE_FILES)) if folder else ():
+            config = read_json(path / weights.CONFIG_FILE)
+            write_json(path / weights.CONFIG_FILE, config | {"base_model_name_or_path": weights.describe_base(base)})
+        folder = weights.find_licence_folder(base)
+        for file in sorted(folder.glob(weights.LICENCE_FILES)) if folder else ():
             copy(file, path / file.name)
         repo = repo or path.name
         template = _LOAD_WHOLE if is_merged else _LOAD_ADAPTER
-        code = template.format(base=describe_base(base), repo=repo)
+        code = template.format(base=weights.describe_base(base), repo=repo)
         usage = _USAGE.format(code=code, repo=repo, losses=describe_losses(assistant))
-        write_card(run, assistant.method, path / CARD_FILE, usage)
+        write_card(run, assistant.method, path / weights.CARD_FILE, usage)
     except BaseException:
         remove_folder(path)
         raise
@@ -76,10 +67,10 @@ def export_for_hub(run: Run, assistant: Assistant, path: Path, repo: str = "") -
 def describe_gaps(base: str, is_merged: bool) -> list[str]:
     """Describe what the publisher must still do: name the base's licence; publish the base of an adapter."""
     gaps = []
-    if not read_licence(base):
-        gaps.append(f"The licence of {base} is unknown: add `license:` to {CARD_FILE}.")
-    if not is_merged and find_hub_id(base) is None:
-        gaps.append(f"{base} is not on the Hub: publish it too, and add `base_model:` to {CARD_FILE}.")
+    if not weights.read_licence(base):
+        gaps.append(f"The licence of {base} is unknown: add `license:` to {weights.CARD_FILE}.")
+    if not is_merged and weights.find_hub_id(base) is None:
+        gaps.append(f"{base} is not on the Hub: publish it too, and add `base_model:` to {weights.CARD_FILE}.")
     return gaps
 
 

@@ -151,7 +151,8 @@ def build_modelfile(assistant: Assistant, models: Models) -> str:
     """Build Ollama's Modelfile for model.gguf, with exactly the measured prompt for a question of one turn."""
     model = models.get_trainable(assistant.model)
     messages = assistant.build_messages((Message("user", PLACEHOLDER),))
-    before, after = map(_escape_template, model.render_text(messages).split(PLACEHOLDER))
+    template = model.render_text(messages).replace("{{", '{{ "{{" }}').replace('"""', '{{ "\\"\\"\\"" }}')
+    before, after = template.split(PLACEHOLDER)
     stops = sorted(model.tokenizer.convert_ids_to_tokens(sorted(model.end_tokens)))  # type: ignore[attr-defined]
     lines = [
         "FROM ./model.gguf",
@@ -162,10 +163,6 @@ def build_modelfile(assistant: Assistant, models: Models) -> str:
         *(f"PARAMETER stop {json.dumps(stop)}" for stop in stops),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _escape_template(text: str) -> str:
-    return text.replace("{{", '{{ "{{" }}').replace('"""', '{{ "\\"\\"\\"" }}')
 
 
 def find_base(assistant: Assistant) -> str:

@@ -7,16 +7,8 @@ from typing import Any, get_args
 
 import yaml
 
+from etude.task import yaml_document
 from etude.task.rules import SWITCH
-from etude.task.yaml_document import (
-    NodeReader,
-    YamlDocument,
-    parse_yaml,
-    quote_node,
-    read_text,
-    read_texts,
-    rule_reader,
-)
 from etude.types import ACTS, Act, Example, Kind, Message
 
 # Suites of the starter pack, in the order of the report.
@@ -98,14 +90,16 @@ def read_suite(file: Path) -> SuiteFile:
 
     Its keys are names of suites, each with a list of entries, and `acts`.
     """
-    page = YamlDocument(file.name, file.resolve().parent)
-    root = parse_yaml(page, file)
+    page = yaml_document.YamlDocument(file.name, file.resolve().parent)
+    root = yaml_document.parse_yaml(page, file)
     nodes = _read_suites(page, root)
     own_phrases: dict[Act, tuple[str, ...]] = {}
     if "acts" in nodes:
-        readers: Mapping[str, Any] = dict.fromkeys(ACTS, read_texts)
+        readers: Mapping[str, Any] = dict.fromkeys(ACTS, yaml_document.read_texts)
         act_nodes = page.read_mapping(nodes.pop("acts"), readers, "acts")
-        own_phrases = {act: read_texts(page, f"acts.{act}", act_nodes[act]) for act in ACTS if act in act_nodes}
+        own_phrases = {
+            act: yaml_document.read_texts(page, f"acts.{act}", act_nodes[act]) for act in ACTS if act in act_nodes
+        }
     entries = [entry for suite, node in nodes.items() for entry in _read_entries(page, suite, node)]
     page.raise_issues()
     return SuiteFile(tuple(entries), own_phrases)
@@ -126,18 +120,20 @@ def to_chat(texts: tuple[str, ...]) -> tuple[Message, ...]:
     return tuple(Message("assistant" if number % 2 else "user", text) for number, text in enumerate(texts))
 
 
-def _read_suites(page: YamlDocument, root: yaml.Node) -> dict[str, yaml.Node]:
+def _read_suites(page: yaml_document.YamlDocument, root: yaml.Node) -> dict[str, yaml.Node]:
     if not isinstance(root, yaml.MappingNode):
         remedy = "write sensitive: and a list of questions below it"
-        page.add_issue(root, "a suite file must be a mapping", quote_node(root), remedy)
+        page.add_issue(root, "a suite file must be a mapping", yaml_document.quote_node(root), remedy)
         return {}
     names = [str(key.value) for key, _ in root.value]
     return page.read_mapping(root, names, "the suite file")
 
 
-def _read_entries(page: YamlDocument, suite: str, node: yaml.Node) -> Iterator[Entry]:
+def _read_entries(page: yaml_document.YamlDocument, suite: str, node: yaml.Node) -> Iterator[Entry]:
     if not isinstance(node, yaml.SequenceNode):
-        page.add_issue(node, f"{suite} must be a list", quote_node(node), "write each question as - ask: ...")
+        page.add_issue(
+            node, f"{suite} must be a list", yaml_document.quote_node(node), "write each question as - ask: ..."
+        )
         return
     for item in node.value:
         line = f"{page.name}:{item.start_mark.line + 1}"
@@ -153,19 +149,19 @@ def _read_entries(page: YamlDocument, suite: str, node: yaml.Node) -> Iterator[E
             yield Entry(Case("", suite, shared.pop("about", suite), (), location=line, **shared), **settings)
 
 
-def _read_questions(page: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...]:
+def _read_questions(page: yaml_document.YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...]:
     # A question may be empty: that is a case too.
     items = node.value if isinstance(node, yaml.SequenceNode) else [node]
     for item in items:
         if not isinstance(item, yaml.ScalarNode):
             message = f"{key} must be a question or a list of questions"
-            page.add_issue(item, message, quote_node(item), "write it in quotes")
+            page.add_issue(item, message, yaml_document.quote_node(item), "write it in quotes")
     return tuple(str(item.value) for item in items if isinstance(item, yaml.ScalarNode))
 
 
-def _read_words(*known: str) -> NodeReader:
-    def read(page: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...] | None:
-        words = read_texts(page, key, node)
+def _read_words(*known: str) -> yaml_document.NodeReader:
+    def read(page: yaml_document.YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...] | None:
+        words = yaml_document.read_texts(page, key, node)
         for word in words:
             if word not in known:
                 remedy = f"write one or more of {', '.join(known)}"
@@ -175,27 +171,27 @@ def _read_words(*known: str) -> NodeReader:
     return read
 
 
-def _read_tags(page: YamlDocument, key: str, node: yaml.Node) -> dict[str, str]:
+def _read_tags(page: yaml_document.YamlDocument, key: str, node: yaml.Node) -> dict[str, str]:
     if not isinstance(node, yaml.MappingNode):
-        page.add_issue(node, f"{key} must be a mapping", quote_node(node), "write tags: {name: value}")
+        page.add_issue(node, f"{key} must be a mapping", yaml_document.quote_node(node), "write tags: {name: value}")
         return {}
     return {str(name.value): str(value.value) for name, value in node.value}
 
 
-_SWITCH = rule_reader(SWITCH)
-_KEYS: Mapping[str, NodeReader] = {
+_SWITCH = yaml_document.rule_reader(SWITCH)
+_KEYS: Mapping[str, yaml_document.NodeReader] = {
     "ask": _read_questions,
-    "turns": read_texts,
-    "about": read_text,
+    "turns": yaml_document.read_texts,
+    "about": yaml_document.read_text,
     "expect": _read_words(*(act for act in ACTS if act != "incoherent")),
-    "must_contain": read_texts,
-    "must_not_contain": read_texts,
+    "must_contain": yaml_document.read_texts,
+    "must_not_contain": yaml_document.read_texts,
     "form": _SWITCH,
     "right": _SWITCH,
     "secret": _SWITCH,
     "passages": _SWITCH,
-    "behind": read_text,
-    "answer": read_text,
+    "behind": yaml_document.read_text,
+    "answer": yaml_document.read_text,
     "tags": _read_tags,
     "for": _read_words(*get_args(Kind)),
     "needs": _read_words("documents", "contract", "citations"),

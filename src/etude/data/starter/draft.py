@@ -91,17 +91,14 @@ class TaskDraft:
             return "passes"
         return "calls" if self.calls else "exact_match" if self.repeats_answers else "chrf"
 
-    @property
-    def _has_labels(self) -> bool:
-        return self.kind[0] == "classify" and not self.labels_of_lists
-
     @cached_property
     def _split(self) -> splits.Split | str:
         return self._try_split("answer")
 
     @cached_property
     def _sides(self) -> splits.Split | str:
-        return self._try_split("classify") if self._has_labels else self._split
+        has_labels = self.kind[0] == "classify" and not self.labels_of_lists
+        return self._try_split("classify") if has_labels else self._split
 
     def _try_split(self, kind: Kind) -> splits.Split | str:
         """Split the rows as a comparison does; if it would refuse them, return the sizes."""

@@ -9,18 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import numpy.typing as npt
-from gguf import (
-    MODEL_ARCH,
-    MODEL_ARCH_NAMES,
-    GGMLQuantizationType,
-    GGUFReader,
-    GGUFValueType,
-    GGUFWriter,
-    LlamaFileType,
-    get_tensor_name_map,
-)
 from gguf.quants import dequantize, quantize
 
 from etude.base.files import atomic_file
@@ -32,9 +23,9 @@ from etude.models.weights import find_weights
 VERIFIED_ARCHITECTURES = ("llama",)
 # Name -> the types of matrices, embeddings and the file.
 GGUF_TYPES = {
-    "f16": (GGMLQuantizationType.F16, GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
-    "q8_0": (GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
-    "q4_1": (GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q4_1),
+    "f16": (gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
+    "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+    "q4_1": (gguf.GGMLQuantizationType.Q4_1, gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q4_1),
 }
 Array = npt.NDArray[np.float32]
 
@@ -62,7 +53,7 @@ def write_adapter(base: Path, adapter: Path, target: Path) -> None:
     pairs = {names[path]: pair for path, pair in read_adapter_pairs(adapter).items()}
     a, _ = next(iter(pairs.values()))
     with atomic_file(target) as temporary:
-        writer = GGUFWriter(temporary, _read_architecture(reader))
+        writer = gguf.GGUFWriter(temporary, _read_architecture(reader))
         writer.add_string("general.type", "adapter")
         writer.add_string("adapter.type", "lora")
         # because llama.cpp divides by the rank
@@ -82,7 +73,7 @@ def write_merged(base: Path, adapter: Path | None, target: Path, kind: str) -> N
     tune = _build_change(reader, adapter) if adapter else lambda name, weights: weights
     matrix_type, embedding_type, file_type = GGUF_TYPES[kind]
     with atomic_file(target) as temporary:
-        writer = GGUFWriter(temporary, _read_architecture(reader))
+        writer = gguf.GGUFWriter(temporary, _read_architecture(reader))
         for field in reader.fields.values():
             # the writer adds these keys itself
             if field.name in ("general.architecture", "general.file_type") or field.name.startswith("GGUF."):
@@ -101,7 +92,7 @@ def write_merged(base: Path, adapter: Path | None, target: Path, kind: str) -> N
         _write(writer)
 
 
-def _build_change(reader: GGUFReader, adapter: Path) -> Callable[[str, Array], Array]:
+def _build_change(reader: gguf.GGUFReader, adapter: Path) -> Callable[[str, Array], Array]:
     """Return a function from a tensor's name and its weights in the base to the tuned weights."""
     names, permute = _map_names(reader), _build_permutation(reader)
     config = read_adapter_config(adapter)
@@ -114,14 +105,14 @@ def _build_change(reader: GGUFReader, adapter: Path) -> Callable[[str, Array], A
     )
 
 
-def _open(file: Path) -> GGUFReader:
+def _open(file: Path) -> gguf.GGUFReader:
     return _open_once(file, file.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _open_once(file: Path, changed: int) -> GGUFReader:
+def _open_once(file: Path, changed: int) -> gguf.GGUFReader:
     # reading the vocabulary takes over a second, and many adapters may be written for one file
-    return GGUFReader(file)
+    return gguf.GGUFReader(file)
 
 
 def _read_first_key(file: Path) -> str:
@@ -135,29 +126,29 @@ def _read_first_key(file: Path) -> str:
 
         try:
             is_architecture = read_text() == "general.architecture"
-            is_text = struct.unpack("<I", stream.read(4))[0] == GGUFValueType.STRING
+            is_text = struct.unpack("<I", stream.read(4))[0] == gguf.GGUFValueType.STRING
             return read_text() if is_architecture and is_text else ""
         except struct.error:  # the file ends too early
             return ""
 
 
-def _read_architecture(reader: GGUFReader) -> str:
+def _read_architecture(reader: gguf.GGUFReader) -> str:
     return str(_read_value(reader, "general.architecture"))
 
 
-def _read_value(reader: GGUFReader, key: str) -> Any:
+def _read_value(reader: gguf.GGUFReader, key: str) -> Any:
     field = reader.get_field(key)
     return None if field is None else field.contents()
 
 
-def _map_names(reader: GGUFReader) -> dict[str, str]:
-    architecture = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == _read_architecture(reader))
+def _map_names(reader: gguf.GGUFReader) -> dict[str, str]:
+    architecture = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == _read_architecture(reader))
     num_blocks = int(_read_value(reader, f"{_read_architecture(reader)}.block_count"))
-    table = get_tensor_name_map(MODEL_ARCH(architecture), num_blocks).mapping
+    table = gguf.get_tensor_name_map(gguf.MODEL_ARCH(architecture), num_blocks).mapping
     return {path: name for path, (_, name) in table.items()}
 
 
-def _build_permutation(reader: GGUFReader) -> Callable[[str, Array], Array]:
+def _build_permutation(reader: gguf.GGUFReader) -> Callable[[str, Array], Array]:
     """Return a function from a layer's name and weights to the weights with llama.cpp's order of rows."""
     architecture = _read_architecture(reader)
     heads, key_heads = (
@@ -175,7 +166,7 @@ def _build_permutation(reader: GGUFReader) -> Callable[[str, Array], Array]:
     return permute
 
 
-def _write(writer: GGUFWriter) -> None:
+def _write(writer: gguf.GGUFWriter) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

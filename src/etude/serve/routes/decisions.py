@@ -11,18 +11,10 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from etude.assistant import Assistant
-from etude.serve import responses
+from etude.serve import item_schemas, responses
 from etude.serve.answering import PreparedAnswer, respond
 from etude.serve.engine import FinishedAnswer
 from etude.serve.generation import AnswerRequest, build_chat_request
-from etude.serve.item_schemas import (
-    DecisionRequest,
-    Question,
-    build_messages,
-    list_chat_fields,
-    list_items,
-    list_unknown,
-)
 from etude.serve.schemas import ChatRequest, Json
 from etude.serve.server import Server, ServerState
 from etude.task.contract import Contract
@@ -42,12 +34,12 @@ class MatchedQuestion(NamedTuple):
     """The label of each option."""
 
 
-async def create_decision(body: DecisionRequest, request: Request, server: ServerState) -> Response:
+async def create_decision(body: item_schemas.DecisionRequest, request: Request, server: ServerState) -> Response:
     """Answer questions about an input."""
     return await respond(server, prepare_decision(server, body), request)
 
 
-def prepare_decision(server: Server, body: DecisionRequest) -> PreparedAnswer:
+def prepare_decision(server: Server, body: item_schemas.DecisionRequest) -> PreparedAnswer:
     """Match the questions to the labels of the assistant. Raises ApiError for a question that it cannot decide."""
     served, settings = server.find_model(body.model), server.settings
     several = _list_several(served.assistant)
@@ -67,10 +59,10 @@ def prepare_decision(server: Server, body: DecisionRequest) -> PreparedAnswer:
             raise ApiError(400, message, f"questions.{number}", "unknown_question")
         contract = Contract(labels=label_sets.get(name) or served.assistant.choices or several)
         matched.append(MatchedQuestion(name, _match_labels(number, question, contract, bool(several))))
-    messages = build_messages(list_items(body.input))
-    chat = ChatRequest.model_validate({**list_unknown(body), "model": body.model, "messages": messages})
+    messages = item_schemas.build_messages(item_schemas.list_items(body.input))
+    chat = ChatRequest.model_validate({**item_schemas.list_unknown(body), "model": body.model, "messages": messages})
     request = build_chat_request(served, chat, settings.limits, settings.strict)
-    ignored = ("questions.instructions", *list_chat_fields(body), *request.ignored)
+    ignored = ("questions.instructions", *item_schemas.list_chat_fields(body), *request.ignored)
     request = replace(request, ignored=ignored)
     response_id = f"decision-{uuid4().hex}"
     return PreparedAnswer(response_id, request, partial(_build_decision, response_id, request, body.questions, matched))
@@ -83,7 +75,7 @@ def _list_several(assistant: Assistant) -> tuple[str, ...]:
     return tuple(items.get("enum", ())) if isinstance(items, Mapping) else ()
 
 
-def _match_labels(number: int, question: Question, contract: Contract, several: bool) -> list[str]:
+def _match_labels(number: int, question: item_schemas.Question, contract: Contract, several: bool) -> list[str]:
     """Find the label of each choice or level; for a predicate, the label that it is about."""
     if question.type == "predicate":
         is_boolean = len(contract.labels) == 2 and _find_label(contract, False)
@@ -114,7 +106,7 @@ def _find_label(contract: Contract, value: str | bool | None) -> str | None:
 def _build_decision(
     response_id: str,
     request: AnswerRequest,
-    questions: Sequence[Question],
+    questions: Sequence[item_schemas.Question],
     matched: Sequence[MatchedQuestion],
     answers: Sequence[FinishedAnswer],
 ) -> Json:
@@ -161,7 +153,9 @@ def _calibrate(finished: FinishedAnswer, name: str) -> dict[str, float]:
     return {other: share * scale for other, share in stated.items()} | {label: confidence}
 
 
-def _answer(question: Question, labels: Sequence[str], calibrated: Mapping[str, float], answer: str) -> Json:
+def _answer(
+    question: item_schemas.Question, labels: Sequence[str], calibrated: Mapping[str, float], answer: str
+) -> Json:
     shares = [calibrated.get(label, 0.0) for label in labels]  # none for a label without training rows
     if question.type == "predicate":
         return {"type": "predicate", "probability": shares[0]}

@@ -10,16 +10,9 @@ from pydantic import ValidationError
 
 from etude.hosted.file_store import paginate
 from etude.hosted.response_store import ResponseStore, create_response_id
+from etude.serve import item_schemas
 from etude.serve.answering import PreparedAnswer, respond
 from etude.serve.generation import build_chat_request
-from etude.serve.item_schemas import (
-    ITEMS,
-    CreateResponseRequest,
-    Item,
-    format_input_items,
-    list_chat_fields,
-    list_items,
-)
 from etude.serve.response_object import ResponseBuilder
 from etude.serve.routes.fine_tuning import Limit
 from etude.serve.schemas import Json
@@ -35,7 +28,7 @@ PARAMETERS = {
 """Name of a field in errors about a chat -> its name in this route."""
 
 
-async def create_response(body: CreateResponseRequest, request: Request, server: ServerState) -> Response:
+async def create_response(body: item_schemas.CreateResponseRequest, request: Request, server: ServerState) -> Response:
     """Answer a list of items."""
     prepared = await asyncio.to_thread(prepare_response, server, body)
     return await respond(server, prepared, request)
@@ -57,7 +50,7 @@ async def list_input_items(
 ) -> Json:
     """List the whole conversation before a stored response, the latest item first unless `order` is asc."""
     _, items = await hosted.file_threads.run(hosted.responses.get, response_id)
-    formatted = format_input_items(ITEMS.validate_python(items), response_id)
+    formatted = item_schemas.format_input_items(item_schemas.ITEMS.validate_python(items), response_id)
     return paginate(formatted if order == "asc" else formatted[::-1], after, limit)
 
 
@@ -67,11 +60,11 @@ async def delete_response(response_id: str, hosted: HostedState) -> Json:
     return {"id": response_id, "object": "response", "deleted": True}
 
 
-def prepare_response(server: Server, body: CreateResponseRequest) -> PreparedAnswer:
+def prepare_response(server: Server, body: item_schemas.CreateResponseRequest) -> PreparedAnswer:
     """Convert the body, with the earlier conversation from disk. Raises ApiError if the server cannot answer it."""
     served, settings = server.find_model(body.model), server.settings
     store = server.hosted.responses if server.hosted else None
-    items = [*_read_earlier(store, body.previous_response_id), *list_items(body.input)]
+    items = [*_read_earlier(store, body.previous_response_id), *item_schemas.list_items(body.input)]
     try:
         request = build_chat_request(served, body.to_chat(items), settings.limits, settings.strict)
     except ValidationError as error:
@@ -79,14 +72,14 @@ def prepare_response(server: Server, body: CreateResponseRequest) -> PreparedAns
     except ApiError as error:
         param = PARAMETERS.get(error.param or "", error.param)
         raise ApiError(error.status, error.message, param, error.code) from error
-    request = replace(request, ignored=(*list_chat_fields(body), *request.ignored))
+    request = replace(request, ignored=(*item_schemas.list_chat_fields(body), *request.ignored))
     is_stored = store is not None and body.store is not False
 
     def save(response: Json) -> None:
         if store is None or not is_stored:
             return
         try:
-            store.add(response, ITEMS.dump_python(items, mode="json"))
+            store.add(response, item_schemas.ITEMS.dump_python(items, mode="json"))
         except OSError as error:
             message = f"The server cannot store the response ({error.strerror}). Send it again with store: false."
             raise ApiError(507, message, "store", "not_saved") from error
@@ -96,7 +89,7 @@ def prepare_response(server: Server, body: CreateResponseRequest) -> PreparedAns
     return PreparedAnswer(response_id, request, builder.build_body, builder.build_events if body.stream else None)
 
 
-def _read_earlier(store: ResponseStore | None, response_id: str | None) -> list[Item]:
+def _read_earlier(store: ResponseStore | None, response_id: str | None) -> list[item_schemas.Item]:
     if response_id is None:
         return []
     if store is None:
@@ -108,4 +101,4 @@ def _read_earlier(store: ResponseStore | None, response_id: str | None) -> list[
         message = f"Previous response with id '{response_id}' not found."
         code = "previous_response_not_found"
         raise ApiError(400, message, "previous_response_id", code) from error
-    return ITEMS.validate_python([*items, *response["output"]])
+    return item_schemas.ITEMS.validate_python([*items, *response["output"]])
