@@ -27,8 +27,7 @@ from etude import __version__
 from etude.base.formatting import format_time
 from etude.base.progress import listen_to_progress
 from etude.errors import EtudeError, RunError
-from etude.runs import Run, events
-from etude.runs.folder import find_task_runs
+from etude.runs import Run, events, find_task_runs
 from etude.runs.progress import ProgressPrinter
 from etude.runs.recommended import find_assistant_folder, find_run_at, load_to_ask
 from etude.task import load_task

@@ -31,8 +31,7 @@ from etude.runs.fingerprints import hash_code_files
 from etude.runs.folder import PLAYS
 from etude.runs.questions import Confirm, SendLimits, answer_unasked, confirm_service
 from etude.runs.recommended import load_endpoints
-from etude.stats import estimate, make_score_sample
-from etude.stats.paired import estimate_difference
+from etude.stats import estimate, estimate_difference, make_score_sample
 from etude.task import Task, load_task
 from etude.task.tool_class import TOOL_LIMITS, Call, ToolError, ToolLimits, ToolRef, ToolSession
 from etude.types import Answer, Estimate, Example, Message

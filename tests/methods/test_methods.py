@@ -414,7 +414,7 @@ def test_a_task_may_name_every_method_and_no_other() -> None:
 def test_every_key_of_the_task_file_is_of_a_method_of_all_methods_or_of_the_verdict() -> None:
     of_all = {
         *("name", "kind", "examples", "test", "contract", "several", "scale", "questions"),
-        *("instructions", "max_tokens", "seed", "judge", "weights", "turns", "made_rows"),
+        *("instructions", "max_tokens", "seed", "judge", "weights", "turns", "made_rows", "tools"),
     }
     of_one = {key for method in METHODS for key in method.keys}
     assert of_all | of_one | set(VERDICT_KEYS) == set(KEYS)

@@ -9,7 +9,7 @@ from etude.stats.ladder import (
     compute_joint_intervals,
     compute_nested_intervals,
 )
-from etude.stats.paired import ALPHA, EXACT, PairedTest, compare_paired, measure_disagreement
+from etude.stats.paired import ALPHA, EXACT, PairedTest, compare_paired, estimate_difference, measure_disagreement
 from etude.stats.power import (
     DETECT,
     MOST_ADVISED,
@@ -19,6 +19,7 @@ from etude.stats.power import (
     smallest_ever_detectable,
 )
 from etude.stats.sample import (
+    FloatArray,
     UnitSums,
     make_average_sample,
     make_f1_sample,

@@ -21,8 +21,7 @@ from scipy.special import logsumexp
 
 from etude.base.files import append_line, list_lines
 from etude.base.typed_json import from_json, to_json
-from etude.stats.power import MOST_ADVISED
-from etude.stats.sample import FloatArray
+from etude.stats import MOST_ADVISED, FloatArray
 
 ALPHA = 0.05
 BETS = np.array([0.06, 0.12, 0.24, 0.48, 0.95])

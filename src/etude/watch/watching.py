@@ -21,8 +21,7 @@ from etude.models.registry import Models
 from etude.runs import FOLDER, Run, find_run, find_task_runs
 from etude.runs.lifecycle import load_task_rows
 from etude.runs.recommended import find_served
-from etude.stats import estimate_known
-from etude.stats.sample import FloatArray
+from etude.stats import FloatArray, estimate_known
 from etude.task import Task
 from etude.types import Estimate
 from etude.watch.bound import WrongBound, bound_draws, count_needed, read_draws
