@@ -5,7 +5,6 @@ step, so that the model answers batches. Every batch of answers, and every resul
 A play decides nothing: it shows what the scores with the true history do not, mistakes that follow from mistakes.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 from etude import assistant as saved
 from etude.assistant import Assistant, PromptLimit
-from etude.base.files import Json, append_line, list_lines, write_json
+from etude.base.files import Json, append_line, hash_text, list_lines, write_json
 from etude.base.formatting import format_count, format_percent
 from etude.base.issues import check_known
 from etude.data.dataset import load_dataset, load_test
@@ -90,7 +89,7 @@ def play(
                 models or Models(endpoints=load_endpoints(assistant, run)),
                 metric,
                 run.folder / PLAYS / name,
-                hashlib.sha256(json.dumps([code, asdict(limits), has_finished]).encode()).hexdigest()[:8],
+                hash_text(json.dumps([code, asdict(limits), has_finished]), 8),
                 task.tools,
                 limits,
                 has_finished,
@@ -253,7 +252,7 @@ class _Player:
             # Answered conversations go on while others wait, so the questions are copied first.
             inputs = [tuple(conversation.turns) for conversation in asked]
             body = json.dumps([[turn.content for turn in turns] for turns in inputs])
-            digest = hashlib.sha256(body.encode()).hexdigest()[:16]
+            digest = hash_text(body)
             log = AnswerLog(self.folder / "answers" / f"{self.assistant.fingerprint}-{digest}.jsonl")
             build = partial(self.assistant.build_requests, inputs, self.models)
             ids = [conversation.row.id for conversation in asked]

@@ -37,8 +37,8 @@ def join_turns(turns: Sequence[Message]) -> str:
     return "\n".join(turn.content for turn in turns if turn.role != "system")
 
 
-MADE = "made"
-"""The source of a row that a model wrote: `etude make`."""
+MADE = "made"  # the source of a row that a model wrote: `etude make`
+CANDIDATES = ".candidates.jsonl"  # suffix of the file, beside `made_rows:`, of all made rows that passed the gates
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from scipy.special import ndtr
 
 from etude.assistant import Assistant, load
 from etude.comparison.scope_check import add_limits, fit_limits, read_probe
+from etude.data.dataset import Dataset
 from etude.errors import InputError
 from etude.evaluate import AnswerLog, answer_in_batches
 from etude.limits.fit import fit_scope, fit_task_scope, list_answered, number_patterns, read_generic_questions
@@ -251,7 +252,7 @@ def test_a_question_that_is_turned_away_asks_no_model(tmp_path: Path) -> None:
 
 def test_the_scope_sees_no_test_row(tmp_path: Path) -> None:
     class SealedSplit:
-        train, dev = SimpleNamespace(examples=make_rows(60, 1)), SimpleNamespace(examples=make_rows(20, 2))
+        train, dev = Dataset(make_rows(60, 1)), Dataset(make_rows(20, 2))
 
         def __getattr__(self, name: str) -> None:
             raise AssertionError(f"the scope reads {name}")
@@ -319,8 +320,7 @@ def test_rows_that_refuse_or_hand_over_are_no_questions_of_the_task() -> None:
     sentences = ["I'm sorry, I can't help with that.", "Please ask a member of staff.", LIMITS[1].say]
     questions = to_rows(read_probe()[:15])
     taught = [replace(row, output=sentences[number % 3]) for number, row in enumerate(questions)]
-    sides = {"train": [*make_rows(200, 1), *taught], "dev": make_rows(100, 2)}
-    split = SimpleNamespace(**{name: SimpleNamespace(examples=rows) for name, rows in sides.items()})
+    split = SimpleNamespace(train=Dataset([*make_rows(200, 1), *taught]), dev=Dataset(make_rows(100, 2)))
     task = SimpleNamespace(**TASK, limits=LIMITS)
     scope, notes = fit_task_scope(task, split)  # type: ignore[arg-type]
     assert scope == fit_tides()[0]

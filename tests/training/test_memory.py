@@ -33,7 +33,7 @@ def long_rows(number: int, seed: int) -> list[TokenRow]:
     return rows
 
 
-NO_PEAK = pytest.mark.skipif(not STATUS.exists(), reason="no highest memory told by the system; to run: use Linux")
+NO_PEAK = pytest.mark.skipif(not STATUS.exists(), reason="this system reports no peak memory; to run: use Linux")
 
 
 @NO_PEAK

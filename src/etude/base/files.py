@@ -1,5 +1,6 @@
 """Files that survive a kill at any moment. They are written under another name and renamed, or only appended to."""
 
+import hashlib
 import json
 import math
 import os
@@ -85,6 +86,11 @@ def write_bytes(file: Path, content: bytes, private: bool = False) -> None:
     """Write a file with `atomic_file`; a `private` one is readable by its owner only (mode 600)."""
     with atomic_file(file) as temporary, open(temporary, "wb", opener=_open_private if private else None) as out:
         out.write(content)
+
+
+def hash_text(text: str, digits: int = 16) -> str:
+    """Return the first hexadecimal digits of a text's SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
 def write_lines(file: Path, lines: Iterable[Mapping[str, object]], private: bool = False) -> None:

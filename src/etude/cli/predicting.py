@@ -92,16 +92,21 @@ def make(
 ) -> None:
     """Let a bigger model write more training rows. After Ctrl-C or a kill, the same command continues."""
     console = printing.RunConsole(printing.create_console(), yes=yes)
-    with console.exit_on_interrupt(printing.STOPPED):
-        made = make_rows(task, rows, model=model, output=output, on_event=console.handle_event, confirm=console.confirm)
+    with console.exit_on_interrupt(printing.STOPPED), printing.show_steps("Making rows") as steps:
+        made = make_rows(
+            task,
+            rows,
+            model=model,
+            output=output,
+            on_event=console.handle_event,
+            confirm=lambda question: steps.ask(console, question),
+        )
     console.print_text(made.sentence)
     for reason, count in made.refused.items():
-        if count:
-            console.print_text(f"  refused: {count:,}: {reason}")
+        console.print_text(f"  refused: {count:,}: {reason}")
     for note in made.notes:
         console.print_text(f"Note: {note}.")
-    console.print_text(
-        f"Read some of them in {printing.shorten_path(made.page)}. To train on them, write in the task file:"
-    )
+    page = printing.shorten_path(made.page)
+    console.print_text(f"Read some of them in {page}. To train on them, write in the task file:")
     console.print_text(f"  made_rows: {made.file.name}")
     console.print_text(f"Then {format_command('compare', task)} measures whether they help.")

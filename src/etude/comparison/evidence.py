@@ -36,8 +36,7 @@ from etude.runs.training_log import TrainingLog
 from etude.runs.verdict import CurvePoint, Evidence, MadeRowsResult, MethodResult, build_method_result
 from etude.stats import compare_paired
 from etude.stats.intervals import estimate_sample
-from etude.task.definition import RowSource
-from etude.types import CLASSICAL, MADE
+from etude.types import CANDIDATES, CLASSICAL, MADE
 
 EQUAL_ROWS, FIT_FILE, WORK, EVIDENCE = "equal_rows", "fit.json", "work", "evidence"
 MADE_ROWS, RESULTS = "made_rows", "made_rows.json"
@@ -249,13 +248,17 @@ def fit_arms(ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assi
     try:
         for method in (method for method in ladder_run.methods if method.name in names & fitted.keys()):
             for arm, rows in list_arms(ladder_run, method):
-                folder = ladder_run.run.method_folder(method.name) / MADE_ROWS / arm.replace(" ", "-")
-                fit = ExtraFit(method, folder, f"{method.name}, {arm}", rows)
+                fit = ExtraFit(method, find_arm(ladder_run, method.name, arm), f"{method.name}, {arm}", rows)
                 arms.setdefault(method.name, {})[arm] = assistant = fit_on_rows(ladder_run, fit, fitted, start)[0]
                 ladder_run.release_weights(assistant)
     except LookStopped:
         return {}
     return arms
+
+
+def find_arm(ladder_run: LadderRun, method: str, arm: str) -> Path:
+    """Return the folder of an arm of a method."""
+    return ladder_run.run.method_folder(method) / MADE_ROWS / arm.replace(" ", "-")
 
 
 def list_arms(ladder_run: LadderRun, method: Method) -> Iterator[tuple[str, Dataset]]:
@@ -268,9 +271,9 @@ def list_arms(ladder_run: LadderRun, method: Method) -> Iterator[tuple[str, Data
     ]
     yield REAL, real
     yield REPEATED, Dataset((*real, *again), (*real.history, f"repeated to {len(share):,} rows"))
-    file = task.made_rows and task.made_rows.file.with_suffix(".candidates.jsonl")
-    if file and file.exists():
-        candidates = read_rows(replace(task.made_rows or RowSource(file), file=file), task.kind).examples
+    source = task.made_rows and replace(task.made_rows, file=task.made_rows.file.with_suffix(CANDIDATES))
+    if source and source.file.exists():
+        candidates = read_rows(source, task.kind).examples
         held_out = [*ladder_run.split.dev, *ladder_run.split.test]
         rows = select_unlike([replace(row, source=MADE) for row in candidates], held_out)
         if len(rows) > num_made:  # else nothing was chosen
@@ -283,11 +286,8 @@ def answer_arms(ladder_run: LadderRun, arms: Arms) -> tuple[MadeRowsResult, ...]
     file = ladder_run.run.folder / RESULTS
     if file.exists():
         return tuple(from_json(MadeRowsResult, result) for result in read_json(file)["results"])
-    results = [
-        compare_arms(ladder_run, name, assistants)
-        for name, assistants in arms.items()
-        if name not in ladder_run.failures
-    ]
+    measured = {name: arms[name] for name in arms if name not in ladder_run.failures}
+    results = [compare_arms(ladder_run, name, assistants) for name, assistants in measured.items()]
     if results:
         write_json(file, {"results": list(map(to_json, results))})
     for name in arms:
@@ -302,16 +302,13 @@ def compare_arms(ladder_run: LadderRun, name: str, assistants: Mapping[str, Assi
     rows = ladder_run.test_rows.select([line["id"] for line in lines], f"those that {name} has answered")
     samples = {"": build_sample(ladder_run.metric, list(map(parse_outcome, lines)))}
     for arm, assistant in assistants.items():
-        folder = ladder_run.run.method_folder(name) / MADE_ROWS / arm.replace(" ", "-")
-        scored = ladder_run.answer_rows(assistant, rows, f"{name}, {arm}", folder)
+        scored = ladder_run.answer_rows(assistant, rows, f"{name}, {arm}", find_arm(ladder_run, name, arm))
         samples[arm] = build_sample(ladder_run.metric, [row.outcome for row in scored])
     gains = {arm: compare_paired(sample, samples[REAL]).difference for arm, sample in samples.items() if arm != REAL}
     num_made = sum(row.is_made for row in ladder_run.split.train)
     gain, drawn = gains[""], gains.get(DRAWN)
-    points = [
-        f"{format_count(num_made, 'made row')} add {format_points(gain.value)} points ({format_points(gain.low)} to "
-        f"{format_points(gain.high)}) to {name}",
-        f"repeating the real rows adds {format_points(gains[REPEATED].value)}",
-        *([f"made rows drawn at random add {format_points(drawn.value)}"] if drawn else []),
-    ]
+    value, low, high = map(format_points, (gain.value, gain.low, gain.high))
+    points = [f"{format_count(num_made, 'made row')} add {value} points ({low} to {high}) to {name}"]
+    points.append(f"repeating the real rows adds {format_points(gains[REPEATED].value)}")
+    points += [f"made rows drawn at random add {format_points(drawn.value)}"] if drawn else []
     return MadeRowsResult(name, num_made, gain, gains[REPEATED], drawn, f"{'; '.join(points)}.")

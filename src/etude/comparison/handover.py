@@ -1,14 +1,13 @@
 """Choices after a method is fitted: its confidence, and a threshold for handing over. They are made on dev, or on train
 and dev if the method answered both in cross-validation."""
 
-import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from etude.assistant import Assistant
-from etude.base.files import read_json
+from etude.base.files import hash_text, read_json
 from etude.base.formatting import format_decimal, format_percent, format_share
 from etude.data.dataset import Dataset
 from etude.evaluate import ScoredAnswer, get_unit
@@ -126,7 +125,7 @@ def fit_training_search(train: Dataset, task: Task, models: Models, folder: Path
             return None
         rows = sample_rows(train, MAX_TRAINING, task.seed)
         texts = list(dict.fromkeys(get_question(row.input) for row in rows))
-        digests = (hashlib.sha256(text.encode()).hexdigest()[: 2 * _DIGEST_BYTES] for text in texts)
+        digests = (hash_text(text, 2 * _DIGEST_BYTES) for text in texts)
         passages = [Passage(digest, "train") for digest in digests]
         Search(passages, "meaning", encoder, encoder.embed(texts)).save(folder)
     return SearchRef(folder, read_json(folder / "search.json")["fingerprint"])

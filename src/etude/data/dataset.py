@@ -162,8 +162,7 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
 
     A system message that the rows share becomes the task's instructions; a note reports rows without it. Different
     system messages or functions become the first turn of their row. Rows that a model wrote (`made_rows:`) follow the
-    others. The task's notes list what was guessed or changed
-    while reading.
+    others. The task's notes list what was guessed or changed while reading.
 
     Raises InputError with every error of the rows: unreadable rows, labels outside the contract, conflicting system
     messages, and fewer rows than `minimum` to train on. Answers that break the contract are an error if they are over
@@ -457,7 +456,7 @@ def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterato
 
 def _size_issues(task: Task, rows: LoadedRows, minimum: MinRows = COMPARE_MIN) -> Iterator[Issue]:
     """Too few rows to train on, else outputs that are not labels."""
-    file, num_rows = task.examples.file.name, sum(row.is_whole > row.is_made for row in rows.examples)
+    file, num_rows = task.examples.file.name, sum(row.is_whole and not row.is_made for row in rows.examples)
     # Rows of an earlier split keep their side, so only the split can decide whether the other sides are large enough.
     if num_rows < minimum.train:
         yield too_few_rows(file, num_rows, task.test is not None, minimum)

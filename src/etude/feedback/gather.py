@@ -4,14 +4,13 @@ A person's last entry on an answer counts; among several people, the majority de
 record is left out; of free texts, which can be right in several forms, the last one is used.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, NamedTuple, TypeVar
 
-from etude.base.files import parse_json
+from etude.base.files import hash_text, parse_json
 from etude.base.formatting import format_count
 from etude.data.splits import input_key
 from etude.feedback.entry import Feedback, drop_undone
@@ -240,7 +239,7 @@ def hash_input(turns: tuple[Message, ...]) -> str:
     key = input_key(Example("", turns, ""))
     if turns[0].role != "system":
         return key
-    return hashlib.sha256(f"{key} {turns[0].content}".encode()).hexdigest()[: len(key)]
+    return hash_text(f"{key} {turns[0].content}", len(key))
 
 
 def _key_of(entry: Feedback) -> str:

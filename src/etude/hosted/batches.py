@@ -10,7 +10,6 @@
 A kill loses at most the requests in progress: a request with a line is not answered again.
 """
 
-import hashlib
 import re
 import secrets
 import time
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etude.base.files import Json, append_line, list_lines, read_json, write_json
+from etude.base.files import Json, append_line, hash_text, list_lines, read_json, write_json
 from etude.errors import quote_value
 from etude.hosted.file_store import FileStore, iter_json_lines, skip_unreadable
 from etude.web.api_errors import ApiError
@@ -211,7 +210,7 @@ class BatchStore:
 
     def _store_result(self, file: Path) -> str:
         name = f"{file.parent.name}_{file.name}"
-        file_id = f"file-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
+        file_id = f"file-{hash_text(name, 24)}"
         if self.files.find(file_id) is None:
             with file.open("rb") as content:
                 self.files.store(content, name, "batch_output", file_id=file_id)

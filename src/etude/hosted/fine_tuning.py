@@ -13,7 +13,6 @@ FINE_TUNING/
     checkpoints/step-N/   assistants of the last three epochs
 """
 
-import hashlib
 import json
 import re
 import secrets
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from etude.assistant import load
-from etude.base.files import Json, append_line, list_lines, read_json, write_json
+from etude.base.files import Json, append_line, hash_text, list_lines, read_json, write_json
 from etude.errors import InputError
 from etude.graders.grade import Tools, validate_grader
 from etude.hosted.file_store import FileStore
@@ -204,7 +203,7 @@ class FineTuningJob:
         write_json(self.folder / "result.json", {"finished_at": int(time.time()), **fields})
 
     def _hash(self, name: object) -> str:
-        return hashlib.sha256(f"{self.folder.name}/{name}".encode()).hexdigest()[:24]
+        return hash_text(f"{self.folder.name}/{name}", 24)
 
     def _has_event(self, key: str) -> bool:
         return any(line["key"] == key for line in self._read("events.jsonl"))

@@ -87,7 +87,7 @@ def fit_task_limits(task: Task, split: Split, models: "Models") -> tuple[Scope |
 
 def fit_task_scope(task: Task, split: Split) -> tuple[Scope | None, list[str]]:
     """Fit a scope on the rows of train and dev that are to be answered. See `fit_scope`."""
-    sides = [[row for row in side.examples if not row.is_made] for side in (split.train, split.dev)]
+    sides = [side.real.examples for side in (split.train, split.dev)]
     train, dev = (list_answered(task, rows) for rows in sides)
     passages = [passage.text for passage in read_passages(task.documents)] if task.documents else []
     scope, notes = fit_scope(task.scope_limits, train, dev, task.seed, passages)

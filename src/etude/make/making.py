@@ -3,7 +3,6 @@
 The rows are written to a file for the task's `made_rows:`, with a page on what was refused. They are only trained on.
 """
 
-import hashlib
 import json
 import random
 from collections import Counter
@@ -12,19 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etude.assistant import Assistant
-from etude.base.files import write_lines, write_text
+from etude.base.files import hash_text, write_lines, write_text
 from etude.base.formatting import format_count
 from etude.base.issues import refuse_existing
 from etude.base.pages import render_page
+from etude.base.progress import report_progress
 from etude.data.splits import input_key
 from etude.errors import InputError, quote_value
 from etude.evaluate import AnswerLog, answer_in_batches
 from etude.index.build import load_task_encoder
 from etude.make.gates import LIKE_TEST, Gates, choose_covering, compare_texts
 from etude.make.requests import Plan, fill_quotas, parse_rows, plan_requests, shape_of
+from etude.models import weights
 from etude.models.registry import Models, get_title
 from etude.models.remote import hash_request
-from etude.models.weights import PACKAGED
 from etude.runs.events import OnEvent
 from etude.runs.folder import FOLDER, REQUESTS
 from etude.runs.lifecycle import TaskRun, load_task_rows
@@ -32,9 +32,8 @@ from etude.runs.questions import Confirm, SendLimits, answer_unasked, confirm_se
 from etude.runs.split import add_train_only, compute_split
 from etude.task import Task
 from etude.task.endpoint import ENDPOINT_SYNTAX, is_url, parse_endpoint
-from etude.types import MADE, Example, Message, ModelRef
+from etude.types import CANDIDATES, MADE, Example, Message, ModelRef
 
-CANDIDATES = ".candidates.jsonl"  # suffix of the file of all rows that passed the gates
 TYPICAL = 10  # rows on the page
 REFUSED_SHOWN = 5  # refused rows on the page, for each reason
 
@@ -112,7 +111,7 @@ def make_rows(
     compare = compare_texts([row.text for row in everything], encoder)
     quotas = fill_quotas(plan.counts, num_rows, Counter(shapes[: len(candidates)]))
     chosen = choose_covering(candidates, shapes, quotas, compare)
-    refused = Counter({reason: len(rows) for reason, rows in gates.refused.items()})
+    refused = Counter({reason: len(rows) for reason, rows in gates.refused.items() if rows})
     made = MadeRows(output, chosen, candidates, refused, num_rows, len(written), tuple(notes))
     # 3. Write the page and the candidates, and last the rows, whose file says that all is done.
     write_text(made.page, _render(task, get_title(ref.name), made, gates))
@@ -125,7 +124,7 @@ def make_rows(
 
 def _find_model(task: Task, name: str | None) -> tuple[ModelRef, Models]:
     name = name or task.prompt_model or ""
-    is_small = any(small in name for small in PACKAGED)
+    is_small = weights.is_too_small(name)
     if not name or is_small or (is_url(name) and not parse_endpoint(name)):
         message = "rows need a bigger model than this one" if is_small else "this is no model that writes rows"
         remedy = f"give the name of a bigger one, or {ENDPOINT_SYNTAX} as prompt_model: in the task file"
@@ -136,22 +135,23 @@ def _find_model(task: Task, name: str | None) -> tuple[ModelRef, Models]:
 def ask(task: Task, plan: Plan, ref: ModelRef, models: Models) -> list[tuple[Example, Sequence[Example]]]:
     """Return the rows in the answers, each once, with their parents. Answers are read from the log first."""
     names = [hash_request([ref.name], request) for request in plan.requests]
-    digest = hashlib.sha256("".join(names).encode()).hexdigest()[:16]
+    digest = hash_text("".join(names))
     log = AnswerLog(task.folder / FOLDER / "made" / f"{digest}.jsonl")
     rows: dict[str, tuple[Example, Sequence[Example]]] = {}
-    asker = Assistant("make", "answer", ref)
+    asker, num_done = Assistant("make", "answer", ref), 0
     for _, answers in answer_in_batches(asker, models, names, lambda: plan.requests, log):
+        num_done += len(answers)
+        report_progress(num_done, len(names))
         for number, answer in answers.items():
             for question, output in parse_rows(answer.text):
                 output = task.examples.tidy(output)
-                row_id = "made-" + hashlib.sha256(json.dumps([question, output]).encode()).hexdigest()[:12]
+                row_id = "made-" + hash_text(json.dumps([question, output]), 12)
                 row = Example(row_id, (Message("user", question),), output, source=MADE)
                 rows.setdefault(row_id, (row, plan.parents[number]))
     return [*rows.values()]
 
 
 def _render(task: Task, model: str, made: MadeRows, gates: Gates) -> str:
-    draw = random.Random(f"{task.seed}/page")
     return render_page(
         Path(__file__).parent,
         "page.html.j2",
@@ -159,7 +159,7 @@ def _render(task: Task, model: str, made: MadeRows, gates: Gates) -> str:
         task=task,
         made=made,
         model=model,
-        typical=draw.sample(made.rows, min(TYPICAL, len(made.rows))),
+        typical=random.Random(f"{task.seed}/page").sample(made.rows, min(TYPICAL, len(made.rows))),
         refused={
             reason: (len(rows), [] if reason == LIKE_TEST else rows[:REFUSED_SHOWN])
             for reason, rows in gates.refused.items()

@@ -7,7 +7,6 @@ safetensors; nothing is pickled. One temperature, fitted on held-out rows, conve
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, T
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
+from etude.base.files import hash_text
 from etude.errors import ModelError
 from etude.models.backend import BatchedModel
 from etude.models.registry import Models, import_lazily
@@ -235,7 +235,7 @@ class Linear:
         """
         if not texts:
             return self
-        margins, digests = self.compute_margins(texts), [*map(_digest, texts)]
+        margins, digests = self.compute_margins(texts), [*map(hash_text, texts)]
         halves = []
         for half in (0, 1) if self.chooses_rules else ():
             rows = [row for row, digest in enumerate(digests) if int(digest, 16) % 2 != half]
@@ -284,7 +284,7 @@ class Linear:
         margins = self.compute_margins(texts)
         logs = self.to_log_probabilities(margins)
         answers = self.decide(logs)
-        digests = [_digest(text) if self.halves else "" for text in texts]
+        digests = [hash_text(text) if self.halves else "" for text in texts]
         for number, half in enumerate(self.halves):
             rows = [row for row, one in enumerate(digests) if one in self.held_out and int(one, 16) % 2 == number]
             logs[rows] = half.to_log_probabilities(margins[rows])
@@ -346,10 +346,6 @@ class Linear:
         weights = features, tensors["coefficients"], tensors["intercepts"]
         halves = tuple(cls.restore(half, *weights) for half in header.get("halves", ()))
         return replace(cls.restore(header, *weights), halves=halves, held_out=frozenset(header.get("held_out", ())))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def prepare_features(texts: Sequence[str], encoder: Encoder | None) -> Prepared:
@@ -417,8 +413,9 @@ class CountedTexts:
             counted = counts[rows]
             columns = np.unique(counted.indices)
             vocabulary = {term: column for column, term in enumerate(terms[columns].tolist())}
-            transformer, vectoriser = (TfidfTransformer(sublinear_tf=True), _create_vectoriser(options, vocabulary))
+            transformer = TfidfTransformer(sublinear_tf=True)
             blocks.append(transformer.fit_transform(counted[:, columns]))
+            vectoriser = _create_vectoriser(options, vocabulary)
             vectoriser.idf_ = transformer.idf_
             vectorisers.append(vectoriser)
         return Features(vectorisers), _join_blocks(blocks)

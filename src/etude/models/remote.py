@@ -4,7 +4,6 @@ A remote backend is a `RemoteModel` with one method, `ask`, and a `Service` in i
 else is shared: several threads send requests, no request is paid for twice, and no request exceeds a limit.
 """
 
-import hashlib
 import json
 import threading
 from abc import abstractmethod
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from etude.base.files import append_line, read_lines
+from etude.base.files import append_line, hash_text, read_lines
 from etude.errors import ModelError, ServiceError
 from etude.models.backend import BatchedModel
 from etude.task import Prices
@@ -195,4 +194,4 @@ def hash_request(identity: Sequence[object], request: Request) -> str:
     values = [*identity, request.max_tokens, bool(request.choices), turns]
     if request.sampling:
         values.append(asdict(request.sampling))
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+    return hash_text(json.dumps(values, sort_keys=True), 32)

@@ -86,6 +86,11 @@ def is_gguf(name: str) -> bool:
     return name in PACKAGED or Path(name).suffix == ".gguf"
 
 
+def is_too_small(name: str) -> bool:
+    """Whether a model is the packaged one, which can write neither instructions nor rows."""
+    return any(small in name for small in PACKAGED)
+
+
 def describe_base(name: str) -> str:
     """Name a base for readers on other machines. A path on this machine is not named, only its last part."""
     name = split_bits(name)[0]

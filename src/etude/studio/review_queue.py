@@ -3,7 +3,6 @@
 Feedback is saved in feedback.jsonl and not here, so a lost queue can be built again.
 """
 
-import hashlib
 import json
 import secrets
 import sqlite3
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from etude.base.files import Json
+from etude.base.files import Json, hash_text
 from etude.base.issues import raise_issues
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_question
@@ -316,4 +315,4 @@ def _encode_turns(turns: Sequence[Message]) -> list[tuple[str, str]]:
 
 
 def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:20]
+    return hash_text(json.dumps(value), 20)

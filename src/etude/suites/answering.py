@@ -1,6 +1,5 @@
 """Ask an assistant the cases, batch by batch; each batch is on disk before the next begins."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from etude.assistant import Assistant, PromptLimit
-from etude.base.files import read_json, write_json
+from etude.base.files import hash_text, read_json, write_json
 from etude.evaluate import AnswerLog, answer_in_batches
 from etude.models.registry import Models
 from etude.runs.questions import Confirm, SendLimits, confirm_service
@@ -27,7 +26,7 @@ def answer_cases(
     keys = list(map(_hash_case, cases))
     answers = _read_answers(assistant, models, folder)
     new = {key: case for key, case in zip(keys, cases, strict=True) if key not in answers}
-    digest = hashlib.sha256("".join(new).encode()).hexdigest()[:16]
+    digest = hash_text("".join(new))
     file = folder / f"{assistant.fingerprint}-{digest}.json"
     write_json(file, {"cases": list(new)})
     log = AnswerLog(file.with_suffix(".jsonl"))
@@ -63,7 +62,7 @@ def confirm_sending(
 def _hash_case(case: Case) -> str:
     turns = [[turn.role, turn.content] for turn in case.input]
     body = json.dumps([turns, case.after_passages, case.with_passages])
-    return hashlib.sha256(body.encode()).hexdigest()[:32]
+    return hash_text(body, 32)
 
 
 def _read_answers(assistant: Assistant, models: Models, folder: Path) -> dict[str, Answer]:

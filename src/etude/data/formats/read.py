@@ -1,6 +1,5 @@
 """Read examples from a file of rows."""
 
-import hashlib
 import json
 import sys
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from etude.base.files import hash_text
 from etude.base.formatting import format_count
 from etude.base.issues import find_nearest, raise_issues, suggest_instead
 from etude.data.formats import columns as guess
@@ -255,7 +255,7 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
     # Without an id column the id is a hash, with a number for repeated rows.
     if row_id is None:
         content = json.dumps([[[turn.role, turn.content] for turn in turns], output])
-        row_id = hashlib.sha256(content.encode()).hexdigest()[:12]
+        row_id = hash_text(content, 12)
         reader.hash_counts[row_id] += 1
         row_id += f"-{reader.hash_counts[row_id]}" if reader.hash_counts[row_id] > 1 else ""
     location = reader.locate(row.line)

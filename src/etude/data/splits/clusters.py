@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from etude.base.files import hash_text
 from etude.data.dataset import Dataset
 from etude.text import near_duplicates, normal_forms
 from etude.types import Example, Kind, Side
@@ -48,7 +49,7 @@ class Assignment:
 
 def input_key(example: Example) -> str:
     """Hash of the row's input in its canonical form: equal for inputs that differ only in case or punctuation."""
-    return hashlib.sha256(normal_forms.to_canonical(example.text).encode()).hexdigest()[:32]
+    return hash_text(normal_forms.to_canonical(example.text), 32)
 
 
 def build_clusters(dataset: Dataset, rows: Sequence[int], kind: Kind, seed: int) -> list[Cluster]:

@@ -108,12 +108,10 @@ def split(
     if test is not None:
         sides["test"] = test
     assignments = {input_key(example): side for side, examples in sides.items() for example in examples}
-    if made := [row for row, example in enumerate(dataset) if example.is_made]:
-        made_rows = select_unlike([dataset[row] for row in made], [*sides["dev"], *sides["test"]])
-        sides["train"] = dataset.select(
-            [*assignment.rows("train"), *(row.id for row in made_rows)], "split: train and made rows"
-        )
-        if left_out := {dataset[row].id for row in made} - {row.id for row in made_rows}:
+    if made := [row for row in dataset if row.is_made]:
+        kept = [row.id for row in select_unlike(made, [*sides["dev"], *sides["test"]])]
+        sides["train"] = dataset.select([*assignment.rows("train"), *kept], "split: train and made rows")
+        if left_out := {row.id for row in made} - {*kept}:
             message = f"{format_count(len(left_out), 'made row')} left out: near-duplicates of dev or test rows."
             remedy = "Nothing to do. To avoid this warning, delete them from the file of made rows."
             findings.append(Finding("test_overlap", "warning", tuple(sorted(left_out)), message, remedy))

@@ -7,7 +7,7 @@ from etude.evaluate import get_unit
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
 from etude.methods.searched_prompt.search import MINIBATCH, REFLECTION_TOKENS, PromptSearch, write_reflection
 from etude.methods.shared.fit_context import order_rows
-from etude.models.weights import PACKAGED
+from etude.models import weights
 from etude.types import Message, ModelRef, Request
 
 DEFAULT_CALLS = 300
@@ -28,7 +28,7 @@ class SearchedPrompt(Method):
     def missing_key(self, task: Task) -> str:
         """Require a model that can write instructions; the packaged one is too small."""
         name = task.reflector or ""
-        reason = f" ({name} is too small)" if any(small in name for small in PACKAGED) else ""
+        reason = f" ({name} is too small)" if weights.is_too_small(name) else ""
         return f"reflect_with: with a bigger model{reason}" if reason or not name else ""
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:

@@ -4,7 +4,6 @@ A call is one answer to a row, or one proposal. Every answer is logged in the me
 that is started again takes the same steps and reads them from there, so nothing is asked twice.
 """
 
-import hashlib
 import re
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from etude.assistant import Assistant
+from etude.base.files import hash_text
 from etude.data.dataset import Dataset
 from etude.evaluate import AnswerLog, ScoredAnswer, answer_in_batches
 from etude.methods.clear_prompt import find_fitting
@@ -163,7 +163,7 @@ class PromptSearch:
 
     def _ask(self, prompt: str) -> Answer:
         turns, models = (Message("user", prompt),), self.context.models
-        name = f"{self.reflector.fingerprint}-{hashlib.sha256(prompt.encode()).hexdigest()[:16]}.jsonl"
+        name = f"{self.reflector.fingerprint}-{hash_text(prompt)}.jsonl"
         log = AnswerLog(self.context.folder / "answers" / name)
         ((_, answers),) = answer_in_batches(
             self.reflector, models, [name], lambda: self.reflector.build_requests([turns], models), log
