@@ -86,7 +86,7 @@ def sample_lines(file: Path, number: int) -> None:
 def compare_methods(task_file: Path, name: str, methods: str) -> int:
     """Compare methods without a budget, print their rows, and return the epochs of the last one."""
     file = task_file.with_name("methods.yaml")
-    file.write_text(f"{task_file.read_text(encoding='utf-8')}methods: [{methods}]\n", encoding="utf-8")
+    file.write_text(f"{task_file.read_text('utf-8')}metric: exact_match\nmethods: [{methods}]\n", "utf-8")
     run, epochs = compare(file, budget=math.inf, confirm=lambda question: True).run, 0
     for method, record in read_method_records(run).items():
         lines = [line for line in run.read_predictions(method) if line["side"] == "test"]
