@@ -4,11 +4,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
-from etude.data.formats.tools import split_calls, to_openai_calls
+from etude.data.formats.tools import split_calls, to_openai_calls, to_openai_turns
 from etude.serve.engine import FinishedAnswer
 from etude.serve.generation import AnswerRequest, StreamEvent
 from etude.serve.schemas import Json
-from etude.types import TokenScore
+from etude.types import Message, TokenScore
 from etude.web.api_errors import to_api_error
 
 
@@ -21,6 +21,7 @@ class ChatKind:
         """Format a whole answer; with `has_tools`, calls are separated from its text."""
         content, finish = build_message(finished, has_tools)
         message = {"role": "assistant", **content, "refusal": None, **describe_answer(finished)}
+        message |= describe_steps(finished.steps)
         return {"message": message, "logprobs": format_chat_logprobs(finished), "finish_reason": finish}
 
     def build_delta(self, text: str, is_first: bool) -> Json:
@@ -76,11 +77,20 @@ async def build_chunks(
     """Yield the chunks of a stream. An error after the first event becomes the last chunk."""
     head = _build_head(kind.chunk_kind, response_id, request)
     num_sent: dict[int, int] = {}  # characters sent of each answer
+    num_steps: dict[int, int] = {}  # messages sent of each answer's steps
     answers: dict[int, FinishedAnswer] = {}
     no_usage = {"usage": None} if with_usage else {}
     try:
         async for event in events:
             index, finished = event.index, event.item if isinstance(event.item, FinishedAnswer) else None
+            if isinstance(event.item, tuple):
+                steps = describe_steps(event.item)["steps"][num_steps.get(index, 0) :]
+                num_steps[index] = num_steps.get(index, 0) + len(steps)
+                choice = {"index": index, **kind.build_delta("", index not in num_sent)}
+                choice["delta"] |= {"steps": steps}
+                num_sent.setdefault(index, 0)
+                yield {**head, "choices": [choice], **no_usage}
+                continue
             text = finished.answer.shown[num_sent.get(index, 0) :] if finished else str(event.item)
             text = "" if request.has_tools else text  # only its end shows whether it is a call
             is_first = index not in num_sent
@@ -120,6 +130,8 @@ def _build_head(
 
 def get_handover_reason(finished: FinishedAnswer) -> str | None:
     """Return why a person should see the question; None if there is no reason."""
+    if finished.problem:
+        return f"the assistant made {finished.problem}"
     if finished.answer.failures:
         return f"the answer breaks its contract: {'; '.join(finished.answer.failures)}"
     if finished.answer.handed_over and finished.answer.limit:
@@ -140,6 +152,12 @@ def describe_answer(finished: FinishedAnswer) -> Json:
         "citations": list(answer.citations),
         **({"limit": answer.limit} if answer.limit else {}),
     }
+
+
+def describe_steps(turns: Sequence[Message]) -> Json:
+    """Return the field with calls and results as messages of a chat, each with an index, as clients add up chunks."""
+    listed = to_openai_turns([{"role": turn.role, "content": turn.content} for turn in turns], as_json=True)
+    return {"steps": [{"index": index, **message} for index, message in enumerate(listed)]} if listed else {}
 
 
 def build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str]:

@@ -42,8 +42,8 @@ class TextPart(RequestBody):
     text: str
 
 
-class ChatMessage(RequestBody):
-    """One message of a chat."""
+class StepMessage(RequestBody):
+    """One message of a chat, or a call or result before an answer."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
@@ -51,7 +51,7 @@ class ChatMessage(RequestBody):
     tool_call_id: str | None = None
 
     @model_validator(mode="after")
-    def _check_content(self) -> ChatMessage:
+    def _check_content(self) -> StepMessage:
         if self.content is None and not self.tool_calls:
             raise ValueError("content is missing")
         return self
@@ -62,6 +62,12 @@ class ChatMessage(RequestBody):
         text = content if isinstance(content, str) else "".join(block.text for block in content)
         turn = {"role": self.role, "tool_calls": self.tool_calls}
         return format_tool_turn(turn, text) if self.role in ("assistant", "tool") and uses_tools(turn) else text
+
+
+class ChatMessage(StepMessage):
+    """One message of a chat. An answer that the client sends back may have the steps before it."""
+
+    steps: list[StepMessage] | None = None
 
 
 class StreamOptions(RequestBody):
@@ -144,6 +150,13 @@ class ChatRequest(GenerationRequest):
     response_format: ResponseFormat | None = None
     tools: list[Json] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
+    metadata: Metadata | None = None
+
+    @property
+    def turns(self) -> list[StepMessage]:
+        """The messages, each after its steps, without system messages."""
+        listed = [turn for message in self.messages for turn in (*(message.steps or ()), message)]
+        return [turn for turn in listed if turn.role not in ("system", "developer")]
 
     @property
     def tools_text(self) -> str:

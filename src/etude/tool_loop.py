@@ -1,0 +1,93 @@
+"""A conversation whose calls are run: the assistant answers, its calls are run, and it answers again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from etude.base.formatting import format_count
+from etude.data.formats.tools import format_results, split_calls
+from etude.task import load_task
+from etude.task.tool_class import Call, ToolError, ToolRef, ToolSession
+from etude.types import Example, Message
+
+NO_TOOLS = "its task names no class under tools:, so --run-tools changes nothing"
+
+
+@dataclass(frozen=True)
+class ToolStep:
+    """The results of an answer's calls."""
+
+    results: Sequence[str]
+    problems: Sequence[str]  # of the calls that failed
+    calls: Sequence[Call]  # those that returned or raised
+
+
+@dataclass
+class ToolLoop:
+    """The turns of a conversation, to which `take` adds answers and results."""
+
+    turns: list[Message]
+    session: ToolSession | None
+    """None if calls are not run."""
+    num_calls: int = 0
+    problem: str = ""
+    """Why the conversation was stopped."""
+
+    def __post_init__(self) -> None:
+        self.num_calls += sum(len(list_calls(turn.content)) for turn in self.turns if turn.role == "assistant")
+
+    def take(self, text: str, step: ToolStep | None = None) -> ToolStep | None:
+        """Add an answer, run its calls and add their results, which the next answer reads.
+
+        Returns None if there are no calls, or too many (`problem`). `step` has the results of a stopped play.
+        """
+        self.turns.append(Message("assistant", text))
+        calls = list_calls(text) if self.session else []
+        if self.session is None or not calls:
+            return None
+        self.num_calls += len(calls)
+        if self.num_calls > self.session.limits.calls:
+            self.problem = f"more than {format_count(self.session.limits.calls, 'call')}"
+            return None
+        if step:
+            self.session.calls += step.calls
+        else:
+            step = _run_calls(self.session, calls)
+        self.turns.append(Message("user", format_results(step.results)))
+        return step
+
+    def close(self) -> None:
+        """Kill the process of the tools."""
+        if self.session:
+            self.session.close()
+
+
+def load_tools(task_file: Path) -> ToolRef | None:
+    """Return the class under `tools:` in a task file; None if there is none. Raises InputError if it does not load."""
+    tools = load_task(task_file).tools
+    if tools:
+        tools.describe()
+    return tools
+
+
+def open_tools(ref: ToolRef | None, turns: list[Message], tags: Mapping[str, str] | None = None) -> ToolLoop:
+    """Begin a conversation that has no row: its object gets a row with the turns so far, the tags, and no answer. Calls
+    in these turns are not repeated."""
+    row = Example("", tuple(turns), "", tags=tags or {})
+    return ToolLoop(turns, ToolSession(ref, row) if ref else None)
+
+
+def list_calls(text: str) -> list[Call]:
+    """List the calls in an answer."""
+    return [(call["name"], call["arguments"]) for call in split_calls(text)[1]]
+
+
+def _run_calls(session: ToolSession, calls: Sequence[Call]) -> ToolStep:
+    num_before, results, problems = len(session.calls), list[str](), list[str]()
+    for name, arguments in calls:
+        try:
+            results.append(session.call(name, arguments))
+        except ToolError as error:
+            results.append(f"error: {error}")
+            problems.append(f"{name} failed: {error}")
+    return ToolStep(results, problems, session.calls[num_before:])
