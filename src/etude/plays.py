@@ -218,18 +218,14 @@ class _Player:
         self.models.keep_only(self.assistant.model)
         lines, issues = list_lines(self.journal), list[Issue]()
         ended = {line["id"]: line for line in lines if "score" in line}
-        steps = {
-            (line["id"], line["step"]): ToolStep(line["results"], line["problems"], line["calls"])
-            for line in lines
-            if "results" in line
-        }
+        results = {(line["id"], line["step"]): line for line in lines if "results" in line}
         played = [_Conversation(questions, self) for questions in rows]
         total = sum(len(conversation.script) for conversation in played)
         for start in range(0, len(played), GROUP):
             group = played[start : start + GROUP]
             try:
                 if any(conversation.row.id not in ended for conversation in group):
-                    for _ in self._play_group(group, steps):
+                    for _ in self._play_group(group, results):
                         on_turns(sum(conversation.place for conversation in played), total)
                 for conversation in group:
                     conversation.place = len(conversation.script)
@@ -243,9 +239,7 @@ class _Player:
             raise InputError(issues)
         return [ended[questions[-1].id] for questions in rows]
 
-    def _play_group(
-        self, group: Sequence["_Conversation"], steps: Mapping[tuple[str, int], ToolStep]
-    ) -> Iterator[None]:
+    def _play_group(self, group: Sequence["_Conversation"], results: Mapping[tuple[str, int], Json]) -> Iterator[None]:
         """Play conversations side by side, a batch at a time."""
         limit = PromptLimit(self.assistant, self.models.get(self.assistant.model, *self.assistant.needs))
         for conversation in group:
@@ -262,7 +256,7 @@ class _Player:
             batches = answer_in_batches(self.assistant, self.models, ids, build, log) if asked else ()
             for _, answers in batches:
                 for position, answer in answers.items():
-                    asked[position].take(answer, steps)
+                    asked[position].take(answer, results)
                 yield
 
 
@@ -302,20 +296,22 @@ class _Conversation:
             self._stop(f"longer than the {limit.tokens:,} tokens that a prompt may have")
         return is_fitting
 
-    def take(self, answer: Answer, steps: Mapping[tuple[str, int], ToolStep]) -> None:
+    def take(self, answer: Answer, results: Mapping[tuple[str, int], Json]) -> None:
         """Add an answer, run its calls, and go on to the next turn of the user if there are none."""
         self.answers.append(answer)
         self.num_answers, self.seconds = self.num_answers + 1, self.seconds + answer.seconds
-        key = (self.row.id, self.num_answers)
-        step = self.loop.take(answer.shown, steps.get(key))
+        line = results.get((self.row.id, self.num_answers))
+        step = self.loop.take(
+            answer.shown, ToolStep(line["results"], line["problems"], line["calls"]) if line else None
+        )
         if self.loop.problem:
             self._stop(self.loop.problem)
         elif step is None:
             self._score_turn()
         else:
             self.problems += step.problems
-            if key not in steps:
-                append_line(self.player.journal, {"id": key[0], "step": key[1], **asdict(step)})
+            if line is None:
+                append_line(self.player.journal, {"id": self.row.id, "step": self.num_answers, **asdict(step)})
 
     def _score_turn(self) -> None:
         questions = self.script[self.place].questions

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from etude.base.formatting import format_count
 from etude.data.formats.tools import format_results, split_calls
+from etude.errors import InputError
 from etude.task import load_task
 from etude.task.tool_class import Call, ToolError, ToolRef, ToolSession
 from etude.types import Example, Message
-
-NO_TOOLS = "its task names no class under tools:, so --run-tools changes nothing"
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,24 @@ class ToolLoop:
         Returns None if there are no calls, or too many (`problem`). `step` has the results of a stopped play.
         """
         self.turns.append(Message("assistant", text))
-        calls = list_calls(text) if self.session else []
-        if self.session is None or not calls:
+        calls, session = list_calls(text), self.session
+        if session is None or not calls:
             return None
         self.num_calls += len(calls)
-        if self.num_calls > self.session.limits.calls:
-            self.problem = f"more than {format_count(self.session.limits.calls, 'call')}"
+        if self.num_calls > session.limits.calls:
+            self.problem = f"more than {format_count(session.limits.calls, 'call')}"
             return None
         if step:
-            self.session.calls += step.calls
+            session.calls += step.calls
         else:
-            step = _run_calls(self.session, calls)
+            num_before, results, problems = len(session.calls), list[str](), list[str]()
+            for name, arguments in calls:
+                try:
+                    results.append(session.call(name, arguments))
+                except ToolError as error:
+                    results.append(f"error: {error}")
+                    problems.append(f"{name} failed: {error}")
+            step = ToolStep(results, problems, session.calls[num_before:])
         self.turns.append(Message("user", format_results(step.results)))
         return step
 
@@ -62,12 +68,14 @@ class ToolLoop:
             self.session.close()
 
 
-def load_tools(task_file: Path) -> ToolRef | None:
-    """Return the class under `tools:` in a task file; None if there is none. Raises InputError if it does not load."""
-    tools = load_task(task_file).tools
-    if tools:
-        tools.describe()
-    return tools
+def load_tools(task_file: Path) -> ToolRef:
+    """Return the class under `tools:` in a task file. Raises InputError if there is none, or if it does not load."""
+    task = load_task(task_file)
+    if task.tools is None:
+        remedy = "set tools: to a class that runs the calls, or leave out --run-tools"
+        raise InputError.of(task.file.name, "no class to run", "", remedy)
+    task.tools.describe()
+    return task.tools
 
 
 def open_tools(ref: ToolRef | None, turns: list[Message], tags: Mapping[str, str] | None = None) -> ToolLoop:
@@ -80,14 +88,3 @@ def open_tools(ref: ToolRef | None, turns: list[Message], tags: Mapping[str, str
 def list_calls(text: str) -> list[Call]:
     """List the calls in an answer."""
     return [(call["name"], call["arguments"]) for call in split_calls(text)[1]]
-
-
-def _run_calls(session: ToolSession, calls: Sequence[Call]) -> ToolStep:
-    num_before, results, problems = len(session.calls), list[str](), list[str]()
-    for name, arguments in calls:
-        try:
-            results.append(session.call(name, arguments))
-        except ToolError as error:
-            results.append(f"error: {error}")
-            problems.append(f"{name} failed: {error}")
-    return ToolStep(results, problems, session.calls[num_before:])

@@ -14,7 +14,7 @@ from etude.data.formats.tools import append_tools, format_tools, split_results, 
 from etude.errors import InputError, quote_value
 from etude.models.registry import Models, get_title
 from etude.runs import find_run, recommended
-from etude.tool_loop import NO_TOOLS, load_tools, open_tools
+from etude.tool_loop import load_tools, open_tools
 from etude.types import Message
 
 
@@ -44,8 +44,8 @@ def chat(
     own_tools = load_tools(chosen.task_file) if run_tools else None
     title = get_title(assistant.model.name)
     print(f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends the chat.\n", file=sys.stderr)
-    warnings = [recommended.describe_changes(chosen), recommended.describe_failed_gates(chosen, name)]
-    for warning in filter(None, [*warnings, NO_TOOLS if run_tools and not own_tools else ""]):
+    warnings = recommended.describe_changes(chosen), recommended.describe_failed_gates(chosen, name)
+    for warning in filter(None, warnings):
         print(f"Warning: {warning}\n", file=sys.stderr)
     conversation: Conversation | None = None
     with ExitStack() as stack:

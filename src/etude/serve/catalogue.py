@@ -29,8 +29,8 @@ class ServedModel:
     run: Run | None = None  # None for an assistant that was saved outside a run
     reason: str = ""  # why this method was chosen; "" if the user or the verdict chose it
     unmeasured_reason: str = ""  # why its answers are not the measured ones; "" if they can be
-    tools: ToolRef | None = None  # runs the calls of its answers; None if clients run them
     promotions: Path | None = None  # the file of its task's promotions, which a server follows
+    tools: ToolRef | None = None  # runs the calls of its answers; None if clients run them
     reload: Callable[[], Mapping[str, "ServedModel"]] = dict  # loads the same place again
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -51,9 +51,9 @@ def load_catalogue(
     """Load the assistants, without their weights, by name.
 
     A place is anything that `etude.load` accepts. `NAME=PLACE` sets the name; without it, the name is that of the
-    task. For a task, load what `find_served` finds. With `run_tools`, the class that its task names runs an assistant's
-    calls. Raises InputError if two assistants have the same name, or if a class cannot be loaded, and RunError for a
-    place without an assistant.
+    task. For a task, load what `find_served` finds. With `run_tools`, the class under `tools:` in its task runs its
+    calls. Raises InputError if two assistants have the same name or a class is missing, RunError for a place without an
+    assistant.
     """
     catalogue: dict[str, ServedModel] = {}
     for text in places:
@@ -70,8 +70,8 @@ def load_catalogue(
                 if is_url(engine)
                 else f"{engine.replace('_', '.')} computes them; --engine auto uses the engine of the measurement"
             )
-        if run_tools and served.run:
-            served.tools = load_tools(served.run.task_file)
+        if run_tools:
+            served.tools = load_tools(served.run.task_file if served.run else served.folder)
         reload = partial(load_catalogue, [text], method, engine, run_tools)
         catalogue[served.name] = replace(served, assistant=assistant, reload=reload)
     return catalogue
@@ -100,4 +100,4 @@ def _load_served(text: str, method: str | None) -> ServedModel:
     name = prefix if has_name else run.info["name"]
     feedback = run.folder.parent.parent / FEEDBACK_FILE
     reasons, promotions = (reason.strip(), _explain_unmeasured(run)), get_promotions_file(path)
-    return ServedModel(name, assistant, run.folder, feedback, run, *reasons, promotions=promotions)
+    return ServedModel(name, assistant, run.folder, feedback, run, *reasons, promotions)

@@ -8,12 +8,12 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
 from etude.assistant import Assistant
-from etude.data.formats.tools import CALL_END, CALL_TAG, append_tools, join_results, split_calls
+from etude.data.formats.tools import CALL_END, CALL_TAG, append_tools, join_results
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, ServingLimits, StreamItem, samples_tokens
 from etude.serve.schemas import ChatRequest, CompletionRequest, GenerationRequest, Json
 from etude.task.tool_class import ToolRef
-from etude.tool_loop import ToolLoop, ToolStep, open_tools
+from etude.tool_loop import ToolStep, open_tools
 from etude.types import Message, Sampling
 from etude.web.api_errors import ApiError
 
@@ -262,25 +262,17 @@ async def stream_with_tools(
                 if await asyncio.wrap_future(running) is None:
                     break
                 yield StreamEvent(index, tuple(loop.turns[len(turns) :]))
-            yield StreamEvent(index, _join_answers(answers, loop, len(turns)))
+            sums = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
+            totals = {name: sum(getattr(each.completion, name) for each in answers) for name in sums}
+            longest = max(each.answer.answer_tokens for each in answers)
+            finished = replace(
+                answers[-1],
+                answer=replace(answers[-1].answer, answer_tokens=longest),
+                completion=replace(answers[-1].completion, **totals),
+                queue_seconds=answers[0].queue_seconds,
+                steps=tuple(loop.turns[len(turns) : -1]),
+                problem=loop.problem,
+            )
+            yield StreamEvent(index, finished)
         finally:
             running.add_done_callback(lambda _, ended=loop: ended.close())  # type: ignore[misc]
-
-
-def _join_answers(answers: Sequence[FinishedAnswer], loop: ToolLoop, num_turns: int) -> FinishedAnswer:
-    """Return the last answer with the tokens of all. If its calls were not run, it is without them."""
-    last, completions = answers[-1], [finished.completion for finished in answers]
-    longest = max(finished.answer.answer_tokens for finished in answers)
-    answer, completion = replace(last.answer, answer_tokens=longest), last.completion
-    if loop.problem:
-        answer, completion = replace(answer, text=split_calls(answer.text)[0]), replace(completion, finish="length")
-    completion = replace(
-        completion,
-        prompt_tokens=sum(each.prompt_tokens for each in completions),
-        cached_tokens=sum(each.cached_tokens for each in completions),
-        answer_tokens=sum(each.answer_tokens for each in completions),
-        seconds=sum(each.seconds for each in completions),
-    )
-    steps = tuple(loop.turns[num_turns:-1])
-    waited = answers[0].queue_seconds
-    return replace(last, answer=answer, completion=completion, queue_seconds=waited, steps=steps, problem=loop.problem)

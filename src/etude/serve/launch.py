@@ -16,7 +16,6 @@ from etude.serve.catalogue import load_catalogue
 from etude.serve.engine import ServingEngine, ServingLimits
 from etude.serve.server import ServerSettings
 from etude.task import Endpoint
-from etude.tool_loop import NO_TOOLS
 from etude.web.connections import LimitedProtocol, limit_connections, open_listener
 from etude.web.shell import LOOPBACK
 
@@ -58,9 +57,7 @@ def run_server(
         unmeasured = served.unmeasured_reason
         sentences = [f"{served.name} is {served.source}.", served.reason]
         sentences += [f"Its answers are not as measured: {unmeasured}."] if unmeasured else []
-        if run_tools:
-            tools = served.tools
-            sentences.append(f"{tools.name} of {tools.file.name} runs its calls." if tools else f"Warning: {NO_TOOLS}.")
+        sentences += [f"{served.tools.name} of {served.tools.file.name} runs its calls."] if served.tools else []
         if run := served.run:
             warnings = describe_changes(run), describe_failed_gates(run, served.assistant.method)
             sentences += [f"Warning: {warning}" for warning in warnings if warning]

@@ -1,6 +1,7 @@
 """Response bodies of chats and text completions, whole and in chunks."""
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
@@ -77,26 +78,23 @@ async def build_chunks(
     """Yield the chunks of a stream. An error after the first event becomes the last chunk."""
     head = _build_head(kind.chunk_kind, response_id, request)
     num_sent: dict[int, int] = {}  # characters sent of each answer
-    num_steps: dict[int, int] = {}  # messages sent of each answer's steps
+    num_steps = Counter[int]()  # messages sent of each answer's steps
     answers: dict[int, FinishedAnswer] = {}
     no_usage = {"usage": None} if with_usage else {}
     try:
         async for event in events:
             index, finished = event.index, event.item if isinstance(event.item, FinishedAnswer) else None
-            if isinstance(event.item, tuple):
-                steps = describe_steps(event.item)["steps"][num_steps.get(index, 0) :]
-                num_steps[index] = num_steps.get(index, 0) + len(steps)
-                choice = {"index": index, **kind.build_delta("", index not in num_sent)}
-                choice["delta"] |= {"steps": steps}
-                num_sent.setdefault(index, 0)
-                yield {**head, "choices": [choice], **no_usage}
-                continue
             text = finished.answer.shown[num_sent.get(index, 0) :] if finished else str(event.item)
             text = "" if request.has_tools else text  # only its end shows whether it is a call
             is_first = index not in num_sent
             num_sent[index] = num_sent.get(index, 0) + len(text)
-            if text or is_first:
-                yield {**head, "choices": [{"index": index, **kind.build_delta(text, is_first)}], **no_usage}
+            steps = describe_steps(event.item)["steps"] if isinstance(event.item, tuple) else []
+            if text or is_first or steps:
+                choice = {"index": index, **kind.build_delta(text, is_first)}
+                if steps:
+                    choice["delta"]["steps"] = steps[num_steps[index] :]
+                    num_steps[index] = len(steps)
+                yield {**head, "choices": [choice], **no_usage}
             if finished:
                 answers[index] = finished
                 choice = {"index": index, **kind.build_end(finished, request.has_tools)}
@@ -165,6 +163,8 @@ def build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str]
     text, calls = split_calls(finished.answer.shown) if has_tools else (finished.answer.shown, [])
     if not calls:
         return {"content": finished.answer.shown}, finished.completion.finish
+    if finished.problem:
+        return {"content": text}, "length"
     ids = [f"call-{uuid4().hex}" for _ in calls]
     return {"content": text or None, "tool_calls": to_openai_calls(calls, ids)}, "tool_calls"
 

@@ -42,16 +42,17 @@ class TextPart(RequestBody):
     text: str
 
 
-class StepMessage(RequestBody):
-    """One message of a chat, or a call or result before an answer."""
+class ChatMessage(RequestBody):
+    """One message of a chat. An answer that the client sends back may have the steps before it."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     tool_calls: list[Json] | None = None
     tool_call_id: str | None = None
+    steps: list[ChatMessage] | None = None
 
     @model_validator(mode="after")
-    def _check_content(self) -> StepMessage:
+    def _check_content(self) -> ChatMessage:
         if self.content is None and not self.tool_calls:
             raise ValueError("content is missing")
         return self
@@ -62,12 +63,6 @@ class StepMessage(RequestBody):
         text = content if isinstance(content, str) else "".join(block.text for block in content)
         turn = {"role": self.role, "tool_calls": self.tool_calls}
         return format_tool_turn(turn, text) if self.role in ("assistant", "tool") and uses_tools(turn) else text
-
-
-class ChatMessage(StepMessage):
-    """One message of a chat. An answer that the client sends back may have the steps before it."""
-
-    steps: list[StepMessage] | None = None
 
 
 class StreamOptions(RequestBody):
@@ -153,7 +148,7 @@ class ChatRequest(GenerationRequest):
     metadata: Metadata | None = None
 
     @property
-    def turns(self) -> list[StepMessage]:
+    def turns(self) -> list[ChatMessage]:
         """The messages, each after its steps, without system messages."""
         listed = [turn for message in self.messages for turn in (*(message.steps or ()), message)]
         return [turn for turn in listed if turn.role not in ("system", "developer")]
