@@ -32,9 +32,6 @@ class ToolLoop:
     problem: str = ""
     """Why the conversation was stopped."""
 
-    def __post_init__(self) -> None:
-        self.num_calls += sum(len(list_calls(turn.content)) for turn in self.turns if turn.role == "assistant")
-
     def take(self, text: str, step: ToolStep | None = None) -> ToolStep | None:
         """Add an answer, run its calls and add their results, which the next answer reads.
 
@@ -80,9 +77,10 @@ def load_tools(task_file: Path) -> ToolRef:
 
 def open_tools(ref: ToolRef | None, turns: list[Message], tags: Mapping[str, str] | None = None) -> ToolLoop:
     """Begin a conversation that has no row: its object gets a row with the turns so far, the tags, and no answer. Calls
-    in these turns are not repeated."""
+    in these turns are counted, but not repeated."""
     row = Example("", tuple(turns), "", tags=tags or {})
-    return ToolLoop(turns, ToolSession(ref, row) if ref else None)
+    num_calls = sum(len(list_calls(turn.content)) for turn in turns if turn.role == "assistant")
+    return ToolLoop(turns, ToolSession(ref, row) if ref else None, num_calls)
 
 
 def list_calls(text: str) -> list[Call]:

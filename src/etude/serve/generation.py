@@ -131,7 +131,10 @@ def _read_turns(body: ChatRequest) -> tuple[tuple[Message, ...], str]:
     """Return the turns without system messages, and the functions on offer as text. Raises ApiError."""
     try:
         turns = join_results(
-            Message("assistant" if message.role == "assistant" else "user", message.text) for message in body.turns
+            Message("assistant" if turn.role == "assistant" else "user", turn.text)
+            for message in body.messages
+            for turn in (*(message.steps or ()), message)
+            if turn.role not in ("system", "developer")
         )
     except ValueError as error:
         raise ApiError(400, f"tool_calls cannot be read: {error}.", "messages") from error
@@ -264,10 +267,9 @@ async def stream_with_tools(
                 yield StreamEvent(index, tuple(loop.turns[len(turns) :]))
             sums = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
             totals = {name: sum(getattr(each.completion, name) for each in answers) for name in sums}
-            longest = max(each.answer.answer_tokens for each in answers)
             finished = replace(
                 answers[-1],
-                answer=replace(answers[-1].answer, answer_tokens=longest),
+                answer=replace(answers[-1].answer, answer_tokens=max(each.answer.answer_tokens for each in answers)),
                 completion=replace(answers[-1].completion, **totals),
                 queue_seconds=answers[0].queue_seconds,
                 steps=tuple(loop.turns[len(turns) : -1]),

@@ -148,12 +148,6 @@ class ChatRequest(GenerationRequest):
     metadata: Metadata | None = None
 
     @property
-    def turns(self) -> list[ChatMessage]:
-        """The messages, each after its steps, without system messages."""
-        listed = [turn for message in self.messages for turn in (*(message.steps or ()), message)]
-        return [turn for turn in listed if turn.role not in ("system", "developer")]
-
-    @property
     def tools_text(self) -> str:
         """The offered functions, as text. Raises ValueError if they have no names."""
         return "" if self.tool_choice == "none" else format_tools(self.tools)
