@@ -195,7 +195,7 @@ def test_rows_that_cannot_be_played_say_why(task: Path) -> None:
 
 
 def converse(client: Any, route: str, questions: list[str], **options: Any) -> list[dict[str, Any]]:
-    """Ask the questions one after another, and send back what came; returns the turns."""
+    """Ask the questions one after another, and send back what came; returns the turns, with calls and results."""
     sent: list[Any] = []
     for question in questions:
         sent.append({"role": "user", "content": question})
@@ -206,7 +206,8 @@ def converse(client: Any, route: str, questions: list[str], **options: Any) -> l
                 sent.append(stream.get_final_completion().choices[0].message)
         else:
             sent.append(client.chat.completions.create(model="library", messages=sent, **options).choices[0].message)
-    return [turn if isinstance(turn, dict) else turn.model_dump() for turn in sent]
+    turns = [turn if isinstance(turn, dict) else turn.model_dump() for turn in sent]
+    return [part for turn in turns for part in (*(turn.get("steps") or ()), turn)]
 
 
 def read_content(turn: dict[str, Any]) -> str:
@@ -235,8 +236,7 @@ def test_conversations_with_a_server_are_those_that_were_played(method: str, tas
             row = read_rows(task)[line["id"]]
             questions = [turn["content"] for turn in row["messages"] if turn["role"] == "user"]
             turns = converse(client, route, questions, metadata=row["tags"])
-            said = [read_content(part) for turn in turns for part in (*(turn.get("steps") or ()), turn)]
-            assert said == [turn["content"] for turn in line["turns"]]
+            assert [read_content(turn) for turn in turns] == [turn["content"] for turn in line["turns"]]
     assert len(transcripts) >= 3
 
 
@@ -248,13 +248,11 @@ def test_a_server_runs_only_what_it_is_asked_to_run(task: Path, tmp_path: Path) 
     asked: Any = [{"role": "user", "content": questions[1]}]
     with open_client(served, settings=ServerSettings(record=record)) as client:
         ask = partial(client.chat.completions.create, model="library", messages=asked)
-        *_, broken = converse(client, "chat", questions, metadata=row["tags"])
-        assert broken["steps"][1]["content"] == "error: it ended the process of the tools"
-        _, first, _, without_row = converse(client, "chat", questions)
-        assert without_row["steps"][1]["content"] == "error: KeyError: 'lent'"
-        assert "steps" not in first
+        broken, turns = converse(client, "chat", questions, metadata=row["tags"]), converse(client, "chat", questions)
+        assert broken[4]["content"] == "error: it ended the process of the tools"
+        assert turns[4]["content"] == "error: KeyError: 'lent'"
         # Calls that a client sends are not run, but they count as those of the conversation.
-        choice = ask(messages=[*asked, {**without_row, "steps": without_row["steps"] * 20}, *asked]).choices[0]
+        choice = ask(messages=[*asked, *turns[3:5] * 20, turns[5], *asked]).choices[0]
         assert (choice.finish_reason, choice.message.content) == ("length", "")
         assert choice.message.handover_reason == "the assistant made more than 20 calls"
         own = ask(tools=[{"type": "function", "function": {"name": "on_shelf"}}])
@@ -285,7 +283,7 @@ def test_a_tool_that_hangs_holds_up_no_other_request_and_ends_with_its_client(ta
             time.sleep(0.01)
         ask(metadata={"lent": "no"})
         assert not hanging.done()
-        assert hanging.result()[1]["steps"][1]["content"] == "error: stopped after 5 s without a result"
+        assert hanging.result()[2]["content"] == "error: stopped after 5 s without a result"
         with pytest.raises(openai.APITimeoutError):
             ask(metadata={"lent": "hang"}, timeout=1)
     with pytest.raises(ProcessLookupError):
