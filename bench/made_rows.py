@@ -6,10 +6,10 @@
 
 There is no big model on the machine where this was measured. The stand-in is a teacher that replays rows which the task
 does not have, so its right rows are as good as real ones. A share of its rows is wrong. Half of these get a random
-label, the others the label with the most similar texts. Of slots, half get the answer of another row, and in the
-others two fields are swapped, or the only one is renamed. To each request it also adds a copy of a parent with another case and sign,
-and a copy of a test row, in turn word for word, with another case and sign, and with one word replaced. Of the task's
-rows, a tenth are dev; the test is the official one, or 500 rows if there is none.
+label, the others the label with the most similar texts. Of slots, half get the answer of another row, and in the others
+two fields are swapped, or the only one is renamed. To each request it also adds a copy of a parent with another case
+and sign, and a copy of a test row, in turn word for word, with another case and sign, and with one word replaced. Of
+the task's rows, a tenth are dev; the test is the official one, or 500 rows if there is none.
 
 For each setting, the seeds together: of all rows written, those that the gates refused. Then, without --gates, the
 points that each arm adds to each method on the real rows: the means of the seeds and of their 95% intervals.
@@ -142,7 +142,9 @@ def change_sign(text: str) -> str:
     return text.rstrip(".?!").upper() + " !"
 
 
-def prepare_task(folder: Path, name: str, rows_per_label: int, seed: int) -> tuple[list[Row], list[str], dict[str, Any]]:
+def prepare_task(
+    folder: Path, name: str, rows_per_label: int, seed: int
+) -> tuple[list[Row], list[str], dict[str, Any]]:
     """Write a task with some rows of each label. Returns the rows that were held back, the texts of the test, and the
     contents of the task file."""
     folder.mkdir(parents=True)
@@ -159,7 +161,12 @@ def prepare_task(folder: Path, name: str, rows_per_label: int, seed: int) -> tup
     for file, pairs in (("train.jsonl", given), ("test.jsonl", [read_pair(row, *columns) for row in tests])):
         write_lines(folder / file, [{"input": text, "output": output} for text, output in pairs])
     task: dict[str, Any] = {"name": name, "kind": "extract" if name == "snips_slots" else "classify", "seed": seed}
-    task |= {"model": "smollm2-135m-instruct", "prompt_model": "replay", "examples": "train.jsonl", "test": "test.jsonl"}
+    task |= {
+        "model": "smollm2-135m-instruct",
+        "prompt_model": "replay",
+        "examples": "train.jsonl",
+        "test": "test.jsonl",
+    }
     task |= {"instructions": INSTRUCTIONS.get(name, "Which label fits this text?")}
     task |= {"contract": SLOTS} if name == "snips_slots" else {"encoder": "all-minilm-l6-v2"}
     return held_back, [row[columns[0]] for row in tests], task

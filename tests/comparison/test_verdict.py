@@ -861,3 +861,30 @@ def test_a_missed_target_is_said_beside_what_to_use() -> None:
     assert (reached.recommended, reached.reaches_target) == ("baseline", False)
     met = make_verdict(make_ladder({"few_shot": 300, "fine_tune": 360}, target=0.7))
     assert (met.recommended, met.reaches_target) == ("fine_tune", True)
+
+
+# the bigger model
+
+
+def test_the_bigger_prompted_model_is_compared_with_the_tuned_one_and_its_own_right_answers_are_counted() -> None:
+    scores = {
+        "prompt": make_scores(330, 400),
+        "few_shot": make_scores(390, 400),
+        "fine_tune": make_scores(320, 400, 60),
+    }
+    methods = [make_method(name, values, cost=PricedCost(100, 0, 10, 2.0)) for name, values in scores.items()]
+    pair = HeadlinePair("few_shot", "fine_tune", (), "prompt")
+    inputs = make_inputs(methods, pair=pair, prompt_model="m", prices=Prices(per_hour=3.6))
+    verdict = make_verdict(inputs)
+    result, both = verdict.bigger, np.array([scores["fine_tune"], scores["prompt"]], bool)
+    assert (result.tuned, result.prompted) == ("fine_tune", "prompt")
+    assert result.num_only_tuned == (both[0] & ~both[1]).sum()
+    assert result.num_only_prompted == (both[1] & ~both[0]).sum()
+    assert result.difference == newcombe_paired(scores["fine_tune"], scores["prompt"])
+    assert verdict.caveats[0] == result.text
+    assert "2 s (2 per 1,000) with fine_tune and 2 s (2 per 1,000) with prompt" in result.text
+    assert f"only prompt is right on {result.num_only_prompted}, and only fine_tune on " in result.text
+    better = replace(inputs, methods=[replace(methods[2], name="prompt", tuned=False), *methods[1:]])
+    assert "are too close to call: 0 points" in make_verdict(better).bigger.text
+    assert make_verdict(replace(inputs, pair=replace(pair, prompted=None))).bigger is None
+    assert make_verdict(replace(inputs, total_rows=60)).bigger is None, "too few rows for a verdict on tuning"

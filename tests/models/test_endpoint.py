@@ -19,6 +19,8 @@ from etude.errors import Declined, InputError, ModelError
 from etude.models.endpoint import describe_service
 from etude.models.endpoint.model import EndpointModel
 from etude.models.remote import Journal
+from etude.report.phrasing import list_only_right
+from etude.report.read_run import read_report
 from etude.runs import Run
 from etude.runs.recommended import load_endpoints
 from etude.task import Endpoint, load_task
@@ -283,6 +285,13 @@ def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both
     assert costs["prompt"].price == pytest.approx((60 * 2.5 + 40 * 1.25 + 10 * 10) / 1e6)
     assert costs["fine_tune"].price == pytest.approx(costs["fine_tune"].seconds * 0.36 / 3600)
     assert run.verdict.break_even is None, "the interval shows that the tuned model is worse"
+    bigger, html = run.verdict.bigger, (run.folder / "report.html").read_text()
+    assert (bigger.tuned, bigger.prompted) == ("fine_tune", "prompt")
+    assert bigger.text in html.partition('id="ladder"')[0], "among the first lines"
+    assert f"less than prompt on the bigger model big at {server.url}" in bigger.text
+    only = list_only_right(read_report(run.folder), "prompt", "fine_tune")
+    assert len(only) > 10
+    assert f"Questions that only prompt gets right <small>{len(only)} dev rows" in html
     caveats = " ".join(run.verdict.caveats)
     assert f"Tuned methods ran on fake, prompted ones on big at {server.url}." in caveats
     num, page = len(server.answered), (run.folder / "report.md").read_text()

@@ -56,7 +56,13 @@ def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -
         names = [method.name for method in ladder_run.methods if method.tuned is is_tuned and method.name in fitted]
         names = ladder_run.find_in_race(names)
         samples += [(name, is_tuned, sample) for name, sample in ladder_run.build_dev_samples(names)]
-    return asdict(choose_headline_pair(samples, ladder_run.task.margin))
+    margin, records, task = ladder_run.task.margin, read_method_records(ladder_run.run), ladder_run.task
+    is_bigger = task.prompt_model not in (None, task.model)
+    prompted = [
+        line for line in samples if is_bigger and not line[1] and records[line[0]]["model"] == task.prompt_model
+    ]
+    pair = choose_headline_pair(samples, margin)
+    return asdict(replace(pair, prompted=choose_headline_pair(prompted, margin).untuned))
 
 
 def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> None:
@@ -265,7 +271,7 @@ def _build_inputs(
         rows=rows,
         methods=methods,
         most_frequent=_score_most_frequent(ladder_run, contract, rows.ids),
-        pair=HeadlinePair(pair["untuned"], pair["tuned"], tuple(pair["reasons"])),
+        pair=HeadlinePair(pair["untuned"], pair["tuned"], tuple(pair["reasons"]), pair.get("prompted")),
         metric=ladder_run.metric,
         model=task.model,
         prompt_model=task.prompt_model,
