@@ -145,37 +145,26 @@ def change_sign(text: str) -> str:
 def prepare_task(
     folder: Path, name: str, rows_per_label: int, seed: int
 ) -> tuple[list[Row], list[str], dict[str, Any]]:
-    """Write a task with some rows of each label. Returns the rows that were held back, the texts of the test, and the
+    """Write rows for a task, some of each label. Returns the rows that were held back, the texts of the test, and the
     contents of the task file."""
     folder.mkdir(parents=True)
-    train, test, *columns = SETS[name]
-    rows, counts = read_rows(train), Counter[str]()
+    train, test, text, column = SETS[name]
+    rows, counts, sides = read_rows(train), Counter[str](), defaultdict[str, list[Row]](list)
     random.Random(seed).shuffle(rows)
     tests = read_rows(test) if test else [rows.pop() for _ in range(500)]
-    given: list[Row] = []
-    held_back: list[Row] = []
-    for row in rows:
-        label = row.get("intent", row[columns[1]])
-        counts[label] += 1
-        (given if counts[label] <= rows_per_label else held_back).append(read_pair(row, *columns))
-    for file, pairs in (("train.jsonl", given), ("test.jsonl", [read_pair(row, *columns) for row in tests])):
-        write_lines(folder / file, [{"input": text, "output": output} for text, output in pairs])
-    task: dict[str, Any] = {"name": name, "kind": "extract" if name == "snips_slots" else "classify", "seed": seed}
-    task |= {
-        "model": "smollm2-135m-instruct",
-        "prompt_model": "replay",
-        "examples": "train.jsonl",
-        "test": "test.jsonl",
-    }
-    task |= {"instructions": INSTRUCTIONS.get(name, "Which label fits this text?")}
-    task |= {"contract": SLOTS} if name == "snips_slots" else {"encoder": "all-minilm-l6-v2"}
-    return held_back, [row[columns[0]] for row in tests], task
-
-
-def read_pair(row: dict[str, Any], text: str, column: str) -> Row:
-    """Read input and output of a row."""
-    output = row[column]
-    return row[text].strip(), output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+    for number, row in enumerate([*tests, *rows]):
+        output = row[column] if isinstance(row[column], str) else json.dumps(row[column], ensure_ascii=False)
+        label = row.get("intent", output)
+        counts[label] += number >= len(tests)
+        side = "test" if number < len(tests) else "train" if counts[label] <= rows_per_label else "held back"
+        sides[side].append((row[text].strip(), output))
+    for side in ("train", "test"):
+        write_lines(folder / f"{side}.jsonl", [{"input": text, "output": output} for text, output in sides[side]])
+    task: dict[str, Any] = {"name": name, "seed": seed, "model": "smollm2-135m-instruct", "prompt_model": "replay"}
+    task |= {"examples": "train.jsonl", "test": "test.jsonl", "instructions": INSTRUCTIONS.get(name, "Which label?")}
+    is_record = name == "snips_slots"
+    task |= {"kind": "extract", "contract": SLOTS} if is_record else {"kind": "classify", "encoder": "all-minilm-l6-v2"}
+    return sides["held back"], [text for text, _ in sides["test"]], task
 
 
 def measure(
@@ -188,8 +177,8 @@ def measure(
     file.write_text(json.dumps(task), encoding="utf-8")
     made = make_rows(file, flags.rows)
     fates = Counter((kind, "written") for kind in teacher.kinds.values())
-    fates += Counter((teacher.kinds[row.text, row.output], "passed") for row in made.candidates)
-    fates += Counter((teacher.kinds[row.text, row.output], "chosen") for row in made.rows)
+    for fate, rows in (("passed", made.candidates), ("chosen", made.rows)):
+        fates += Counter((teacher.kinds[row.text, row.output], fate) for row in rows)
     fates += Counter(("all", reason) for reason in made.refused.elements())
     if flags.gates:
         return fates, ()
@@ -199,9 +188,8 @@ def measure(
 
 def format_mean(estimates: Sequence[Estimate]) -> str:
     """Format the mean of some differences, with the mean of their intervals, in points."""
-    value, low, high = (
-        100 * statistics.fmean(getattr(estimate, key) for estimate in estimates) for key in ("value", "low", "high")
-    )
+    columns = zip(*((estimate.value, estimate.low, estimate.high) for estimate in estimates), strict=True)
+    value, low, high = (100 * statistics.fmean(column) for column in columns)
     return f"{value:+.1f} ({low:.1f} to {high:.1f})"
 
 

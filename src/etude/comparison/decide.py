@@ -238,9 +238,9 @@ def _compare_bigger(inputs: VerdictInputs, headline: HeadlineResult) -> BiggerMo
         return None
     tuned, prompted = inputs.get_method(headline.tuned), inputs.get_method(inputs.pair.prompted)
     difference = stats.compare_paired(*inputs.build_pair(tuned, prompted)).difference
-    least = inputs.margin if inputs.metric.graded else 0.0
-    gaps = [score - other for score, other in zip(tuned.scores, prompted.scores, strict=False)]
-    counts = sum(gap > 0 and gap >= least for gap in gaps), sum(gap < 0 and -gap >= least for gap in gaps)
+    num, least = min(len(tuned.scores), len(prompted.scores)), inputs.margin if inputs.metric.graded else 1.0
+    gaps = np.subtract(tuned.scores[:num], prompted.scores[:num])
+    counts = int((gaps >= least).sum()), int((gaps <= -least).sum())
     text = sentences.write_bigger(inputs, tuned, prompted, difference, *counts)
     return BiggerModelResult(tuned.name, prompted.name, difference, *counts, text)
 

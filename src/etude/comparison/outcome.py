@@ -40,13 +40,7 @@ from etude.task.contract import Contract
 from etude.types import Answer, Estimate
 
 SHIFT = 0.1  # A difference between dev and test that is reported if every method has at least this much.
-RECORD_KEYS = (
-    "tuned",
-    "model",
-    "train_seconds",
-    "learned",
-    "num_candidates",
-)  # Keys of method.json that the verdict needs.
+RECORD_KEYS = ("tuned", "model", "train_seconds", "learned", "num_candidates")  # of method.json, for the verdict
 
 
 def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> Json:

@@ -183,32 +183,22 @@ def write_target(target: float, met_by: str | None, ladder: Sequence[LadderRow],
 
 
 def write_bigger(
-    inputs: VerdictInputs,
-    tuned: MethodResult,
-    prompted: MethodResult,
-    difference: Estimate,
-    num_only_tuned: int,
-    num_only_prompted: int,
+    inputs: VerdictInputs, tuned: MethodResult, prompted: MethodResult, gap: Estimate, num_tuned: int, num_prompted: int
 ) -> str:
-    """Write how a tuned method compares with the best prompt of the bigger model: score, time, price, and questions
-    that only one of them gets right. `difference`: tuned minus prompted."""
-    other = f"{prompted.name} on the bigger model {get_title(prompted.model)}"
-    if difference.low > 0:
-        claim = f"scores {formatting.format_gap(difference, f' more than {other}')}"
-    elif difference.high < 0:
-        claim = f"scores {formatting.format_gap(scale_estimate(difference, -1), f' less than {other}')}"
-    else:
-        claim = f"and {other} are too close to call: {formatting.format_gap(difference, signed=True)}"
+    """Write how the tuned method compares with the best prompt of the bigger model: score, time, price, and how many
+    questions only one of them gets right. `gap`: tuned minus prompted."""
+    sign, word = (1, "more") if gap.value >= 0 else (-1, "less")
+    relation = f" {word} than {prompted.name} on the bigger model {get_title(prompted.model)}"
     costs = []
     for method in (tuned, prompted):
         price = add_price(method.cost, find_prices(inputs, method)).price
         thousand = "no price given" if price is None else f"{formatting.format_decimal(1000 * price)} per 1,000"
         costs.append(f"{formatting.format_time(method.cost.seconds)} ({thousand}) with {method.name}")
     right = "is better on" if inputs.metric.graded else "is right on"
-    num_rows = min(len(tuned.scores), len(prompted.scores))
     return (
-        f"{tuned.name} {claim}. An answer takes {' and '.join(costs)}. Of {num_rows:,} test questions, only "
-        f"{prompted.name} {right} {num_only_prompted:,}, and only {tuned.name} on {num_only_tuned:,}."
+        f"{tuned.name} scores {formatting.format_gap(scale_estimate(gap, sign), relation)}. An answer takes "
+        f"{' and '.join(costs)}. Only {prompted.name} {right} {num_prompted:,} of these test questions, and only "
+        f"{tuned.name} on {num_tuned:,}."
     )
 
 

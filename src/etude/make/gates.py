@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from etude.data.splits import Split
 from etude.data.splits.sides import select_unlike
 from etude.methods.shared.fit_context import resolve_contract
 from etude.task import Task
-from etude.text.answer_spans import Field, Values, align, collect_values
+from etude.text.answer_spans import Values, align, collect_values
 from etude.text.near_duplicates import cluster_near_duplicates
 from etude.types import Example
 
@@ -24,7 +25,7 @@ EMPTY, CONTRACT, CHECK = "no input or output", "the output breaks the contract",
 LIKE_TEST, REPEATED = "near-duplicate of a test row", "near-duplicate of another row"
 UNSUPPORTED = "a value is not in the text"
 LABEL = "its label is unlikely by a classifier of the training rows"
-IN_TEXT = 0.95  # share of a field's training values that are in their texts, from which made ones must be, too
+IN_TEXT = 0.95  # if a field's values are in the text in this share of the training rows, made ones must be, too
 # The label must be among so many that the classifier finds likeliest. With 5 rows for each label of banking77, 1 would
 # refuse 20% of the right rows and 96% of the wrong ones, 2 12% and 85%, 3 8% and 76%.
 RANKS = 2
@@ -73,11 +74,9 @@ class Gates:
         return [new[group[0]] for group in cluster_near_duplicates([row.text for row in new])]
 
     def _select_supported(self, rows: Sequence[Example]) -> list[Example]:
-        """The rows whose values are in their text. Fields whose training values often are not may have any value."""
-        counts, missing = Counter[Field](), Counter[Field]()
-        for row in self.split.train.real:
-            for counter, values in zip((counts, missing), _read_values(row), strict=True):
-                counter.update({name: len(texts) for name, texts in values.items()})
+        """The rows whose values are in their text. This is not asked of fields whose training values often are not."""
+        known = [_read_values(row) for row in self.split.train.real]
+        counts, missing = (Counter(chain.from_iterable(part)) for part in zip(*known, strict=True))
         literal = {name for name in counts if missing[name] <= (1 - IN_TEXT) * counts[name]}
         return [row for row in rows if not literal & _read_values(row)[1].keys()]
 

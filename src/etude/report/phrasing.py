@@ -158,9 +158,9 @@ def format_best_small(report: Report) -> str:
 def list_only_right(report: Report, method: str, other: str) -> list[Json]:
     """List the dev rows that one of two methods gets right and the other does not: its line of each. With a graded
     metric, those where it is better by the margin."""
-    pairs = [(row[method], row[other]) for row in report.dev if method in row and other in row]
-    gaps = [line["score"] - against["score"] for line, against in pairs]
-    return [line for (line, _), gap in zip(pairs, gaps, strict=True) if gap > 0 and gap >= report.min_change]
+    least = report.min_change or 1
+    rows = [row for row in report.dev if {method, other} <= row.keys()]
+    return [row[method] for row in rows if row[method]["score"] - row[other]["score"] >= least]
 
 
 def format_status(method: MethodView) -> str:

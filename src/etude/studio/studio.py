@@ -21,7 +21,7 @@ from etude.runs import FOLDER, Run, find_run
 from etude.runs.recommended import choose_method, find_run_at
 from etude.studio.answer_worker import AnswerWorker, compute_urgency
 from etude.studio.label_review import LabelReview, queue_labels
-from etude.studio.made_rows import REVIEWS, change_made_row, find_made_file, list_made_items
+from etude.studio.made_rows import change_made_row, list_made_items
 from etude.studio.review_queue import QUEUE_FILE, ReviewItem, ReviewQueue, read_requests
 from etude.studio.row_store import DataCheck, DataRow, RowFilter, RowStore, load_findings
 from etude.studio.sign_in import Person
@@ -60,8 +60,7 @@ class Studio:
         self.assistant = load(self.run.assistant_folder(self.method))
         # 2. Load the rows and the feedback on them.
         self.log = FeedbackLog(self.task.folder / FILE)
-        self.made_file = find_made_file(self.task)
-        self.made_log = FeedbackLog(self.made_file.with_suffix(REVIEWS))
+        self.made_file = self.task.made_rows.file if self.task.made_rows else self.task.folder / "made.jsonl"
         self.queue = ReviewQueue(self.task.folder / FOLDER / QUEUE_FILE)
         self._num_counted = -1
         """The number of feedback entries that the queue has counted."""
@@ -73,7 +72,7 @@ class Studio:
             self.queue.replace_source("requests", self._load_requests(requests))
         for source in ("dev", "right"):
             self.queue.replace_source(source, self._load_dev_rows(source))
-        self.queue.replace_source("made", list_made_items(self.made_file, self.sealed, self.name))
+        self.queue.replace_source("made", list_made_items(self.made_file, self.sealed))
         self.answering = AnswerWorker(self.queue, self.assistant, self.task.endpoints)
 
     def reload(self) -> None:
@@ -142,11 +141,6 @@ class Studio:
         return f"{self.run.name}/{self.method}"
 
     @property
-    def entries(self) -> list[Feedback]:
-        """All feedback, also that on made rows."""
-        return [*self.log.entries, *self.made_log.entries]
-
-    @property
     def contract(self) -> Contract:
         """The rules for every answer: the task's contract, or else the assistant's, which has the labels."""
         return self.task.contract or self.assistant.contract or Contract()
@@ -173,7 +167,7 @@ class Studio:
     def sync_queue(self) -> ReviewQueue:
         """Return the queue with all feedback counted, including feedback that another process has saved."""
         with self._queue_lock:  # an older list of entries must not replace a newer one
-            entries = self.entries
+            entries = self.log.entries
             if len(entries) != self._num_counted:
                 self.queue.set_reviews(entries)
                 self._num_counted = len(entries)
@@ -206,12 +200,11 @@ class Studio:
         # Leaving out a row is feedback on the answer in the row.
         answer = (item.expected or item.answer if content.get("exclude") else item.answer) or ""
         fields = (entry_id or new_id(), utc_now(), reviewer, item.assistant, item.input, answer)
-        entry, log = Feedback(*fields, **content), self.log  # type: ignore[arg-type]
+        entry = Feedback(*fields, **content)  # type: ignore[arg-type]
         if item.source == "made":
-            log = self.made_log
             with self._lock:
                 change_made_row(self.made_file, entry.text, None if entry.exclude else entry.correction or answer)
-        is_new = log.add(entry)
+        is_new = self.log.add(entry)
         earlier = self.find_entry(earlier_id)
         # For the same answer, the later entry counts and the earlier one does not.
         if is_new and earlier and earlier.reviewer == reviewer and earlier.answer != answer:
@@ -241,11 +234,11 @@ class Studio:
 
     def find_entry(self, entry_id: str) -> Feedback | None:
         """Return the entry with an id."""
-        return next((entry for entry in self.entries if entry.id == entry_id), None)
+        return next((entry for entry in self.log.entries if entry.id == entry_id), None)
 
     def list_history(self, turns: Sequence[Message]) -> list[tuple[Feedback, bool]]:
         """List the feedback on an input, the latest first, each with whether it still counts."""
-        entries = self.entries
+        entries = self.log.entries
         counting = {entry.id for entry in drop_undone(entries)}
         on_input = [entry for entry in reversed(entries) if entry.input == tuple(turns)]
         return [(entry, bool(entry.undo) or entry.id in counting) for entry in on_input]
