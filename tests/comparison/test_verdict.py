@@ -17,7 +17,7 @@ from etude.base.files import write_json
 from etude.base.formatting import format_points, format_rows
 from etude.base.typed_json import to_json
 from etude.comparison.decide import choose_headline_pair, make_verdict
-from etude.comparison.sentences import format_about
+from etude.comparison.sentences import format_about, write_made_rows
 from etude.errors import RunError
 from etude.metrics import Metric
 from etude.report.phrasing import UNDECIDED, _read_headline
@@ -36,7 +36,7 @@ from etude.runs.verdict import (
 from etude.stats import make_score_sample, wilson
 from etude.stats.paired import newcombe_paired
 from etude.task import Prices, Usage
-from etude.types import CLASSICAL, PricedCost
+from etude.types import CLASSICAL, Estimate, PricedCost
 from json_values import built
 
 ACCURACY = Metric("accuracy", "classify")
@@ -641,7 +641,7 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
     assert " ".join(verdict) == (
         "sentence caveats advice recommended leaning basis open test_rows headline target ladder pairs critical "
         "break_even by_tag costs contract_rates other_metrics details train_rows baseline_on_equal_rows evidence "
-        "made_rows judge error_costs most_frequent failures"
+        "bigger made_rows judge error_costs most_frequent failures"
     )
     assert set(verdict["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains", "undecided"}
     assert " ".join(sorted(verdict["ladder"][0])) == (
@@ -882,9 +882,14 @@ def test_the_bigger_prompted_model_is_compared_with_the_tuned_one_and_its_own_ri
     assert result.num_only_prompted == (both[1] & ~both[0]).sum()
     assert result.difference == newcombe_paired(scores["fine_tune"], scores["prompt"])
     assert verdict.caveats[0] == result.text
+    assert result.text.startswith("fine_tune scores 2 points less than prompt on the bigger model m (95% interval ")
     assert "2 s (2 per 1,000) with fine_tune and 2 s (2 per 1,000) with prompt" in result.text
-    assert f"only prompt is right on {result.num_only_prompted}, and only fine_tune on " in result.text
-    better = replace(inputs, methods=[replace(methods[2], name="prompt", tuned=False), *methods[1:]])
-    assert "are too close to call: 0 points" in make_verdict(better).bigger.text
+    assert f"Only prompt is right on {result.num_only_prompted} of these test questions" in result.text
     assert make_verdict(replace(inputs, pair=replace(pair, prompted=None))).bigger is None
     assert make_verdict(replace(inputs, total_rows=60)).bigger is None, "too few rows for a verdict on tuning"
+
+
+def test_one_made_row_adds_and_more_add() -> None:
+    gain = Estimate(0.031, 0.004, 0.059, 100)
+    assert write_made_rows("fine_tune", 1, gain, gain, None).startswith("1 made row adds 3.1 points (0.4 to 5.9) to ")
+    assert write_made_rows("fine_tune", 2, gain, gain, gain).endswith("; 2 made rows drawn at random add 3.1.")

@@ -63,8 +63,6 @@ def test_a_draft_survives_esc_and_back_shows_what_was_said(opened: tuple[Any, An
         page.get_by_text("already reviewed").wait_for(state=state)
         page.get_by_text("1 of 8 reviewed").wait_for()
         assert made.read_text().count("\n") == num_rows
-    page.keyboard.press("?")
-    page.locator("dialog").get_by_text("The row leaves the file of made rows").wait_for()
 
 
 def test_enter_sends_in_the_chat_and_a_reload_keeps_the_conversation(opened: tuple[Any, Any, str]) -> None:
