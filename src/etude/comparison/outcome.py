@@ -51,10 +51,8 @@ def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -
         names = ladder_run.find_in_race(names)
         samples += [(name, is_tuned, sample) for name, sample in ladder_run.build_dev_samples(names)]
     margin, records, task = ladder_run.task.margin, read_method_records(ladder_run.run), ladder_run.task
-    is_bigger = task.prompt_model not in (None, task.model)
-    prompted = [
-        line for line in samples if is_bigger and not line[1] and records[line[0]]["model"] == task.prompt_model
-    ]
+    bigger = None if task.prompt_model == task.model else task.prompt_model
+    prompted = [line for line in samples if bigger and not line[1] and records[line[0]].get("model") == bigger]
     pair = choose_headline_pair(samples, margin)
     return asdict(replace(pair, prompted=choose_headline_pair(prompted, margin).untuned))
 
