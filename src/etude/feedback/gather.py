@@ -16,7 +16,7 @@ from etude.data.splits import input_key
 from etude.feedback.entry import Feedback, drop_undone
 from etude.feedback.sealed import SealedTest
 from etude.task import Task
-from etude.types import Example, Finding, Message, Preference, Severity
+from etude.types import MADE, Example, Finding, Message, Preference, Severity
 
 T = TypeVar("T")
 
@@ -85,8 +85,9 @@ class GatheredFeedback:
 
 
 def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest) -> GatheredFeedback:
-    """Compute the results of the entries by input, in order. Entries on test rows and undone entries do not count."""
-    gathered, entries = GatheredFeedback(), drop_undone(entries)
+    """Compute the results of the entries by input, in order. Undone entries and those on test rows and made rows do not
+    count."""
+    gathered, entries = GatheredFeedback(), drop_undone(entry for entry in entries if entry.assistant != MADE)
     # 1. Drop entries on test rows, then all but the last entry of each reviewer on each answer.
     on_test = list(compress(entries, sealed.find_overlaps([entry.input for entry in entries])))
     predicate = "left out, because the input is in the sealed test, or is a near-duplicate of a test row"

@@ -72,6 +72,7 @@ _SOURCES: dict[Source, str] = {
     "right": "Answers that counted as right",
     "labels": "Labels that may be wrong",
     "sample": "Labels drawn at random",
+    "made": "Rows that a model made",
     "expert": "Left to an expert",
 }
 
@@ -93,6 +94,12 @@ ACTIONS = (
     Action("wrong_row", "w", "Row is wrong", "The row gets this answer, or the row is left out.", True),
     Action("expert", "e", "Expert", "You are not sure. An expert judges the answer."),
     Action("skip", "s", "Skip", "You decide later. The answer comes again at the end."),
+)
+MADE_ACTIONS = (
+    Action("accept", "k", "Keep", "The row stays in the file of made rows, as it was made."),
+    Action("correct", "c", "Correct", "You write the right output. The file of made rows gets it.", True),
+    Action("leave_out", "d", "Drop", "The row leaves the file of made rows. To undo this, go back and keep it."),
+    ACTIONS[-1],
 )
 TURN_NAMES = {"system": "System message", "user": "Input", "assistant": "Earlier answer"}
 Form = dict[str, str]
@@ -159,6 +166,7 @@ def _load_templates() -> Environment:
         new_id=new_id,
         EXCLUDED=EXCLUDED,
         ACTIONS=ACTIONS,
+        MADE_ACTIONS=MADE_ACTIONS,
         TURN_NAMES=TURN_NAMES,
         CLASSICAL=CLASSICAL,
     )
@@ -298,7 +306,7 @@ class Pages:
         unseen = self.studio.list_unseen(item.input, form.get("seen", ""), reviewer)
         if button == "skip":
             queue.release(item.id, is_last=True)
-        elif button not in contents or (button == "leave_out" and item.expected is None):
+        elif button not in contents or (button == "leave_out" and item.expected is None and item.source != "made"):
             failures = ["the form contains no feedback"]
         elif not unseen or self.studio.find_entry(entry_id):
             earlier = form.get("earlier", "")
