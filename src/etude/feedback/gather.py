@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, NamedTuple, TypeVar
 
-from etude.base.files import hash_text, parse_json
+from etude.base.files import Json, hash_text, parse_json
 from etude.base.formatting import format_count
+from etude.base.issues import check_known
+from etude.data.formats.write import format_preference, format_rating
 from etude.data.splits import input_key
 from etude.feedback.entry import Feedback, drop_undone
 from etude.feedback.sealed import SealedTest
@@ -19,6 +21,8 @@ from etude.task import Task
 from etude.types import MADE, Example, Finding, Message, Preference, Severity
 
 T = TypeVar("T")
+EXPORTS = {"preferences": "trl", "openai": "openai", "kto": "kto"}
+"""Value of `--as` -> the format of `etude convert`."""
 
 
 @dataclass(frozen=True)
@@ -273,3 +277,15 @@ def normalize_answer(text: str) -> str:
         return json.dumps(parse_json(text), sort_keys=True)
     except ValueError:
         return text.strip()
+
+
+def export_rows(gathered: GatheredFeedback, name: str) -> Iterator[Json]:
+    """Yield the rows: answers with their ratings for `kto`, else better and worse answers. Raises InputError for an
+    unknown name."""
+    check_known("--as", [name], EXPORTS, "an unknown format")
+    if name == "kto":
+        for rated in gathered.judgements:
+            yield format_rating("", rated.input, rated.answer, rated.is_good)
+        return
+    for pair in gathered.preferences:
+        yield from format_preference(EXPORTS[name], "", pair.input, pair.chosen, pair.rejected)
