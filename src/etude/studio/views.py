@@ -127,7 +127,6 @@ def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Sta
         Route("/undo", save(pages.undo_entry), methods=["POST"]),
         Route("/findings", show(pages.show_findings)),
         Route("/findings", save(pages.start_check, "owner"), methods=["POST"]),
-        Route("/fixes", save(pages.accept_changes, "owner"), methods=["POST"]),
         Route("/tests", show(pages.show_tests)),
         Route("/tests", save(pages.decide_proposal), methods=["POST"]),
         Route("/tests/examples", save(pages.write_approved, "owner"), methods=["POST"]),
@@ -436,27 +435,15 @@ class Pages:
         draft = "" if is_saved else correction
         return self._render_row(request, row, draft, failures or [], unseen, is_saved)
 
-    def show_findings(self, request: Request, written: tuple[str, int, str] | None = None) -> Response:
-        """The findings of the check with excerpts, and the proposed corrections.
-
-        `written` is the name of a new fixed file, its number of changes and the line for the task file."""
-        studio = self.studio
-        return self._render(
-            "findings", request, written=written, findings=studio.data.findings, checking=studio.checking
-        )
+    def show_findings(self, request: Request) -> Response:
+        """The findings of the check with excerpts."""
+        findings, checking = self.studio.data.findings, self.studio.checking
+        return self._render("findings", request, findings=findings, checking=checking)
 
     def start_check(self, request: Request, form: Form) -> Response:
         """Start a check."""
         self.studio.checking.start()
         return RedirectResponse("/findings", 303)
-
-    def accept_changes(self, request: Request, form: Form) -> Response:
-        """Accept proposed changes or take them back, and report what the fixed file then contains."""
-        proposals, is_accepted = self.studio.checking.proposals, form.get("do") != "back"
-        num_changes = proposals.set_accepted(form.get("which", ""), is_accepted, self._get_name(request))
-        assert proposals.proposal is not None
-        file = proposals.proposal.files.fixed_file
-        return self.show_findings(request, (file.name, num_changes, format_source_line(self.studio.task, file)))
 
     def show_tests(self, request: Request, failures: Sequence[str] = (), **values: Any) -> Response:
         """The failures of the latest `etude test`, and the rows proposed for them."""
