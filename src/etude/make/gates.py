@@ -89,7 +89,8 @@ class Gates:
         train = self.split.train.real
         texts, labels = [row.text for row in train], [row.output for row in train]
         model = Linear.fit(texts, labels, self.task.seed, self.encoder)
-        order = np.argsort(-model.compute_margins([row.text for row in rows]), axis=1)[:, :RANKS]
+        num = min(RANKS, len(model.labels) - 1)  # all labels would refuse nothing
+        order = np.argsort(-model.compute_margins([row.text for row in rows]), axis=1)[:, :num]
         likely = [{model.labels[label] for label in labels} for labels in order.tolist()]
         return [row for row, labels in zip(rows, likely, strict=True) if row.output in labels]
 
