@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -69,14 +70,11 @@ class Case:
 
     def play(self, answers: Sequence[str]) -> "Case":
         """Put own answers in their places; the case ends before the first that is missing."""
-        remaining, turns = list(answers), list[Message]()
-        for turn in self.input:
-            if turn.content == OWN_ANSWER:
-                if not remaining:
-                    break
-                turn = replace(turn, content=remaining.pop(0))
-            turns.append(turn)
-        return replace(self, input=tuple(turns))
+        own = iter(answers)
+        turns = [
+            replace(turn, content=next(own, OWN_ANSWER)) if turn.content == OWN_ANSWER else turn for turn in self.input
+        ]
+        return replace(self, input=tuple(takewhile(lambda turn: turn.content != OWN_ANSWER, turns)))
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from etude.suites.output.suite_files import to_html, to_line, to_report_json
 from etude.suites.results import SuiteReport
 from etude.suites.subject import Subject, find_subject
 from etude.suites.variants import DEV_ROWS, CaseRows, build_original_case, fill_patterns, rewrite_rows
-from etude.types import Act, Answer, Example
+from etude.types import Act, Answer, Example, join_turns
 
 PACKS = Path(__file__).with_name("packs")
 READ_OUTPUTS = 1_000  # maximum number of outputs of rows whose acts are read for a note, which takes under a second
@@ -105,7 +105,7 @@ def run_suites(
 
 def _choose_cases(subject: Subject, gathered: Sequence[Case], models: Models) -> tuple[list[Case], list[str]]:
     trained = subject.train_questions
-    untaught = [case for case in gathered if case.suite == leaks.SUITE or case.question not in trained]
+    untaught = [case for case in gathered if case.suite == leaks.SUITE or join_turns(case.input) not in trained]
     cases = drop_too_long(untaught, (subject.base, subject.assistant), models)
     left_out = {
         "the question is in the training rows": len(gathered) - len(untaught),

@@ -1,13 +1,13 @@
 """Cases made from the user's dev rows: unchanged, rewritten by rule, and inserted into patterns of suites."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from etude.data.dataset import Dataset
 from etude.data.formats.tools import format_results, split_calls, split_results
 from etude.evaluate import get_unit
-from etude.suites.cases import OTHER_LABEL, OTHER_ROW, RESULT, RIGHT_CALL, ROW, Case, Entry, to_chat
+from etude.suites.cases import OTHER_LABEL, OTHER_ROW, OWN_ANSWER, RESULT, RIGHT_CALL, ROW, Case, Entry, to_chat
 from etude.text.variants import VARIANTS
 from etude.types import Act, Example
 
@@ -24,17 +24,21 @@ class CaseRows:
     read_act: Callable[[Example], Act]  # reads the act of a row's output, since rows may teach refusals
     labels: tuple[str, ...] = ()
 
+    def select(self, text: str) -> list[Example]:
+        """Select the rows for the placeholders of a text: with results in the last turn, or a call as the right answer,
+        where these are asked for. A conversation does not go on after a call, which needs a result first."""
+        rows = []
+        for row in self.dev:
+            has_results, has_call = bool(split_results(row.input[-1].content)), bool(split_calls(row.output)[1])
+            is_fitting = has_call if RIGHT_CALL in text else not has_call or OWN_ANSWER not in text
+            if is_fitting and has_results == (RESULT in text):
+                rows.append(row)
+        return rows
+
     def sample(self, name: str, min_rows: int = 1, text: str = ROW) -> list[Example]:
-        """Sample rows that fit the placeholders of a text, at least `min_rows` if there are enough."""
-        rng = random.Random(f"{self.seed}/{name}")
-        rows = [row for row in self.dev if _fits(row, text)]
+        """Sample rows for the placeholders of a text, at least `min_rows` if there are enough."""
+        rng, rows = random.Random(f"{self.seed}/{name}"), self.select(text)
         return rng.sample(rows, min(max(self.rows_per_pattern, min_rows), len(rows)))
-
-
-def _fits(row: Example, text: str) -> bool:
-    """Whether a row's last turn has results where they are asked for, and its answer calls."""
-    has_results, has_call = bool(split_results(row.input[-1].content)), bool(split_calls(row.output)[1])
-    return has_results == (RESULT in text) and (has_call or RIGHT_CALL not in text)
 
 
 def build_original_case(row: Example, rows: CaseRows) -> Case:
@@ -69,13 +73,18 @@ def fill_patterns(entry: Entry, rows: CaseRows) -> Iterator[Case]:
     row."""
     name = f"{entry.case.suite}/{entry.case.about}/{entry.case.location}"
     patterns = entry.patterns
+    fitting = rows.select(str(patterns))
     for number, row in enumerate(rows.sample(name, len(patterns), str(patterns))):
         rng = random.Random(f"{rows.seed}/{entry.case.about}/{row.id}")
         pattern = patterns[number % len(patterns)]
-        are_results = [before == RIGHT_CALL for before in ("", *pattern)]
-        pairs = zip(pattern, are_results, strict=False)
-        texts = tuple(filter(None, (_fill_pattern(text, row, rows, rng, is_result) for text, is_result in pairs)))
+        choices = {
+            OTHER_ROW: [other.input[-1].content for other in fitting if other.output != row.output],
+            OTHER_LABEL: [label for label in rows.labels if label != row.output and label not in row.references],
+        }
+        texts = tuple(filter(None, (_fill_text(text, row, choices, rng) for text in pattern)))
         if len(texts) == len(pattern):
+            turns = zip(texts, ("", *pattern), strict=False)  # a text after a call is its result
+            texts = tuple(format_results([text]) if before == RIGHT_CALL else text for text, before in turns)
             act = rows.read_act(row)
             yield replace(
                 entry.case,
@@ -88,19 +97,15 @@ def fill_patterns(entry: Entry, rows: CaseRows) -> Iterator[Case]:
             )
 
 
-def _fill_pattern(text: str, row: Example, rows: CaseRows, rng: random.Random, is_result: bool) -> str | None:
-    """Insert the row; None if the pattern asks for another row or label and there is none. A text with {result}, or
-    after {right_call}, becomes the result of a call."""
-    last, results = row.input[-1].content, split_results(row.input[-1].content)
-    others = [other for other in rows.dev if other.output != row.output and _fits(other, ROW)]
-    other_inputs: Sequence[str] = [other.input[-1].content for other in others]
-    labels = [label for label in rows.labels if label != row.output and label not in row.references]
-    for name, choice in ((OTHER_ROW, other_inputs), (OTHER_LABEL, labels)):
+def _fill_text(text: str, row: Example, choices: Mapping[str, Sequence[str]], rng: random.Random) -> str | None:
+    """Insert the row; None if the pattern asks for another row or label and there is none."""
+    for name, others in choices.items():
         if name in text:
-            if not choice:
+            if not others:
                 return None
-            text = text.replace(name, rng.choice(choice))
+            text = text.replace(name, rng.choice(others))
+    last = row.input[-1].content
     if RESULT in text:
-        return format_results([*results[:-1], text.replace(RESULT, results[-1])])
-    text = text.replace(ROW, last).replace(RIGHT_CALL, row.output)
-    return format_results([text]) if is_result else text
+        *earlier, result = split_results(last)
+        return format_results([*earlier, text.replace(RESULT, result)])
+    return text.replace(ROW, last).replace(RIGHT_CALL, row.output)
