@@ -24,6 +24,7 @@ from etude.suites.answering import answer_cases
 from etude.suites.cases import Case
 from etude.suites.judge import Judge, JudgedAnswer
 from etude.suites.measures.shares import COMMON, CaseResult, measure_share
+from etude.suites.run import judge_answers
 from etude.suites.subject import find_subject
 from etude.suites.teach import build_proposals, is_taught, write_extended_examples
 from etude.task import load_task
@@ -75,9 +76,8 @@ def train_and_answer(folder: Path, name: str, examples: str, cases: list[Case]) 
     subject = find_subject(file, name, None, models)
     judge = Judge("answer", None, None)
     return [
-        [judge.judge(case_, answer, None) for case_, answer in zip(cases, answers, strict=True)]
+        judge_answers(judge, cases, answer_cases(side, models, cases, folder, lambda done, total, left: None))
         for side in (subject.base, subject.assistant)
-        for answers in [answer_cases(side, models, cases, folder, lambda done, total, left: None)]
     ]
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SKEWED = 5  # Largest over smallest class in rows, above which accuracy gives way to macro-F1.
 ALL_RIGHT = "all_right"
 MEAN_ERROR = "mean_error"  # the only metric of which less is better; its rows score a share of the scale
+Defaults = Mapping[str, Mapping[str, Any]]  # name of a function -> the values of arguments that are left out
 # Every metric's name and what it is in words.
 LABELS: Mapping[str, str] = {
     "accuracy": "share of right labels",
@@ -380,22 +381,27 @@ def _score_calls(example: Example, answer: Answer) -> float:
     none. A call that cannot be parsed is wrong."""
     text, calls = split_calls(answer.text)
     outputs = (split_calls(output)[1] for output in _list_right_outputs(example))
-    return float(CALL_TAG not in text and any(_are_same_calls(calls, output) for output in outputs))
+    return float(CALL_TAG not in text and any(_are_same_calls(calls, output, example.defaults) for output in outputs))
 
 
-def _are_same_calls(calls: Sequence[Any], expected: Sequence[Any]) -> bool:
-    """Whether both have the same calls, each equally often. Calls and keys of arguments may be in any order."""
-    remaining = list(map(_to_comparable, expected))
-    for call in map(_to_comparable, calls):
+def _are_same_calls(calls: Sequence[Any], expected: Sequence[Any], defaults: Defaults) -> bool:
+    """Whether both have the same calls, each equally often. Calls and keys of arguments may be in any order, and an
+    argument that is left out has its default."""
+    answered, remaining = ([_to_comparable(_fill_call(call, defaults)) for call in side] for side in (calls, expected))
+    for call in answered:
         if call not in remaining:
             return False
         remaining.remove(call)
     return not remaining
 
 
-def score_call_parts(answer: str, outputs: Sequence[str]) -> dict[str, float]:
+def _fill_call(call: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
+    return {**call, "arguments": {**defaults.get(call["name"], {}), **call["arguments"]}}
+
+
+def score_call_parts(answer: str, outputs: Sequence[str], defaults: Defaults) -> dict[str, float]:
     """Score those of `CALL_PARTS` that the row has, each 0 or 1. A row where a call and no call are both right has
-    none."""
+    none. `defaults` are those of the row."""
     expected = [split_calls(output)[1] for output in outputs]
     text, calls = split_calls(answer)
     is_call, is_readable = CALL_TAG in answer, CALL_TAG not in text
@@ -405,7 +411,7 @@ def score_call_parts(answer: str, outputs: Sequence[str]) -> dict[str, float]:
         return {}
     names = sorted(call["name"] for call in calls)
     has_names = any(names == sorted(call["name"] for call in output) for output in expected)
-    is_right = any(_are_same_calls(calls, output) for output in expected)
+    is_right = any(_are_same_calls(calls, output, defaults) for output in expected)
     parts = {"call": is_call, "functions": is_readable and has_names, "arguments": is_readable and is_right}
     if min(map(len, expected)) > 1:
         parts["several"] = parts["arguments"]

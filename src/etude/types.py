@@ -67,6 +67,8 @@ class Example:
     """Name of another model -> its stored answer, which a comparison scores beside the methods."""
     conversation: str | None = None
     """With `turns: all`, the id of the row for the conversation's last turn; rows of earlier turns share it."""
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name of a function that the row offers -> the values of its arguments if they are left out."""
 
     @property
     def is_whole(self) -> bool:

@@ -88,12 +88,15 @@ def test_every_error_of_a_suite_file_is_reported_with_its_line(tmp_path: Path) -
     file = tmp_path / "suite.yaml"
     file.write_text(
         "tricky:\n  - ask: a\n    expcet: refuse\n  - expect: refuse\n  - ask: b\n    expect: run away\n"
-        "  - turns: [a, b]\n  - ask: c\n    for: anser\nsensitive: no\n",
+        "  - turns: [a, b]\n  - ask: c\n    for: anser\n"
+        "  - turns: ['{own_answer}', b, c]\nsensitive: no\n",
         encoding="utf-8",
     )
     with pytest.raises(InputError) as caught:
         read_suite(file)
-    assert [fault.location for fault in caught.value.issues] == [f"suite.yaml:{line}" for line in (3, 4, 6, 7, 9, 10)]
+    assert [fault.location for fault in caught.value.issues] == [
+        f"suite.yaml:{line}" for line in (3, 4, 6, 7, 9, 10, 11)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
@@ -269,7 +272,8 @@ def test_saved_answers_are_not_asked_again(tmp_path: Path) -> None:
     asked: list[int] = []
     first = run_suites(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
     assert asked
-    log = next((first.subject.folder.parent / "answers").glob(f"{first.subject.base.fingerprint}-*.jsonl"))
+    logs = (first.subject.folder.parent / "answers").glob(f"{first.subject.base.fingerprint}-*.jsonl")
+    log = max(logs, key=lambda file: file.stat().st_size)
     cut = log.read_bytes()
     log.write_bytes(cut[: len(cut) // 2])  # what a kill leaves
     asked.clear()
@@ -282,7 +286,11 @@ def test_saved_answers_are_not_asked_again(tmp_path: Path) -> None:
     assert not asked
     whole = run_suites(task, on_progress=lambda who, done, total, left: asked.append(done))
     quick_cases, whole_cases = (
-        {(each.case.input, each.case.after_passages, each.case.with_passages) for each in report.results}
+        {
+            (each.case.play(each.base.earlier[:turn]).input, each.case.after_passages, each.case.with_passages)
+            for each in report.results
+            for turn in range(each.case.num_answers)
+        }
         for report in (first, whole)
     )
     assert min(asked) > len(quick_cases & whole_cases) > 10  # the questions of the quick test are not asked again

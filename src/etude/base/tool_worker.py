@@ -110,6 +110,9 @@ def describe_function(name: str, method: Any, skips_first: bool) -> dict[str, An
     hints, values = get_type_hints(method), [*inspect.signature(method).parameters.values()]
     named = [value for value in values[skips_first:] if value.kind not in (value.VAR_POSITIONAL, value.VAR_KEYWORD)]
     properties = {value.name: to_schema(hints.get(value.name)) for value in named}
+    for value in named:
+        if isinstance(value.default, str | int | float):
+            properties[value.name]["default"] = value.default
     required = [value.name for value in named if value.default is value.empty]
     parameters = {"type": "object", "properties": properties, "required": required}
     return {"name": name, "description": inspect.getdoc(method) or "", "parameters": parameters}

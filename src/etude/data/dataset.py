@@ -16,7 +16,14 @@ from etude.base.formatting import format_count, list_first
 from etude.base.issues import raise_issues, suggest_instead
 from etude.data.formats import LoadedRows, read_rows, survey_rows
 from etude.data.formats.read import find_shared
-from etude.data.formats.tools import append_tools, format_own_system, format_tools, split_calls, split_tools
+from etude.data.formats.tools import (
+    append_tools,
+    format_own_system,
+    format_tools,
+    list_defaults,
+    split_calls,
+    split_tools,
+)
 from etude.data.spool import Examples, Spool
 from etude.errors import InputError, Issue, quote_value
 from etude.task import Task
@@ -232,7 +239,9 @@ def _add_own_systems(rows: LoadedRows, instructions: str, tools: str) -> Iterato
     """The rows; a row gets a system turn if its system message or functions differ from the shared ones."""
     for row, system, offer in zip(rows.examples, rows.systems, rows.offers, strict=True):
         text = format_own_system(system, offer, instructions, tools)
-        yield replace(row, input=(Message("system", text), *row.input)) if text else row
+        turns = (Message("system", text), *row.input) if text else row.input
+        defaults = list_defaults(offer or tools)
+        yield replace(row, input=turns, defaults=defaults) if text or defaults else row
 
 
 def load_test(task: Task) -> Dataset | None:

@@ -36,6 +36,7 @@ class Spool:
             row.source,
             dict(row.answers),
             row.conversation,
+            row.defaults,
         ]
         self._rows.append(json.dumps(values))
 

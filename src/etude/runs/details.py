@@ -242,7 +242,9 @@ def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
 
 
 def _score_calls(rows: Sequence[Json]) -> Mapping[str, Estimate]:
-    scores = [score_call_parts(row["answer"], [row["expected"], *row["references"]]) for row in rows]
+    scores = [
+        score_call_parts(row["answer"], [row["expected"], *row["references"]], row.get("defaults", {})) for row in rows
+    ]
     if not any("call" in parts for parts in scores):
         return {}
     units = [row["unit"] for row in rows]

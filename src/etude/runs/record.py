@@ -123,6 +123,7 @@ def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
         "input": example.text,
         "expected": example.output,
         "references": list(example.references),
+        **({"defaults": example.defaults} if example.defaults else {}),
         "answer": answer.text,
         "value": answer.value,
         "score": score.value,

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from etude.assistant import Assistant, PromptLimit
@@ -14,34 +15,32 @@ from etude.runs.questions import Confirm, SendLimits, confirm_service
 from etude.suites.cases import Case
 from etude.types import Answer, Message, Request
 
+WORD = " a"  # about a token
 OnAnswers = Callable[[int, int, float], None]
 """Called after each batch with the number of answered cases, the number of all cases, and the remaining seconds."""
 
 
 def answer_cases(
     assistant: Assistant, models: Models, cases: Sequence[Case], folder: Path, on_answers: OnAnswers
-) -> list[Answer]:
-    """Return the answers to the cases, in order. Only questions that no earlier test asked this assistant are asked; a
-    stopped test is continued after its last batch."""
-    keys = list(map(_hash_case, cases))
-    answers = _read_answers(assistant, models, folder)
-    new = {key: case for key, case in zip(keys, cases, strict=True) if key not in answers}
-    digest = hash_text("".join(new))
-    file = folder / f"{assistant.fingerprint}-{digest}.json"
-    write_json(file, {"cases": list(new)})
-    log = AnswerLog(file.with_suffix(".jsonl"))
-    ids, num_logged = list(new), log.num_requests
-    started, num_done = time.perf_counter(), 0
-    batches = answer_in_batches(
-        assistant, models, ids, lambda: _build_requests(assistant, models, [*new.values()]), log
-    )
-    for _, batch_answers in batches:
-        answers |= {ids[position]: answer for position, answer in batch_answers.items()}
-        num_done += len(batch_answers)
-        if (num_timed := num_done - num_logged) > 0:  # batches from the log are not timed
-            pace, num_left = (time.perf_counter() - started) / num_timed, len(new) - num_done
-            on_answers(len(cases) - num_left, len(cases), pace * num_left)
-    return [replace(answers[key], id=case.id) for key, case in zip(keys, cases, strict=True)]
+) -> list[tuple[Answer, ...]]:
+    """Return the answers to each case, in order: the assistant's own answers in a conversation, and the last. Only
+    questions that no earlier test asked this assistant are asked; a stopped test is continued after its last batch."""
+    answers, num_cases = _read_answers(assistant, models, folder), sum(case.num_answers for case in cases)
+    while new := _list_new_questions(cases, answers):
+        ids = list(new)
+        file = folder / f"{assistant.fingerprint}-{hash_text(''.join(ids))}.json"
+        write_json(file, {"cases": ids})
+        log = AnswerLog(file.with_suffix(".jsonl"))
+        num_open = sum(case.num_answers - len(_play(case, answers)[1]) for case in cases)
+        started, num_done, num_logged = time.perf_counter(), 0, log.num_requests
+        build = partial(_build_requests, assistant, models, [*new.values()])
+        for _, batch_answers in answer_in_batches(assistant, models, ids, build, log):
+            answers |= {ids[position]: answer for position, answer in batch_answers.items()}
+            num_done += len(batch_answers)
+            if (num_timed := num_done - num_logged) > 0:  # batches from the log are not timed
+                pace, num_left = (time.perf_counter() - started) / num_timed, num_open - num_done
+                on_answers(num_cases - num_left, num_cases, pace * num_left)
+    return [tuple(replace(answer, id=case.id) for answer in _play(case, answers)[1]) for case in cases]
 
 
 def confirm_sending(
@@ -51,12 +50,33 @@ def confirm_sending(
     if (service := models.find_service(assistant.model.name)) is None:
         return
     answers = _read_answers(assistant, models, folder)
-    if new := [case for case in cases if _hash_case(case) not in answers]:
+    if new := [case for case in cases if len(_play(case, answers)[1]) < case.num_answers]:
         model, requests = models.get(assistant.model), _build_requests(assistant, models, new)
-        tokens = sum(model.count_tokens(request.messages) for request in requests)
-        sending = SendLimits(len(requests), tokens, len(requests) * assistant.max_tokens)
+        counts = [case.num_answers - len(_play(case, answers)[1]) for case in new]
+        sizes = [model.count_tokens(request.messages) for request in requests]
+        # Each own answer in a conversation is sent with the questions after it.
+        own = (
+            sum(count * (case.num_answers - 1) for count, case in zip(counts, new, strict=True)) * assistant.max_tokens
+        )
+        tokens = sum(count * size for count, size in zip(counts, sizes, strict=True)) + own
+        sending = SendLimits(sum(counts), tokens, sum(counts) * assistant.max_tokens)
         purpose = f"will get the questions of the behaviour test, for {assistant.method}"
         confirm_service(service, sending, purpose, lambda event: None, confirm)
+
+
+def _play(case: Case, answers: Mapping[str, Answer]) -> tuple[Case, list[Answer]]:
+    """Return the next question of a case, and the answers to those before it; with all answers, the last question."""
+    own = list[Answer]()
+    question = case.play([])
+    while len(own) < case.num_answers and (answer := answers.get(_hash_case(question))):
+        own.append(answer)
+        question = case.play([answer.shown for answer in own])
+    return question, own
+
+
+def _list_new_questions(cases: Sequence[Case], answers: Mapping[str, Answer]) -> dict[str, Case]:
+    played = [(case, *_play(case, answers)) for case in cases]
+    return {_hash_case(question): question for case, question, own in played if len(own) < case.num_answers}
 
 
 def _hash_case(case: Case) -> str:
@@ -76,9 +96,11 @@ def _read_answers(assistant: Assistant, models: Models, folder: Path) -> dict[st
 
 
 def drop_too_long(cases: Sequence[Case], sides: Sequence[Assistant], models: Models) -> list[Case]:
-    """Keep the cases whose question fits the context of every side."""
+    """Keep the cases whose question fits the context of every side, whatever it answers in a conversation."""
     limits = [PromptLimit(side, models.get(side.model, *side.needs)) for side in sides]
-    asked = [(case, _append_text(case.input, case.after_passages)) for case in cases]
+    text = WORD * max(side.max_tokens for side in sides)
+    played = [(case, case.play([text] * case.num_answers).input) for case in cases]
+    asked = [(case, _append_text(turns, case.after_passages)) for case, turns in played]
     return [case for case, turns in asked if all(limit.fits(turns) for limit in limits)]
 
 

@@ -1,7 +1,8 @@
 """Cases of behaviour tests, and the suite files (YAML) that anybody can write."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,9 @@ from etude.types import ACTS, Act, Example, Kind, Message
 SUITES = ("normal", "unusual", "tricky", "sensitive")
 ROW, OTHER_ROW, OTHER_LABEL = "{row}", "{other_row}", "{other_label}"
 """Placeholders in a question: a dev row's input, another row's input, a label that is not the row's."""
-
+RIGHT_CALL, RESULT = "{right_call}", "{result}"
+"""Placeholders for rows with functions: the calls of a row's right answer, the results in a row's last turn."""
+OWN_ANSWER = "{own_answer}"  # a turn of the assistant that is its own answer to the turns before it
 
 FIXED = "case "  # how the unit of a case begins that is not made from a row
 
@@ -39,6 +42,7 @@ class Case:
     """The row that the task's metric scores the answer by; None if no answer is known to be right."""
     original_id: str = ""  # id of the case with the unchanged row
     must_match_original: bool = False  # whether the answer must be the same as to the unchanged row
+    in_every_turn: bool = False  # whether its own earlier answers must be as expected, too
     unit: str = ""  # unit of the statistics: cases made from one dev row count once
     location: str = ""  # `file:line` of the question
     is_packaged: bool = False  # whether the question, or the pattern that a row is inserted into, is Étude's
@@ -55,8 +59,22 @@ class Case:
         return self.input[-1].content
 
     @property
+    def num_answers(self) -> int:
+        """The number of answers to be asked for: its own ones in the conversation, and the last."""
+        return 1 + sum(turn.content == OWN_ANSWER for turn in self.input)
+
+    @property
     def full_text(self) -> str:
-        return "\n".join((*(turn.content for turn in self.input), self.after_passages))
+        turns = [turn.content for turn in self.input if turn.content != OWN_ANSWER]
+        return "\n".join((*turns, self.after_passages))
+
+    def play(self, answers: Sequence[str]) -> "Case":
+        """Put own answers in their places; the case ends before the first that is missing."""
+        own = iter(answers)
+        turns = [
+            replace(turn, content=next(own, OWN_ANSWER)) if turn.content == OWN_ANSWER else turn for turn in self.input
+        ]
+        return replace(self, input=tuple(takewhile(lambda turn: turn.content != OWN_ANSWER, turns)))
 
 
 @dataclass(frozen=True)
@@ -65,7 +83,8 @@ class Entry:
 
     case: Case  # the shared properties, without an id or a question
     ask: tuple[str, ...] = ()
-    turns: tuple[str, ...] = ()  # a conversation in place of `ask`: question, answer, question
+    turns: tuple[str, ...] = ()
+    """A conversation in place of `ask`: question, answer, question. An answer may be `OWN_ANSWER`."""
     right: bool = True  # whether an answer to a question with {row} must be right for that row
     answer: str = ""  # the right answer, for the task's metric
     tags: Mapping[str, str] = field(default_factory=dict)  # tags of the row, for the task's check function
@@ -144,6 +163,9 @@ def _read_entries(page: yaml_document.YamlDocument, suite: str, node: yaml.Node)
             page.add_issue(item, "a case needs a question", "", "write either ask: or turns:")
         elif len(settings.get("turns", ("",))) % 2 == 0:
             page.add_issue(item, "turns must end with a question", "", "write question, answer, question")
+        elif any(OWN_ANSWER in text for text in (*settings.get("ask", ()), *settings.get("turns", ())[::2])):
+            remedy = "write question, answer, question, and {own_answer} for an answer"
+            page.add_issue(item, "{own_answer} stands where a question should", "", remedy)
         else:
             shared = {name: settings.pop(name) for name in _CASE_FIELDS if name in settings}
             yield Entry(Case("", suite, shared.pop("about", suite), (), location=line, **shared), **settings)
@@ -190,6 +212,7 @@ _KEYS: Mapping[str, yaml_document.NodeReader] = {
     "right": _SWITCH,
     "secret": _SWITCH,
     "passages": _SWITCH,
+    "every_turn": _SWITCH,
     "behind": yaml_document.read_text,
     "answer": yaml_document.read_text,
     "tags": _read_tags,
@@ -201,6 +224,7 @@ _FIELDS = {
     "form": "needs_contract",
     "secret": "is_secret",
     "passages": "with_passages",
+    "every_turn": "in_every_turn",
     "behind": "after_passages",
 }
 """Key -> the field of Entry or Case, if the names differ."""

@@ -21,7 +21,7 @@ from etude.runs.folder import TESTS
 from etude.runs.questions import Confirm, answer_unasked
 from etude.runs.recommended import load_endpoints
 from etude.suites.answering import answer_cases, confirm_sending, drop_too_long
-from etude.suites.cases import ROW, SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
+from etude.suites.cases import RESULT, ROW, SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
 from etude.suites.gates import check_gates, decide_gates
 from etude.suites.judge import Judge, JudgedAnswer
 from etude.suites.measures import bias, forgetting, leaks
@@ -31,7 +31,7 @@ from etude.suites.output.suite_files import to_html, to_line, to_report_json
 from etude.suites.results import SuiteReport
 from etude.suites.subject import Subject, find_subject
 from etude.suites.variants import DEV_ROWS, CaseRows, build_original_case, fill_patterns, rewrite_rows
-from etude.types import Act, Answer, Example
+from etude.types import Act, Answer, Example, join_turns
 
 PACKS = Path(__file__).with_name("packs")
 READ_OUTPUTS = 1_000  # maximum number of outputs of rows whose acts are read for a note, which takes under a second
@@ -105,7 +105,7 @@ def run_suites(
 
 def _choose_cases(subject: Subject, gathered: Sequence[Case], models: Models) -> tuple[list[Case], list[str]]:
     trained = subject.train_questions
-    untaught = [case for case in gathered if case.suite == leaks.SUITE or case.question not in trained]
+    untaught = [case for case in gathered if case.suite == leaks.SUITE or join_turns(case.input) not in trained]
     cases = drop_too_long(untaught, (subject.base, subject.assistant), models)
     left_out = {
         "the question is in the training rows": len(gathered) - len(untaught),
@@ -203,7 +203,7 @@ def _build_from_entries(entries: Sequence[Entry], subject: Subject, rows: CaseRo
     for entry in entries:
         fits = not entry.kinds or subject.assistant.kind in entry.kinds
         if fits and all(need in available for need in entry.needs):
-            has_row = any(ROW in turn for turn in (*entry.ask, *entry.turns))
+            has_row = any(name in turn for turn in (*entry.ask, *entry.turns) for name in (ROW, RESULT))
             yield from fill_patterns(entry, rows) if has_row else build_fixed_cases(entry)
 
 
@@ -228,14 +228,14 @@ def _sample_cases(cases: Sequence[Case], max_cases: int | None, seed: int) -> li
     return [cases[position] for position in sorted(sampled)]
 
 
-def judge_answers(judge: Judge, cases: Sequence[Case], answers: Sequence[Answer]) -> list[JudgedAnswer]:
-    """Judge one side's answers."""
+def judge_answers(judge: Judge, cases: Sequence[Case], answers: Sequence[Sequence[Answer]]) -> list[JudgedAnswer]:
+    """Judge one side's answers: for each case the last, after its own earlier ones in a conversation."""
     originals: dict[str, tuple[Answer, JudgedAnswer]] = {}
     judged: dict[str, JudgedAnswer] = {}
     pairs = list(zip(cases, answers, strict=True))
     # Unchanged dev rows come first, because the answers to changed rows are compared with their answers.
-    for case, answer in sorted(pairs, key=lambda pair: bool(pair[0].original_id)):
-        judged_answer = judge.judge(case, answer, originals.get(case.original_id))
+    for case, (*earlier, answer) in sorted(pairs, key=lambda pair: bool(pair[0].original_id)):
+        judged_answer = judge.judge(case, answer, originals.get(case.original_id), earlier)
         judged[case.id] = judged_answer
         if not case.original_id:
             originals[case.id] = (answer, judged_answer)

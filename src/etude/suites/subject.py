@@ -41,8 +41,8 @@ class Subject:
 
     @cached_property
     def train_questions(self) -> frozenset[str]:
-        """Questions of the training rows; only the suite `leaks` asks them."""
-        return frozenset(row.input[-1].content for row in self.train)
+        """Questions of the training rows, with the turns before them; only the suite `leaks` asks them."""
+        return frozenset(row.text for row in self.train)
 
     @property
     def instructions(self) -> str:

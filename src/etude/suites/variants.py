@@ -1,12 +1,13 @@
 """Cases made from the user's dev rows: unchanged, rewritten by rule, and inserted into patterns of suites."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from etude.data.dataset import Dataset
+from etude.data.formats.tools import format_results, split_calls, split_results
 from etude.evaluate import get_unit
-from etude.suites.cases import OTHER_LABEL, OTHER_ROW, ROW, Case, Entry, to_chat
+from etude.suites.cases import OTHER_LABEL, OTHER_ROW, OWN_ANSWER, RESULT, RIGHT_CALL, ROW, Case, Entry, to_chat
 from etude.text.variants import VARIANTS
 from etude.types import Act, Example
 
@@ -23,10 +24,21 @@ class CaseRows:
     read_act: Callable[[Example], Act]  # reads the act of a row's output, since rows may teach refusals
     labels: tuple[str, ...] = ()
 
-    def sample(self, name: str, min_rows: int = 1) -> list[Example]:
-        """Sample rows, at least `min_rows` if there are enough."""
-        rng = random.Random(f"{self.seed}/{name}")
-        return rng.sample(list(self.dev), min(max(self.rows_per_pattern, min_rows), len(self.dev)))
+    def select(self, text: str) -> list[Example]:
+        """Select the rows for the placeholders of a text: with results in the last turn, or a call as the right answer,
+        where these are asked for. A conversation does not go on after a call, which needs a result first."""
+        rows = []
+        for row in self.dev:
+            has_results, has_call = bool(split_results(row.input[-1].content)), bool(split_calls(row.output)[1])
+            is_fitting = has_call if RIGHT_CALL in text else not has_call or OWN_ANSWER not in text
+            if is_fitting and has_results == (RESULT in text):
+                rows.append(row)
+        return rows
+
+    def sample(self, name: str, min_rows: int = 1, text: str = ROW) -> list[Example]:
+        """Sample rows for the placeholders of a text, at least `min_rows` if there are enough."""
+        rng, rows = random.Random(f"{self.seed}/{name}"), self.select(text)
+        return rng.sample(rows, min(max(self.rows_per_pattern, min_rows), len(rows)))
 
 
 def build_original_case(row: Example, rows: CaseRows) -> Case:
@@ -57,33 +69,43 @@ def rewrite_rows(rows: CaseRows) -> Iterator[Case]:
 
 
 def fill_patterns(entry: Entry, rows: CaseRows) -> Iterator[Case]:
-    """Build the cases of an entry whose questions contain {row}: the patterns in turn, each with another row."""
+    """Build the cases of an entry whose questions contain {row} or {result}: the patterns in turn, each with another
+    row."""
     name = f"{entry.case.suite}/{entry.case.about}/{entry.case.location}"
     patterns = entry.patterns
-    for number, row in enumerate(rows.sample(name, len(patterns))):
+    fitting = rows.select(str(patterns))
+    for number, row in enumerate(rows.sample(name, len(patterns), str(patterns))):
         rng = random.Random(f"{rows.seed}/{entry.case.about}/{row.id}")
         pattern = patterns[number % len(patterns)]
-        texts = tuple(filter(None, (_fill_pattern(text, row, rows, rng) for text in pattern)))
+        choices = {
+            OTHER_ROW: [other.input[-1].content for other in fitting if other.output != row.output],
+            OTHER_LABEL: [label for label in rows.labels if label != row.output and label not in row.references],
+        }
+        texts = tuple(filter(None, (_fill_text(text, row, choices, rng) for text in pattern)))
         if len(texts) == len(pattern):
+            turns = zip(texts, ("", *pattern), strict=False)  # a text after a call is its result
+            texts = tuple(format_results([text]) if before == RIGHT_CALL else text for text, before in turns)
             act = rows.read_act(row)
             yield replace(
                 entry.case,
                 id=f"{name}/{row.id}",
                 input=(*row.input[:-1], *to_chat(texts)),
-                expect=entry.case.expect if act == "answer" else (act,),
+                expect=(act,) if act != "answer" and "answer" in entry.case.expect else entry.case.expect,
                 example=row if entry.right else None,
                 original_id=f"normal/{row.id}",
                 unit=get_unit(row),
             )
 
 
-def _fill_pattern(text: str, row: Example, rows: CaseRows, rng: random.Random) -> str | None:
+def _fill_text(text: str, row: Example, choices: Mapping[str, Sequence[str]], rng: random.Random) -> str | None:
     """Insert the row; None if the pattern asks for another row or label and there is none."""
-    other_inputs: Sequence[str] = [case.input[-1].content for case in rows.dev if case.id != row.id]
-    labels = [label for label in rows.labels if label != row.output and label not in row.references]
-    for name, choice in ((OTHER_ROW, other_inputs), (OTHER_LABEL, labels)):
+    for name, others in choices.items():
         if name in text:
-            if not choice:
+            if not others:
                 return None
-            text = text.replace(name, rng.choice(choice))
-    return text.replace(ROW, row.input[-1].content)
+            text = text.replace(name, rng.choice(others))
+    last = row.input[-1].content
+    if RESULT in text:
+        *earlier, result = split_results(last)
+        return format_results([*earlier, text.replace(RESULT, result)])
+    return text.replace(ROW, last).replace(RIGHT_CALL, row.output)

@@ -7,6 +7,7 @@ Hermes' and Qwen's templates (`<tool_call>`, `<tool_response>`), whose rendered 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -78,6 +79,19 @@ def parse_tools(text: str) -> list[Json]:
 def list_tool_names(text: str) -> list[str]:
     """The names of the available functions."""
     return [tool["function"]["name"] for tool in parse_tools(text)]
+
+
+@lru_cache(maxsize=1_000)
+def list_defaults(text: str) -> dict[str, dict[str, Any]]:
+    """Names of the available functions -> their arguments with a default in the schema, and the defaults."""
+    defaults: dict[str, dict[str, Any]] = {}
+    for function in (tool["function"] for tool in parse_tools(text)):
+        parameters = function.get("parameters")
+        schemas = parameters.get("properties", parameters) if isinstance(parameters, dict) else {}
+        pairs = schemas.items() if isinstance(schemas, dict) else ()
+        values = {name: schema["default"] for name, schema in pairs if isinstance(schema, dict) and "default" in schema}
+        defaults |= {function["name"]: values} if values else {}
+    return defaults
 
 
 def format_tool_turn(turn: Mapping[str, Any], content: str | None) -> str:

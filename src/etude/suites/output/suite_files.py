@@ -9,6 +9,7 @@ from etude.base.typed_json import to_json
 from etude.limits.acts import ACT_WORDS
 from etude.methods import format_method
 from etude.report.pictures import SHARES
+from etude.suites.cases import OWN_ANSWER
 from etude.suites.measures.shares import CaseResult
 from etude.suites.output import summary
 from etude.suites.results import SuiteReport
@@ -69,4 +70,5 @@ def to_html(report: SuiteReport) -> str:
         axis=SHARES,
         acts=ACTS,
         act_words=ACT_WORDS,
+        own_answer=OWN_ANSWER,
     )

@@ -1,0 +1,297 @@
+"""Compare the check of calls, and plays, with bfcl-eval's checker of conversations (Apache-2.0) on its four sets.
+
+    pip install --no-deps --target FOLDER bfcl-eval==2026.3.23
+    python bench/bfcl.py FOLDER [NUM]     NUM answers are broken by rule (2,000)
+
+A conversation is right for the metric `calls` if every turn has the right calls, for the package if after every turn
+the state of its objects and the results are right, and for a play if the state at the end is right.
+"""
+
+import ast
+import json
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from etude.data.formats.tools import format_tool_turn, format_tools, list_defaults
+from etude.metrics import Metric
+from etude.task.tool_class import ToolError, ToolLimits, ToolRef, ToolSession
+from etude.types import Answer, Example, Message
+
+SETS = ("base", "miss_func", "miss_param", "long_context")
+TYPES = {"dict": "object", "float": "number", "tuple": "array"}  # the package's names of types
+DESK = """
+import copy, functools, importlib, inspect, json
+from bfcl_eval.constants.executable_backend_config import CLASS_FILE_PATH_MAPPING as FILES
+NAMES = [name for name in FILES if not name.startswith(("Web", "Memory"))]
+CLASSES = {name: getattr(importlib.import_module(FILES[name]), name) for name in NAMES}
+
+class Desk:
+    def __init__(self, row):
+        entry = json.loads(row.tags["entry"])
+        self._objects, self._owners = [], {}
+        for name in entry["involved_classes"]:
+            self._objects.append(CLASSES[name]())
+            if name != "MathAPI":
+                is_long = "long_context" in entry["id"]
+                self._objects[-1]._load_scenario(copy.deepcopy(entry["initial_config"].get(name, {})), is_long)
+            self._owners |= dict(inspect.getmembers(self._objects[-1], inspect.ismethod))
+
+def forward(name, method):
+    return functools.wraps(method)(lambda self, *values, **named: self._owners[name](*values, **named))
+
+for cls in CLASSES.values():
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        if not name.startswith("_"):
+            setattr(Desk, name, forward(name, method))
+
+def finished(desk, row):
+    right = Desk(row)
+    for name, arguments in json.loads(row.tags["calls"]):
+        try:
+            right._owners[name](**arguments)
+        except Exception:
+            pass
+    states = [[{key: value for key, value in vars(item).items() if key[0] != "_"} for item in each._objects]
+              for each in (desk, right)]
+    return states[0] == states[1]
+"""
+NUMBERS = count()
+Call = tuple[str, dict[str, Any]]
+Turns = list[list[Call]]
+
+
+def main() -> None:
+    """Print the agreement on right answers, on schemas and results, and on broken answers by rule."""
+    folder, num = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 2_000
+    sys.path.insert(0, str(folder))
+    os.environ["PYTHONPATH"] = str(folder)
+    data, functions = folder / "bfcl_eval" / "data", {}
+    files = sorted((data / "multi_turn_func_doc").glob("*.json"))
+    for file in [file for file in files if not file.stem.startswith(("memory", "web"))]:
+        functions |= {line["name"]: line for line in map(json.loads, file.read_text("utf-8").splitlines())}
+    conversations = list(read_conversations(data, functions))
+    desk = Path(tempfile.mkdtemp()) / "desk.py"
+    desk.write_text(DESK, encoding="utf-8")
+    ref = ToolRef(desk, "Desk")
+    compare_schemas(ref, functions)
+    session = ToolSession(ref, limits=ToolLimits(20, 10**8))
+    check = partial(check_all, session, list_defaults(format_tools([*functions.values()])))
+    right = [check(entry, turns, turns) for entry, turns in conversations]
+    print("right answers:", {name: sum(checks[name] for checks in right) for name in right[0]}, "of", len(right))
+    print("results of their calls:", sum((compare_results(session, *pair) for pair in conversations), Counter()))
+    print("| rule | answers | calls, package, play: number right | calls = package | differences |")
+    rng, totals = random.Random(0), Counter[str]()
+    for number, (name, rule) in enumerate(RULES.items()):
+        share, rows = (num + number) // len(RULES), []
+        for entry, turns in rng.choices(conversations, k=20 * share):
+            broken = [list(turn) for turn in turns]
+            if len(rows) < share and rule(broken, rng, functions, conversations) and broken != turns:
+                checks = check(entry, broken, turns)
+                rows.append((checks, "" if checks["calls"] == checks["package"] else explain(checks, broken, turns)))
+        counts = [sum(checks[key] for checks, _ in rows) for key in ("calls", "package", "play")]
+        reasons = Counter(reason for _, reason in rows if reason)
+        totals += Counter({"answers": len(rows), "agree": len(rows) - reasons.total()}) + reasons
+        print(f"| {name} | {len(rows)} | {counts} | {len(rows) - reasons.total()} | {dict(reasons)} |", flush=True)
+    print(dict(totals))
+
+
+def read_conversations(data: Path, functions: dict[str, Any]) -> Iterator[tuple[Any, Turns]]:
+    """Yield each conversation with the right calls of its turns, all arguments by name."""
+    for name in SETS:
+        file = f"BFCL_v4_multi_turn_{name}.json"
+        entries, answers = (
+            [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            for path in (data / file, data / "possible_answer" / file)
+        )
+        for entry, answer in zip(entries, answers, strict=True):
+            turns = [[parse_call(call, functions) for call in turn] for turn in answer["ground_truth"]]
+            yield entry, turns
+
+
+def parse_call(text: str, functions: dict[str, Any]) -> Call:
+    """Read a call in Python, such as `cd(folder="a")`."""
+    call: Any = ast.parse(text, mode="eval").body
+    names = functions[call.func.id]["parameters"]["properties"]
+    values = dict(zip(names, call.args, strict=False)) | {one.arg: one.value for one in call.keywords}
+    return call.func.id, {name: ast.literal_eval(value) for name, value in values.items()}
+
+
+def to_python(call: Call) -> str:
+    return f"{call[0]}({', '.join(f'{name}={value!r}' for name, value in call[1].items())})"
+
+
+def compare_schemas(ref: ToolRef, functions: dict[str, Any]) -> None:
+    """Print how many schemas from signatures have the names, types and defaults of the package's documents."""
+    counts, ours = Counter[str](), {function["name"]: function["parameters"] for function in ref.describe().functions}
+    for name, function in functions.items():
+        documented, own = function["parameters"], ours.get(name, {"properties": {}, "required": []})
+        counts += Counter({"functions": 1, "in both": name in ours})
+        counts["the same names"] += list(documented["properties"]) == list(own["properties"])
+        counts["the same required"] += sorted(documented["required"]) == sorted(own["required"])
+        for key, schema in documented["properties"].items():
+            other = own["properties"].get(key, {})
+            is_same_type = TYPES.get(schema["type"], schema["type"]) == other.get("type")
+            is_same_default = schema.get("default") in (other.get("default"), "None", str(other.get("default")))
+            counts += Counter({"arguments": 1, "the same type": is_same_type, "the same default": is_same_default})
+            if not (is_same_type and is_same_default):
+                print(f"  {name}.{key}: {schema['type']}, {schema.get('default')!r}; from the signature {other}")
+    print("schemas:", dict(counts), "only in the class:", sorted(ours.keys() - functions.keys()))
+
+
+def make_row(entry: Any, turns: Turns) -> Example:
+    calls = [call for turn in turns for call in turn]
+    tags = {"entry": json.dumps(entry), "calls": json.dumps(calls)}
+    return Example(entry["id"], (Message("user", "?"),), "", tags=tags)
+
+
+def check_all(session: ToolSession, defaults: Any, entry: Any, answered: Turns, right: Turns) -> dict[str, bool]:
+    """Check one conversation in all three ways."""
+    from bfcl_eval.eval_checker.multi_turn_eval.multi_turn_checker import multi_turn_checker
+
+    texts = [[format_calls(turn) for turn in turns] for turns in (right, answered)]
+    metric, scores = Metric("calls", "answer"), []
+    for output, text in zip(*texts, strict=True):
+        row = Example(entry["id"], (Message("user", "?"),), output, defaults=defaults)
+        answer = Answer("", text, text, None, (), None, 0, 0, 0, 0.0, truncated=False)
+        scores.append(metric.score_headline(row, answer).value)
+    outputs, truth = ([[to_python(call) for call in turn] for turn in turns] for turns in (answered, right))
+    steps = [[turn] if turn else [] for turn in outputs]
+    name = f"model{next(NUMBERS)}"  # the package keeps the objects of a name
+    verdict = multi_turn_checker(steps, truth, entry, "", name)
+    session.begin(make_row(entry, right))
+    run_calls(session, answered)
+    return {"calls": min(scores) == 1, "package": verdict["valid"], "play": session.finish() == 1}
+
+
+def format_calls(calls: list[Call]) -> str:
+    listed = [{"name": name, "arguments": arguments} for name, arguments in calls]
+    return format_tool_turn({"role": "assistant", "tool_calls": listed}, None) if listed else "I cannot do that."
+
+
+def run_calls(session: ToolSession, turns: Turns) -> list[str]:
+    """Return the results; an error as the package writes it."""
+    results = []
+    for name, arguments in (call for turn in turns for call in turn):
+        try:
+            results.append(session.call(name, arguments))
+        except ToolError as error:
+            results.append(f"Error during execution: {str(error).partition(': ')[2]}")
+    return results
+
+
+def compare_results(session: ToolSession, entry: Any, turns: Turns) -> Counter[str]:
+    """Count the calls of a conversation whose results are those of the package's executor."""
+    from bfcl_eval.eval_checker.multi_turn_eval.multi_turn_utils import execute_multi_turn_func_call
+
+    calls = [to_python(call) for turn in turns for call in turn]
+    settings = entry["initial_config"], entry["involved_classes"], f"run{next(NUMBERS)}", entry["id"]
+    theirs, _ = execute_multi_turn_func_call(calls, *settings, long_context="long_context" in entry["id"])
+    session.begin(make_row(entry, turns))
+    pairs = [(one, other) for one, other in zip(run_calls(session, turns), theirs, strict=True)]
+    return Counter("the same" if one == other else f"{one[:40]!r} / {other[:40]!r}" for one, other in pairs)
+
+
+def change_call(change: Callable[..., bool], turns: Turns, rng: random.Random, *others: Any) -> bool:
+    """Change one call; False if the change does not fit it."""
+    turn = rng.choice([turn for turn in turns if turn])
+    place = rng.randrange(len(turn))
+    turn[place] = (turn[place][0], dict(turn[place][1]))
+    return change(turns, turn, place, rng, *others)
+
+
+def drop(turns: Turns, turn: list[Call], place: int, *_: Any) -> bool:
+    return bool(turn.pop(place))
+
+
+def repeat(turns: Turns, turn: list[Call], place: int, *_: Any) -> bool:
+    turn.insert(place, turn[place])
+    return True
+
+
+def add(turns: Turns, turn: list[Call], place: int, rng: random.Random, functions: Any, conversations: Any) -> bool:
+    names = {name for own in turns for name, _ in own}
+    calls = [call for _, other in rng.choices(conversations, k=9) for each in other for call in each]
+    fitting = [call for call in calls if call[0] in names and call not in turn]
+    turn[place:place] = fitting[:1]
+    return bool(fitting)
+
+
+def change_value(turns: Turns, turn: list[Call], place: int, rng: random.Random, _: Any, conversations: Any) -> bool:
+    name, arguments = turn[place]
+    calls = [call for _, other in rng.choices(conversations, k=99) for each in other for call in each]
+    for key, value in [(key, call[1][key]) for call in calls if call[0] == name for key in call[1]]:
+        if arguments.get(key, value) != value:
+            arguments[key] = value
+            return True
+    return False
+
+
+def swap(turns: Turns, turn: list[Call], place: int, *_: Any) -> bool:
+    turn[place - 1 : place + 1] = turn[place - 1 : place + 1][::-1]
+    return place > 0
+
+
+def rename(turns: Turns, turn: list[Call], place: int, rng: random.Random, functions: Any, _: Any) -> bool:
+    name, arguments = turn[place]
+    tool = functions[name]["description"].partition("Tool description")[0]
+    others = [other for other, one in functions.items() if other != name and one["description"].startswith(tool)]
+    turn[place] = (rng.choice(others), arguments)
+    return True
+
+
+def move(turns: Turns, turn: list[Call], place: int, *_: Any) -> bool:
+    later = [other for other in turns[[id(one) for one in turns].index(id(turn)) + 1 :] if other]
+    if later:
+        later[0].insert(0, turn.pop(place))
+    return bool(later)
+
+
+def write_default(turns: Turns, turn: list[Call], place: int, _: Any, functions: Any, __: Any) -> bool:
+    name, arguments = turn[place]
+    schemas = functions[name]["parameters"]["properties"]
+    defaults = {key: schema["default"] for key, schema in schemas.items() if "default" in schema}
+    missing = defaults.keys() - arguments.keys()
+    arguments.update((key, defaults[key]) for key in missing)
+    return bool(missing)
+
+
+def leave_out(turns: Turns, turn: list[Call], place: int, _: Any, functions: Any, __: Any) -> bool:
+    name, arguments = turn[place]
+    schemas = functions[name]["parameters"]["properties"]
+    equal = [key for key in arguments if schemas[key].get("default", NUMBERS) == arguments[key]]
+    for key in equal:
+        del arguments[key]
+    return bool(equal)
+
+
+RULES = {
+    name: partial(change_call, change)
+    for name, change in {
+        **{"a call is left out": drop, "a call is made twice": repeat, "another call is made, too": add},
+        **{"another value": change_value, "another order": swap, "another function": rename},
+        **{"a call comes a turn later": move, "a default is written out": write_default},
+        **{"a default is left out": leave_out},
+    }.items()
+}
+
+
+def explain(checks: dict[str, bool], answered: Turns, right: Turns) -> str:
+    """Name the class of a difference."""
+    if checks["calls"]:
+        return "another order gives another result"
+    made, asked = ([json.dumps(call) for turn in turns for call in turn] for turns in (answered, right))
+    if not Counter(asked) - Counter(made):
+        return "more calls, same state" if len(made) > len(asked) else "the same calls in another turn"
+    return "other calls, same state and results"
+
+
+if __name__ == "__main__":
+    main()
