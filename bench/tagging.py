@@ -32,8 +32,7 @@ from etude.runs.lifecycle import load_task_rows
 from etude.runs.record import read_method_records
 from etude.stats import estimate
 
-ENCODER, LEARNING_RATE, ROWS_PER_STEP, MAX_TOKENS = "all-minilm-l6-v2", 2e-4, 8, 256
-MIN_DEV = 30
+ENCODER, LEARNING_RATE, ROWS_PER_STEP, MAX_TOKENS, MIN_DEV = "all-minilm-l6-v2", 2e-4, 8, 256, 30
 Place = tuple[int, int]  # begin and end of a word in a text
 HEAD = "| set | training rows | method | test rows | exact match | F1 | minutes |\n" + "| --- " * 7 + "|"
 
