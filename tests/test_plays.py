@@ -115,7 +115,10 @@ def test_a_conversation_scores_as_much_as_its_worst_turn(task: Path, capsys: pyt
         assert results == [f"<tool_response>\n{text}\n</tool_response>" for text in said]
     assert 0 < result["played"]["value"] < 1
     assert result["played"]["value"] == pytest.approx(sum(line["score"] for line in transcripts) / len(transcripts))
-    assert result["lost"]["value"] == pytest.approx(result["whole"]["value"] - result["played"]["value"])
+    assert result["lost"]["value"] == pytest.approx(result["turns"]["value"] - result["played_turns"]["value"])
+    scores = [score for line in transcripts for score in line["scores"]]
+    assert result["played_turns"]["value"] == pytest.approx(sum(scores) / len(scores))
+    assert 0 < result["played_turns"]["value"] < 1
     assert "After the calls of the rows themselves, 100.0% of the tasks are finished" in printed
     assert "Played conversations" in (run.folder / "report.html").read_text()
 

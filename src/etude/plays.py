@@ -90,7 +90,7 @@ def play(
                 models or Models(endpoints=load_endpoints(assistant, run)),
                 metric,
                 run.folder / PLAYS / name,
-                hash_text(json.dumps([code, asdict(limits), has_finished]), 8),
+                hash_text(json.dumps([code, asdict(limits), has_finished, "scores"]), 8),
                 task.tools,
                 limits,
                 has_finished,
@@ -167,14 +167,17 @@ def _measure(
 ) -> PlayResult:
     units = [get_unit(questions[-1]) for questions in rows]
     turn_units = [unit for unit, scores in zip(units, true_scores, strict=True) for _ in scores]
-    whole, played = [min(scores) for scores in true_scores], [line["score"] for line in lines]
+    played_scores = [line["scores"] for line in lines]
+    whole, played = ([min(one) for one in scores] for scores in (true_scores, played_scores))
     problems = [problem.partition(":")[0] for line in lines for problem in {*line["problems"]}]
     has_finished = bool(lines) and lines[0]["finished"] is not None
+    turns, played_turns = ([score for one in scores for score in one] for scores in (true_scores, played_scores))
     return PlayResult(
-        estimate([score for scores in true_scores for score in scores], turn_units),
+        estimate(turns, turn_units),
+        estimate(played_turns, turn_units),
+        estimate_difference(make_score_sample(turns, turn_units), make_score_sample(played_turns, turn_units)),
         estimate(whole, units),
         estimate(played, units),
-        estimate_difference(make_score_sample(whole, units), make_score_sample(played, units)),
         estimate([line["finished"] for line in lines], units) if has_finished else None,
         {problem: problems.count(problem) for problem in dict.fromkeys(problems)},
         sum(line["seconds"] for line in lines),
@@ -276,7 +279,7 @@ class _Conversation:
         self.answers: list[Answer] = []  # to the present turn of the user
         self.problems: list[str] = []
         self.place = self.num_answers = 0
-        self.score, self.seconds = 1.0, 0.0
+        self.scores, self.seconds = list[float](), 0.0
 
     @property
     def is_over(self) -> bool:
@@ -317,18 +320,20 @@ class _Conversation:
         questions = self.script[self.place].questions
         pairs = zip(questions, self.answers, strict=False)
         scores = [self.player.metric.score_headline(row, answer).value for row, answer in pairs if row]
-        self.score = min(self.score, *scores) if len(questions) == len(self.answers) else 0.0
+        self.scores += scores if len(questions) == len(self.answers) else [0.0 for row in questions if row]
         self.answers, self.place = [], self.place + 1
         self.begin_turn()
 
     def _stop(self, problem: str) -> None:
         self.problems.append(problem)
-        self.score, self.place = 0.0, len(self.script)
+        self.place = len(self.script)
 
     def to_line(self, issues: list[Issue]) -> Json:
         """Write the transcript. If `finished` fails, add an issue instead, so that it is asked again."""
-        line: Json = {"id": self.row.id, "location": self.row.location, "score": self.score, "finished": None}
-        line |= {"problems": self.problems, "seconds": self.seconds}
+        num_scored = sum(row is not None for turn in self.script for row in turn.questions)
+        scores = [*self.scores, *[0.0] * (num_scored - len(self.scores))]
+        line: Json = {"id": self.row.id, "location": self.row.location, "score": min(scores), "scores": scores}
+        line |= {"finished": None, "problems": self.problems, "seconds": self.seconds}
         line["turns"] = [{"role": turn.role, "content": turn.content} for turn in self.turns]
         if self.session and self.player.has_finished:
             try:

@@ -33,7 +33,15 @@ HANDOVER_HEADER = ("Method", "Answered", "Wrong among its answers", "More confid
 UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
 CALLS_HEADER = ("Method", *CALL_PARTS.values())
 TURNS_HEADER = ("Method", "First turn", "Second", "Later", "Worst turn of a conversation")
-PLAYS_HEADER = ("Method", "Turns, true history", "Conversations, true history", "Played", "Lost", "Finished")
+PLAYS_HEADER = (
+    "Method",
+    "Turns, true history",
+    "Turns, played",
+    "Lost",
+    "Conversations, true history",
+    "Conversations, played",
+    "Finished",
+)
 CHECKS_NOTE = (
     "Only the quick checks of the rows were run here. etude check TASK also finds labels that look wrong, values "
     "that are not in the text, and mixed style; such errors lower every result."
@@ -296,8 +304,9 @@ def list_play_rows(plays: Mapping[str, PlayResult]) -> list[tuple[str, ...]]:
     return [
         (
             name,
-            *map(format_estimate, (result.turns, result.whole, result.played)),
+            *map(format_estimate, (result.turns, result.played_turns)),
             f"{formatting.format_difference(result.lost.value)} ({formatting.format_interval(result.lost)})",
+            *map(format_estimate, (result.whole, result.played)),
             format_estimate(result.finished) if result.finished else "",
         )
         for name, result in plays.items()
