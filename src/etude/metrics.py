@@ -387,16 +387,16 @@ def _score_calls(example: Example, answer: Answer) -> float:
 def _are_same_calls(calls: Sequence[Any], expected: Sequence[Any], defaults: Defaults) -> bool:
     """Whether both have the same calls, each equally often. Calls and keys of arguments may be in any order, and an
     argument that is left out has its default."""
-    answered, remaining = ([_to_comparable(_fill_call(call, defaults)) for call in side] for side in (calls, expected))
+    filled = (
+        [{**call, "arguments": {**defaults.get(call["name"], {}), **call["arguments"]}} for call in side]
+        for side in (calls, expected)
+    )
+    answered, remaining = ([*map(_to_comparable, side)] for side in filled)
     for call in answered:
         if call not in remaining:
             return False
         remaining.remove(call)
     return not remaining
-
-
-def _fill_call(call: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
-    return {**call, "arguments": {**defaults.get(call["name"], {}), **call["arguments"]}}
 
 
 def score_call_parts(answer: str, outputs: Sequence[str], defaults: Defaults) -> dict[str, float]:

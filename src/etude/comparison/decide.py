@@ -351,15 +351,12 @@ def _estimate_other_metrics(inputs: VerdictInputs, method: MethodResult) -> dict
     rows, num = inputs.rows, len(method.scores)
     units = None if rows.units is None else rows.units[:num]
     return {
-        name: _scale_steps(inputs, name, estimate_sample(sample))
+        # The mean error is in steps of the scale, not a share of it.
+        name: scale_estimate(found, len(inputs.metric.scale) - 1) if name == MEAN_ERROR else found
         for name, values in method.other_metrics.items()
         for sample in [inputs.metric.sample(values, units, rows.expected[:num], method.predicted, name)]
+        for found in [estimate_sample(sample)]
     }
-
-
-def _scale_steps(inputs: VerdictInputs, name: str, estimate: Estimate) -> Estimate:
-    """Convert the mean error from a share of the scale to steps; other estimates are returned unchanged."""
-    return scale_estimate(estimate, len(inputs.metric.scale) - 1) if name == MEAN_ERROR else estimate
 
 
 def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:

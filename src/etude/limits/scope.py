@@ -51,8 +51,10 @@ class Scope:
         for questions in questions_by_chat:
             limit = next(judged)
             for question, own in zip(questions[1:], judged, strict=False):
-                is_vague = own is not None and own.name == GENERAL and _is_follow_up(question)
-                limit = limit if is_vague or (own is None and _is_elliptic(question)) else own
+                is_elliptic = _is_elliptic(question)
+                is_short = is_elliptic or len(question.split()) <= FOLLOW_UP_WORDS
+                is_vague = own is not None and own.name == GENERAL and is_short
+                limit = limit if is_vague or (own is None and is_elliptic) else own
             limits.append(limit)
         return limits
 
@@ -93,10 +95,6 @@ def get_question(chat: Sequence[Message]) -> str:
 
 def _is_elliptic(question: str) -> bool:
     return len(question.split()) <= ELLIPSIS_WORDS and ELLIPSIS.match(question.strip()) is not None
-
-
-def _is_follow_up(question: str) -> bool:
-    return len(question.split()) <= FOLLOW_UP_WORDS or _is_elliptic(question)
 
 
 @lru_cache(maxsize=16)

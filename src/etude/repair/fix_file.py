@@ -100,9 +100,9 @@ def _carry_undone(planned: ChangeList, before: FixLog | None, source_hash: str) 
     if before is None or not before.undone:
         return frozenset()
     is_same_file = before.source_hash == source_hash
-    keys = _key_by_line if is_same_file else _key_by_content
-    undone = {key: n for n, key in enumerate(keys(before.changes)) if n in before.undone}
-    positions = {key: n for n, key in enumerate(keys(planned)) if key in undone}
+    keys = _list_keys(before.changes, is_same_file)
+    undone = {key: n for n, key in enumerate(keys) if n in before.undone}
+    positions = {key: n for n, key in enumerate(_list_keys(planned, is_same_file)) if key in undone}
     for key, number in undone.items():
         if key not in positions and is_same_file:
             positions[key] = len(planned)
@@ -110,14 +110,11 @@ def _carry_undone(planned: ChangeList, before: FixLog | None, source_hash: str) 
     return frozenset(positions.values())
 
 
-def _key_by_line(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
-    return ((change.before, change.line) for change in changes)
-
-
-def _key_by_content(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
+def _list_keys(changes: Iterable[Change], by_line: bool) -> Iterator[tuple[str, int]]:
+    """Yield the row of each change, with its line or the number of equal rows before it."""
     counts: Counter[str] = Counter()
     for change in changes:
-        yield change.before, counts[change.before]
+        yield change.before, change.line if by_line else counts[change.before]
         counts[change.before] += 1
 
 

@@ -44,7 +44,9 @@ def read_headline(run: Run, outcomes: Sequence[str] | None = None) -> Headline:
     interval = f"95% interval {format_interval(estimate)}"
     count = f"{row.rows:,} test rows" + (f" that count as {estimate.n:,}" if estimate.n < row.rows else "")
     score = f"{format_percent(estimate.value)} on {count} ({interval})"
-    outcomes = _read_outcomes(run, row.method) if outcomes is None else outcomes
+    test_file = run.folder / TESTS / row.method / "test.json"
+    if outcomes is None and test_file.exists():
+        outcomes = [gate["outcome"] for gate in read_json(test_file)["gates"]]
     step = "Test its behaviour: etude test" if outcomes is None else "Serve it: etude serve"
     replaced = dict(_mark_replacements(run, verdict))
     obstacles = _list_obstacles(run, verdict, row, outcomes or (), replaced)
@@ -58,11 +60,6 @@ def read_headline(run: Run, outcomes: Sequence[str] | None = None) -> Headline:
         score,
         "; ".join(aims) or "none",
     )
-
-
-def _read_outcomes(run: Run, method: str) -> list[str] | None:
-    file = run.folder / TESTS / method / "test.json"
-    return [gate["outcome"] for gate in read_json(file)["gates"]] if file.exists() else None
 
 
 def explain_gates(outcomes: Sequence[str]) -> str:

@@ -26,7 +26,12 @@ def answer_cases(
     """Return the answers to each case, in order: the assistant's own answers in a conversation, and the last. Only
     questions that no earlier test asked this assistant are asked; a stopped test is continued after its last batch."""
     answers, num_cases = _read_answers(assistant, models, folder), sum(case.num_answers for case in cases)
-    while new := _list_new_questions(cases, answers):
+    while new := {
+        _hash_case(question): question
+        for case in cases
+        for question, own in [_play(case, answers)]
+        if len(own) < case.num_answers
+    }:
         ids = list(new)
         file = folder / f"{assistant.fingerprint}-{hash_text(''.join(ids))}.json"
         write_json(file, {"cases": ids})
@@ -72,11 +77,6 @@ def _play(case: Case, answers: Mapping[str, Answer]) -> tuple[Case, list[Answer]
         own.append(answer)
         question = case.play([answer.shown for answer in own])
     return question, own
-
-
-def _list_new_questions(cases: Sequence[Case], answers: Mapping[str, Answer]) -> dict[str, Case]:
-    played = [(case, *_play(case, answers)) for case in cases]
-    return {_hash_case(question): question for case, question, own in played if len(own) < case.num_answers}
 
 
 def _hash_case(case: Case) -> str:

@@ -59,10 +59,6 @@ class TaskDraft:
         return tuple(self.rows.examples)
 
     @cached_property
-    def _dataset(self) -> dataset.Dataset:
-        return dataset.Dataset(self.examples)
-
-    @cached_property
     def readable(self) -> tuple[Example, ...]:
         """The rows outside the test, whose answers may be read; all rows if there are too few to split."""
         return self._list_outside_test(self._sides)
@@ -104,7 +100,7 @@ class TaskDraft:
         """Split the rows as a comparison does; if it would refuse them, return the sizes."""
         minimum = dataset.COMPARE_MIN._replace(test=0 if self.test else dataset.MIN_TEST_ROWS)
         try:
-            return splits.split(self._dataset, kind, SEED, minimum=minimum)
+            return splits.split(dataset.Dataset(self.examples), kind, SEED, minimum=minimum)
         except InputError as error:
             return error.issues[0].value
 
