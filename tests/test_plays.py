@@ -230,7 +230,7 @@ def test_conversations_with_a_server_are_those_that_were_played(method: str, tas
         task = write_chats(tmp_path / "library", 40)
         text = task.read_text().replace("model: fake", "model: smollm2-135m-instruct\nmax_tokens: 40")
         task.write_text(text.replace("[prompt, few_shot, fine_tune]", "[few_shot]"))
-        compare(task, models=models)
+        compare(task)
     play(find_run(task), [method], models=models)
     transcripts = [line for line in read_transcripts(find_run(task), method) if "<tool_call>" in str(line["turns"])]
     (served,) = load_catalogue([str(task)], method, run_tools=True).values()
