@@ -1,7 +1,7 @@
 """Compare the check of calls, and plays, with bfcl-eval's checker of conversations (Apache-2.0) on its four sets.
 
     pip install --no-deps --target FOLDER bfcl-eval==2026.3.23
-    python bench/bfcl.py FOLDER [NUM]     NUM answers are broken by rule (2,000)
+    python bench/bfcl.py FOLDER [NUM]     NUM answers are broken by rule (2,160, if each rule fits enough)
 
 A conversation is right for the metric `calls` if every turn has the right calls, for the package if after every turn
 the state of its objects and the results are right, and for a play if the state at the end is right.
@@ -70,7 +70,7 @@ Turns = list[list[Call]]
 
 def main() -> None:
     """Print the agreement on right answers, on schemas and results, and on broken answers by rule."""
-    folder, num = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 2_000
+    folder, num = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 2_160
     sys.path.insert(0, str(folder))
     os.environ["PYTHONPATH"] = str(folder)
     data, functions = folder / "bfcl_eval" / "data", {}
@@ -134,7 +134,10 @@ def compare_schemas(ref: ToolRef, functions: dict[str, Any]) -> None:
     for name, function in functions.items():
         documented, own = function["parameters"], ours.get(name, {"properties": {}, "required": []})
         counts += Counter({"functions": 1, "in both": name in ours})
-        counts["the same names"] += list(documented["properties"]) == list(own["properties"])
+        is_same = list(documented["properties"]) == list(own["properties"])
+        counts["the same names"] += is_same
+        if not is_same:
+            print(f"  {name}: {list(documented['properties'])}; from the signature {list(own['properties'])}")
         counts["the same required"] += sorted(documented["required"]) == sorted(own["required"])
         for key, schema in documented["properties"].items():
             other = own["properties"].get(key, {})
@@ -196,7 +199,24 @@ def compare_results(session: ToolSession, entry: Any, turns: Turns) -> Counter[s
     theirs, _ = execute_multi_turn_func_call(calls, *settings, long_context="long_context" in entry["id"])
     session.begin(make_row(entry, turns))
     pairs = [(one, other) for one, other in zip(run_calls(session, turns), theirs, strict=True)]
-    return Counter("the same" if one == other else f"{one[:40]!r} / {other[:40]!r}" for one, other in pairs)
+    return Counter("the same" if one == other else classify_results(one, other) for one, other in pairs)
+
+
+def classify_results(one: str, other: str) -> str:
+    """Name how two results differ."""
+    if "mpf(" in other or "Ellipsis" in other:
+        return "values that are not JSON, as text"
+    values = []
+    for text in (one, other):
+        for read in (json.loads, ast.literal_eval, str):
+            try:
+                values.append(read(text))
+                break
+            except (ValueError, SyntaxError):
+                continue
+    if all(isinstance(value, list) for value in values) and sorted(values[0]) == sorted(values[1]):
+        return "a set in another order"
+    return "the same value, written differently" if values[0] == values[1] else f"{one[:99]} / {other[:99]}"
 
 
 def change_call(change: Callable[..., bool], turns: Turns, rng: random.Random, *others: Any) -> bool:
@@ -286,7 +306,8 @@ RULES = {
 def explain(checks: dict[str, bool], answered: Turns, right: Turns) -> str:
     """Name the class of a difference."""
     if checks["calls"]:
-        return "another order gives another result"
+        made, asked = (Counter(str(call) for turn in turns for call in turn) for turns in (answered, right))
+        return "another order, another result" if made == asked else "a default written out, another result"
     made, asked = ([json.dumps(call) for turn in turns for call in turn] for turns in (answered, right))
     if not Counter(asked) - Counter(made):
         return "more calls, same state" if len(made) > len(asked) else "the same calls in another turn"

@@ -68,7 +68,7 @@ def test_public_methods_are_the_functions(ref: ToolRef) -> None:
             "properties": {
                 "title": {"type": "string"},
                 "days": {"type": "array", "items": {"type": "integer"}},
-                "when": {"enum": ["now", "later"]},
+                "when": {"enum": ["now", "later"], "default": "now"},
             },
             "required": ["title"],
         },
