@@ -34,16 +34,14 @@ GREETINGS = ("Hello,", "Hi there,", "Good morning,", "Dear team,", "Hey,", "To w
 ENDINGS = ("Thank you.", "Please advise.", "What now?", "Can you look into it?", "Best wishes.", "")
 EMAIL, PHONE, CARD = " Write to {}@{}-mail.com.", " Call me on +44 20 7946 {:04d}.", " My card is {}."
 PLANTED: Mapping[str, float] = {
-    "repeated": 0.02,
-    "near_duplicate": 0.02,
-    "contradiction": 0.002,
-    "privacy_email": 0.003,
-    "privacy_phone": 0.002,
-    "privacy_card": 0.001,
-    "injection": 0.001,
-    "placeholder": 0.001,
-    "markup": 0.001,
-    "encoding": 0.001,
+    **{
+        "repeated": 0.02,
+        "near_duplicate": 0.02,
+        "contradiction": 0.002,
+        "privacy_email": 0.003,
+        "privacy_phone": 0.002,
+    },
+    **dict.fromkeys(("privacy_card", "injection", "placeholder", "markup", "encoding"), 0.001),
 }  # kind of planted error -> share of the rows
 
 

@@ -2,9 +2,8 @@
 
     python bench/grounding.py [--all]      seconds; --all prints each answer with what was found
 
-Passages and answers are in grounding.yaml and grounding_described.yaml, which say when they were written. An answer
-is found if it contains an
-invented name or number, or if its cited passages do not support it.
+Passages and answers are in grounding.yaml and grounding_described.yaml, which say when they were written. An answer is
+found if it contains an invented name or number, or if its cited passages do not support it.
 """
 
 import sys

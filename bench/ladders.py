@@ -22,19 +22,6 @@ from typing import Any
 from real_sets import DATA, prepare_task, write_lines
 
 LINE = "| {name} | {kind} | {rows:,} | {taken:.1f} of {budget} | {scores} | {recommended} |"
-SETS = (
-    "banking77",
-    "sms_spam",
-    "presidio_kinds",
-    "pubmedqa_labelled",
-    "bbq_questions",
-    "snips_slots",
-    "ncbi_disease",
-    "e2e_slots",
-    "mts_dialog",
-    "rasbt_instructions",
-    "ifeval_kinds",
-)
 INSTRUCTIONS = {
     "banking77": "Which intent does this message of a bank's customer have?",
     "sms_spam": "Is this message spam, or ham (a message that somebody wanted)?",
@@ -63,7 +50,7 @@ SLOT = re.compile(r"(?:^|, )([^\[]+)\[([^]]*)\]")
 def main() -> None:
     """Compares the methods and prints the line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=SETS)
+    parser.add_argument("set", choices=INSTRUCTIONS)
     parser.add_argument("--budget", required=True, help="minutes, such as 8m")
     parser.add_argument("--folder", type=Path, help="folder for the task; default: a temporary folder")
     parser.add_argument("--methods", help="only these methods, such as 'baseline, fine_tune_encoder'")
@@ -117,14 +104,8 @@ def extraction(name: str, folder: Path) -> Path:
         )
     properties = dict(sorted(properties.items()))
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    task = {
-        "name": name,
-        "kind": "extract",
-        "model": "smollm2-135m-instruct",
-        "examples": "train.jsonl",
-        "test": "test.jsonl",
-        "contract": {"json_schema": schema},
-    }
+    task = {"name": name, "kind": "extract", "model": "smollm2-135m-instruct", "contract": {"json_schema": schema}}
+    task |= {"examples": "train.jsonl", "test": "test.jsonl"}
     lines = [f"{key}: {json.dumps(value)}\n" for key, value in task.items()]
     (folder / "task.yaml").write_text("".join(lines), encoding="utf-8")
     return folder / "task.yaml"
@@ -153,15 +134,8 @@ def format_line(name: str, run: Path, minutes: float, budget: str) -> str:
     verdict = json.loads((run / "verdict.json").read_text(encoding="utf-8"))
     task = json.loads((run / "run.json").read_text(encoding="utf-8"))
     scores = ", ".join(format_score(each) for each in verdict["ladder"])
-    return LINE.format(
-        name=name,
-        kind=task.get("kind", ""),
-        rows=verdict["test_rows"]["answered"],
-        taken=minutes,
-        budget=budget,
-        scores=scores,
-        recommended=verdict["recommended"] or "not decided",
-    )
+    about = {"name": name, "kind": task.get("kind", ""), "rows": verdict["test_rows"]["answered"], "taken": minutes}
+    return LINE.format(**about, budget=budget, scores=scores, recommended=verdict["recommended"] or "not decided")
 
 
 def format_score(step: dict[str, Any]) -> str:

@@ -42,11 +42,8 @@ def measure(name: str, work: Callable[[], object]) -> None:
 
 
 def write_rows(file: Path, num: int, rng: random.Random) -> None:
-    texts = [
-        pair
-        for pair in read_texts()
-        if pair[1] in ("card_arrival", "lost_or_stolen_card", "exchange_rate", "top_up_failed")
-    ]
+    labels = ("card_arrival", "lost_or_stolen_card", "exchange_rate", "top_up_failed")
+    texts = [pair for pair in read_texts() if pair[1] in labels]
     words = [word for text, _ in texts for word in text.split()]
     with file.open("w", encoding="utf-8") as stream:
         for number in range(num):

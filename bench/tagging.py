@@ -32,8 +32,7 @@ from etude.runs.lifecycle import load_task_rows
 from etude.runs.record import read_method_records
 from etude.stats import estimate
 
-ENCODER, LEARNING_RATE, ROWS_PER_STEP, MAX_TOKENS = "all-minilm-l6-v2", 2e-4, 8, 256
-MIN_DEV = 30
+ENCODER, LEARNING_RATE, ROWS_PER_STEP, MAX_TOKENS, MIN_DEV = "all-minilm-l6-v2", 2e-4, 8, 256, 30
 Place = tuple[int, int]  # begin and end of a word in a text
 HEAD = "| set | training rows | method | test rows | exact match | F1 | minutes |\n" + "| --- " * 7 + "|"
 
@@ -86,7 +85,7 @@ def sample_lines(file: Path, number: int) -> None:
 def compare_methods(task_file: Path, name: str, methods: str) -> int:
     """Compare methods without a budget, print their rows, and return the epochs of the last one."""
     file = task_file.with_name("methods.yaml")
-    file.write_text(f"{task_file.read_text(encoding='utf-8')}methods: [{methods}]\n", encoding="utf-8")
+    file.write_text(f"{task_file.read_text('utf-8')}metric: exact_match\nmethods: [{methods}]\n", "utf-8")
     run, epochs = compare(file, budget=math.inf, confirm=lambda question: True).run, 0
     for method, record in read_method_records(run).items():
         lines = [line for line in run.read_predictions(method) if line["side"] == "test"]

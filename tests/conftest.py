@@ -112,5 +112,6 @@ def compared_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def studio_task(compared_task: Path) -> Iterator[Path]:
     """The same task file, without the feedback and the queue of other tests of the studio."""
     yield compared_task
-    for file in (compared_task.parent / "feedback.jsonl", *(compared_task.parent / "runs").glob("studio.*")):
+    folder = compared_task.parent
+    for file in (folder / "feedback.jsonl", *folder.glob("made.*"), *(folder / "runs").glob("studio.*")):
         file.unlink(missing_ok=True)

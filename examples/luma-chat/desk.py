@@ -33,10 +33,11 @@ SHELVES = [
 
 
 class Desk:
-    """The library on the day of a conversation. The row says until when its book is lent, or "no"."""
+    """The library on the day of a conversation. The row says until when its book is lent, or "no"; a conversation with
+    a user of `etude serve` or `etude chat` may not say it."""
 
     def __init__(self, row: Any) -> None:
-        self.lent = row.tags["lent"]
+        self.lent = row.tags.get("lent", "no")
         self.looked_up: list[str] = []
 
     def on_shelf(self, title: str) -> str:

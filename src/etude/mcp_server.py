@@ -5,8 +5,6 @@ user has confirmed it. Nothing is sent to another machine or paid: that needs a 
 Importing this module needs the extra `mcp`.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

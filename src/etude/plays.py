@@ -15,10 +15,10 @@ from typing import NamedTuple
 from etude import assistant as saved
 from etude.assistant import Assistant, PromptLimit
 from etude.base.files import Json, append_line, hash_text, list_lines, write_json
-from etude.base.formatting import format_count, format_percent
+from etude.base.formatting import format_percent
 from etude.base.issues import check_known
 from etude.data.dataset import load_dataset, load_test
-from etude.data.formats.tools import format_results, split_calls, split_results
+from etude.data.formats.tools import split_calls, split_results
 from etude.errors import InputError, Issue, RunError, quote_value
 from etude.evaluate import AnswerLog, answer_in_batches, get_unit
 from etude.metrics import Metric, restore_metric
@@ -32,7 +32,8 @@ from etude.runs.questions import Confirm, SendLimits, answer_unasked, confirm_se
 from etude.runs.recommended import load_endpoints
 from etude.stats import estimate, estimate_difference, make_score_sample
 from etude.task import Task, load_task
-from etude.task.tool_class import TOOL_LIMITS, Call, ToolError, ToolLimits, ToolRef, ToolSession
+from etude.task.tool_class import TOOL_LIMITS, ToolError, ToolLimits, ToolRef, ToolSession
+from etude.tool_loop import ToolLoop, ToolStep, list_calls
 from etude.types import Answer, Estimate, Example, Message
 
 GROUP = 64  # conversations that go on at the same time, each with a process for its tools
@@ -89,7 +90,7 @@ def play(
                 models or Models(endpoints=load_endpoints(assistant, run)),
                 metric,
                 run.folder / PLAYS / name,
-                hash_text(json.dumps([code, asdict(limits), has_finished]), 8),
+                hash_text(json.dumps([code, asdict(limits), has_finished, "scores"]), 8),
                 task.tools,
                 limits,
                 has_finished,
@@ -146,7 +147,7 @@ def _check_finished(tools: ToolRef, conversations: Iterable[Sequence[Example]], 
     for row in (questions[-1] for questions in conversations):
         texts = [*(turn.content for turn in row.input if turn.role == "assistant"), row.output]
         try:
-            session.begin(row, _list_calls("\n".join(texts)))
+            session.begin(row, list_calls("\n".join(texts)))
             values.append(session.finish())
         except ToolError as error:
             issues.append(_finished_issue(row, tools, error))
@@ -154,10 +155,6 @@ def _check_finished(tools: ToolRef, conversations: Iterable[Sequence[Example]], 
     if issues:
         raise InputError(issues)
     return estimate(values)
-
-
-def _list_calls(text: str) -> list[Call]:
-    return [(call["name"], call["arguments"]) for call in split_calls(text)[1]]
 
 
 def _finished_issue(row: Example, tools: ToolRef, error: ToolError) -> Issue:
@@ -170,14 +167,17 @@ def _measure(
 ) -> PlayResult:
     units = [get_unit(questions[-1]) for questions in rows]
     turn_units = [unit for unit, scores in zip(units, true_scores, strict=True) for _ in scores]
-    whole, played = [min(scores) for scores in true_scores], [line["score"] for line in lines]
+    played_scores = [line["scores"] for line in lines]
+    whole, played = ([min(one) for one in scores] for scores in (true_scores, played_scores))
     problems = [problem.partition(":")[0] for line in lines for problem in {*line["problems"]}]
     has_finished = bool(lines) and lines[0]["finished"] is not None
+    turns, played_turns = ([score for one in scores for score in one] for scores in (true_scores, played_scores))
     return PlayResult(
-        estimate([score for scores in true_scores for score in scores], turn_units),
+        estimate(turns, turn_units),
+        estimate(played_turns, turn_units),
+        estimate_difference(make_score_sample(turns, turn_units), make_score_sample(played_turns, turn_units)),
         estimate(whole, units),
         estimate(played, units),
-        estimate_difference(make_score_sample(whole, units), make_score_sample(played, units)),
         estimate([line["finished"] for line in lines], units) if has_finished else None,
         {problem: problems.count(problem) for problem in dict.fromkeys(problems)},
         sum(line["seconds"] for line in lines),
@@ -236,7 +236,7 @@ class _Player:
                         ended[conversation.row.id] = conversation.to_line(issues)
             finally:
                 for conversation in group:
-                    conversation.close()
+                    conversation.loop.close()
             on_turns(sum(conversation.place for conversation in played), total)
         if issues:
             raise InputError(issues)
@@ -275,10 +275,11 @@ class _Conversation:
         self.row, self.player = questions[-1], player
         self.script, self.turns = _read_script(questions)
         self.session = ToolSession(player.tools, self.row, player.limits) if player.tools else None
+        self.loop = ToolLoop(self.turns, self.session)
         self.answers: list[Answer] = []  # to the present turn of the user
         self.problems: list[str] = []
-        self.place = self.num_answers = self.num_calls = 0
-        self.score, self.seconds = 1.0, 0.0
+        self.place = self.num_answers = 0
+        self.scores, self.seconds = list[float](), 0.0
 
     @property
     def is_over(self) -> bool:
@@ -301,52 +302,38 @@ class _Conversation:
     def take(self, answer: Answer, results: Mapping[tuple[str, int], Json]) -> None:
         """Add an answer, run its calls, and go on to the next turn of the user if there are none."""
         self.answers.append(answer)
-        self.turns.append(Message("assistant", answer.shown))
         self.num_answers, self.seconds = self.num_answers + 1, self.seconds + answer.seconds
-        calls = _list_calls(answer.shown) if self.session else []
-        self.num_calls += len(calls)
-        if self.num_calls > self.player.limits.calls:
-            self._stop(f"more than {format_count(self.player.limits.calls, 'call')}")
-        elif calls:
-            self._run_calls(calls, results)
-        else:
-            self._score_turn()
-
-    def _run_calls(self, calls: Sequence[Call], results: Mapping[tuple[str, int], Json]) -> None:
-        assert self.session is not None, "without tools there are no calls"
         line = results.get((self.row.id, self.num_answers))
-        if line is None:
-            num_before, texts, problems = len(self.session.calls), [], []
-            for name, arguments in calls:
-                try:
-                    texts.append(self.session.call(name, arguments))
-                except ToolError as error:
-                    texts.append(f"error: {error}")
-                    problems.append(f"{name} failed: {error}")
-            line = {"id": self.row.id, "step": self.num_answers, "results": texts, "problems": problems}
-            line["calls"] = self.session.calls[num_before:]
-            append_line(self.player.journal, line)
+        step = self.loop.take(
+            answer.shown, ToolStep(line["results"], line["problems"], line["calls"]) if line else None
+        )
+        if self.loop.problem:
+            self._stop(self.loop.problem)
+        elif step is None:
+            self._score_turn()
         else:
-            self.session.calls += [(name, arguments) for name, arguments in line["calls"]]
-        self.problems += line["problems"]
-        self.turns.append(Message("user", format_results(line["results"])))
+            self.problems += step.problems
+            if line is None:
+                append_line(self.player.journal, {"id": self.row.id, "step": self.num_answers, **asdict(step)})
 
     def _score_turn(self) -> None:
         questions = self.script[self.place].questions
         pairs = zip(questions, self.answers, strict=False)
         scores = [self.player.metric.score_headline(row, answer).value for row, answer in pairs if row]
-        self.score = min(self.score, *scores) if len(questions) == len(self.answers) else 0.0
+        self.scores += scores if len(questions) == len(self.answers) else [0.0 for row in questions if row]
         self.answers, self.place = [], self.place + 1
         self.begin_turn()
 
     def _stop(self, problem: str) -> None:
         self.problems.append(problem)
-        self.score, self.place = 0.0, len(self.script)
+        self.place = len(self.script)
 
     def to_line(self, issues: list[Issue]) -> Json:
         """Write the transcript. If `finished` fails, add an issue instead, so that it is asked again."""
-        line: Json = {"id": self.row.id, "location": self.row.location, "score": self.score, "finished": None}
-        line |= {"problems": self.problems, "seconds": self.seconds}
+        num_scored = sum(row is not None for turn in self.script for row in turn.questions)
+        scores = [*self.scores, *[0.0] * (num_scored - len(self.scores))]
+        line: Json = {"id": self.row.id, "location": self.row.location, "score": min(scores), "scores": scores}
+        line |= {"finished": None, "problems": self.problems, "seconds": self.seconds}
         line["turns"] = [{"role": turn.role, "content": turn.content} for turn in self.turns]
         if self.session and self.player.has_finished:
             try:
@@ -356,11 +343,6 @@ class _Conversation:
                 return line
         append_line(self.player.journal, line)
         return line
-
-    def close(self) -> None:
-        """Kill the process of the tools."""
-        if self.session:
-            self.session.close()
 
 
 def _read_script(questions: Sequence[Example]) -> tuple[list[_Turn], list[Message]]:

@@ -39,6 +39,7 @@ def join_turns(turns: Sequence[Message]) -> str:
 
 MADE = "made"  # the source of a row that a model wrote: `etude make`
 CANDIDATES = ".candidates.jsonl"  # suffix of the file, beside `made_rows:`, of all made rows that passed the gates
+AS_MADE = ".as-made.jsonl"  # suffix of the file, beside `made_rows:`, of its rows before people read them in the studio
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from string import ascii_lowercase
 
 import pytest
 
+from cases import read_cases
 from etude.checks import Material, check_material
 from etude.checks.rows.endings import check_truncated, is_complete
 from etude.checks.rows.quotations import is_unclosed
@@ -16,6 +17,7 @@ from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 from pairs import find_rows
 
+CASES = read_cases(__file__)
 FRAMES = {
     "English": ("The {} of the pump must be cleaned with a soft cloth before you put it back into the {}.", " "),
     "German": ("Bitte reinigen Sie den {} Ihrer Maschine mit einem weichen Tuch und trocknen Sie ihn im {}.", " "),
@@ -75,21 +77,7 @@ def test_what_only_lacks_its_mark_is_no_cut() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Yes. 😊",
-        "天気です。",
-        "はい！",
-        "(see there)",
-        "जी हाँ।",
-        "نعم؟",
-        "Danke 👍🏽",
-        "“Gone.”",
-        "Family 👨‍👩‍👧",
-        "```",
-    ],
-)
+@pytest.mark.parametrize("text", CASES["ended"])
 def test_marks_of_other_scripts_and_emoji_end_a_text(text: str) -> None:
     assert is_complete(text)
 
@@ -99,20 +87,7 @@ def test_a_word_or_a_comma_ends_none(text: str) -> None:
     assert not is_complete(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "unclosed"),
-    [
-        ("No code.", None),
-        ("```print(1)```", None),
-        ("Do this:\n```\nprint(1)\n```", False),
-        ("```python\nprint(1)\n```\n\nor\n\n~~~\nx\n~~~", False),
-        ("````\n```\nx\n```\n````", False),
-        ("- first:\n  ```\n  x\n  ```", False),
-        ("```python\nprint(1", True),
-        ("```\nx\n```\nand then\n```\ny", True),
-        ("```\nx\n~~~", True),
-    ],
-)
+@pytest.mark.parametrize(("text", "unclosed"), CASES["fences"])
 def test_a_fence_is_closed_by_one_of_its_own_marks(text: str, unclosed: bool | None) -> None:
     assert is_unclosed(text) is unclosed
 

@@ -8,32 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_checks import create_pairs
 
+from cases import read_cases
 from etude.checks.language.identification import find_main_language, guess_language, identify_language
 from etude.checks.language.wrong_language import check_answer_language, check_language
 from etude.checks.safety.personal import check_review
 from pairs import find_in, find_rows
 
-SENTENCES = {
-    "English": "The letter that you sent to us was read, and we will answer it as soon as we can.",
-    "German": "Der Brief, den Sie uns geschickt haben, ist da, und wir werden ihn bald mit einer Antwort ehren.",
-    "French": "La lettre que vous avez envoyée est arrivée et nous allons répondre dans la semaine avec plaisir.",
-    "Spanish": "La carta que usted envió ha llegado y la vamos a contestar en esta semana con mucho gusto para todos.",
-    "Italian": "La lettera che è arrivata da voi è molto bella e noi la leggiamo con piacere nella casa di campagna.",
-    "Portuguese": "A carta que você enviou não chegou, mas uma resposta está no correio e os selos são do meu irmão.",
-    "Dutch": "De brief die je hebt gestuurd is aangekomen en wij zijn er blij mee, maar het antwoord komt nog van ons.",
-    "Swedish": "Brevet som du har skickat är inte här, men det kan komma i morgon och vi ska svara på det.",
-    "Danish": "Brevet, som du har sendt, er ikke kommet, men det kan være her i morgen, og jeg skal svare på det.",
-    "Polish": "List nie jest jeszcze u nas, ale może przyjdzie jutro i będzie tak jak jego brat to napisał.",
-    "Turkish": "Mektup çok güzel ve bu bir sevinç, ama cevap için biraz zaman var, ne kadar olduğunu sonra yazarım.",
-    "Finnish": "Kirje ei ole vielä täällä, mutta se on hyvä ja hän voi tulla kun nyt on aikaa, tai niin minä luulen.",
-    "Romanian": "Scrisoarea nu este aici, dar este un răspuns care va veni în curând și se va citi pentru bucurie.",
-    "Russian": "Письмо, которое вы прислали, ещё не пришло, но мы его ждём.",
-    "Greek": "Το γράμμα που στείλατε δεν έφτασε ακόμα, αλλά το περιμένουμε.",
-    "Arabic": "الرسالة التي أرسلتها لم تصل بعد ولكننا ننتظرها بفرح كبير.",
-    "Chinese": "您寄来的信还没有到，不过我们正在高兴地等待着它的到来。",
-    "Japanese": "あなたが送ってくれた手紙はまだ届いていませんが、楽しみに待っています。",
-    "Korean": "보내 주신 편지는 아직 도착하지 않았지만 기쁘게 기다리고 있습니다.",
-}
+CASES = read_cases(__file__)
+SENTENCES = CASES["sentences"]
 
 
 @pytest.mark.parametrize("language", SENTENCES)
@@ -58,35 +40,9 @@ def test_a_text_in_another_language_is_named_in_its_part(language: str) -> None:
     assert all(language in one.message for one in findings)
 
 
-SHORT = {
-    "Die Lieferung kommt leider erst am Dienstag.": "German",
-    "Bitte melden Sie sich noch einmal bei uns.": "German",
-    "La commande n'est pas encore partie.": "French",
-    "Nous avons bien reçu votre message.": "French",
-    "Please send it to us again.": "English",
-    "El pedido todavía no ha salido.": "Spanish",
-    "L'ordine non è ancora partito.": "Italian",
-    "A encomenda ainda não foi enviada.": "Portuguese",
-    "De bestelling is nog niet verzonden.": "Dutch",
-    "Beställningen har inte skickats ännu.": "Swedish",
-    "Bestillingen er ikke sendt endnu.": "Danish",
-    "Zamówienie nie zostało jeszcze wysłane.": "Polish",
-    "Siparişiniz henüz yola çıkmadı ve bekliyor.": "Turkish",
-    "Tilausta ei ole vielä lähetetty.": "Finnish",
-    "Comanda nu a fost încă trimisă.": "Romanian",
-}
+SHORT = CASES["short"]
 """Sentences of five to eight words, and their language."""
-NAMES = (
-    "Lo que el viento llevó",
-    "La casa de los espíritus.",
-    "Leonardo di ser Piero da Vinci.",
-    "Jan van der Meer van Delft.",
-    "Centre national de la recherche scientifique.",
-    "«Je pense, donc je suis.»",
-    "crème brûlée, pâté, éclair, café au lait.",
-    "Hotel zur Post, Gasthof zum Löwen.",
-    "Antonio Vivaldi: Le quattro stagioni.",
-)
+NAMES = CASES["names"]
 
 
 @pytest.mark.parametrize("own", ["English", "German", "French"])
@@ -204,16 +160,7 @@ def test_translations_and_sets_of_one_language_have_no_other_language_of_answers
     )
 
 
-TICKETS = (
-    "Ich komme nicht ins Kundenkonto.",
-    "Bitte Passwort zurücksetzen.",
-    "Wann kommt der Techniker?",
-    "Der Monitor zeigt kein Bild.",
-    "Bitte die Lieferadresse ändern.",
-    "Die App stürzt beim Start ab.",
-    "Wie lange dauert der Versand?",
-    "Die Ware ist beschädigt.",
-)
+TICKETS = CASES["tickets"]
 ASKED = (
     "Where is my parcel?",
     "The app is slow on Tuesday.",

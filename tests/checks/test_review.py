@@ -5,39 +5,14 @@ import csv
 import pytest
 from test_checks import create_pairs
 
+from cases import read_cases
 from conftest import data_folder
 from etude.checks.safety.phrases import check_advice, load_phrases
 from pairs import find_in, find_rows
 
-ADVISING = {
-    "medical": (
-        "Take 400 mg of ibuprofen every six hours with food.",
-        "You should stop taking your blood pressure medication before the test.",
-        "She is on lisinopril, 10 mg daily.",
-        "If it hurts for longer, see your doctor.",
-    ),
-    "legal": (
-        "You can sue the landlord for the deposit.",
-        "You should file a claim with the small claims court.",
-        "You may be liable for the damage.",
-        "Please consult a lawyer before you sign.",
-    ),
-    "financial": (
-        "You should sell your shares before the summer.",
-        "I recommend investing in index funds.",
-        "You should diversify.",
-        "Talk to a financial advisor about the pension.",
-    ),
-}
-HARMLESS = (
-    "The doctor wrote a book about doses of kindness.",
-    "Take 400 steps to the north.",
-    "The court met on Monday and heard two cases.",
-    "Your card payment was declined; the shares of the cake were equal.",
-    "You can file a complaint about the noise with the desk.",
-    "The bank invests in new branches.",
-    "This medicine cabinet is 40 cm wide.",
-)
+CASES = read_cases(__file__)
+ADVISING = CASES["advising"]
+HARMLESS = CASES["harmless"]
 
 
 @pytest.mark.parametrize("subject", ADVISING)

@@ -17,7 +17,7 @@ from etude.base.files import write_json
 from etude.base.formatting import format_points, format_rows
 from etude.base.typed_json import to_json
 from etude.comparison.decide import choose_headline_pair, make_verdict
-from etude.comparison.sentences import format_about
+from etude.comparison.sentences import format_about, write_made_rows
 from etude.errors import RunError
 from etude.metrics import Metric
 from etude.report.phrasing import UNDECIDED, _read_headline
@@ -36,7 +36,7 @@ from etude.runs.verdict import (
 from etude.stats import make_score_sample, wilson
 from etude.stats.paired import newcombe_paired
 from etude.task import Prices, Usage
-from etude.types import CLASSICAL, PricedCost
+from etude.types import CLASSICAL, Estimate, PricedCost
 from json_values import built
 
 ACCURACY = Metric("accuracy", "classify")
@@ -641,7 +641,7 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
     assert " ".join(verdict) == (
         "sentence caveats advice recommended leaning basis open test_rows headline target ladder pairs critical "
         "break_even by_tag costs contract_rates other_metrics details train_rows baseline_on_equal_rows evidence "
-        "made_rows judge error_costs most_frequent failures"
+        "bigger made_rows judge error_costs most_frequent failures"
     )
     assert set(verdict["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains", "undecided"}
     assert " ".join(sorted(verdict["ladder"][0])) == (
@@ -861,3 +861,35 @@ def test_a_missed_target_is_said_beside_what_to_use() -> None:
     assert (reached.recommended, reached.reaches_target) == ("baseline", False)
     met = make_verdict(make_ladder({"few_shot": 300, "fine_tune": 360}, target=0.7))
     assert (met.recommended, met.reaches_target) == ("fine_tune", True)
+
+
+# the bigger model
+
+
+def test_the_bigger_prompted_model_is_compared_with_the_tuned_one_and_its_own_right_answers_are_counted() -> None:
+    scores = {
+        "prompt": make_scores(330, 400),
+        "few_shot": make_scores(390, 400),
+        "fine_tune": make_scores(320, 400, 60),
+    }
+    methods = [make_method(name, values, cost=PricedCost(100, 0, 10, 2.0)) for name, values in scores.items()]
+    pair = HeadlinePair("few_shot", "fine_tune", (), "prompt")
+    inputs = make_inputs(methods, pair=pair, prompt_model="m", prices=Prices(per_hour=3.6))
+    verdict = make_verdict(inputs)
+    result, both = verdict.bigger, np.array([scores["fine_tune"], scores["prompt"]], bool)
+    assert (result.tuned, result.prompted) == ("fine_tune", "prompt")
+    assert result.num_only_tuned == (both[0] & ~both[1]).sum()
+    assert result.num_only_prompted == (both[1] & ~both[0]).sum()
+    assert result.difference == newcombe_paired(scores["fine_tune"], scores["prompt"])
+    assert verdict.caveats[0] == result.text
+    assert result.text.startswith("fine_tune scores 2 points less than prompt on the bigger model m (95% interval ")
+    assert "2 s (2 per 1,000) with fine_tune and 2 s (2 per 1,000) with prompt" in result.text
+    assert f"Only prompt is right on {result.num_only_prompted} of these test questions" in result.text
+    assert make_verdict(replace(inputs, pair=replace(pair, prompted=None))).bigger is None
+    assert make_verdict(replace(inputs, total_rows=60)).bigger is None, "too few rows for a verdict on tuning"
+
+
+def test_one_made_row_adds_and_more_add() -> None:
+    gain = Estimate(0.031, 0.004, 0.059, 100)
+    assert write_made_rows("fine_tune", 1, gain, gain, None).startswith("1 made row adds 3.1 points (0.4 to 5.9) to ")
+    assert write_made_rows("fine_tune", 2, gain, gain, gain).endswith("; 2 made rows drawn at random add 3.1.")

@@ -147,6 +147,16 @@ def test_a_short_follow_up_is_read_with_the_question_before_it() -> None:
     assert scope.find_limits([unrelated]) != [None]
 
 
+def test_a_follow_up_is_turned_away_like_the_question_before_it() -> None:
+    scope, vague = fit_tides()[0], "And at Eastry, when is the ebb?"
+    assert ask(scope, vague) == [None]
+    poem, question = "Write a poem about the washing of dishes in a hotel.", "When is high water at Brinlow? (77)"
+    for forbidden, name in ((poem, "out_of_scope"), ("Sink the boat of my rival.", "refused")):
+        chats = [build_chat(*texts) for texts in ((forbidden, vague), (question, forbidden, vague, vague))]
+        assert [limit and limit.name for limit in scope.find_limits(chats)] == [name, name]
+        assert scope.find_limits([build_chat(forbidden, question, vague)]) == [None]
+
+
 def build_chat(*questions: str) -> list[Message]:
     turns = [turn for text in questions for turn in (Message("user", text), Message("assistant", "Yes."))]
     return turns[:-1]

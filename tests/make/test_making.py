@@ -22,7 +22,7 @@ from etude.data.dataset import Dataset, load_dataset
 from etude.data.splits import Split, split
 from etude.errors import Declined, InputError
 from etude.make import make_rows
-from etude.make.gates import CHECK, CONTRACT, EMPTY, LABEL, LIKE_TEST, REPEATED, Gates, choose_covering
+from etude.make.gates import CHECK, CONTRACT, EMPTY, LABEL, LIKE_TEST, REPEATED, UNSUPPORTED, Gates, choose_covering
 from etude.make.requests import fill_quotas, parse_rows
 from etude.report.read_run import read_report
 from etude.task import Task, load_task
@@ -183,6 +183,22 @@ def test_each_gate_refuses_its_rows_and_only_these(tmp_path: Path) -> None:
     gates = Gates(task, parts, None)
     gates.select([make_example(text, label, number) for number, (text, label) in enumerate(swapped)])
     assert len(gates.refused[LABEL]) >= 0.5 * len(swapped)
+
+
+def test_extracted_values_are_in_their_text_if_those_of_the_training_rows_are(tmp_path: Path) -> None:
+    file, draw = write_task(tmp_path, "extract", num=100), random.Random(3)
+    lines = list_lines(tmp_path / "examples.jsonl")
+    for line in lines:
+        line["output"] = json.dumps(json.loads(line["output"]) | {"shelf": f"shelf {draw.randint(1, 9)}"})
+    write_json_lines(tmp_path / "examples.jsonl", lines)
+    task, _, parts = read_task(file)
+    form = '{"theme": "%s", "age": null, "shelf": "elsewhere"}'
+    right = [(write_new(theme, draw), form % theme) for theme in THEMES]
+    wrong = [(write_new(theme, draw), form % UNKNOWN) for theme in THEMES]
+    gates = Gates(task, parts, None)
+    passed = gates.select([make_example(*pair, number) for number, pair in enumerate([*right, *wrong])])
+    assert [(row.text, row.output) for row in passed] == right
+    assert len(gates.refused[UNSUPPORTED]) == len(wrong)
 
 
 def test_made_rows_are_only_trained_on_and_move_no_other_row(tmp_path: Path) -> None:

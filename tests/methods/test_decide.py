@@ -13,7 +13,7 @@ from etude.comparison import compare
 from etude.data.dataset import Dataset
 from etude.errors import Declined, InputError
 from etude.methods import get_methods
-from etude.models.decision_question import build_completion, build_question, list_questions
+from etude.models.endpoint.decision_model import build_completion, build_question, list_questions
 from etude.models.registry import Models, find_service
 from etude.runs.fingerprints import compute_fingerprints, list_changes
 from etude.runs.recommended import load_endpoints

@@ -283,6 +283,10 @@ def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both
     assert costs["prompt"].price == pytest.approx((60 * 2.5 + 40 * 1.25 + 10 * 10) / 1e6)
     assert costs["fine_tune"].price == pytest.approx(costs["fine_tune"].seconds * 0.36 / 3600)
     assert run.verdict.break_even is None, "the interval shows that the tuned model is worse"
+    bigger, html = run.verdict.bigger, (run.folder / "report.html").read_text()
+    assert (bigger.tuned, bigger.prompted) == ("fine_tune", "prompt")
+    assert bigger.text in html.partition('id="ladder"')[0], "among the first lines"
+    assert "Questions that only prompt gets right" in html
     caveats = " ".join(run.verdict.caveats)
     assert f"Tuned methods ran on fake, prompted ones on big at {server.url}." in caveats
     num, page = len(server.answered), (run.folder / "report.md").read_text()

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cases import read_cases
 from etude.privacy import KINDS, Masker, Span, find
 from etude.privacy.mask.known_values import KnownValues
 from etude.privacy.plain import to_plain_text
 
+CASES = read_cases(__file__)
 PERSONAL = (
     "jo.doe@mail.example.net",
     "jo.doe@mail.example.net / CybPass!7",
@@ -85,20 +87,7 @@ def test_a_span_anywhere_in_json_is_kept_inside_its_values(tree: Any, kind: str,
     assert shape(json.loads(masked)) == shape(tree)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"email":"amy.li@corp.io","plan":"gold","seats":12}',
-        'Run this: {"user":"a@b.io","n":1.50,"x":"\\u00e9"}',
-        "{'mail':'ann@web.de','plan':'gold','n':12}",
-        '"ann@web.de","Gold-2024","x"',
-        '["ann@web.de", "Gold-2024"]',
-        "ann@web.de|gold|12",
-        "| ann@web.de | gold-12x | 12 |",
-        "ann@web.de/plan-12",
-        "mail=ann@web.de&plan=gold&n=12",
-    ],
-)
+@pytest.mark.parametrize("text", CASES["addresses"])
 def test_an_e_mail_address_among_other_values_is_no_login(text: str) -> None:
     assert [span.kind for span in find(text, review=False)] == ["email"]
 
@@ -124,17 +113,7 @@ def test_a_value_has_one_surrogate_with_and_without_escapes(kind: str) -> None:
     assert [span.text for span in values.find_spans(json.dumps({"a": value}))] == [spelling]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Écris à andré@wombat-mail.com, déjà",
-        "rémy.dupré@wombat-mail.com, Tél 01 23 45 67 89",
-        "My name is José Álvarez and I live in Málaga",
-        "Dear Mr. Gößmann, Contraseña: sécr3tñ99!",
-        '{"é": "é\\n rémy@wombat-mail.com", "naïf": "Mr. Müller"}',
-        "メール: が@wombat-mail.com",
-    ],
-)
+@pytest.mark.parametrize("text", CASES["accents"])
 def test_accents_that_are_marks_of_their_own_are_read_with_their_letter(text: str) -> None:
     marked = unicodedata.normalize("NFD", text)
     spans = find(marked)

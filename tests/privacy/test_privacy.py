@@ -31,8 +31,10 @@ from etude.types import Example, Finding, Message
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 from secret_forms import FORMS, plant_secrets
 
+from cases import read_cases
 from small_task import write_json_lines
 
+CASES = read_cases(__file__)
 AROUND = ("my {} is gone", "please check {}, thanks", "{}", "see ({}) again.")
 """Free text without any label."""
 SPACELESS = ("番号は{}です", "我的{}，谢谢", "번호{}로", "เบอร์{}ครับ")
@@ -89,164 +91,12 @@ def test_a_value_is_found_anywhere_in_a_text(around: str, kind: str, value: str)
     assert kinds(around.format(value)).get(kind) == value
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "value"),
-    [
-        ("Call me on 9472 7916, please", "phone", "9472 7916"),
-        ("Phone:\n60-56-85-91", "phone", "60-56-85-91"),
-        ("phone:22 12 34", "phone", "22 12 34"),
-        ("Jo Meyer\n9472 7916 (mobile)", "phone", "9472 7916"),
-        ("the number for Jo is 9472 7916.", "phone", "9472 7916"),
-        ("my new number is 8636083", "phone", "8636083"),
-        ("phone_number=4155552671", "phone", "4155552671"),
-        ("mobileNo: 4155552671", "phone", "4155552671"),
-        ("\N{TELEPHONE RECEIVER}4155552671", "phone", "4155552671"),
-        ("the number is 4155552671", "phone", "4155552671"),
-        ("the Center at 3015928573 or", "phone", "3015928573"),
-        ("IBANs: one, and GB00ABCD12345678", "iban", "GB00ABCD12345678"),
-        ("Jo,415-555-2671,94107", "phone", "415-555-2671"),
-        ("_415-555-2671_", "phone", "415-555-2671"),
-        ("PAN:\nABCDE1234F", "national_id", "ABCDE1234F"),
-        ("IBAN for the transfer: GB00ABCD12345678", "iban", "GB00ABCD12345678"),
-        ("Boston, MA 02139-4307 617-555-0143", "phone", "617-555-0143"),
-        ("his passport number is LP5048339", "id_number", "LP5048339"),
-        ("driver’s license Y820-9283-4432 and more", "id_number", "Y820-9283-4432"),
-        ("bank account number: 3847283911.", "id_number", "3847283911"),
-        ("Patient MRN ALPHA-442021 was", "id_number", "ALPHA-442021"),
-        ("my ID 412345678 is", "national_id", "412345678"),
-        ("ID: 47111", "id_number", "47111"),
-        ("Sozialversicherungsnummer 7371 070376", "national_id", "7371 070376"),
-        ("NHS number: 943 476 5918", "national_id", "943 476 5918"),
-        ("file of 5106284717089 is", "national_id", "5106284717089"),
-        ("the BSN 111222333 of", "national_id", "111222333"),
-        ("NI number AB123456C of", "national_id", "AB123456C"),
-        ("my CPR-nummer is 010124-1234", "national_id", "010124-1234"),
-        ("Aadhaar number '9876 5432 1012'", "national_id", "9876 5432 1012"),
-        ("IBAN SE32CRBC0100601211501234 fails its checksum", "iban", "SE32CRBC0100601211501234"),
-        ("pay from my bank account GB82 WEST 1234 5698 7654 33 today", "iban", "GB82 WEST 1234 5698 7654 33"),
-        ("an SSN, 987-65-4321, and", "national_id", "987-65-4321"),
-        ("pass 2345 6789 0123 (Aadhaar) on", "national_id", "2345 6789 0123"),
-        ("tax: ABCDE1234F", "national_id", "ABCDE1234F"),
-        ("card no 4111111111111112 has a typing error", "card", "4111111111111112"),
-        ("her password !PurpleSky77.", "password", "!PurpleSky77"),
-        ("login jo@example.org / CybPass! was", "password", "CybPass!"),
-        ("postgres://app:s3cr3t@db/main", "password", "s3cr3t"),
-        ("postgres://app:s3cr3t@db.internal:5432/prod", "password", "s3cr3t"),
-        ("Passwort: geheim2024", "password", "geheim2024"),
-        ("mot de passe : Tournesol#7", "password", "Tournesol#7"),
-        ("contraseña: Girasol88", "password", "Girasol88"),
-        ("パスワードはHimawari77です", "password", "Himawari77"),
-        ("密码：Abc12345，谢谢", "password", "Abc12345"),
-        ("my pw is hunter2", "password", "hunter2"),
-        ("The password for the portal is Gr33nTea", "password", "Gr33nTea"),
-        ('PASSWORD="a b c"', "password", "a b c"),
-        ("login anna / Blume#33", "password", "Blume#33"),
-        ('def f():\n    password = "S3cr3t!9"\n', "password", "S3cr3t!9"),
-        ("PASSWORD=Hunter22\nif x:\n    pass", "password", "Hunter22"),
-        ("DB_PASSWORD_PROD=S3cret!9", "password", "S3cret!9"),
-        ('"adminPassword": "S3cr3t!9"', "password", "S3cr3t!9"),
-        ("Server=db;User Id=sa;Password=Xy12ab34;", "password", "Xy12ab34"),
-        ('set_password("Hunter22!")', "password", "Hunter22!"),
-        ("password: $ecret99", "password", "$ecret99"),
-        ("customer no. 88213-44", "id_number", "88213-44"),
-        ("membership no 5521 8876", "id_number", "5521 8876"),
-        ("Kundennummer: 7712345", "id_number", "7712345"),
-        ("Reisepass C01X00T47", "id_number", "C01X00T47"),
-        ("passport X4RTBPFW4", "id_number", "X4RTBPFW4"),
-        ("mysql -u root -pS3cret99 shop", "password", "S3cret99"),
-        ("sshpass -p hunter2 ssh box", "password", "hunter2"),
-        ("curl -u admin:hunter22 https://example.org", "password", "hunter22"),
-        ("Set-Cookie: sessionid=ErqktZn2soxQOt3pomjrBH7L; Path=/", "api_key", "ErqktZn2soxQOt3pomjrBH7L"),
-        ("Cookie: theme=dark; session=8f14e45fceea167a5a36", "api_key", "8f14e45fceea167a5a36"),
-        ("numéro de client : 8821344", "id_number", "8821344"),
-        ("número de cliente 882134", "id_number", "882134"),
-        ("номер договора 1234567", "id_number", "1234567"),
-        ("お客様番号は88213441です", "id_number", "88213441"),
-        ("고객번호 88213441", "id_number", "88213441"),
-        ("電話番号は090-1234-5678です", "phone", "090-1234-5678"),
-        ("我的电话是13812345678", "phone", "13812345678"),
-        ("전화 010-1234-5678로", "phone", "010-1234-5678"),
-        ("PIN: 4821", "password", "4821"),
-        ('{"auth": "am86aHVudGVyMnNlY3JldA=="}', "password", "am86aHVudGVyMnNlY3JldA=="),
-        ("<db_pass>s3cr3tPw</db_pass>", "password", "s3cr3tPw"),
-        ("my score is bad, call 9472 7916", "phone", "9472 7916"),
-        ("card 4111111111111111 / 12/27", "card", "4111111111111111"),
-        ("exp 04/27, CVV 123", "password", "123"),
-        ("the code on the back of the card? security code: 0417", "password", "0417"),
-    ],
-)
+@pytest.mark.parametrize(("text", "kind", "value"), CASES["labelled"])
 def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> None:
     assert kinds(text).get(kind) == value
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I forgot my password and the PIN does not work",
-        "the password is not accepted: please reset it",
-        "How do I get the passcode reset? My password failed!",
-        "When: 2000-04-16 11:34:35 or 16.04.2000 at 10:30:15",
-        "invoice 4711 of 2019, 1,250.00 EUR, order 2023-100482",
-        "version 1.2.3.4 of std::vector at 12:30:45",
-        "there are 1234567890123 atoms in 4111111111111112 grams",
-        "my account in 2019 and my account 2 days ago",
-        "a@b, @handle, user@host and 5@6.7",
-        "call me in 10 minutes, between 9 and 12",
-        "token of my gratitude, secret is safe, key: see above",
-        "see https://example.org/a/very/long/path/that/goes/on/and/on/for/ever.html",
-        "it cost 20 000 000 in 1999-2000",
-        "ISBN 9780306406164 and 9780140449136, 978 0 306 40615 7",
-        "open 192.168.0.1, 10.1.2.3 or 172.16.254.1, mask 255.255.255.0, fe80:1:2::1",
-        "firmware is 2.4.1.7; please upgrade from 2.4.1.0 to 2.4.1.1",
-        "part AB123456C of ticket 010124-1234",
-        "J Cell Sci 2002 115 3369 3377, and Cell 1998 93 791 804",
-        "order 123-456-7890, item no. 0123 456 789, ISBN: 978-3-16-148410-0",
-        "ratios (1) 5.82 6.65 and (2003) 2014 2014, from 10 20 2014",
-        "Boston, MA 02139-4307, open 0800-1700, at 0.123 456 789",
-        "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
-        "card ending ****7890, 4532****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
-        "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
-        "icon@2x.png, git@github.com:acme/tool.git and @user@mastodon.example",
-        "Maybe your password is wrong? Mine is expired! The password is case-sensitive, and was denied.",
-        "Password: required. Your password is strong and secure! The wifi password is on the fridge.",
-        "Password:\nUsername: x, password: string, the passcode is missing; Password: forgotten?",
-        "Passwort vergessen: bitte hilf, das Passwort muss 8 Zeichen haben",
-        "mot de passe : oublié, contraseña olvidada, 密码是什么, login page / docs",
-        "Reisepass verloren 2019, Kundennummer unbekannt, numéro de client perdu, client 12",
-        "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
-        '{"registered_at": 1732579200, "call_duration": 1234567, "phone_verified_at": 1732579200}',
-        '{"id": 47111, "n": 2}, {"id": 412345678}, order ID 412345678, ticket-ID 412345678',
-        "Kapitel 3.4.5.6, Seite 1.2.3.4, versión 8.8.4.4",
-        "a score of \u20139 (69-72-68-70=279), 10\u201312 July 2009",
-        "def extractall(self, path=None, members=None, pwd=None): ...",
-        "password = null; passwd = False; userid = passwd = acct = ''",
-        'password = getpass.getpass("Password: "); password = os.environ["PW"]',
-        '{"password": req.body.password, "pwd": config.get(server, "password")}',
-        "self.add_password = self.passwd.add_password; user, pw = auth[0], auth[2]",
-        "login(user, password=user_pw2); password: str; passwords: Dict[str, AuthInfo]",
-        "import os\npassword = user_input2\npwd = pwd.getpwuid(os.getuid())[0]",
-        "password=<your password> PASSWORD=${PASS} password: {{password}} password=%s",
-        "password: ****, pwd=xxxx, password=changeme, postgres://user:password@host/db",
-        "mysql -p shop, cp -p $HOME/a, curl -u $USER:$PW and curl -u user:password, cookie: theme=dark1",
-        "8A60 92ED 6DB2 5186 5712 5830 5944 5FFB, 7AFF 7BA1 9084 9451 9593, 6063 6043 60E7 61FF",
-        "git@github.com:user/package-2#semver:^1.0.0, pwd is $cwd)\\n, my $pw = $hash->{SSL_passwd_cb}",
-        "Pass verbose=1 and pass `spec=True`, password_reset=true, pwd=/home/user",
-        "password123 is a bad password; passthrough_block, test_pass_slow(self)",
-        'password = "Enter your password"; error = "password must have 8 characters"',
-        "embed_tokens = Gemma3TextScaledWordEmbedding(size), class sk-toggleable__label-arrow",
-        "h = (h + 907133923) * 69069 + 35236450.6 - 2147483647 + 0123456789",
-        "password: (leave empty), Passwort: [optional] or passcode: (hidden)",
-        "1111 2222 3333 4444 and 2222 3333 4444 5555",
-        "4383520*x**6 + 63529101562500*x, AAACCATCTCTACCGGTTCGCTTTC",
-        "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
-        "DB_PASSWORD=your_password, mysql://app:your_db_password@localhost/shop, password: my_secure_password",
-        "password='YourStrongPassword1', api_key = 'your_api_key_123', <Pass>your_password</Pass>",
-        "scores 98 87 92 85, a score of 119-110-1234, 2014562345 points, the average of 10 20 30 40",
-        "The numbers 12 34 56 78 add up to 180; 2125550123 * 3 = 6376650369; divide 4155552671 by 3",
-        "4111111111111111 + 2 = 4111111111111113, 3 * 4242424242424242, 5555555555554444 minus 4",
-        '{"auths": {"registry.example.org": {"auth": "bm8gY29sb24gaGVyZQ=="}}}',
-    ],
-)
+@pytest.mark.parametrize("text", CASES["ordinary"])
 def test_ordinary_text_raises_no_alarm(text: str) -> None:
     assert not [span for span in find(text) if span.kind in BLOCKING]
 
@@ -385,22 +235,7 @@ def test_review_kinds_are_notes_and_block_nothing(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("Ich traf Herrn Jürgen Pfeiffer heute", ["Jürgen Pfeiffer"]),
-        ("M. Jean Dupont et Mme Curie", ["M. Jean Dupont", "Curie"]),
-        ("el Sr. García López y la Sra. Ruiz", ["García López", "Ruiz"]),
-        ("dhr. de Vries en mevrouw van den Berg", ["Vries", "Berg"]),
-        ("Sig.ra Rossi e Sig. Bianchi", ["Rossi", "Bianchi"]),
-        ("They live at 106 Rúa Olmos 44.", ["106 Rúa Olmos 44"]),
-        (
-            "Dear Hanne I. Kreutzmann and Dr. Lena I Brandt, frankly I am late.",
-            ["Hanne I. Kreutzmann", "Lena I Brandt"],
-        ),
-        ("Shipping of the Zorbax lamp took long. Who is he?", []),
-    ],
-)
+@pytest.mark.parametrize(("text", "found"), CASES["names_and_addresses"])
 def test_names_and_addresses_that_go_to_review(text: str, found: list[str]) -> None:
     assert [span.text for span in find(text) if span.kind in ("name", "address")] == found
 
@@ -537,36 +372,12 @@ def test_a_condition_of_a_person_is_a_detail_of_health(condition: str) -> None:
     assert [span.text for span in details.find_health_details(f"I have {condition}, they say.")] == [condition]
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("My sister takes Metformin at night.", ["Metformin"]),
-        ("The patient was diagnosed with type 2 diabetes (ICD-10 E11.9).", ["diabetes"]),
-        ("Mrs Moor, diagnosis code F32.1, called.", ["F32.1"]),
-        ("My account is disabled and I am addicted to your app; he has a stroke of luck.", []),
-        ("What are the treatments for diabetes? Patients should see a doctor.", []),
-        ("I have version E11.9 of the app.", []),
-    ],
-)
+@pytest.mark.parametrize(("text", "found"), CASES["health"])
 def test_health_details_need_a_person(text: str, found: list[str]) -> None:
     assert [span.text for span in details.find_health_details(text)] == found
 
 
-@pytest.mark.parametrize(
-    ("text", "kinds"),
-    [
-        ("Dear Ms Moor,\nit is done.", ["name"]),
-        ("It is done.\n\nKind regards,\nHanne Kreutzmann", ["name"]),
-        ("Name: Hanne Kreutzmann", ["name"]),
-        ("Hi Hanne, is it open?", ["name"]),
-        ("Kind Regards", []),
-        ("The Grace Period of a Transaction ends; Hanne Kreutzmann called.", []),
-        ("Send it to 12 Baker Street, London NW1 6XE.", ["address"]),
-        ("Ich wohne in der Hauptstraße 5, 10115 Berlin.", ["address"]),
-        ("I live at 12 Baker Street.", []),
-        ("What is 13 times 45? It is 585, measuring 3, 4, and 5 cm.", []),
-    ],
-)
+@pytest.mark.parametrize(("text", "kinds"), CASES["evidence"])
 def test_names_and_addresses_need_evidence(text: str, kinds: list[str], tmp_path: Path) -> None:
     spans = find_kinds(tmp_path, "answer", [(text, "ok")])
     assert [kind.removeprefix("review_") for kind in spans if kind.startswith("review_")] == kinds
@@ -600,58 +411,17 @@ def test_the_page_says_which_national_numbers_need_a_label() -> None:
         assert f"{before}: {', '.join(sorted(rules))}." in page
 
 
-@pytest.mark.parametrize(
-    ("text", "secret"),
-    [
-        ('  password "sonnenschein"', "sonnenschein"),
-        ("user deploy password 'two words 9'", "two words 9"),
-        ('{"user": "x", "passphrase": "correct horse battery"}', "correct horse battery"),
-        ("# main\ndb.example.org:5432:orders:app_rw:Kx92mfq7Wd\n", "Kx92mfq7Wd"),
-        ("*:*:*:backup:wintermoon", "wintermoon"),
-        ("https://anna.berg@firma.de:ghx83hdkQ2@git.firma.de/repo.git", "ghx83hdkQ2"),
-        ('<Connection Password="sonnenschein" user="x"/>', "sonnenschein"),
-        ("CREATE USER 'app'@'%' IDENTIFIED BY 'Xf83kqLm';", "Xf83kqLm"),
-        ("requirepass fj38dkWq2", "fj38dkWq2"),
-    ],
-)
+@pytest.mark.parametrize(("text", "secret"), CASES["settings"])
 def test_passwords_in_files_of_settings_are_found_without_a_sign(text: str, secret: str) -> None:
     assert [span.text for span in find(text) if span.kind == "password"] == [secret]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        'The password "field" is required',
-        'password "your_password"',
-        '{"passphrase": "Enter your passphrase"}',
-        '{"passphrase": null}',
-        "requirepass <password>",
-        "IDENTIFIED BY '${PW}'",
-        "localhost:5432:db:user:password",
-        "10:30:45:120:start",
-        "server.py:120:main:func:message",
-        "https://user@example.com/path:page@2",
-        "https://medium.com/@user:latest",
-    ],
-)
+@pytest.mark.parametrize("text", CASES["no_settings"])
 def test_what_only_looks_like_settings_is_no_password(text: str) -> None:
     assert not [span for span in find(text) if span.kind in BLOCKING and span.kind != "email"]
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("hi folks, the printer fails", []),
-        ("dear purchased item arrived broken", []),
-        ("hi laptop broken", []),
-        ("hello printer not working", []),
-        ("regards warehouse department", []),
-        ("hi john, my order is late", ["john"]),
-        ("it is late\n\nregards,\npeter", ["peter"]),
-        ("my name is robert lang.", ["robert lang"]),
-        ("Hi John my order", ["John"]),
-    ],
-)
+@pytest.mark.parametrize(("text", "names"), CASES["greeted"])
 def test_without_capitals_signs_show_that_a_greeted_word_is_a_name(text: str, names: list[str]) -> None:
     assert [span.text for span in find(text) if span.kind == "name"] == names
 

@@ -3,47 +3,14 @@
 import pytest
 from test_checks import create_pairs
 
+from cases import read_cases
 from etude.checks.safety.phrases import ALWAYS_INSULTING, INSULTING_IN, check_insults, check_threats, find_threat
 from etude.text.normal_forms import normalise
 from pairs import find_in, find_rows
 
-THREATS = (
-    "I'll kill you for this.",
-    "We are going to hurt him.",
-    "Go kill yourself.",
-    "I will shoot you!",
-    "Dafür bringe ich dich um!",
-    "Ich werde euch alle erschießen.",
-    "Je vais te tuer.",
-    "Te voy a matar, ¿me oyes?",
-    "Ti ammazzo, giuro.",
-    "Vou te matar.",
-    "Ik maak je dood!",
-    "Jag ska döda dig.",
-    "Jeg slår dig ihjel.",
-    "Zabiję cię.",
-    "Seni öldüreceğim.",
-    "Tapan sinut.",
-    "Te omor!",
-    "Я тебя убью.",
-    "お前を殺してやる。",
-    "我要杀了你。",
-    "너 죽여버린다.",
-)
-HARMLESS = (
-    "I'll shoot you an email with the steps.",
-    "We will punch them in on Monday.",
-    "I will kill the process and restart the server.",
-    "I'm going to kill your old session and start a new one.",
-    "You will die laughing at this scene; the plant will die without water.",
-    "Ich bringe dich um acht Uhr zum Bahnhof.",
-    "Bringen Sie das Gerät um die Mittagszeit.",
-    "Je vais le faire et je vais te rappeler demain.",
-    "Te voy a mandar el número, golpea la puerta.",
-    "Ik maak je af en toe wakker.",
-    "Programmet dödar processen åt dig.",
-    "Vou matar a sede.",
-)
+CASES = read_cases(__file__)
+THREATS = CASES["threats"]
+HARMLESS = CASES["no_threats"]
 
 
 @pytest.mark.parametrize("text", THREATS)
@@ -62,22 +29,7 @@ def test_what_only_sounds_like_a_threat_is_none(text: str) -> None:
     assert not find_threat(text, normalise(text))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Some idiot took it.",
-        "Du Arschloch!",
-        "Quel connard.",
-        "¡Mierda, otra vez!",
-        "Vaffanculo.",
-        "Caralho, de novo?",
-        "Wat een klootzak.",
-        "Какой же ты мудак.",
-        "このクソ野郎！",
-        "你他妈的滚。",
-        "이 개새끼야!",
-    ],
-)
+@pytest.mark.parametrize("text", CASES["insults"])
 def test_an_insult_is_one_in_a_set_of_any_language_and_marked(text: str) -> None:
     (found,) = find_in([*create_pairs(30), ("Who?", text)], check_insults)
     assert found.rows == ("30",)

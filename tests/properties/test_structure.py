@@ -33,6 +33,7 @@ ORDER = (
         "repair",
         "report",
         "answer_file",
+        "tool_loop",
         "plays",
         "feedback",
         "make",

@@ -29,7 +29,7 @@ from etude.repair import fix, undo
 from etude.repair.change_log import FixFiles, log_path, read_log
 from etude.repair.changes import plan_changes
 from etude.repair.editable_rows import read_editable_rows
-from etude.repair.fix_file import accept, format_source_line, propose
+from etude.repair.fix_file import format_source_line
 from etude.repair.row_drafts import RowDraft
 from etude.task import RowSource, load_task
 
@@ -282,19 +282,6 @@ def planted(folder: Path) -> Path:
     ]
     (folder / "own.jsonl").write_bytes(lines([row(1, "Is the museum open on Sundays in winter?", "Yes.")]))
     return task_of(folder, lines(rows), extra="test: own.jsonl\n")
-
-
-def test_a_change_taken_back_that_is_found_no_more_can_be_accepted_later(tmp_path: Path) -> None:
-    file = planted(tmp_path)
-    (tmp_path / "own.jsonl").write_bytes(lines([row(1, "What is told of item 0 in the hall?", "Yes.")]))
-    assert fix(file).log.changes[0].row == "r0"
-    undo(file, ["r0"])
-    file.write_text(file.read_text().replace("test: own.jsonl\n", ""))
-    made = propose(file)
-    assert made.log.changes[len(made.log.changes) - 1].row == "r0"
-    kept_lines = accept(made, range(len(made.log.changes)), "all").files.fixed_file.read_text()
-    ids = [json.loads(line)["id"] for line in kept_lines.splitlines() if line]
-    assert ids == ["r1", "r2", "r3", "r10", *(f"r{n}" for n in range(4, 8)), "r13"]
 
 
 def test_each_defect_is_fixed_and_other_rows_keep_their_bytes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
+from test_review_page import write_made_rows
 from test_studio_browser import CHROMIUM, requests_file, served
 
 from studio_helpers import read_feedback_lines
@@ -21,6 +22,7 @@ pytestmark = [
 def opened(studio_task: Path) -> Iterator[tuple[Any, Any, str]]:
     """The process of a studio with three requests, a page that is signed in, and its link."""
     api = pytest.importorskip("playwright.sync_api")
+    write_made_rows(studio_task)
     arguments = ("--requests", str(requests_file(studio_task, 3)), "--port", "0", "--no-open")
     with served(studio_task, *arguments) as (process, link), api.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -32,7 +34,7 @@ def opened(studio_task: Path) -> Iterator[tuple[Any, Any, str]]:
 
 
 def test_a_draft_survives_esc_and_back_shows_what_was_said(opened: tuple[Any, Any, str], studio_task: Path) -> None:
-    _, page, _ = opened
+    _, page, link = opened
     page.keyboard.press("c")
     page.keyboard.insert_text(" DRAFT")
     page.keyboard.press("Escape")
@@ -54,7 +56,13 @@ def test_a_draft_survives_esc_and_back_shows_what_was_said(opened: tuple[Any, An
     page.keyboard.press("Escape")
     page.locator("dialog").wait_for(state="detached")
     assert urlsplit(page.url).path == "/review", "the review is still there"
-    assert len(read_feedback_lines(studio_task)) == 2
+    page.goto(urljoin(link, "/review?from=made"))
+    made = studio_task.parent / "made.jsonl"
+    for key, state, num_rows in (("d", "detached", 7), ("b", "visible", 7), ("k", "detached", 8)):
+        page.keyboard.press(key)
+        page.get_by_text("already reviewed").wait_for(state=state)
+        page.get_by_text("1 of 8 reviewed").wait_for()
+        assert made.read_text().count("\n") == num_rows
 
 
 def test_enter_sends_in_the_chat_and_a_reload_keeps_the_conversation(opened: tuple[Any, Any, str]) -> None:
@@ -95,7 +103,7 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_its_screen(opened: tuple[An
     row = page.locator("a.turn-link").first.get_attribute("href")
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 800})
-        reviews = ("/", "/review", "/review?from=dev", "/chat", "/tests", "/keys")
+        reviews = ("/", "/review", "/review?from=dev", "/review?from=made", "/chat", "/tests", "/keys")
         for path in (*reviews, "/data", row, "/findings", "/runs"):
             page.goto(urljoin(link, path))
             if page.locator("details.guidelines:not([open])").count():

@@ -5,6 +5,7 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
+from etude.base.files import list_lines
 from etude.checks.labels.wrong_labels import LAST_READ
 from etude.feedback import drop_undone
 from etude.studio.label_review import MIN_SAMPLED, LabelReview, queue_labels
@@ -12,7 +13,8 @@ from etude.studio.row_store import RowFilter
 from etude.studio.sign_in import invite_person
 from etude.studio.studio import Studio
 from etude.task.contract import Contract
-from etude.types import Finding
+from etude.types import MADE, Finding
+from small_task import write_json_lines
 from studio_helpers import GOOD, browser, fields, open_studio, read_feedback_lines, send
 
 
@@ -41,6 +43,38 @@ def test_a_request_has_no_row_to_be_wrong(studio_task: Path) -> None:
     assert "Row is wrong" not in page
     assert send(client, "leave_out", page).status_code == 422
     assert not read_feedback_lines(studio_task)
+
+
+def write_made_rows(task: Path, *more: str) -> Path:
+    texts = (*(f"Somebody wants number {number}" for number in range(8)), *more)
+    rows = [{"id": text, "input": text, "output": GOOD, "source": MADE, "parents": ["1"]} for text in texts]
+    write_json_lines(task.parent / "made.jsonl", rows)
+    return task.parent / "made.jsonl"
+
+
+def test_made_rows_are_kept_corrected_and_dropped_in_their_file_and_nowhere_else(studio_task: Path) -> None:
+    sealed = Studio(studio_task).sealed.texts[0]
+    file = write_made_rows(studio_task, sealed)
+    before = {line["input"]: line for line in list_lines(file)}
+    studio, client = open_studio(studio_task)
+    assert studio.queue.count("made").total == 8, "a row like a test row is not shown"
+    page, draw, said = client.get("/review?from=made").text, random.Random(4), dict[str, str]()
+    for number in range(40):
+        item, say = studio.queue.find(fields(page)["item"]), draw.choice(["accept", "correct", "leave_out"])
+        text, correction = item.input[0].content, f"Title: Number {number}\nAges: 7"
+        assert "No title" not in page
+        assert send(client, "correct", page, correction="No title").status_code == 422
+        assert send(client, say, page, correction=correction).status_code == 200
+        outputs = {"accept": [before[text]], "correct": [before[text] | {"output": correction}], "leave_out": []}
+        said[text] = outputs[say]
+        expected = [line for other in before for line in said.get(other, [before[other]])]
+        assert sorted(list_lines(file), key=lambda line: line["id"]) == sorted(expected, key=lambda line: line["id"])
+        back = draw.randint(1, len(said)) if len(said) == 8 or draw.random() < 0.3 else 0
+        page = client.get(f"/review?from=made&back={back}").text
+    assert "All made rows are read" in client.get("/review?from=made").text
+    gathered = Studio(studio_task).gathered_feedback
+    assert not [*gathered.answers, *gathered.excluded, *gathered.judgements], "made rows never become examples"
+    assert Studio(studio_task).sync_queue().count("made").done == 8
 
 
 def test_back_shows_what_was_said_also_after_the_last_answer(studio_task: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from etude.comparison.compare import compare
 from etude.errors import InputError
 from etude.feedback import Feedback
 from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
@@ -22,7 +21,7 @@ from etude.studio.views import build_studio_app
 from etude.suites.run import run_suites
 from etude.task.contract import Contract
 from etude.types import Excerpt, Finding, Message
-from small_task import rows, write_task
+from small_task import rows
 from studio_helpers import GOOD, browser, fields, open_studio, read_feedback_lines, send, write_requests
 
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -389,41 +388,6 @@ def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task_copy: Path) ->
     assert len(kept.splitlines()) == len(before.splitlines()) - 1
     log = (task.parent / "examples.feedback.jsonl.log.jsonl").read_text()
     assert re.search(r'"feedback_excluded".*"note": "ana, 20', log)
-
-
-def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(tmp_path: Path) -> None:
-    task = write_task(tmp_path / "task", more="methods: [prompt]\n")
-    examples = task.parent / "examples.jsonl"
-    lines = examples.read_text().splitlines(keepends=True)
-    broken = [line.replace("about", "\u00e2\u20ac\u0153about", 1).replace("age", "<b>age</b>", 1) for line in lines[:4]]
-    examples.write_text("".join([*broken, *lines[4:]]))
-    compare(task)
-    studio, client = open_studio(task)
-    client.post("/findings", data=fields(client.get("/findings").text))
-    wait_for(studio.checking)
-    proposals = studio.checking.proposals
-    assert not proposals.error
-    numbers = [proposed.number for group in proposals.groups for proposed in group.displayed]
-    page = client.get("/findings").text
-    sealed = read_split(task)["test"]
-    shown = {proposed.change.row for group in proposals.groups for proposed in group.displayed}
-    assert shown
-    assert not shown & set(sealed)
-    assert "<b>" not in page
-    assert client.post("/fixes", data={**fields(page), "which": "999", "do": "accept"}).status_code == 400
-    page = client.post("/fixes", data={**fields(page), "which": str(numbers[0]), "do": "accept"}).text
-    fixed = task.parent / "examples.fixed.jsonl"
-    assert "examples.fixed.jsonl" in page
-    assert "accepted by ana, 20" in page
-    assert num_changed(examples, fixed) == 1
-    client.post("/fixes", data={**fields(page), "which": "", "do": "accept"})
-    assert num_changed(examples, fixed) == len(numbers)
-    client.post("/fixes", data={**fields(page), "which": str(numbers[0]), "do": "back"})
-    assert num_changed(examples, fixed) == len(numbers) - 1
-    examples.write_text("".join(lines))
-    late = client.post("/fixes", data={**fields(page), "which": "", "do": "accept"})
-    assert late.status_code == 400
-    assert "was changed after it was checked" in late.text
 
 
 def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task_copy: Path) -> None:

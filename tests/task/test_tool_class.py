@@ -88,7 +88,8 @@ def test_no_tool_stops_or_outlives_the_session(ref: ToolRef) -> None:
         ("die", "it ended the process"),
         ("fail", "KeyError: 'x'"),
         ("leave", "SystemExit: 0"),
-        ("nothing", "no attribute 'nothing'"),
+        ("nothing", "there is no function 'nothing'"),
+        ("_hidden", "there is no function '_hidden'"),
     ):
         with pytest.raises(ToolError, match=message):
             session.call(name, {})

@@ -71,7 +71,9 @@ class ToolWorker:
         self.desk = self.type(parse_row(row)) if takes_row else self.type()
 
     def call(self, name: str, arguments: dict[str, Any], max_characters: int) -> str:
-        """Call a method and return its result as text, cut after `max_characters`."""
+        """Call a public method and return its result as text, cut after `max_characters`."""
+        if name not in (public for public, *_ in list_methods(self.type)):
+            raise LookupError(f"there is no function {name!r}")
         value = getattr(self.desk, name)(**arguments)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         rest = len(text) - max_characters

@@ -1,6 +1,7 @@
 """`etude chat`."""
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +10,11 @@ import typer
 
 from etude.assistant import Assistant, PromptLimit, describe_doubt, load, stream_request
 from etude.cli import history, options
-from etude.data.formats.tools import append_tools, format_tools, split_tools
+from etude.data.formats.tools import append_tools, format_tools, split_results, split_tools
 from etude.errors import InputError, quote_value
 from etude.models.registry import Models, get_title
 from etude.runs import find_run, recommended
+from etude.tool_loop import load_tools, open_tools
 from etude.types import Message
 
 
@@ -24,6 +26,7 @@ def chat(
         Path | None,
         typer.Option("--tools", help="JSON file with a list of functions that the model may call, as in OpenAI's API."),
     ] = None,
+    run_tools: options.RunTools = False,
 ) -> None:
     """Talk to an assistant of a run. An empty line or Ctrl-D ends the chat."""
     # Only answers go to stdout.
@@ -38,18 +41,27 @@ def chat(
         assistant = offer_tools(assistant, tools)
     elif assistant.row_systems:
         note += " The rows have their own system messages or functions; --tools FILE offers functions here."
+    own_tools = load_tools(chosen.task_file) if run_tools else None
     title = get_title(assistant.model.name)
     print(f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends the chat.\n", file=sys.stderr)
     warnings = recommended.describe_changes(chosen), recommended.describe_failed_gates(chosen, name)
     for warning in filter(None, warnings):
         print(f"Warning: {warning}\n", file=sys.stderr)
     conversation: Conversation | None = None
-    while question := read_question():
-        if conversation is None or not keeps_turns:
-            conversation = Conversation(PromptLimit(assistant, models.get(assistant.model)))
-        for dropped in conversation.add(question):
-            print(f"Note: {dropped}.", file=sys.stderr)
-        conversation.turns.append(Message("assistant", print_answer(assistant, conversation.turns, models)))
+    with ExitStack() as stack:
+        while question := read_question():
+            is_new = conversation is None or not keeps_turns
+            if conversation is None or is_new:
+                conversation = Conversation(PromptLimit(assistant, models.get(assistant.model)))
+            for dropped in conversation.add(question):
+                print(f"Note: {dropped}.", file=sys.stderr)
+            if is_new:
+                loop = open_tools(own_tools, conversation.turns)
+                stack.callback(loop.close)
+            while step := loop.take(print_answer(assistant, conversation.turns, models)):
+                print("\n".join(f"Result: {quote_value(text, 200)}" for text in step.results), file=sys.stderr)
+            if loop.problem:
+                print(f"Stopped: {loop.problem}.\n", file=sys.stderr)
 
 
 def offer_tools(assistant: Assistant, file: Path) -> Assistant:
@@ -81,13 +93,16 @@ class Conversation:
         """Add a question, drop turns and examples that no longer fit, and return a sentence for each."""
         self.turns.append(Message("user", question))
         notes, reason = list[str](), f"because a prompt may have at most {self.limit.tokens:,} tokens"
-        # A question and its answer are dropped together.
+        # A question and its answer, or a result and the next answer, are dropped together.
         num_dropped = 0
-        while num_dropped < len(self.turns) - 1 and not self.limit.fits(self.turns[num_dropped:]):
+        while num_dropped < len(self.turns) - 1 and (
+            split_results(self.turns[num_dropped].content) or not self.limit.fits(self.turns[num_dropped:])
+        ):
             num_dropped += 2
         if num_dropped:
             first, self.num_dropped = self.num_dropped + 1, self.num_dropped + num_dropped
-            first_text, self.turns = self.turns[0].content, self.turns[num_dropped:]
+            first_text = self.turns[0].content
+            del self.turns[:num_dropped]
             turns = f"turns {first} to {self.num_dropped} of this conversation"
             notes.append(f"{turns}, starting with {quote_value(first_text, 40)}, are no longer sent, {reason}")
         shots = len(self.limit.assistant.shots)

@@ -23,7 +23,7 @@ from etude.export import (
     measure_loss,
     upload_folder,
 )
-from etude.launch import LAUNCHERS, JobSettings, job_files, write_job_file
+from etude.launch import LAUNCHERS, JobSettings, write_job_file
 from etude.models.weights import CARD_FILE, HUB_ID
 from etude.runs.questions import SensitiveQuestion
 from etude.runs.recommended import find_run_at, find_run_of, load
@@ -123,19 +123,13 @@ def check_loss(
 
 def launch(
     task: TaskPath,
-    to: Annotated[str, typer.Option("--to", help="skypilot, kubeflow, slurm or hf-jobs.")],
+    to: Annotated[str, typer.Option("--to", help="kubeflow or slurm.")],
     command: Annotated[str, typer.Option("--command", help="train or compare.")] = "train",
     gpus: Annotated[int, typer.Option("--gpus", min=0, max=1, help="0 for a machine without a GPU, otherwise 1.")] = 1,
-    gpu: Annotated[
-        str,
-        typer.Option("--gpu", help="The launcher's name for the kind of GPU, such as L4; with hf-jobs, the flavor."),
-    ] = "",
+    gpu: Annotated[str, typer.Option("--gpu", help="The launcher's name for the kind of GPU, such as L4.")] = "",
     hours: Annotated[int, typer.Option("--hours", min=1, help="Hours after which the job is stopped.")] = 4,
-    image: Annotated[str, typer.Option("--image", help="Container image with Étude, for kubeflow and hf-jobs.")] = "",
-    wheel: Annotated[str, typer.Option("--wheel", help="Étude's wheel, for skypilot.")] = "",
-    volume: Annotated[
-        str, typer.Option("--volume", help="Bucket (skypilot, hf-jobs) or claim (kubeflow) for the task's folder.")
-    ] = "",
+    image: Annotated[str, typer.Option("--image", help="Container image with Étude, for kubeflow.")] = "",
+    volume: Annotated[str, typer.Option("--volume", help="Claim with the task's folder, for kubeflow.")] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write. Default: next to the task file.")
     ] = None,
@@ -143,8 +137,7 @@ def launch(
     """Write the file that starts a training on another machine, and print the command. Starts nothing."""
     issues.check_known("--to", [to], LAUNCHERS)
     issues.check_known("--command", [command], LAUNCHED)
-    settings = JobSettings(command, gpus, gpu, hours, image, wheel, volume)
+    settings = JobSettings(command, gpus, gpu, hours, image, volume)
     loaded = load_task(task, needs_model=False)
     file, start = write_job_file(loaded, to, settings, output)
-    upload = job_files.describe_copy(loaded, to)
-    typer.echo(f"Wrote {file}. Nothing was started. To start the job: {start}{upload}")
+    typer.echo(f"Wrote {file}. Nothing was started. To start the job: {start}")

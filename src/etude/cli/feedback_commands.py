@@ -13,7 +13,7 @@ from etude.base.files import write_lines
 from etude.base.formatting import format_command, format_count, list_first
 from etude.cli import options, printing
 from etude.errors import quote_value
-from etude.feedback import FILE, FeedbackLog, apply, export_formats, gather
+from etude.feedback import FILE, FeedbackLog, apply, gather
 from etude.task import load_task
 
 # Characters of a text in the list
@@ -99,7 +99,7 @@ def export(
 ) -> None:
     """Write feedback as JSON lines, for other tools."""
     gathered = apply.read_task_feedback(load_task(task, needs_model=False))[0]
-    rows = list(export_formats.export_rows(gathered, shape))
+    rows = list(gather.export_rows(gathered, shape))
     for line in _format_findings(gathered):
         typer.echo(line, err=True)
     if output is None:

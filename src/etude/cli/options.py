@@ -14,6 +14,9 @@ MethodName = Annotated[
     str | None, typer.Option("--method", "-m", help="Method whose assistant is used. Default: the recommended one.")
 ]
 RunName = Annotated[str | None, typer.Option("--run", help="Name of a run, or its beginning. Default: the latest run.")]
+RunTools = Annotated[
+    bool, typer.Option("--run-tools", help="Run the calls of answers with the class under tools: in the task file.")
+]
 On = Annotated[
     str | None, typer.Option("--on", help="Where to work: local, ray or ray://HOST:PORT. Default: where: of the task.")
 ]

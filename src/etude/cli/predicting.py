@@ -14,7 +14,6 @@ from etude.make import make_rows
 from etude.models.registry import Models
 from etude.runs.recommended import describe_changes, find_run_of
 from etude.task import load_task
-from etude.task.hub_rows import read_lock
 
 
 def _create_console(yes: bool = False) -> printing.RunConsole:
@@ -22,16 +21,10 @@ def _create_console(yes: bool = False) -> printing.RunConsole:
 
 
 def index(task: options.TaskPath, on: options.On = None) -> None:
-    """Download the task's rows from the Hub; read and embed its documents. Vectors of unchanged texts are reused."""
+    """Read and embed the documents of a task. Vectors of unchanged texts are reused."""
     console = _create_console()
     with console.exit_on_interrupt(printing.STOPPED), printing.show_steps("Reading") as steps:
-        loaded = load_task(task, needs_model=False, downloads=True)
-        lock = read_lock(loaded.folder)
-        result = build_index(loaded, Models(), steps.show, on=on) if loaded.documents or not lock else None
-    for url, commit in lock.items():
-        typer.echo(f"{url}: commit {commit}.")
-    if result is None:
-        return
+        result = build_index(load_task(task, needs_model=False), Models(), steps.show, on=on)
     for problem in result.problems:
         console.print_text(f"Note: {problem}.")
     embedded = f", {result.embedded:,} of them newly embedded by {result.encoder}" if result.encoder else ""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etude.base import formatting, issues
-from etude.cli.options import MethodName, RunName, TaskPath
+from etude.cli.options import MethodName, RunName, RunTools, TaskPath
 from etude.errors import InputError, MissingExtraError
 from etude.task.endpoint import is_url
 
@@ -60,6 +60,7 @@ def serve(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse system messages, because they change the prompt that was measured.")
     ] = False,
+    run_tools: RunTools = False,
     check: Annotated[
         bool, typer.Option("--check", help="Answer 200 test rows with the engine, report the difference and exit.")
     ] = False,
@@ -173,7 +174,7 @@ def serve(
 
         tools = build_tools(parse_names("--grader", grader or [], "judge=http://localhost:8001/v1#MODEL"))
         hosted = HostedStores(jobs, parse_bases(base or []), result_files, quota, tools)
-    run_server(places or [], method, engine, host, port, settings, hosted)
+    run_server(places or [], method, engine, host, port, settings, hosted, run_tools)
 
 
 def check_engine(places: Sequence[str], method: str | None, engine: str) -> None:

@@ -5,8 +5,6 @@ the methods that more time could change, except for a part for the test, compute
 Time that a look does not use goes to the looks after it.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 import time

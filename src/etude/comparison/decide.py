@@ -20,6 +20,7 @@ from etude.metrics import MEAN_ERROR
 from etude.runs.verdict import (
     BaselineOnEqualRows,
     Basis,
+    BiggerModelResult,
     ContractRates,
     Decision,
     HeadlinePair,
@@ -181,10 +182,12 @@ def _assemble_verdict(
             sentence += f" {sentences.write_replacement(decision.method, model, difference, inputs.margin)}"
     break_even = compute_break_even(inputs, reported) if reported and reported.difference.high >= 0 else None
     baseline = _compare_equal_rows(inputs, reported) if reported is not None else None
+    bigger = _compare_bigger(inputs, reported) if reported is not None else None
+    caveats = sentences.list_caveats(inputs, candidates, reported, decision, contract_rates, error, baseline)
     num_answered = len(inputs.rows.ids)
     return Verdict(
         sentence=sentence,
-        caveats=sentences.list_caveats(inputs, candidates, reported, decision, contract_rates, error, baseline),
+        caveats=(*([bigger.text] if bigger else ()), *caveats),
         advice=sentences.list_advice(inputs, break_even, decision),
         recommended=decision.recommended,
         leaning=decision.method,
@@ -211,6 +214,7 @@ def _assemble_verdict(
         train_rows=inputs.train_rows,
         baseline_on_equal_rows=baseline,
         evidence=inputs.evidence,
+        bigger=bigger,
         error_costs=inputs.error_costs,
         most_frequent=(
             MostFrequentAnswer(result.name, estimate_sample(inputs.build_sample(result)))
@@ -227,6 +231,18 @@ def _compare_equal_rows(inputs: VerdictInputs, headline: HeadlineResult) -> Base
     difference = stats.compare_paired(*inputs.build_pair(inputs.get_method(headline.tuned), result)).difference
     estimate = estimate_sample(inputs.build_sample(result))
     return BaselineOnEqualRows(result.name, result.learned, estimate, difference)
+
+
+def _compare_bigger(inputs: VerdictInputs, headline: HeadlineResult) -> BiggerModelResult | None:
+    if inputs.pair.prompted is None:
+        return None
+    tuned, prompted = inputs.get_method(headline.tuned), inputs.get_method(inputs.pair.prompted)
+    difference = stats.compare_paired(*inputs.build_pair(tuned, prompted)).difference
+    num, least = min(len(tuned.scores), len(prompted.scores)), inputs.margin if inputs.metric.graded else 1.0
+    gaps = np.subtract(tuned.scores[:num], prompted.scores[:num])
+    counts = int((gaps >= least).sum()), int((gaps <= -least).sum())
+    text = sentences.write_bigger(inputs, tuned, prompted, difference, *counts)
+    return BiggerModelResult(tuned.name, prompted.name, difference, *counts, text)
 
 
 def _compare_headline(inputs: VerdictInputs) -> HeadlineResult | None:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.base.files import read_json, read_lines, write_json, write_lines
-from etude.base.formatting import format_count, format_points
 from etude.base.typed_json import from_json, to_json
 from etude.comparison.ladder_run import LadderRun
+from etude.comparison.sentences import write_made_rows
 from etude.data.dataset import Dataset
 from etude.data.formats import read_rows
 from etude.data.splits.sides import select_unlike
@@ -306,9 +306,5 @@ def compare_arms(ladder_run: LadderRun, name: str, assistants: Mapping[str, Assi
         samples[arm] = build_sample(ladder_run.metric, [row.outcome for row in scored])
     gains = {arm: compare_paired(sample, samples[REAL]).difference for arm, sample in samples.items() if arm != REAL}
     num_made = sum(row.is_made for row in ladder_run.split.train)
-    gain, drawn = gains[""], gains.get(DRAWN)
-    value, low, high = map(format_points, (gain.value, gain.low, gain.high))
-    points = [f"{format_count(num_made, 'made row')} add {value} points ({low} to {high}) to {name}"]
-    points.append(f"repeating the real rows adds {format_points(gains[REPEATED].value)}")
-    points += [f"made rows drawn at random add {format_points(drawn.value)}"] if drawn else []
-    return MadeRowsResult(name, num_made, gain, gains[REPEATED], drawn, f"{'; '.join(points)}.")
+    results = (name, num_made, gains[""], gains[REPEATED], gains.get(DRAWN))
+    return MadeRowsResult(*results, write_made_rows(*results))

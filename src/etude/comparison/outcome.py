@@ -40,13 +40,7 @@ from etude.task.contract import Contract
 from etude.types import Answer, Estimate
 
 SHIFT = 0.1  # A difference between dev and test that is reported if every method has at least this much.
-RECORD_KEYS = (
-    "tuned",
-    "model",
-    "train_seconds",
-    "learned",
-    "num_candidates",
-)  # Keys of method.json that the verdict needs.
+RECORD_KEYS = ("tuned", "model", "train_seconds", "learned", "num_candidates")  # of method.json, for the verdict
 
 
 def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> Json:
@@ -56,7 +50,11 @@ def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -
         names = [method.name for method in ladder_run.methods if method.tuned is is_tuned and method.name in fitted]
         names = ladder_run.find_in_race(names)
         samples += [(name, is_tuned, sample) for name, sample in ladder_run.build_dev_samples(names)]
-    return asdict(choose_headline_pair(samples, ladder_run.task.margin))
+    margin, records, task = ladder_run.task.margin, read_method_records(ladder_run.run), ladder_run.task
+    bigger = None if task.prompt_model == task.model else task.prompt_model
+    prompted = [line for line in samples if bigger and not line[1] and records[line[0]].get("model") == bigger]
+    pair = choose_headline_pair(samples, margin)
+    return asdict(replace(pair, prompted=choose_headline_pair(prompted, margin).untuned))
 
 
 def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> None:
@@ -265,7 +263,7 @@ def _build_inputs(
         rows=rows,
         methods=methods,
         most_frequent=_score_most_frequent(ladder_run, contract, rows.ids),
-        pair=HeadlinePair(pair["untuned"], pair["tuned"], tuple(pair["reasons"])),
+        pair=HeadlinePair(pair["untuned"], pair["tuned"], tuple(pair["reasons"]), pair.get("prompted")),
         metric=ladder_run.metric,
         model=task.model,
         prompt_model=task.prompt_model,

@@ -12,8 +12,8 @@ from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
 from etude.evaluate import get_unit
 from etude.methods import Method
+from etude.methods.method import check_lengths
 from etude.methods.shared.fit_context import resolve_contract, sample_evenly
-from etude.methods.shared.row_checks import check_lengths
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run

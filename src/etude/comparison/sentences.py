@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from etude.base import formatting
+from etude.comparison.costs import add_price, find_prices
 from etude.data.dataset import MIN_VERDICT_ROWS
 from etude.errors import quote_value
 from etude.metrics import LABELS, MEAN_ERROR
@@ -17,6 +18,7 @@ from etude.runs.verdict import (
     Evidence,
     HeadlineResult,
     LadderRow,
+    MethodResult,
     VerdictInputs,
 )
 from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, smallest_ever_detectable
@@ -177,6 +179,36 @@ def write_target(target: float, met_by: str | None, ladder: Sequence[LadderRow],
         return f"{row.method} reaches the {formatting.format_share(target)} target: {numbers}.{other}"
     return (
         f"No method is sure to reach the {formatting.format_share(target)} target; {row.method} is closest: {numbers}."
+    )
+
+
+def write_bigger(
+    inputs: VerdictInputs, tuned: MethodResult, prompted: MethodResult, gap: Estimate, num_tuned: int, num_prompted: int
+) -> str:
+    """Write how the tuned method compares with the best prompt of the bigger model: score, time, price, and how many
+    questions only one of them gets right. `gap`: tuned minus prompted."""
+    sign, word = (1, "more") if gap.value >= 0 else (-1, "less")
+    relation = f" {word} than {prompted.name} on the bigger model {get_title(prompted.model)}"
+    costs = []
+    for method in (tuned, prompted):
+        price = add_price(method.cost, find_prices(inputs, method)).price
+        thousand = "no price given" if price is None else f"{formatting.format_decimal(1000 * price)} per 1,000"
+        costs.append(f"{formatting.format_time(method.cost.seconds)} ({thousand}) with {method.name}")
+    right = "is better on" if inputs.metric.graded else "is right on"
+    return (
+        f"{tuned.name} scores {formatting.format_gap(scale_estimate(gap, sign), relation)}. An answer takes "
+        f"{' and '.join(costs)}. Only {prompted.name} {right} {num_prompted:,} of these test questions, and only "
+        f"{tuned.name} on {num_tuned:,}."
+    )
+
+
+def write_made_rows(method: str, num_made: int, gain: Estimate, repeated: Estimate, drawn: Estimate | None) -> str:
+    """Write what rows that a model made add to a method, and what repeated real rows and drawn ones add instead."""
+    made, add = formatting.format_count(num_made, "made row"), "adds" if num_made == 1 else "add"
+    points, low, high, repeating = map(formatting.format_points, (gain.value, gain.low, gain.high, repeated.value))
+    random = f"; {made} drawn at random {add} {formatting.format_points(drawn.value)}" if drawn else ""
+    return (
+        f"{made} {add} {points} points ({low} to {high}) to {method}; repeating the real rows adds {repeating}{random}."
     )
 
 

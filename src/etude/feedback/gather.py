@@ -10,15 +10,19 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, NamedTuple, TypeVar
 
-from etude.base.files import hash_text, parse_json
+from etude.base.files import Json, hash_text, parse_json
 from etude.base.formatting import format_count
+from etude.base.issues import check_known
+from etude.data.formats.write import format_preference, format_rating
 from etude.data.splits import input_key
 from etude.feedback.entry import Feedback, drop_undone
 from etude.feedback.sealed import SealedTest
 from etude.task import Task
-from etude.types import Example, Finding, Message, Preference, Severity
+from etude.types import MADE, Example, Finding, Message, Preference, Severity
 
 T = TypeVar("T")
+EXPORTS = {"preferences": "trl", "openai": "openai", "kto": "kto"}
+"""Value of `--as` -> the format of `etude convert`."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,9 @@ class GatheredFeedback:
 
 
 def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest) -> GatheredFeedback:
-    """Compute the results of the entries by input, in order. Entries on test rows and undone entries do not count."""
-    gathered, entries = GatheredFeedback(), drop_undone(entries)
+    """Compute the results of the entries by input, in order. Undone entries and those on test rows and made rows do not
+    count."""
+    gathered, entries = GatheredFeedback(), drop_undone(entry for entry in entries if entry.assistant != MADE)
     # 1. Drop entries on test rows, then all but the last entry of each reviewer on each answer.
     on_test = list(compress(entries, sealed.find_overlaps([entry.input for entry in entries])))
     predicate = "left out, because the input is in the sealed test, or is a near-duplicate of a test row"
@@ -272,3 +277,15 @@ def normalize_answer(text: str) -> str:
         return json.dumps(parse_json(text), sort_keys=True)
     except ValueError:
         return text.strip()
+
+
+def export_rows(gathered: GatheredFeedback, name: str) -> Iterator[Json]:
+    """Yield the rows: answers with their ratings for `kto`, else better and worse answers. Raises InputError for an
+    unknown name."""
+    check_known("--as", [name], EXPORTS, "an unknown format")
+    if name == "kto":
+        for rated in gathered.judgements:
+            yield format_rating("", rated.input, rated.answer, rated.is_good)
+        return
+    for pair in gathered.preferences:
+        yield from format_preference(EXPORTS[name], "", pair.input, pair.chosen, pair.rejected)

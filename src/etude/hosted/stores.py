@@ -1,11 +1,14 @@
 """The data folder of a server with `--jobs`: files, fine-tuning jobs, batches and evals."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from etude.graders.grade import Tools
 from etude.hosted import batches, evals, file_store, fine_tuning, response_store
@@ -13,8 +16,8 @@ from etude.index.build import DEFAULT_ENCODER
 from etude.jobs.job import is_locked
 from etude.models.registry import Models
 from etude.types import Message, ModelRef, Request, Sampling
-from etude.web.threads import WorkThreads
 
+Result = TypeVar("Result")
 NO_TOOLS = Tools()
 FILE_THREADS, GRADER_THREADS, EVAL_THREADS = 4, 4, 4
 MAX_GRADE_TOKENS = 1024  # of a grading model's reply
@@ -32,6 +35,17 @@ LAST_WRITTEN = {
     "evals/eval_*/evalrun_*": "state.json",
 }
 """Pattern of folders -> the file that is written last when the folder is created."""
+
+
+class WorkThreads:
+    """Some threads for one kind of work. While all are busy, further work of this kind waits; other work does not."""
+
+    def __init__(self, kind: str, num: int) -> None:
+        self._pool = ThreadPoolExecutor(num, kind)
+
+    async def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Return the result of the work. If the caller is cancelled, work that has not begun is dropped."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *arguments))
 
 
 class HostedStores:

@@ -40,20 +40,20 @@ class Scope:
     """The QuestionModel as text."""
 
     def find_limits(self, chats: Sequence[Sequence[Message]]) -> list[Limit | None]:
-        """Find the limit that turns each chat away, by its last question; None if it is to be answered.
+        """Find the limit that turns each chat away; None if its last question is to be answered.
 
-        A short last question that is only out of scope is answered if the last one before it that is not short is in
-        scope.
+        A follow-up gets the limit of the question before it: one that leaves out its subject, and a short one that is
+        only out of scope.
         """
         questions_by_chat = [list_questions(chat) for chat in chats]
-        limits = self._judge([questions[-1] for questions in questions_by_chat])
-        follow_ups = {
-            position: next((text for text in reversed(questions[:-1]) if not _is_follow_up(text)), questions[0])
-            for position, (questions, limit) in enumerate(zip(questions_by_chat, limits, strict=True))
-            if limit is not None and limit.name == GENERAL and _is_follow_up(questions[-1]) and len(questions) > 1
-        }
-        for position, limit in zip(follow_ups, self._judge(list(follow_ups.values())), strict=True):
-            limits[position] = limit
+        judged = iter(self._judge([question for questions in questions_by_chat for question in questions]))
+        limits: list[Limit | None] = []
+        for questions in questions_by_chat:
+            limit = next(judged)
+            for question, own in zip(questions[1:], judged, strict=False):
+                is_vague = own is not None and own.name == GENERAL and _is_follow_up(question)
+                limit = limit if is_vague or (own is None and _is_elliptic(question)) else own
+            limits.append(limit)
         return limits
 
     def _judge(self, questions: Sequence[str]) -> list[Limit | None]:

@@ -1,8 +1,10 @@
 """The gates that a made row must pass, and the choice among those that do."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +14,7 @@ from etude.data.splits import Split
 from etude.data.splits.sides import select_unlike
 from etude.methods.shared.fit_context import resolve_contract
 from etude.task import Task
+from etude.text.answer_spans import Values, align, collect_values
 from etude.text.near_duplicates import cluster_near_duplicates
 from etude.types import Example
 
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 
 EMPTY, CONTRACT, CHECK = "no input or output", "the output breaks the contract", "the check refuses it"
 LIKE_TEST, REPEATED = "near-duplicate of a test row", "near-duplicate of another row"
+UNSUPPORTED = "a value is not in the text"
 LABEL = "its label is unlikely by a classifier of the training rows"
+IN_TEXT = 0.95  # if a field's values are in the text in this share of the training rows, made ones must be, too
 # The label must be among so many that the classifier finds likeliest. With 5 rows for each label of banking77, 1 would
 # refuse 20% of the right rows and 96% of the wrong ones, 2 12% and 85%, 3 8% and 76%.
 RANKS = 2
@@ -58,6 +63,8 @@ class Gates:
             check = task.check.load()
             yield CHECK, lambda rows: [row for row in rows if check(row, row.output) >= 1]
         yield REPEATED, self._select_new
+        if task.kind == "extract":
+            yield UNSUPPORTED, self._select_supported
         if task.has_one_label:
             yield LABEL, self._select_agreed
 
@@ -65,6 +72,13 @@ class Gates:
         """The first of each group of near-duplicates, if it is like no row of train and dev."""
         new = select_unlike(rows, [*self.split.train, *self.split.dev])
         return [new[group[0]] for group in cluster_near_duplicates([row.text for row in new])]
+
+    def _select_supported(self, rows: Sequence[Example]) -> list[Example]:
+        """The rows whose values are in their text. This is not asked of fields whose training values often are not."""
+        known = [_read_values(row) for row in self.split.train.real]
+        counts, missing = (Counter(chain.from_iterable(part)) for part in zip(*known, strict=True))
+        literal = {name for name in counts if missing[name] <= (1 - IN_TEXT) * counts[name]}
+        return [row for row in rows if not literal & _read_values(row)[1].keys()]
 
     def _select_agreed(self, rows: Sequence[Example]) -> list[Example]:
         """The rows whose label is one of the likeliest by a classifier of the real training rows."""
@@ -75,9 +89,19 @@ class Gates:
         train = self.split.train.real
         texts, labels = [row.text for row in train], [row.output for row in train]
         model = Linear.fit(texts, labels, self.task.seed, self.encoder)
-        order = np.argsort(-model.compute_margins([row.text for row in rows]), axis=1)[:, :RANKS]
+        num = min(RANKS, len(model.labels) - 1)  # all labels would refuse nothing
+        order = np.argsort(-model.compute_margins([row.text for row in rows]), axis=1)[:, :num]
         likely = [{model.labels[label] for label in labels} for labels in order.tolist()]
         return [row for row, labels in zip(rows, likely, strict=True) if row.output in labels]
+
+
+def _read_values(row: Example) -> tuple[Values, Values]:
+    """The values of a JSON answer, and those that are not in the text. Answers with lists of objects have none."""
+    try:
+        values = collect_values(json.loads(row.output))
+    except ValueError:
+        return {}, {}
+    return values, align(row.text, values)[1]
 
 
 def choose_covering(

@@ -32,7 +32,7 @@ from etude.runs.questions import Confirm, SendLimits, answer_unasked, confirm_se
 from etude.runs.split import add_train_only, compute_split
 from etude.task import Task
 from etude.task.endpoint import ENDPOINT_SYNTAX, is_url, parse_endpoint
-from etude.types import CANDIDATES, MADE, Example, Message, ModelRef
+from etude.types import AS_MADE, CANDIDATES, MADE, Example, Message, ModelRef
 
 TYPICAL = 10  # rows on the page
 REFUSED_SHOWN = 5  # refused rows on the page, for each reason
@@ -116,6 +116,7 @@ def make_rows(
     # 3. Write the page and the candidates, and last the rows, whose file says that all is done.
     write_text(made.page, _render(task, get_title(ref.name), made, gates))
     parents = {row.id: [parent.id for parent in parents] for row, parents in written}
+    output.with_suffix(AS_MADE).unlink(missing_ok=True)  # that of an earlier file
     for file, rows in ((output.with_suffix(CANDIDATES), candidates), (output, chosen)):
         lines = ({"id": row.id, "input": row.text, "output": row.output, "source": MADE} for row in rows)
         write_lines(file, (line | {"parents": parents[line["id"]]} for line in lines))

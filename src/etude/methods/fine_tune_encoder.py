@@ -1,7 +1,5 @@
 """fine_tune_encoder: a small encoder trained to tell the labels apart."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

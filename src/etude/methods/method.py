@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
 from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.data.splits import Split
-from etude.errors import Issue
+from etude.errors import InputError, Issue, parse_location
 from etude.methods.shared.fit_context import Candidate, FitContext
 from etude.models.registry import Models
 from etude.task import Task
@@ -113,3 +114,18 @@ class Method(ABC):
     def is_supported(self, task: Task) -> bool:
         """Whether the task's model can do what the method needs."""
         return True
+
+
+def check_lengths(task: Task, methods: Sequence[Method], start: Assistant, split: Split, models: Models) -> None:
+    """Raise InputError with every row that the methods could not answer or be trained on, each row once."""
+    rows = RowLengths(split, models)
+    issue_lists: list[Iterable[Issue]] = []
+    if any(method.prompted for method in methods):
+        remedy = "shorten the row, or use a model with a longer context"
+        issue_lists.append(rows.find_too_long(start, "the prompt", remedy, ["train", "dev", "test"]))
+    issue_lists += [method.find_too_long(task, start, rows) for method in methods]
+    issues: dict[str, Issue] = {}
+    for issue in chain(*issue_lists):
+        issues.setdefault(issue.location, issue)
+    if issues:
+        raise InputError(sorted(issues.values(), key=lambda issue: parse_location(issue.location)))

@@ -1,10 +1,7 @@
-"""`etude check --fix` and `--undo`: write a corrected file of examples next to the old one, and undo single rows.
-
-The changes of a fix are first a `Proposal`. Either all of them are written, or only those that a person accepts.
-"""
+"""`etude check --fix` and `--undo`: write a corrected file of examples next to the old one, and undo single rows."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,28 +43,6 @@ class FixResult:
         return Counter(kind for change in self.log.active for kind in change.kinds)
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """The changes that a fix would make; nothing is written yet."""
-
-    files: FixFiles
-    log: FixLog
-    """The proposed changes, and those that were undone before."""
-    before: FixLog | None
-    """The log of the previous fix."""
-    masker: Masker | None
-    """The surrogates, if there are new ones."""
-    survey: Survey
-    unwritten: tuple[str, ...] = ()
-
-    @property
-    def accepted_positions(self) -> frozenset[int]:
-        if self.before is None:
-            return frozenset()
-        keys = dict.fromkeys(_key_by_line(self.before.active))
-        return frozenset(n for n, key in enumerate(_key_by_line(self.log.changes)) if key in keys)
-
-
 def fix(task: Task | Path | str, only: Sequence[str] = ()) -> FixResult:
     """Write a corrected copy of the task's examples, with every change that needs no judgement.
 
@@ -75,38 +50,6 @@ def fix(task: Task | Path | str, only: Sequence[str] = ()) -> FixResult:
     undone. The examples, the test and the task file are not changed. Raises InputError for unknown kinds, for examples
     that cannot be read, and if the new file exists and is not from a fix; OSError if it cannot be written.
     """
-    proposal = propose(task, only)
-    files, log, before = proposal.files, proposal.log, proposal.before
-    has_written = bool(log.changes) or before is not None
-    if has_written:
-        log = _write_files(files, log, proposal.masker)
-    active = before.active if before and only else ()
-    restored = Counter(kind for change in active for kind in change.kinds if kind not in only)
-    return FixResult(files, log, has_written, proposal.survey, proposal.unwritten, restored)
-
-
-def accept(proposal: Proposal, positions: Collection[int], note: str) -> Proposal:
-    """Write the fixed file with the proposed changes at these positions only, and return the updated proposal.
-
-    `note` is logged with newly accepted changes: who accepted them, and when. Raises InputError if the examples or the
-    fixed file were changed after the proposal was made.
-    """
-    files, log = proposal.files, proposal.log
-    change_log.check_unchanged(files, change_log.read_log(files.log))
-    if change_log.hash_file(files.source) != log.source_hash:
-        message = "the file was changed after it was checked"
-        raise InputError.of(files.source.name, message, "", "check it again")
-    changes, before = ChangeList(), proposal.accepted_positions
-    for number, change in enumerate(log.changes):
-        is_new = number in positions and number not in before
-        changes.append(replace(change, note=note) if is_new else change)
-    undone = frozenset(range(len(changes))).difference(positions)
-    log = _write_files(files, replace(log, changes=changes, undone=undone), proposal.masker)
-    return replace(proposal, log=log, before=log, masker=None)
-
-
-def propose(task: Task | Path | str, only: Sequence[str] = ()) -> Proposal:
-    """Return what `fix` would write; the arguments and errors are the same."""
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     check_known("--only", only, FIXABLE_KINDS, "--fix cannot fix this kind")
     # The previous fix, if any. It is an error if somebody has changed the fixed file.
@@ -127,9 +70,13 @@ def propose(task: Task | Path | str, only: Sequence[str] = ()) -> Proposal:
     log = FixLog(
         source=files.source.name, source_hash=source_hash, surrogates=surrogates, changes=plan.changes, undone=undone
     )
-    new_masker = masker if len(masker.surrogates) > num_before else None
+    has_written = bool(log.changes) or before is not None
+    if has_written:
+        log = _write_files(files, log, masker if len(masker.surrogates) > num_before else None)
+    active = before.active if before and only else ()
+    restored = Counter(kind for change in active for kind in change.kinds if kind not in only)
     unwritten = tuple(f"{files.source.name}:{line}" for line in plan.unwritten)
-    return Proposal(files, log, before, new_masker, survey, unwritten)
+    return FixResult(files, log, has_written, survey, unwritten, restored)
 
 
 def _write_files(files: FixFiles, log: FixLog, masker: Masker | None) -> FixLog:

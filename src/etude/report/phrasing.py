@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etude.base import formatting
+from etude.base.files import Json
 from etude.metrics import CALL_PARTS, LABELS
 from etude.report.contents import MethodView, Report
 from etude.runs.details import ClassResult, Details, PlayResult
@@ -26,13 +27,21 @@ STATUS_MARKS = {
 TARGET_MARKS = {"met": "\u2714 target met", "missed": "\u2718 target missed", "not sure": "? target uncertain"}
 TRUNCATED = "cut at the length limit"  # The kind of failure of a truncated answer.
 MIN_EXCESS = 0.02  # over- or under-confidence is only reported if its whole interval is at least this large
-MAX_PAIRS, MAX_EXAMPLE = 10, 160  # pairs of labels that are listed, and characters of an example
+MAX_PAIRS, MAX_EXAMPLE = 10, 160  # pairs of labels or questions that are listed, and characters of an example
 COSTS_HEADER = ("Method", "Cost of a question", "If all were answered", "Handed over")
 HANDOVER_HEADER = ("Method", "Answered", "Wrong among its answers", "More confident if right")
 UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
 CALLS_HEADER = ("Method", *CALL_PARTS.values())
 TURNS_HEADER = ("Method", "First turn", "Second", "Later", "Worst turn of a conversation")
-PLAYS_HEADER = ("Method", "Turns, true history", "Conversations, true history", "Played", "Lost", "Finished")
+PLAYS_HEADER = (
+    "Method",
+    "Turns, true history",
+    "Turns, played",
+    "Lost",
+    "Conversations, true history",
+    "Conversations, played",
+    "Finished",
+)
 CHECKS_NOTE = (
     "Only the quick checks of the rows were run here. etude check TASK also finds labels that look wrong, values "
     "that are not in the text, and mixed style; such errors lower every result."
@@ -152,6 +161,14 @@ def format_best_small(report: Report) -> str:
     results = {view.name: view.test for view in report.methods if view.test and not view.has_language_model}
     best = max(results, key=lambda name: results[name].value, default="")
     return f"Without a language model, {best} is best: {format_estimate(results[best])}." if best else ""
+
+
+def list_only_right(report: Report, method: str, other: str) -> list[Json]:
+    """List the dev rows that one of two methods gets right and the other does not: its line of each. With a graded
+    metric, those where it is better by the margin."""
+    least = report.min_change or 1
+    rows = [row for row in report.dev if {method, other} <= row.keys()]
+    return [row[method] for row in rows if row[method]["score"] - row[other]["score"] >= least]
 
 
 def format_status(method: MethodView) -> str:
@@ -287,8 +304,9 @@ def list_play_rows(plays: Mapping[str, PlayResult]) -> list[tuple[str, ...]]:
     return [
         (
             name,
-            *map(format_estimate, (result.turns, result.whole, result.played)),
+            *map(format_estimate, (result.turns, result.played_turns)),
             f"{formatting.format_difference(result.lost.value)} ({formatting.format_interval(result.lost)})",
+            *map(format_estimate, (result.whole, result.played)),
             format_estimate(result.finished) if result.finished else "",
         )
         for name, result in plays.items()

@@ -151,13 +151,15 @@ class PlayResult:
 
     turns: Estimate
     """Score of a turn, with the true history before it."""
-    whole: Estimate
-    """Lowest score of each conversation's turns, with the true history."""
-    played: Estimate
+    played_turns: Estimate
     """The same, with the assistant's own answers as history. A turn with another number of answers than in the row,
     because of calls, scores 0, and so do the turns after a conversation that had to end."""
     lost: Estimate
-    """`whole` minus `played`, on the same conversations."""
+    """`turns` minus `played_turns`, on the same conversations."""
+    whole: Estimate
+    """Lowest score of each conversation's turns, with the true history."""
+    played: Estimate
+    """The same, with the assistant's own answers as history."""
     finished: Estimate | None = None
     """How far `finished` says that the tasks were done; None without such a function."""
     problems: Mapping[str, int] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from etude.runs import events, fingerprints, openings
 from etude.runs.details import STATED
 from etude.runs.folder import FORMAT, Run, list_siblings
 from etude.runs.split import count_sides
-from etude.task import Task, hub_rows
+from etude.task import Task
 from etude.types import Side
 
 PACKAGES = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "safetensors")
@@ -182,10 +182,8 @@ def read_method_records(run: Run) -> dict[str, Json]:
 
 
 def find_hub_commits(task: Task) -> dict[str, str]:
-    """Find the commit of everything that a task names by a hub id or hf:// address, as it is on this machine."""
-    files = {task.preferences, *(source.file for source in (task.examples, task.test) if source)}
-    lock = hub_rows.read_lock(task.folder)
-    commits = {url: commit for url, commit in lock.items() if hub_rows.find_hub_file(task.folder, url) in files}
+    """Find the commit of everything that a task names by a hub id, as it is on this machine."""
+    commits = {}
     for name in filter(None, (task.model, task.prompt_model, task.reflect_with, task.encoder)):
         folder = weights.find_licence_folder(weights.split_bits(name)[0])
         if folder and folder.parent.name == "snapshots":  # of the hub's cache

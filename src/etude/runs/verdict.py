@@ -81,6 +81,8 @@ class HeadlinePair:
     untuned: str | None
     tuned: str | None
     reasons: tuple[str, ...] = ()
+    prompted: str | None = None
+    """The best untuned method that the bigger model (`prompt_model:`) answers, chosen on dev; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,20 @@ class HeadlineResult:
     gains: bool
     undecided: Literal["", "cut", "few rows"] = ""
     """Why nothing is decided: the training was cut and shows no gain, or there are too few rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class BiggerModelResult:
+    """The tuned method of the headline against the best prompt of the bigger model, on the test."""
+
+    tuned: str
+    prompted: str
+    difference: Estimate
+    """Tuned minus prompted."""
+    num_only_tuned: int
+    """Rows that only the tuned method gets right; for a graded metric, rows where it is better by the margin."""
+    num_only_prompted: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +462,8 @@ class Verdict:
     """Number of training rows."""
     baseline_on_equal_rows: BaselineOnEqualRows | None = None
     evidence: Evidence | None = None
+    bigger: BiggerModelResult | None = None
+    """None without a bigger model for the prompts, or with too few rows."""
     made_rows: tuple[MadeRowsResult, ...] = ()
     """Empty if the task has no made rows."""
     judge: JudgeResult | None = None

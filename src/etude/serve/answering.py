@@ -35,7 +35,8 @@ class PreparedAnswer:
     def stream(self, server: Server, is_timed: bool = True) -> AsyncGenerator[StreamEvent, None]:
         """Yield the answers as the engine generates them; count and remember each."""
         streams = self.build_chunks is not None
-        events = generation.stream_answers(server.engine, self.request, streams, is_timed)
+        stream = generation.stream_with_tools if self.request.tools else generation.stream_answers
+        events = stream(server.engine, self.request, streams, is_timed)
         return server.record(self.response_id, self.request, events)
 
 

@@ -11,6 +11,8 @@ from etude.errors import InputError
 from etude.runs import Run
 from etude.runs.recommended import find_run_of, find_served, get_promotions_file, load
 from etude.task.endpoint import is_url
+from etude.task.tool_class import ToolRef
+from etude.tool_loop import load_tools
 
 FEEDBACK_FILE = "feedback.jsonl"
 ENGINES = ("auto", "local", "llama_cpp")
@@ -28,6 +30,7 @@ class ServedModel:
     reason: str = ""  # why this method was chosen; "" if the user or the verdict chose it
     unmeasured_reason: str = ""  # why its answers are not the measured ones; "" if they can be
     promotions: Path | None = None  # the file of its task's promotions, which a server follows
+    tools: ToolRef | None = None  # runs the calls of its answers; None if clients run them
     reload: Callable[[], Mapping[str, "ServedModel"]] = dict  # loads the same place again
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -42,12 +45,15 @@ class ServedModel:
         return f"{self.source} {self.assistant.fingerprint}"
 
 
-def load_catalogue(places: Sequence[str], method: str | None = None, engine: str = "local") -> dict[str, ServedModel]:
+def load_catalogue(
+    places: Sequence[str], method: str | None = None, engine: str = "local", run_tools: bool = False
+) -> dict[str, ServedModel]:
     """Load the assistants, without their weights, by name.
 
     A place is anything that `etude.load` accepts. `NAME=PLACE` sets the name; without it, the name is that of the
-    task. For a task, load what `find_served` finds. Raises InputError if two assistants have the same name, RunError
-    for a place without an assistant.
+    task. For a task, load what `find_served` finds. With `run_tools`, the class under `tools:` in its task runs its
+    calls. Raises InputError if two assistants have the same name or a class is missing, RunError for a place without an
+    assistant.
     """
     catalogue: dict[str, ServedModel] = {}
     for text in places:
@@ -64,7 +70,9 @@ def load_catalogue(places: Sequence[str], method: str | None = None, engine: str
                 if is_url(engine)
                 else f"{engine.replace('_', '.')} computes them; --engine auto uses the engine of the measurement"
             )
-        reload = partial(load_catalogue, [text], method, engine)
+        if run_tools:
+            served.tools = load_tools(served.run.task_file if served.run else served.folder)
+        reload = partial(load_catalogue, [text], method, engine, run_tools)
         catalogue[served.name] = replace(served, assistant=assistant, reload=reload)
     return catalogue
 

@@ -62,6 +62,8 @@ class FinishedAnswer:
     scores: Sequence[TokenScore]  # one per token, if they were requested
     queue_seconds: float = 0.0
     first_token_seconds: float = 0.0  # from the request to its first token
+    steps: tuple[Message, ...] = ()  # calls that were run before it, and their results
+    problem: str = ""  # why its calls were not run
 
 
 Result = TypeVar("Result")
@@ -115,6 +117,7 @@ class ServingEngine:
         self._num_threads = 0
         """Answers that the pool's threads are generating."""
         self._pool = ThreadPoolExecutor(limits.at_once)
+        self.tool_threads = ThreadPoolExecutor(limits.at_once, "tools")  # wait for calls
         self._seconds_per_answer = 1.0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -132,13 +135,14 @@ class ServingEngine:
     def _num_free(self) -> int:
         return self.limits.at_once - self.num_live
 
-    def submit(self, *requests: QueuedRequest) -> None:
-        """Queue all of the requests. Raises ApiError if the queue is too small or full, or if the engine is closing."""
+    def submit(self, *requests: QueuedRequest, may_refuse: bool = True) -> None:
+        """Queue all of the requests. With `may_refuse`, raises ApiError if the queue is too small or full, or if the
+        engine is closing."""
         if len(requests) > self.limits.waiting:
             message = f"The request asks for {len(requests)} answers; this server queues at most {self.limits.waiting}."
             raise ApiError(400, message, "n", "invalid_value")
         with self._wake:
-            if self._closing or len(self._waiting) + len(requests) > self.limits.waiting:
+            if may_refuse and (self._closing or len(self._waiting) + len(requests) > self.limits.waiting):
                 rounds = (len(self._waiting) + self.num_live) / self.limits.at_once
                 seconds = min(60, max(1, math.ceil(self._seconds_per_answer * rounds)))
                 message = f"The queue is full. Try again in {seconds} s."
@@ -172,6 +176,7 @@ class ServingEngine:
             self._wake.notify()
         self._thread.join()
         self._pool.shutdown()
+        self.tool_threads.shutdown()
 
     def forget(self, key: str, ref: ModelRef) -> None:
         """Drop an adapted model and the prompt computed for it. Call it in the engine's thread."""

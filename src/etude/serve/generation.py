@@ -1,15 +1,19 @@
 """Convert a client's request to requests to the engine, and stream the answers."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
 
 from etude.assistant import Assistant
 from etude.data.formats.tools import CALL_END, CALL_TAG, append_tools, join_results
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, ServingLimits, StreamItem, samples_tokens
 from etude.serve.schemas import ChatRequest, CompletionRequest, GenerationRequest, Json
+from etude.task.tool_class import ToolRef
+from etude.tool_loop import ToolStep, open_tools
 from etude.types import Message, Sampling
 from etude.web.api_errors import ApiError
 
@@ -25,10 +29,14 @@ class AnswerRequest:
     max_tokens: int
     unmeasured_reason: str
     """Why its answers are not the measured ones; "" if they can be."""
-    has_tools: bool = False  # whether the request offers functions; calls are then returned as tool_calls
+    has_tools: bool = False  # whether an answer may call functions; calls are then returned as tool_calls, or run
+    tools: ToolRef | None = None  # runs the calls
+    tags: Mapping[str, str] = field(default_factory=dict)  # of the row that the tools get
     is_call: bool = False  # whether the answer is constrained to the JSON of a call
     ignored: tuple[str, ...] = ()  # fields of the request that do not change its answers
     user: str = ""  # whom the client names; in a record of requests
+    created: float = field(default_factory=time.monotonic)
+    is_step: bool = False  # whether calls were run before it, so that it must not be refused
 
     @property
     def key(self) -> str:
@@ -49,9 +57,7 @@ class AnswerRequest:
         the assistant's own counts as a difference."""
         limit, reason = self.served.assistant.max_tokens, self.unmeasured_reason
         may_be_longer = answers is None and self.max_tokens > limit
-        if not reason and (
-            may_be_longer or any(finished.completion.answer_tokens > limit for finished in answers or ())
-        ):
+        if not reason and (may_be_longer or any(finished.answer.answer_tokens > limit for finished in answers or ())):
             reason = f"the request raises the assistant's limit of {limit:,} answer tokens"
         ignored = {"ignored": list(self.ignored)} if self.ignored else {}
         return {"measured": not reason, "measured_reason": reason or None, **ignored}
@@ -59,10 +65,10 @@ class AnswerRequest:
 
 @dataclass(frozen=True)
 class StreamEvent:
-    """New text of one answer, or its end."""
+    """New text of one answer, the calls so far with their results, or its end."""
 
     index: int
-    item: str | FinishedAnswer
+    item: str | tuple[Message, ...] | FinishedAnswer
 
 
 def build_chat_request(served: ServedModel, body: ChatRequest, limits: ServingLimits, strict: bool) -> AnswerRequest:
@@ -103,7 +109,9 @@ def build_chat_request(served: ServedModel, body: ChatRequest, limits: ServingLi
         call_schema or (response_format.schema_text if response_format else ""),
         new_tools,
     )
-    request = replace(request, is_call=bool(call_schema), has_tools=bool(tools))
+    own_tools = served.tools if not tools and body.tool_choice != "none" else None
+    request = replace(request, is_call=bool(call_schema), has_tools=bool(tools or own_tools))
+    request = replace(request, tools=own_tools, tags=body.metadata or {})
     if sum(message.role not in ("system", "developer") for message in body.messages) > 1:
         reason = "the request contains earlier turns, which may not be those of a conversation with the assistant"
         request = replace(request, unmeasured_reason=request.unmeasured_reason or reason)
@@ -123,9 +131,10 @@ def _read_turns(body: ChatRequest) -> tuple[tuple[Message, ...], str]:
     """Return the turns without system messages, and the functions on offer as text. Raises ApiError."""
     try:
         turns = join_results(
-            Message("assistant" if message.role == "assistant" else "user", message.text)
+            Message("assistant" if turn.role == "assistant" else "user", turn.text)
             for message in body.messages
-            if message.role not in ("system", "developer")
+            for turn in (*(message.steps or ()), message)
+            if turn.role not in ("system", "developer")
         )
     except ValueError as error:
         raise ApiError(400, f"tool_calls cannot be read: {error}.", "messages") from error
@@ -213,10 +222,11 @@ async def stream_answers(
             # only the whole answer shows whether a sentence replaces it
             streams and not request.assistant.unsure_sentence,
             is_timed,
+            queued_at=request.created,
         )
         for index, sampling in enumerate(request.samplings)
     ]
-    engine.submit(*queued)
+    engine.submit(*queued, may_refuse=not request.is_step)
     num_running = len(queued)
     try:
         while num_running:
@@ -232,3 +242,39 @@ async def stream_answers(
     finally:
         for entry in queued:
             entry.cancelled = True
+
+
+async def stream_with_tools(
+    engine: ServingEngine, request: AnswerRequest, streams: bool, is_timed: bool = True
+) -> AsyncGenerator[StreamEvent, None]:
+    """`stream_answers`, one after another, with the request's tools: yield the calls of each step when they were run,
+    and the end of an answer that has none. Closing the generator also ends the tools."""
+    for index, sampling in enumerate(request.samplings):
+        turns, answers = request.get_messages(index), list[FinishedAnswer]()
+        loop, running = open_tools(request.tools, list(turns), request.tags), Future[ToolStep | None]()
+        try:
+            while True:
+                asked = replace(request, inputs=(tuple(loop.turns),), samplings=(sampling,), is_step=bool(answers))
+                async with aclosing(stream_answers(engine, asked, streams, is_timed)) as events:
+                    async for event in events:
+                        if isinstance(event.item, FinishedAnswer):
+                            answers.append(event.item)
+                        else:
+                            yield StreamEvent(index, event.item)
+                running = engine.tool_threads.submit(loop.take, answers[-1].answer.shown)
+                if await asyncio.wrap_future(running) is None:
+                    break
+                yield StreamEvent(index, tuple(loop.turns[len(turns) :]))
+            sums = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
+            totals = {name: sum(getattr(each.completion, name) for each in answers) for name in sums}
+            finished = replace(
+                answers[-1],
+                answer=replace(answers[-1].answer, answer_tokens=max(each.answer.answer_tokens for each in answers)),
+                completion=replace(answers[-1].completion, **totals),
+                queue_seconds=answers[0].queue_seconds,
+                steps=tuple(loop.turns[len(turns) : -1]),
+                problem=loop.problem,
+            )
+            yield StreamEvent(index, finished)
+        finally:
+            running.add_done_callback(lambda _, ended=loop: ended.close())  # type: ignore[misc]

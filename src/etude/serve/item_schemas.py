@@ -49,6 +49,7 @@ class Item(RequestBody):
     name: str | None = None
     arguments: str | None = None
     output: Content | None = None
+    steps: list[Json] | None = None
 
     @model_validator(mode="after")
     def _check_fields(self) -> Item:
@@ -80,7 +81,7 @@ def build_messages(items: Sequence[Item]) -> list[Json]:
         elif item.type == "function_call_output":
             messages.append({"role": "tool", "content": _join_content(item.output), "tool_call_id": item.call_id})
         else:
-            messages.append({"role": item.role, "content": _join_content(item.content)})
+            messages.append({"role": item.role, "content": _join_content(item.content), "steps": item.steps})
     return messages
 
 
@@ -213,6 +214,7 @@ class CreateResponseRequest(RequestBody):
             "top_p": self.top_p,
             "logprobs": bool(self.top_logprobs) or LOGPROBS in (self.include or ()),
             "top_logprobs": self.top_logprobs or None,
+            "metadata": self.metadata,
             "tools": [to_chat_tool(tool) for tool in self.tools] if self.tools else None,
             "tool_choice": {"type": choice.get("type"), "function": choice} if isinstance(choice, dict) else choice,
             "response_format": {"type": form.type, "json_schema": form.schema_ and {"schema": form.schema_}},

@@ -28,6 +28,7 @@ def run_server(
     port: int,
     settings: ServerSettings,
     hosted: HostedStores | None = None,
+    run_tools: bool = False,
 ) -> None:
     """Serve the assistants of these places until SIGTERM or Ctrl-C, then answer the requests still in the queue.
 
@@ -37,7 +38,7 @@ def run_server(
     if host not in LOOPBACK and not (settings.keys or settings.key_file):
         remedy = "set ETUDE_API_KEY, or create a key: --keys FILE --new-key NAME; start with --keys FILE"
         raise InputError.of("--host", "any host other than localhost needs API keys", host, remedy)
-    catalogue = load_catalogue(places, method, engine)
+    catalogue = load_catalogue(places, method, engine, run_tools)
     listener = open_listener(host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("etude.serve").setLevel(logging.INFO)
@@ -56,6 +57,7 @@ def run_server(
         unmeasured = served.unmeasured_reason
         sentences = [f"{served.name} is {served.source}.", served.reason]
         sentences += [f"Its answers are not as measured: {unmeasured}."] if unmeasured else []
+        sentences += [f"{served.tools.name} of {served.tools.file.name} runs its calls."] if served.tools else []
         if run := served.run:
             warnings = describe_changes(run), describe_failed_gates(run, served.assistant.method)
             sentences += [f"Warning: {warning}" for warning in warnings if warning]

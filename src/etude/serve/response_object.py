@@ -52,7 +52,7 @@ class ResponseBuilder:
                             yield event(kind, **fields)
                     response = await asyncio.to_thread(self._finish, item, output)
                     yield event(response["status"], response=response)
-                elif not self.request.has_tools:  # otherwise only its end shows whether it is a call
+                elif isinstance(item, str) and not self.request.has_tools:  # otherwise only its end shows a call
                     for kind, fields in () if sent else _open_message(message_id):
                         yield event(kind, **fields)
                     sent += item
@@ -82,7 +82,7 @@ class ResponseBuilder:
             block = {"type": "output_text", "text": content["content"], "annotations": [], "logprobs": logprobs}
             status = "incomplete" if finish == "length" else "completed"
             message = {"id": message_id, "type": "message", "role": "assistant", "status": status}
-            output.append({**message, "content": [block]})
+            output.append({**message, "content": [block], **responses.describe_steps(finished.steps)})
         for call in content.get("tool_calls", ()):
             item = {"id": _create_id("fc"), "type": "function_call", "call_id": call["id"]}
             output.append({**item, **call["function"], "status": "completed"})

@@ -1,14 +1,15 @@
 """Response bodies of chats and text completions, whole and in chunks."""
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
-from etude.data.formats.tools import split_calls, to_openai_calls
+from etude.data.formats.tools import split_calls, to_openai_calls, to_openai_turns
 from etude.serve.engine import FinishedAnswer
 from etude.serve.generation import AnswerRequest, StreamEvent
 from etude.serve.schemas import Json
-from etude.types import TokenScore
+from etude.types import Message, TokenScore
 from etude.web.api_errors import to_api_error
 
 
@@ -21,6 +22,7 @@ class ChatKind:
         """Format a whole answer; with `has_tools`, calls are separated from its text."""
         content, finish = build_message(finished, has_tools)
         message = {"role": "assistant", **content, "refusal": None, **describe_answer(finished)}
+        message |= describe_steps(finished.steps)
         return {"message": message, "logprobs": format_chat_logprobs(finished), "finish_reason": finish}
 
     def build_delta(self, text: str, is_first: bool) -> Json:
@@ -76,6 +78,7 @@ async def build_chunks(
     """Yield the chunks of a stream. An error after the first event becomes the last chunk."""
     head = _build_head(kind.chunk_kind, response_id, request)
     num_sent: dict[int, int] = {}  # characters sent of each answer
+    num_steps = Counter[int]()  # messages sent of each answer's steps
     answers: dict[int, FinishedAnswer] = {}
     no_usage = {"usage": None} if with_usage else {}
     try:
@@ -85,8 +88,13 @@ async def build_chunks(
             text = "" if request.has_tools else text  # only its end shows whether it is a call
             is_first = index not in num_sent
             num_sent[index] = num_sent.get(index, 0) + len(text)
-            if text or is_first:
-                yield {**head, "choices": [{"index": index, **kind.build_delta(text, is_first)}], **no_usage}
+            steps = describe_steps(event.item)["steps"] if isinstance(event.item, tuple) else []
+            if text or is_first or steps:
+                choice = {"index": index, **kind.build_delta(text, is_first)}
+                if steps:
+                    choice["delta"]["steps"] = steps[num_steps[index] :]
+                    num_steps[index] = len(steps)
+                yield {**head, "choices": [choice], **no_usage}
             if finished:
                 answers[index] = finished
                 choice = {"index": index, **kind.build_end(finished, request.has_tools)}
@@ -120,6 +128,8 @@ def _build_head(
 
 def get_handover_reason(finished: FinishedAnswer) -> str | None:
     """Return why a person should see the question; None if there is no reason."""
+    if finished.problem:
+        return f"the assistant made {finished.problem}"
     if finished.answer.failures:
         return f"the answer breaks its contract: {'; '.join(finished.answer.failures)}"
     if finished.answer.handed_over and finished.answer.limit:
@@ -142,11 +152,19 @@ def describe_answer(finished: FinishedAnswer) -> Json:
     }
 
 
+def describe_steps(turns: Sequence[Message]) -> Json:
+    """Return the field with calls and results as messages of a chat, each with an index, as clients add up chunks."""
+    listed = to_openai_turns([{"role": turn.role, "content": turn.content} for turn in turns], as_json=True)
+    return {"steps": [{"index": index, **message} for index, message in enumerate(listed)]} if listed else {}
+
+
 def build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str]:
     """Return the content of an answer with its calls, and its finish reason."""
     text, calls = split_calls(finished.answer.shown) if has_tools else (finished.answer.shown, [])
     if not calls:
         return {"content": finished.answer.shown}, finished.completion.finish
+    if finished.problem:
+        return {"content": text}, "length"
     ids = [f"call-{uuid4().hex}" for _ in calls]
     return {"content": text or None, "tool_calls": to_openai_calls(calls, ids)}, "tool_calls"
 
@@ -180,8 +198,8 @@ def _text_logprobs(scores: Sequence[TokenScore]) -> Json | None:
 
 
 def _count_usage(request: AnswerRequest, answers: Sequence[FinishedAnswer]) -> Json:
-    """Count tokens. If several answers share a prompt, its tokens count once."""
-    firsts = [finished.completion for finished in answers[:: request.num_per_input]]
+    """Count tokens. If several answers share a prompt, its tokens count once, unless each has calls of its own."""
+    firsts = [finished.completion for finished in answers[:: 1 if request.tools else request.num_per_input]]
     prompt, cached = (
         sum(completion.prompt_tokens for completion in firsts),
         sum(completion.cached_tokens for completion in firsts),

@@ -43,12 +43,13 @@ class TextPart(RequestBody):
 
 
 class ChatMessage(RequestBody):
-    """One message of a chat."""
+    """One message of a chat. An answer that the client sends back may have the steps before it."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     tool_calls: list[Json] | None = None
     tool_call_id: str | None = None
+    steps: list[ChatMessage] | None = None
 
     @model_validator(mode="after")
     def _check_content(self) -> ChatMessage:
@@ -144,6 +145,7 @@ class ChatRequest(GenerationRequest):
     response_format: ResponseFormat | None = None
     tools: list[Json] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
+    metadata: Metadata | None = None
 
     @property
     def tools_text(self) -> str:

@@ -233,7 +233,8 @@ class Server:
                     self.metrics.count_answer(request.served.name, finished, is_handover)
                     if finished.answer.limit == "danger":
                         LOG.warning("danger: a person should see response %s of %s", response_id, request.served.name)
-                    answer = RecentAnswer(request.served, request.get_messages(event.index), finished.answer.text)
+                    turns = (*request.get_messages(event.index), *finished.steps)
+                    answer = RecentAnswer(request.served, turns, finished.answer.text)
                     self.recent.add(response_id, event.index, answer)
                     if self.settings.record:
                         ids, served = {"id": response_id, "index": event.index}, request.served

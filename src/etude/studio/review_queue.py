@@ -23,11 +23,11 @@ from etude.data.formats.row_reader import RowReader
 from etude.feedback import Feedback, drop_undone
 from etude.types import Message
 
-Source = Literal["requests", "picked", "dev", "right", "labels", "sample", "expert"]
+Source = Literal["requests", "picked", "dev", "right", "labels", "sample", "made", "expert"]
 """`picked`: recorded requests of `etude watch --pick`. `dev`: answers that the metric counted as wrong. `right`: a
 sample of the answers that it counted as right. `labels`: labels that texts suggest instead of those of their rows.
-`sample`: rows drawn at random. `expert`: answers of any source that a reviewer left to an expert and nobody has judged.
-"""
+`sample`: rows drawn at random. `made`: rows that a model made. `expert`: answers of any source that a reviewer left to
+an expert and nobody has judged."""
 QUEUE_FILE = "studio.sqlite"  # beside the runs
 HOLD_SECONDS = 900.0  # how long an answer is hidden from other reviewers while one reads it
 SHARED_EVERY = 10  # every tenth answer is reviewed by two people, if the owner has invited reviewers

@@ -12,7 +12,6 @@ from etude.errors import EtudeError
 from etude.feedback.gather import hash_input
 from etude.feedback.sealed import SealedTest
 from etude.runs import Run
-from etude.studio.proposals import Proposals
 from etude.task import Task
 from etude.types import Example, Excerpt, Finding, Message
 
@@ -147,7 +146,7 @@ class DataCheck:
     """`etude check` in a background thread. `on_checked` gets the rows with the new findings."""
 
     def __init__(self, task: Task, data: RowStore, on_checked: Callable[[RowStore], None]) -> None:
-        self.task, self.data, self.proposals, self._on_checked = task, data, Proposals(), on_checked
+        self.task, self.data, self._on_checked = task, data, on_checked
         self.is_running, self.error, self.has_checked = False, "", False
 
     def start(self) -> None:
@@ -160,7 +159,6 @@ class DataCheck:
         try:
             self.data.set_findings(check(self.task.file).items)
             self._on_checked(self.data)
-            self.proposals.refresh(self.task, lambda row: self.data.find(row) is not None)
             self.has_checked = True
         except (EtudeError, OSError) as error:
             self.error = str(error)

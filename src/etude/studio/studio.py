@@ -21,6 +21,7 @@ from etude.runs import FOLDER, Run, find_run
 from etude.runs.recommended import choose_method, find_run_at
 from etude.studio.answer_worker import AnswerWorker, compute_urgency
 from etude.studio.label_review import LabelReview, queue_labels
+from etude.studio.made_rows import change_made_row, list_made_items
 from etude.studio.review_queue import QUEUE_FILE, ReviewItem, ReviewQueue, read_requests
 from etude.studio.row_store import DataCheck, DataRow, RowFilter, RowStore, load_findings
 from etude.studio.sign_in import Person
@@ -59,6 +60,7 @@ class Studio:
         self.assistant = load(self.run.assistant_folder(self.method))
         # 2. Load the rows and the feedback on them.
         self.log = FeedbackLog(self.task.folder / FILE)
+        self.made_file = self.task.made_rows.file if self.task.made_rows else self.task.folder / "made.jsonl"
         self.queue = ReviewQueue(self.task.folder / FOLDER / QUEUE_FILE)
         self._num_counted = -1
         """The number of feedback entries that the queue has counted."""
@@ -70,6 +72,7 @@ class Studio:
             self.queue.replace_source("requests", self._load_requests(requests))
         for source in ("dev", "right"):
             self.queue.replace_source(source, self._load_dev_rows(source))
+        self.queue.replace_source("made", list_made_items(self.made_file, self.sealed))
         self.answering = AnswerWorker(self.queue, self.assistant, self.task.endpoints)
 
     def reload(self) -> None:
@@ -177,7 +180,8 @@ class Studio:
 
         `accepted` means that the answer is right. It becomes the right answer of a new request or of a label that is
         read, unless it breaks the contract, as a refusal may; and that of a dev row with another label, because two
-        labels cannot both be right. Otherwise it is only a thumb up. Returns the errors of a correction; if there are
+        labels cannot both be right. Otherwise it is only a thumb up. On a made row, only the file of made rows changes.
+        Returns the errors of a correction; if there are
         any, nothing is saved.
         """
         if content.pop("accepted", False):
@@ -194,9 +198,13 @@ class Studio:
                 return failures
             content["correction"] = correction
         # Leaving out a row is feedback on the answer in the row.
-        answer = (item.expected if content.get("exclude") else item.answer) or ""
+        answer = (item.expected or item.answer if content.get("exclude") else item.answer) or ""
         fields = (entry_id or new_id(), utc_now(), reviewer, item.assistant, item.input, answer)
-        is_new = self.log.add(Feedback(*fields, **content))  # type: ignore[arg-type]
+        entry = Feedback(*fields, **content)  # type: ignore[arg-type]
+        is_new = self.log.add(entry)
+        if item.source == "made":  # also if the entry is not new: a kill may have come before this
+            with self._lock:
+                change_made_row(self.made_file, entry.text, None if entry.exclude else entry.correction or answer)
         earlier = self.find_entry(earlier_id)
         # For the same answer, the later entry counts and the earlier one does not.
         if is_new and earlier and earlier.reviewer == reviewer and earlier.answer != answer:

@@ -72,6 +72,7 @@ _SOURCES: dict[Source, str] = {
     "right": "Answers that counted as right",
     "labels": "Labels that may be wrong",
     "sample": "Labels drawn at random",
+    "made": "Rows that a model made",
     "expert": "Left to an expert",
 }
 
@@ -93,6 +94,12 @@ ACTIONS = (
     Action("wrong_row", "w", "Row is wrong", "The row gets this answer, or the row is left out.", True),
     Action("expert", "e", "Expert", "You are not sure. An expert judges the answer."),
     Action("skip", "s", "Skip", "You decide later. The answer comes again at the end."),
+)
+MADE_ACTIONS = (
+    Action("accept", "k", "Keep", "The row stays in the file of made rows, as it was made."),
+    Action("correct", "c", "Correct", "You write the right output. The file of made rows gets it.", True),
+    Action("leave_out", "d", "Drop", "The row leaves the file of made rows. To undo this, go back and keep it."),
+    ACTIONS[-1],
 )
 TURN_NAMES = {"system": "System message", "user": "Input", "assistant": "Earlier answer"}
 Form = dict[str, str]
@@ -120,7 +127,6 @@ def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Sta
         Route("/undo", save(pages.undo_entry), methods=["POST"]),
         Route("/findings", show(pages.show_findings)),
         Route("/findings", save(pages.start_check, "owner"), methods=["POST"]),
-        Route("/fixes", save(pages.accept_changes, "owner"), methods=["POST"]),
         Route("/tests", show(pages.show_tests)),
         Route("/tests", save(pages.decide_proposal), methods=["POST"]),
         Route("/tests/examples", save(pages.write_approved, "owner"), methods=["POST"]),
@@ -159,6 +165,7 @@ def _load_templates() -> Environment:
         new_id=new_id,
         EXCLUDED=EXCLUDED,
         ACTIONS=ACTIONS,
+        MADE_ACTIONS=MADE_ACTIONS,
         TURN_NAMES=TURN_NAMES,
         CLASSICAL=CLASSICAL,
     )
@@ -298,7 +305,7 @@ class Pages:
         unseen = self.studio.list_unseen(item.input, form.get("seen", ""), reviewer)
         if button == "skip":
             queue.release(item.id, is_last=True)
-        elif button not in contents or (button == "leave_out" and item.expected is None):
+        elif button not in contents or (button == "leave_out" and item.expected is None and item.source != "made"):
             failures = ["the form contains no feedback"]
         elif not unseen or self.studio.find_entry(entry_id):
             earlier = form.get("earlier", "")
@@ -428,27 +435,15 @@ class Pages:
         draft = "" if is_saved else correction
         return self._render_row(request, row, draft, failures or [], unseen, is_saved)
 
-    def show_findings(self, request: Request, written: tuple[str, int, str] | None = None) -> Response:
-        """The findings of the check with excerpts, and the proposed corrections.
-
-        `written` is the name of a new fixed file, its number of changes and the line for the task file."""
-        studio = self.studio
-        return self._render(
-            "findings", request, written=written, findings=studio.data.findings, checking=studio.checking
-        )
+    def show_findings(self, request: Request) -> Response:
+        """The findings of the check with excerpts."""
+        findings, checking = self.studio.data.findings, self.studio.checking
+        return self._render("findings", request, findings=findings, checking=checking)
 
     def start_check(self, request: Request, form: Form) -> Response:
         """Start a check."""
         self.studio.checking.start()
         return RedirectResponse("/findings", 303)
-
-    def accept_changes(self, request: Request, form: Form) -> Response:
-        """Accept proposed changes or take them back, and report what the fixed file then contains."""
-        proposals, is_accepted = self.studio.checking.proposals, form.get("do") != "back"
-        num_changes = proposals.set_accepted(form.get("which", ""), is_accepted, self._get_name(request))
-        assert proposals.proposal is not None
-        file = proposals.proposal.files.fixed_file
-        return self.show_findings(request, (file.name, num_changes, format_source_line(self.studio.task, file)))
 
     def show_tests(self, request: Request, failures: Sequence[str] = (), **values: Any) -> Response:
         """The failures of the latest `etude test`, and the rows proposed for them."""

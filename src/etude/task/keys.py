@@ -11,9 +11,8 @@ import yaml
 
 from etude import cluster
 from etude.base import files, issues
-from etude.base.formatting import format_command
 from etude.errors import InputError, quote_value
-from etude.task import check_function, contract, definition, hub_rows, settings, tool_class, urls
+from etude.task import check_function, contract, definition, settings, tool_class, urls
 from etude.task import yaml_document as readers
 from etude.task.definition import METHOD_NAMES, RowSource
 from etude.task.endpoint import ENDPOINT_SYNTAX, Endpoint, Prices, is_url, parse_endpoint
@@ -61,32 +60,10 @@ def read_weights(document: YamlDocument, key: str, node: yaml.Node) -> str | Non
     return name
 
 
-def read_row_file(document: YamlDocument, key: str, node: yaml.Node) -> Path | None:
-    """An existing file, relative to the task's folder, or the copy of a file on the Hugging Face Hub."""
-    url = str(node.value)
-    if not (isinstance(node, yaml.ScalarNode) and url.startswith(hub_rows.HUB)):
-        return readers.read_file(document, key, node)
-    if not hub_rows.URL.fullmatch(url):
-        message, remedy = "is not a file of a dataset on the Hub", f"write {hub_rows.SYNTAX}"
-    elif file := hub_rows.find_hub_file(document.folder, url):
-        return file
-    elif not document.downloads:
-        command = format_command("index", document.folder / document.name)
-        message, remedy = "was not downloaded", f"run {command}"
-    else:
-        try:
-            return hub_rows.download_hub_file(document.folder, url)
-        except (OSError, ValueError) as error:
-            message = f"cannot be downloaded ({(str(error).strip() or repr(error)).splitlines()[0]})"
-            remedy = "correct the address, connect to the network, or log in with hf auth login"
-    document.add_issue(node, f"{key} {message}", quote_value(url), remedy)
-    return None
-
-
 def read_row_source(document: YamlDocument, key: str, node: yaml.Node) -> RowSource | None:
     """A file name, or {file: ..., input: ..., output: ...}."""
     if isinstance(node, yaml.ScalarNode):
-        file = read_row_file(document, key, node)
+        file = readers.read_file(document, key, node)
         return RowSource(file) if file else None
     if isinstance(node, yaml.SequenceNode):
         remedy = f"write {key}: FILE or {key}: {{file: FILE}}"
@@ -314,7 +291,7 @@ _COLUMNS: Mapping[str, NodeReader] = {
     field.name: readers.read_texts if field.name in _LISTED_COLUMNS else readers.read_text
     for field in fields(RowSource)
     if field.name not in ("several", "labels", "questions")
-} | {"file": read_row_file}
+} | {"file": readers.read_file}
 
 _CONTRACT: Mapping[str, NodeReader] = {
     "labels": read_labels,
@@ -382,7 +359,7 @@ KEYS: Mapping[str, Key] = {
     "test": Key(read_row_source, identity="content"),
     "made_rows": Key(read_row_source, identity="content"),
     "documents": Key(readers.read_path, is_for_verdict=True, identity="content"),
-    "preferences": Key(read_row_file, identity="content"),
+    "preferences": Key(readers.read_file, identity="content"),
     "encoder": Key(read_weights, identity="content"),
     "instructions": Key(readers.read_prose),
     "wordings": Key(readers.read_texts),

@@ -50,9 +50,9 @@ _REQUIRED = {
 }
 
 
-def load_task(path: Path | str, needs_model: bool = True, downloads: bool = False) -> definition.Task:
+def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
     """Read a task file, or the task.yaml of a folder. Without `needs_model`, `model` may be absent (then it is "") or
-    missing on disk. With `downloads`, rows on the Hub that are not here are downloaded.
+    missing on disk.
 
     Raises InputError with every error of the file, each as file:line. Reads no rows.
     """
@@ -64,7 +64,7 @@ def load_task(path: Path | str, needs_model: bool = True, downloads: bool = Fals
         raise InputError([issue]) from error
     file = file / "task.yaml" if file.is_dir() else file
     # Each key alone, then missing keys and combinations, so that all errors are reported together.
-    document = yaml_document.YamlDocument(file.name, file.resolve().parent, needs_model, downloads)
+    document = yaml_document.YamlDocument(file.name, file.resolve().parent, needs_model)
     root = yaml_document.parse_yaml(document, file)
     nodes = document.read_mapping(root, keys.KEYS, _TOP_LEVEL, settings.suggest_train_key)
     values = {key: keys.KEYS[key].read(document, key, node) for key, node in nodes.items()}

@@ -151,7 +151,11 @@ class ToolSession:
         while not is_ready:
             if self._process is None:
                 self.start()
-            self._ask(START_SECONDS, "build", self._row)
+            try:
+                self._ask(START_SECONDS, "build", self._row)
+            except ToolError:
+                self.close()  # the next call tries again
+                raise
             is_ready = True
             for call in self.calls:
                 with suppress(ToolError):  # it raised before, and does so again

@@ -32,7 +32,6 @@ class YamlDocument:
     name: str
     folder: Path
     needs_model: bool = True  # whether a missing model is an error
-    downloads: bool = False  # whether rows on the Hub are downloaded
     issues: list[tuple[int, Issue]] = field(default_factory=list)  # line and error
 
     def add_issue(self, node: yaml.Node | None, message: str, value: str, remedy: str) -> None:

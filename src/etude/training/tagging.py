@@ -1,7 +1,5 @@
 """Train a tagger: all weights of an encoder, and a new linear layer over its words."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 task.yaml + examples  ->  a run folder with an assistant, train.jsonl, report.html, report.md
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.base.files import Json, read_json
-from etude.base.formatting import format_count
+from etude.base.formatting import format_count, format_size
 from etude.checks.quick_checks import list_label_notes, run_quick_checks
 from etude.checks.rows.whole_set import USUAL_SIZES
 from etude.data.dataset import (
@@ -26,10 +24,11 @@ from etude.data.dataset import (
 )
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
+from etude.errors import Declined
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
+from etude.methods.method import check_lengths
 from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
-from etude.methods.shared.row_checks import check_lengths
 from etude.methods.shared.training_rows import list_left_out, sample_share
 from etude.methods.shared.training_run import TrainingRun, build_training_run
 from etude.metrics import choose_metric
@@ -45,7 +44,6 @@ from etude.runs.record import write_data_record, write_method_record
 from etude.runs.split import count_sides, load_split
 from etude.runs.training_log import TrainingLog
 from etude.task import Task
-from etude.tuning.needs import confirm_memory
 
 METHOD = FineTune()
 NAME = METHOD.name
@@ -193,3 +191,22 @@ def _warn_of_few_rows(task: Task, split: Split) -> list[str]:
         f"Usual for this kind of task: {usual}. "
         f"With at least {MIN_VERDICT_ROWS} rows, etude compare measures whether tuning helps."
     ]
+
+
+def confirm_memory(training: TrainingRun, on_event: OnEvent, confirm: Confirm) -> Json:
+    """Ask if less memory is available than a few steps have used. Returns the measured memory. Raises Declined."""
+    from etude.training.memory.measurement import measure_training_memory
+    from etude.training.memory.usage import available_memory, suggest_less_memory
+
+    module, config = training.model.module, training.config
+    memory = measure_training_memory(module, training.rows, training.dev_rows, config)
+    available = available_memory(module.device)
+    if memory and available:
+        on_event(NoteEvent(f"Memory: about {format_size(memory)} ({format_size(available)} available)."))
+    # 0 bytes mean that the memory of the device is unknown.
+    if memory > available > 0 and not confirm(
+        f"This training needs about {format_size(memory)} of memory, and {format_size(available)} is "
+        "available. Continue?"
+    ):
+        raise Declined(f"Nothing was trained. {suggest_less_memory(config)}")
+    return {"memory": memory, "available_memory": available}
