@@ -357,8 +357,7 @@ def same_calls(calls: Sequence[Any], expected: Sequence[Any]) -> bool:
 
 
 def parse_calls(text: str, defaults: Json) -> tuple[list[Any], int]:
-    """Parse name and arguments of each function that an answer calls, and count the calls that cannot be read. An
-    argument that is left out has its default."""
+    """Parse name and arguments, with the defaults, of each function called, and count the calls that cannot be read."""
     parsed, num_broken = [], 0
     for segment in text.split("<tool_call>")[1:]:
         inner, end, _ = segment.partition("</tool_call>")

@@ -16,6 +16,7 @@ from conftest import data_folder
 from etude.cli import main
 from etude.data.dataset import MinRows, load_dataset, load_test
 from etude.data.formats import read_rows
+from etude.data.formats import tools as call_texts
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_question
 from etude.data.formats.read import LoadedRows, find_shared
@@ -24,7 +25,7 @@ from etude.data.formats.tools import format_tool_turn, format_tools, list_tool_n
 from etude.data.formats.write import write_rows
 from etude.errors import InputError
 from etude.methods.shared.fit_context import initial_assistant
-from etude.metrics import Metric, choose_metric, score_call_parts
+from etude.metrics import Metric, choose_metric
 from etude.render import render_text
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import ServingLimits
@@ -219,29 +220,23 @@ CALL_IN_OTHER_ORDER = '<tool_call>{"name": "weather", "arguments": {"b": [2.0], 
         (write_call({"a": 1}) + write_call({"b": 2}), write_call({"b": 2}) + write_call({"a": 1}), 1.0),
         (write_call({"a": 1}) + write_call({"b": 2}), write_call({"a": 1}) * 2, 0.0),
         (write_call({"a": [1, 2]}), write_call({"a": [2, 1]}), 0.0),
+        (write_call({"a": 1}), write_call({"a": 1, "days": 3}), 1.0),
+        (write_call({"a": 1, "days": 3}), write_call({"a": 1}), 1.0),
+        (write_call({"a": 1}), write_call({"a": 1, "days": 4}), 0.0),
     ],
 )
 def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: str, right: float) -> None:
-    assert rescore.calls(answer, [wanted], {}) == right
-    row = Example("a", (Message("user", "?"),), wanted)
+    row = Example("a", (Message("user", "?"),), wanted, defaults={"weather": {"days": 3}})
+    assert rescore.calls(answer, [wanted], row.defaults) == right
     given = Answer("a", answer, answer, None, (), None, 1, 0, 1, 0.0, False)
     assert Metric("calls", "answer").score(row, given).value == right
 
 
-@pytest.mark.parametrize("is_nested", [True, False])
-def test_an_argument_that_is_left_out_has_its_default(tmp_path: Path, is_nested: bool) -> None:
-    arguments: Any = {"town": {"type": "string"}, "days": {"type": "integer", "default": 3}}
-    parameters = {"type": "object", "properties": arguments} if is_nested else arguments
-    rows = [{**calling(number), "tools": [{"name": "weather", "parameters": parameters}]} for number in range(120)]
-    _, (row, *_) = load_dataset(load_task(task_of(tmp_path, rows[1:])))
-    assert row.defaults == {"weather": {"days": 3}}
-    town = split_calls(row.output)[1][0]["arguments"]["town"]
-    for days, right in (({}, 1.0), ({"days": 3}, 1.0), ({"days": 4}, 0.0)):
-        text = write_call({"town": town, **days})
-        given = Answer("a", text, text, None, (), None, 1, 0, 1, 0.0, False)
-        assert Metric("calls", "answer").score(row, given).value == right
-        assert rescore.calls(text, [row.output], row.defaults) == right
-        assert score_call_parts(text, [row.output], row.defaults)["arguments"] == right
+def test_an_argument_that_is_left_out_has_its_default() -> None:
+    arguments = {"town": {"type": "string"}, "days": {"type": "integer", "default": 3}}
+    for parameters in (arguments, {"type": "object", "properties": arguments}, None, [], {"properties": None}):
+        defaults = call_texts.get_defaults(format_tools([{"name": "weather", "parameters": parameters}]))
+        assert defaults == ({"weather": {"days": 3}} if parameters and len(parameters) == 2 else {})
 
 
 @pytest.mark.parametrize(
