@@ -342,10 +342,10 @@ def is_equal(answer: str, output: str) -> bool:
     return not values and normalize(answer) == normalize(output)
 
 
-def calls(answer: str, outputs: Sequence[str]) -> float:
+def calls(answer: str, outputs: Sequence[str], defaults: Json) -> float:
     """Return 1 if an answer makes the same calls as a right output, in any order, and all of them can be read."""
-    parsed, num_broken = parse_calls(answer)
-    return float(not num_broken and any(same_calls(parsed, parse_calls(output)[0]) for output in outputs))
+    (parsed, num_broken), *right = (parse_calls(text, defaults) for text in (answer, *outputs))
+    return float(not num_broken and any(same_calls(parsed, expected) for expected, _ in right))
 
 
 def same_calls(calls: Sequence[Any], expected: Sequence[Any]) -> bool:
@@ -356,8 +356,8 @@ def same_calls(calls: Sequence[Any], expected: Sequence[Any]) -> bool:
     return any(same_calls(calls[1:], [*expected[:place], *expected[place + 1 :]]) for place in matches[:1])
 
 
-def parse_calls(text: str) -> tuple[list[Any], int]:
-    """Parse name and arguments of each function that an answer calls, and count the calls that cannot be read."""
+def parse_calls(text: str, defaults: Json) -> tuple[list[Any], int]:
+    """Parse name and arguments, with the defaults, of each function called, and count the calls that cannot be read."""
     parsed, num_broken = [], 0
     for segment in text.split("<tool_call>")[1:]:
         inner, end, _ = segment.partition("</tool_call>")
@@ -368,7 +368,7 @@ def parse_calls(text: str) -> tuple[list[Any], int]:
             arguments = parse_json(arguments or "{}") if isinstance(arguments, str) else arguments
             if not call.get("name") or not isinstance(arguments, dict):
                 raise ValueError("no call")
-            parsed.append([str(call["name"]), arguments])
+            parsed.append([str(call["name"]), defaults.get(str(call["name"]), {}) | arguments])
         except (ValueError, AttributeError):
             num_broken += 1
     return parsed, num_broken
@@ -443,7 +443,7 @@ class Scorer:
             "exact_match": lambda: exact_match(answer, outputs),
             "value_f1": lambda: value_f1(answer, outputs),
             "chrf": lambda: chrf(answer, outputs),
-            "calls": lambda: calls(answer, outputs),
+            "calls": lambda: calls(answer, outputs, row.get("defaults", {})),
             "token_f1": lambda: max(squad_f1(answer, output) for output in outputs),
             "sari": lambda: sari(row["input"], answer, outputs),
             "accuracy": lambda: float(self.predict(row) in [text.strip() for text in outputs]),

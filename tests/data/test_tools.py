@@ -16,6 +16,7 @@ from conftest import data_folder
 from etude.cli import main
 from etude.data.dataset import MinRows, load_dataset, load_test
 from etude.data.formats import read_rows
+from etude.data.formats import tools as call_texts
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_question
 from etude.data.formats.read import LoadedRows, find_shared
@@ -219,13 +220,23 @@ CALL_IN_OTHER_ORDER = '<tool_call>{"name": "weather", "arguments": {"b": [2.0], 
         (write_call({"a": 1}) + write_call({"b": 2}), write_call({"b": 2}) + write_call({"a": 1}), 1.0),
         (write_call({"a": 1}) + write_call({"b": 2}), write_call({"a": 1}) * 2, 0.0),
         (write_call({"a": [1, 2]}), write_call({"a": [2, 1]}), 0.0),
+        (write_call({"a": 1}), write_call({"a": 1, "days": 3}), 1.0),
+        (write_call({"a": 1, "days": 3}), write_call({"a": 1}), 1.0),
+        (write_call({"a": 1}), write_call({"a": 1, "days": 4}), 0.0),
     ],
 )
 def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: str, right: float) -> None:
-    assert rescore.calls(answer, [wanted]) == right
-    row = Example("a", (Message("user", "?"),), wanted)
+    row = Example("a", (Message("user", "?"),), wanted, defaults={"weather": {"days": 3}})
+    assert rescore.calls(answer, [wanted], row.defaults) == right
     given = Answer("a", answer, answer, None, (), None, 1, 0, 1, 0.0, False)
     assert Metric("calls", "answer").score(row, given).value == right
+
+
+def test_an_argument_that_is_left_out_has_its_default() -> None:
+    arguments = {"town": {"type": "string"}, "days": {"type": "integer", "default": 3}}
+    for parameters in (arguments, {"type": "object", "properties": arguments}, None, [], {"properties": None}):
+        defaults = call_texts.get_defaults(format_tools([{"name": "weather", "parameters": parameters}]))
+        assert defaults == ({"weather": {"days": 3}} if parameters and len(parameters) == 2 else {})
 
 
 @pytest.mark.parametrize(

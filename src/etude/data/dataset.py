@@ -20,7 +20,7 @@ from etude.data.formats.tools import (
     append_tools,
     format_own_system,
     format_tools,
-    list_defaults,
+    get_defaults,
     split_calls,
     split_tools,
 )
@@ -240,7 +240,7 @@ def _add_own_systems(rows: LoadedRows, instructions: str, tools: str) -> Iterato
     for row, system, offer in zip(rows.examples, rows.systems, rows.offers, strict=True):
         text = format_own_system(system, offer, instructions, tools)
         turns = (Message("system", text), *row.input) if text else row.input
-        defaults = list_defaults(offer or tools)
+        defaults = get_defaults(offer or tools)
         yield replace(row, input=turns, defaults=defaults) if text or defaults else row
 
 

@@ -82,7 +82,7 @@ def list_tool_names(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=1_000)
-def list_defaults(text: str) -> dict[str, dict[str, Any]]:
+def get_defaults(text: str) -> dict[str, dict[str, Any]]:
     """Names of the available functions -> their arguments with a default in the schema, and the defaults."""
     defaults: dict[str, dict[str, Any]] = {}
     for function in (tool["function"] for tool in parse_tools(text)):
