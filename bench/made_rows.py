@@ -89,9 +89,8 @@ class Teacher(BatchedModel):
             kind, shape = RIGHT, name_shape(output)
             if self.draw.random() < self.wrong:
                 kind = self.draw.choice((OTHER_ANSWER, SWAPPED) if self.is_record else (RANDOM, SIMILAR))
-            if kind in (RANDOM, SIMILAR):  # no row of a rare label may have been held back
-                other = self._draw_other(output)
-                shape = self.similar.get(output, other) if kind == SIMILAR else other
+            if kind in (RANDOM, SIMILAR):  # of a rare label, no row may have been held back
+                shape = (self.similar.get(output) if kind == SIMILAR else None) or self._draw_other(output)
             if rows := self.rows[shape]:
                 text, own = rows.pop()
                 yield (text, self._spoil(own, kind) if self.is_record else output), kind
