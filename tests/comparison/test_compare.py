@@ -418,7 +418,6 @@ def test_a_complete_run_without_a_part_is_no_finished_run(part: str, tmp_path: P
     shutil.rmtree(run / part) if (run / part).is_dir() else (run / part).unlink()
     with pytest.raises(RunError, match=rf"{part},? .*etude compare TASK --fresh"):
         compare(task)
-    assert compare(task, fresh=True).run.is_complete
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if not part.endswith("adapter")])
