@@ -99,17 +99,17 @@ def test_a_kill_before_a_longer_look_is_recorded_loses_no_method(
 @pytest.mark.parametrize(
     ("moment", "budget"),
     [
-        *(("baseline dev", None), ("few_shot dev", None), ("fine_tune dev", None), ("prompt test", None)),
+        *(("baseline dev", None), ("few_shot dev", None), ("fine_tune answers", None), ("prompt test", None)),
         *(("fine_tune dev", 60.0), ("baseline test", 60.0)),
     ],
 )
 def test_ctrl_c_ends_a_run_with_a_verdict(moment: str, budget: float | None, tmp_path: Path) -> None:
-    stop, started = threading.Event(), list[str]()
+    stop = threading.Event()
 
     def press(event: Event) -> None:
-        if isinstance(event, MethodStarted):
-            started.append(f"{event.method} {event.side}")
-            if started[-1] == moment:
+        if isinstance(event, MethodStarted | BatchAnswered):
+            at = event.side if isinstance(event, MethodStarted) else "answers"
+            if f"{event.method} {at}" == moment:
                 stop.set()
 
     task = write_task(tmp_path, **SLOW)
@@ -121,18 +121,8 @@ def test_ctrl_c_ends_a_run_with_a_verdict(moment: str, budget: float | None, tmp
     measured = names[: names.index(moment.split()[0]) + 1] if moment.endswith("dev") else names
     assert set(run.fitted_methods) <= {*measured}
     assert run.fitted_methods[:1] == ["baseline"], "one method is always fitted"
+    assert moment != "fine_tune answers" or "fine_tune" in run.fitted_methods
     check_rescored(run.folder)
-
-
-def test_ctrl_c_while_a_trained_method_answers_dev_keeps_it(tmp_path: Path) -> None:
-    stop = threading.Event()
-
-    def press(event: Event) -> None:
-        if isinstance(event, BatchAnswered) and event.method == "fine_tune":
-            stop.set()
-
-    run = compare(write_task(tmp_path, **SLOW), on_event=press, stop=stop).run
-    assert "fine_tune" in run.fitted_methods
 
 
 def test_nothing_is_fitted_after_the_test_was_opened(tmp_path: Path) -> None:
