@@ -20,7 +20,7 @@ from etude.types import Message, ModelRef
 
 ANSWERS_FILE = "replay.jsonl"
 MAX_TOKENS = 96  # of an answer; the rest of a longer one is not learned
-QUESTIONS = read_table(__file__, "replay.yaml")["questions"]
+QUESTIONS = read_table(__file__, "replay.yaml")["trained"]
 
 
 def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> TrainingRun:
