@@ -20,7 +20,7 @@ from etude.types import Message, ModelRef
 
 ANSWERS_FILE = "replay.jsonl"
 MAX_TOKENS = 96  # of an answer; the rest of a longer one is not learned
-QUESTIONS = read_table(__file__, "replay.yaml")["trained"]
+QUESTIONS = read_table(__file__, "replay.yaml")["questions"]
 
 
 def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> TrainingRun:
@@ -45,9 +45,8 @@ def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> Trai
     answers = {position: answer for _, batch in batches for position, answer in batch.items()}
     rows, seconds = [], sum(answer.seconds for answer in answers.values())
     for position, answer in sorted(answers.items()):
-        for ids, trained in render_training(
-            run.model.tokenizer, (*inputs[position], Message("assistant", answer.text))
-        ):
+        chat = (*inputs[position], Message("assistant", answer.text.strip()))
+        for ids, trained in render_training(run.model.tokenizer, chat):
             end = max(index for index, is_trained in enumerate(trained) if is_trained)
             trained[end] = not answer.truncated  # the model does not learn to stop where the limit cut an answer
             rows.append(TokenRow(REPLAYED, tuple(ids), tuple(trained)))
