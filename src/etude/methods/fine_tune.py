@@ -14,6 +14,7 @@ from etude.methods.method import Assistant, Candidate, Dataset, Example, FitCont
 from etude.methods.shared.fit_context import choose_max_tokens
 from etude.methods.shared.fitted_search import FittedSearch
 from etude.methods.shared.instructions import choose_instructions
+from etude.methods.shared.replay import add_replayed_rows
 from etude.methods.shared.training_rows import find_too_long_to_train, update_max_tokens
 from etude.methods.shared.training_run import CHECKPOINT, TrainingRecord, TrainingRun, build_training_run
 from etude.models.registry import Models, find_backend
@@ -128,9 +129,10 @@ def train_student(
             seconds = time.perf_counter() - started
             result = TrainingRecord({"rows": len(rows), "text": sentence, "seconds": seconds}, (note,))
         else:
-            run = build_run()
+            run, started = build_run(), time.perf_counter()
+            run = add_replayed_rows(run, task, context)
             run = replace(run, earlier=find_earlier(run.config, context))
-            result = run.train(context.folder, task.model, context.log, box=context.make_box())
+            result = run.train(context.folder, task.model, context.log, box=context.make_box(started))
         # The record is written last: with it, the training is done and its checkpoints are useless.
         write_json(record_file, asdict(result))
         shutil.rmtree(context.folder / CHECKPOINT, ignore_errors=True)

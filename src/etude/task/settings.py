@@ -52,6 +52,7 @@ DATA_SETTINGS: Mapping[str, Rule] = {
     "instructions": one_of(*get_args(InstructionsMode)),
     "preference_loss": one_of(*get_args(PreferenceLoss)),
     "beta": number(0, above=True),
+    "replay": number(0, 0.5, share=True),
 }
 
 # Settings that change no weight, so a run may be resumed with another value.

@@ -22,7 +22,7 @@ from etude.training.config import Output, TrainConfig
 from etude.training.layers.lora import save_adapter
 from etude.training.losses import Loss, supervised
 from etude.training.memory.usage import peak_memory, release_freed_memory, reset_peak_memory
-from etude.training.rows.batches import TokenRow, check_rows, count_tokens, make_batches, split_groups
+from etude.training.rows.batches import REPLAYED, TokenRow, check_rows, count_tokens, make_batches, split_groups
 from etude.training.step import TrainingState, TrainResult, measure_dev_loss, start_training, train_step
 from etude.training.threads import ThreadChoice
 from etude.training.time_box import BoxPlanner
@@ -133,7 +133,7 @@ def _count_trained(state: TrainingState, rows: Sequence[TokenRow], planner: BoxP
     batches, progress = _make_epoch(state, rows, 1, planner is not None), state.progress
     is_part_kept = planner and (progress.best_epoch or num_done)
     num_steps = progress.measured_steps[progress.best_epoch] if is_part_kept else progress.steps
-    return len({row.id for batch in batches[: num_done + num_steps] for row in batch})
+    return len({row.id for batch in batches[: num_done + num_steps] for row in batch} - {REPLAYED})
 
 
 def _run_epoch(

@@ -49,12 +49,15 @@ class TrainingRun:
     """Settings of the user that the loop does not know, such as `max_rows`."""
     loss: Loss | None = None  # the loss in place of the cross-entropy
     earlier: EarlierTraining | None = None  # the training that this one continues in a time box
+    replay_seconds: float = 0.0  # of the untuned model's answers that are replayed
     full_rows: int | None = None  # rows of all epochs of a training without a time limit; None: of this one
 
     @property
     def num_rows(self) -> int:
-        """Number of rows; a row may be several token rows."""
-        return len({row.id for row in self.rows})
+        """Number of rows, without replayed ones; a row may be several token rows."""
+        from etude.training.rows.batches import REPLAYED
+
+        return len({row.id for row in self.rows} - {REPLAYED})
 
     @property
     def steps(self) -> int:
@@ -126,7 +129,7 @@ class TrainingRun:
         from etude.training.rows.supervision import split_spans
 
         decoder, cut = self.model.tokenizer, {"epochs": CUT} if _is_out_of_time(result, self) else {}
-        seconds = result.seconds + (self.earlier.seconds if self.earlier else 0.0)
+        seconds = result.seconds + (self.earlier.seconds if self.earlier else self.replay_seconds)
         num_rows = max(1, self.num_done + result.steps) * self.config.rows_per_step
         full_seconds = seconds * (self.full_rows or self.config.epochs * len(self.rows)) / num_rows
         return {

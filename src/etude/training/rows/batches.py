@@ -23,6 +23,9 @@ ATTENTION_PARITY = 1000
 """With this many tokens in a row, attention would take as long as everything else. With SmolLM2-135M on two CPU cores,
 it takes 8% of a step at 76 tokens. For other models and GPUs it is used without a measurement."""
 
+REPLAYED = "replay"
+"""The id of all rows that repeat answers of the untuned model. They are in no count of training rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:

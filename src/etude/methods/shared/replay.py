@@ -1,0 +1,61 @@
+"""Replay: the untuned model's answers to general questions, which training repeats so that less is forgotten.
+
+The questions are in replay.yaml. Learning to give one's own earlier answers keeps what a model has learned before
+(Robins 1995; for language models Scialom et al. 2022, arXiv 2205.12393).
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import replace
+
+from etude.assistant import Assistant
+from etude.base.word_lists import read_table
+from etude.evaluate import AnswerLog, answer_in_batches
+from etude.methods.shared.fit_context import FitContext
+from etude.methods.shared.training_run import TrainingRun
+from etude.task import Task
+from etude.types import Message, ModelRef
+
+ANSWERS_FILE = "replay.jsonl"
+MAX_TOKENS = 96  # of an answer; the rest of a longer one is not learned
+QUESTIONS = read_table(__file__, "replay.yaml")["questions"]
+
+
+def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> TrainingRun:
+    """Add to a run the rows of `train: {replay: SHARE}`, so many that they are this share of all rows: general
+    questions with the untuned model's answers.
+
+    The model answers each question once, greedily and without the task's instructions. The answers are written to the
+    folder of the method's first look or of the context, so a resumed or longer training asks nothing again.
+    """
+    from etude.render import render_training
+    from etude.training.rows.batches import REPLAYED, TokenRow
+
+    share = float(task.train.get("replay", 0.0))
+    num_rows = round(share / (1 - share) * len(run.rows))
+    questions = random.Random(f"{task.seed}/replay").sample(QUESTIONS, len(QUESTIONS))[:num_rows]
+    if not questions:
+        return run
+    inputs = [(Message("user", question),) for question in questions]
+    base, models = Assistant("replay", "answer", ModelRef(task.model), max_tokens=MAX_TOKENS), context.models
+    log = AnswerLog((context.first_look or context.folder) / ANSWERS_FILE)
+    batches = answer_in_batches(base, models, questions, lambda: base.build_requests(inputs, models), log)
+    answers = {position: answer for _, batch in batches for position, answer in batch.items()}
+    rows, seconds = [], sum(answer.seconds for answer in answers.values())
+    for position, answer in sorted(answers.items()):
+        chat = (*inputs[position], Message("assistant", answer.text.strip()))
+        for ids, trained in render_training(run.model.tokenizer, chat):
+            end = max(index for index, is_trained in enumerate(trained) if is_trained)
+            trained[end] = not answer.truncated  # the model does not learn to stop where the limit cut an answer
+            rows.append(TokenRow(REPLAYED, tuple(ids), tuple(trained)))
+    rows = [*itertools.islice(itertools.cycle(rows), num_rows)]
+    sentence = f"{len(rows):,} more rows repeat the untuned model's answers to {len(answers)} general questions."
+    return replace(
+        run,
+        rows=[*run.rows, *rows],
+        supervision=(*run.supervision, sentence),
+        replay_seconds=seconds,
+        full_rows=run.full_rows and round(run.full_rows / (1 - share)),
+    )
