@@ -48,7 +48,7 @@ COMMANDS = (
         "predict",
         "serve",
     ),
-    *("watch", "export", "launch", "studio", "mcp"),
+    *("watch", "export", "studio", "mcp"),
     *("feedback", "feedback list", "feedback apply", "feedback export"),
     *("runs", "runs list", "runs show", "runs compare", "runs promote"),
 )

@@ -42,7 +42,6 @@ ORDER = (
         "suites",
         "watch",
         "export",
-        "launch",
     ),
     *("hosted", "serve", "studio", "mcp_server", "cli"),
 )

@@ -39,7 +39,6 @@ COMMANDS = {
     "serve": ("serving:serve", "Serve assistants to clients of OpenAI's API."),
     "watch": ("testing:watch", "Report whether people ask what the rows ask, from recorded requests."),
     "export": ("exporting:export", "Export an assistant to another program and measure what it loses."),
-    "launch": ("exporting:launch", "Write the file that starts a training on other machines."),
     "studio": ("serving:studio", "Open pages on which people accept and correct answers."),
     "mcp": ("serving:mcp", "Offer Étude's functions as tools to assistants and editors (MCP)."),
     "runs": ("history:app", "List, compare and promote runs."),

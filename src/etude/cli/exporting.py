@@ -1,4 +1,4 @@
-"""`etude export` and `etude launch`."""
+"""`etude export`."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +10,7 @@ from rich.console import Console
 from etude import assistant
 from etude.base import formatting, issues
 from etude.base.files import write_text
-from etude.cli.options import AssistantPath, MethodName, TaskPath, Yes
+from etude.cli.options import AssistantPath, MethodName, Yes
 from etude.cli.printing import RunConsole
 from etude.errors import Declined, InputError, MissingExtraError
 from etude.export import (
@@ -23,15 +23,12 @@ from etude.export import (
     measure_loss,
     upload_folder,
 )
-from etude.launch import LAUNCHERS, JobSettings, write_job_file
 from etude.models.weights import CARD_FILE, HUB_ID
 from etude.runs.questions import SensitiveQuestion
 from etude.runs.recommended import find_run_at, find_run_of, load
-from etude.task import load_task
 from etude.types import CLASSICAL, ModelRef
 
 KINDS = ("f16", "q8_0", "q4_1")
-LAUNCHED = ("train", "compare")  # commands that run under a launcher
 
 
 def export(
@@ -119,25 +116,3 @@ def check_loss(
             message += " With so few rows this may be chance: answer more rows (--rows)."
         typer.echo(message, err=True)
         raise typer.Exit(1)
-
-
-def launch(
-    task: TaskPath,
-    to: Annotated[str, typer.Option("--to", help="kubeflow or slurm.")],
-    command: Annotated[str, typer.Option("--command", help="train or compare.")] = "train",
-    gpus: Annotated[int, typer.Option("--gpus", min=0, max=1, help="0 for a machine without a GPU, otherwise 1.")] = 1,
-    gpu: Annotated[str, typer.Option("--gpu", help="The launcher's name for the kind of GPU, such as L4.")] = "",
-    hours: Annotated[int, typer.Option("--hours", min=1, help="Hours after which the job is stopped.")] = 4,
-    image: Annotated[str, typer.Option("--image", help="Container image with Étude, for kubeflow.")] = "",
-    volume: Annotated[str, typer.Option("--volume", help="Claim with the task's folder, for kubeflow.")] = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write. Default: next to the task file.")
-    ] = None,
-) -> None:
-    """Write the file that starts a training on another machine, and print the command. Starts nothing."""
-    issues.check_known("--to", [to], LAUNCHERS)
-    issues.check_known("--command", [command], LAUNCHED)
-    settings = JobSettings(command, gpus, gpu, hours, image, volume)
-    loaded = load_task(task, needs_model=False)
-    file, start = write_job_file(loaded, to, settings, output)
-    typer.echo(f"Wrote {file}. Nothing was started. To start the job: {start}")
