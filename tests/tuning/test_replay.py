@@ -13,7 +13,7 @@ from etude.models.registry import Models
 from etude.suites.measures import forgetting
 from etude.task import load_task
 from etude.tuning import train
-from etude.types import Message, ModelRef, Request
+from etude.types import Message, ModelRef, Request, Sampling
 
 
 def shingles(text: str) -> set[str]:
@@ -46,7 +46,10 @@ def test_a_training_repeats_the_untuned_answers_as_the_share_says(tmp_path: Path
         for index, completion in zip(line["indices"], line["completions"], strict=True)
     }
     order = random.Random("0/replay").sample(replay.QUESTIONS, len(replay.QUESTIONS))[:8]
-    requests = [Request((Message("user", question),), replay.MAX_TOKENS) for question in order]
+    requests = [
+        Request((Message("user", question),), replay.MAX_TOKENS, sampling=Sampling(1.0, seed=seed))
+        for seed, question in enumerate(order)
+    ]
     for batch in Models().get(ModelRef(load_task(task).model)).batches(requests):
         for index, completion in zip(batch.indices, batch.completions, strict=True):
             assert answers.pop(index) == completion.text

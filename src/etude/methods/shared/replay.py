@@ -16,7 +16,7 @@ from etude.evaluate import AnswerLog, answer_in_batches
 from etude.methods.shared.fit_context import FitContext
 from etude.methods.shared.training_run import TrainingRun
 from etude.task import Task
-from etude.types import Message, ModelRef
+from etude.types import Message, ModelRef, Request, Sampling
 
 ANSWERS_FILE = "replay.jsonl"
 MAX_TOKENS = 96  # of an answer; the rest of a longer one is not learned
@@ -27,8 +27,9 @@ def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> Trai
     """Add to a run the rows of `train: {replay: SHARE}`, so many that they are this share of all rows: general
     questions with the untuned model's answers.
 
-    The model answers each question once, greedily and without the task's instructions. The answers are written to the
-    folder of the method's first look or of the context, so a resumed or longer training asks nothing again.
+    The model answers each question once, without the task's instructions. Its answers are drawn at temperature 1, with
+    the question's place as seed: repeating only the likeliest ones would narrow what the model says. They are written
+    to the folder of the method's first look or of the context, so a resumed or longer training asks nothing again.
     """
     from etude.render import render_training
     from etude.training.rows.batches import REPLAYED, TokenRow
@@ -39,9 +40,14 @@ def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> Trai
     if not questions:
         return run
     inputs = [(Message("user", question),) for question in questions]
+
+    def build_requests() -> list[Request]:
+        requests = base.build_requests(inputs, models)
+        return [replace(request, sampling=Sampling(1.0, seed=seed)) for seed, request in enumerate(requests)]
+
     base, models = Assistant("replay", "answer", ModelRef(task.model), max_tokens=MAX_TOKENS), context.models
     log = AnswerLog((context.first_look or context.folder) / ANSWERS_FILE)
-    batches = answer_in_batches(base, models, questions, lambda: base.build_requests(inputs, models), log)
+    batches = answer_in_batches(base, models, questions, build_requests, log)
     answers = {position: answer for _, batch in batches for position, answer in batch.items()}
     rows, seconds = [], sum(answer.seconds for answer in answers.values())
     for position, answer in sorted(answers.items()):
