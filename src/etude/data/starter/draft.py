@@ -59,6 +59,10 @@ class TaskDraft:
         return tuple(self.rows.examples)
 
     @cached_property
+    def clustered(self) -> dataset.Dataset:  # cached, because it searches for near-duplicates once
+        return dataset.Dataset(self.examples)
+
+    @cached_property
     def readable(self) -> tuple[Example, ...]:
         """The rows outside the test, whose answers may be read; all rows if there are too few to split."""
         return self._list_outside_test(self._sides)
@@ -100,7 +104,7 @@ class TaskDraft:
         """Split the rows as a comparison does; if it would refuse them, return the sizes."""
         minimum = dataset.COMPARE_MIN._replace(test=0 if self.test else dataset.MIN_TEST_ROWS)
         try:
-            return splits.split(dataset.Dataset(self.examples), kind, SEED, minimum=minimum)
+            return splits.split(self.clustered, kind, SEED, minimum=minimum)
         except InputError as error:
             return error.issues[0].value
 
