@@ -63,3 +63,15 @@ def test_a_training_repeats_the_untuned_answers_as_the_share_says(tmp_path: Path
     assert (work / "trained.json").exists()
     assert (work / replay.ANSWERS_FILE).stat().st_mtime_ns == written.st_mtime_ns
     assert weights(train(tiny_task(tmp_path / "without")).run) != digest
+
+
+def test_answers_that_are_too_long_are_not_repeated(tmp_path: Path) -> None:
+    longest = max(line["tokens"] for line in read_lines(train_rows(tmp_path / "all", "")) if line["row"] == "replay")
+    short = [*read_lines(train_rows(tmp_path / "short", f", max_tokens: {longest - 1}"))]
+    assert all(line["tokens"] < longest for line in short if line["row"] == "replay")
+    assert sum(line["row"] == "replay" for line in short) == 8, "the others are repeated"
+
+
+def train_rows(folder: Path, more: str) -> Path:
+    run = train(tiny_task(folder, train=f"max_rows: 32, epochs: 1, replay: 0.2{more}")).run
+    return run.method_folder("fine_tune") / "work" / "rows.jsonl"

@@ -158,5 +158,4 @@ def find_earlier(config: TrainConfig, context: FitContext) -> EarlierTraining | 
     is_same = all(settings.get(name) == own[name] for name in ADAPTER_SETTINGS)
     if not (is_same and params["best_epoch"] and "full_seconds" in params):
         return None
-    num_steps = -(-params["trained_rows"] // config.rows_per_step)
-    return EarlierTraining(record_file.with_name("adapter"), num_steps, params["seconds"])
+    return EarlierTraining(record_file.with_name("adapter"), params["kept_steps"], params["seconds"])

@@ -83,7 +83,7 @@ def train(
                 _run_epochs(state, rows, dev_rows, checkpointer, planner, threads)
         # 5. Write the weights of the best epoch.
         _write_best(state, output)
-        state.progress.num_trained = _count_trained(state, rows, planner, output.earlier.steps)
+        _count_trained(state, rows, planner, output.earlier.steps)
         state.progress.peak_memory = peak_memory(state.module.device)
         return state.progress
 
@@ -128,12 +128,14 @@ def _make_epoch(
     return make_batches(rows, config.rows_per_step, config.seed, epoch, group_size, is_stratified)
 
 
-def _count_trained(state: TrainingState, rows: Sequence[TokenRow], planner: BoxPlanner | None, num_done: int) -> int:
-    """Count the distinct rows that the chosen weights have seen, in an earlier training too."""
+def _count_trained(state: TrainingState, rows: Sequence[TokenRow], planner: BoxPlanner | None, num_done: int) -> None:
+    """Count the steps of the first epoch, and their rows, that the chosen weights have seen, in an earlier training
+    too."""
     batches, progress = _make_epoch(state, rows, 1, planner is not None), state.progress
     is_part_kept = planner and (progress.best_epoch or num_done)
     num_steps = progress.measured_steps[progress.best_epoch] if is_part_kept else progress.steps
-    return len({row.id for batch in batches[: num_done + num_steps] for row in batch} - {REPLAYED})
+    seen = batches[: num_done + num_steps]
+    progress.kept_steps, progress.num_trained = len(seen), len({row.id for batch in seen for row in batch} - {REPLAYED})
 
 
 def _run_epoch(

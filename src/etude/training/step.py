@@ -95,6 +95,8 @@ class TrainResult:
     """Seconds of the last dev loss in a time box."""
     total_dev_seconds: float = 0.0
     """Seconds of all dev losses in a time box."""
+    kept_steps: int = 0
+    """The number of steps of the first epoch that the chosen weights have seen."""
     num_trained: int = 0
     """The number of different rows in all steps; set at the end."""
     peak_memory: int = 0

@@ -7,6 +7,7 @@ The questions are in replay.yaml. Learning to give one's own earlier answers kee
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from dataclasses import replace
 
@@ -16,10 +17,11 @@ from etude.evaluate import AnswerLog, answer_in_batches
 from etude.methods.shared.fit_context import FitContext
 from etude.methods.shared.training_run import TrainingRun
 from etude.task import Task
-from etude.types import Message, ModelRef, Request, Sampling
+from etude.types import Answer, Message, ModelRef, Request, Sampling
 
 ANSWERS_FILE = "replay.jsonl"
 MAX_TOKENS = 96  # of an answer; the rest of a longer one is not learned
+MAX_SHARE = 0.2  # of a look's training time for the answers
 QUESTIONS = read_table(__file__, "replay.yaml")["questions"]
 
 
@@ -30,6 +32,7 @@ def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> Trai
     The model answers each question once, without the task's instructions. Its answers are drawn at temperature 1, with
     the question's place as seed: repeating only the likeliest ones would narrow what the model says. They are written
     to the folder of the method's first look or of the context, so a resumed or longer training asks nothing again.
+    They take at most a fifth of a look's time; the questions that are answered by then are repeated.
     """
     from etude.render import render_training
     from etude.training.rows.batches import REPLAYED, TokenRow
@@ -48,14 +51,20 @@ def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> Trai
     base, models = Assistant("replay", "answer", ModelRef(task.model), max_tokens=MAX_TOKENS), context.models
     log = AnswerLog((context.first_look or context.folder) / ANSWERS_FILE)
     batches = answer_in_batches(base, models, questions, build_requests, log)
-    answers = {position: answer for _, batch in batches for position, answer in batch.items()}
-    rows, seconds = [], sum(answer.seconds for answer in answers.values())
+    rows, answers, seconds = [], dict[int, Answer](), 0.0
+    box, max_tokens = context.effort.train_seconds or math.inf, run.config.max_tokens
+    for _, batch in batches:
+        answers |= batch
+        seconds += sum(answer.seconds for answer in batch.values())
+        if seconds > MAX_SHARE * box or context.is_stopped():
+            break
     for position, answer in sorted(answers.items()):
         chat = (*inputs[position], Message("assistant", answer.text.strip()))
         for ids, trained in render_training(run.model.tokenizer, chat):
             end = max(index for index, is_trained in enumerate(trained) if is_trained)
             trained[end] = not answer.truncated  # the model does not learn to stop where the limit cut an answer
-            rows.append(TokenRow(REPLAYED, tuple(ids), tuple(trained)))
+            if any(trained) and len(ids) <= max_tokens:
+                rows.append(TokenRow(REPLAYED, tuple(ids), tuple(trained)))
     rows = [*itertools.islice(itertools.cycle(rows), num_rows)]
     sentence = f"{len(rows):,} more rows repeat the untuned model's answers to {len(answers)} general questions."
     return replace(

@@ -144,7 +144,7 @@ class TrainingRun:
             ],
             "base": str(self.model.folder),
             "rows": len(self.rows),
-            **({"trained_rows": result.num_trained} if result.plans or cut else {}),
+            **({"trained_rows": result.num_trained, "kept_steps": result.kept_steps} if result.plans or cut else {}),
             **({"full_seconds": full_seconds} if cut else {}),
             "dev_rows": len(self.dev_rows),
             "best_epoch": result.best_epoch,
