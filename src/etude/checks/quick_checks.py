@@ -49,9 +49,7 @@ def run_quick_checks(
     whole = dataset.whole  # as `etude check` reads the rows, whatever `turns:` says
     findings = check_material(Material(task, whole, test and test.whole, surrogates=surrogates), QUICK)
     rows = f"{format_count(len(whole), 'row')} in {format_time(time.perf_counter() - start)}"
-    counts = (
-        f"{item.kind} in {format_count(int(item.numbers.get('rows', len(item.rows))), 'row')}" for item in findings
-    )
+    counts = (f"{one.kind} in {format_count(int(one.numbers.get('rows', len(one.rows))), 'row')}" for one in findings)
     more = "For details, run etude check TASK"
     summary = f"{', '.join(counts)}. {more}" if findings.items else "the quick checks found nothing"
     on_event(NoteEvent(f"Checked {rows}: {summary}.", detail=not findings.items))
