@@ -26,7 +26,8 @@ from etude.runs import Run, find_run
 from etude.serve.catalogue import load_catalogue
 from etude.serve.schemas import ChatMessage
 from etude.serve.server import ServerSettings
-from etude.task.tool_class import ToolLimits
+from etude.task.tool_class import ToolLimits, ToolRef, ToolSession
+from etude.tool_loop import ToolLoop
 from etude.watch.record import TrafficRecord
 from serving import open_client
 from small_task import THEMES, rows, write_json_lines
@@ -172,6 +173,11 @@ def test_a_conversation_ends_at_the_limit_of_calls(task: Path) -> None:
     result = play(find_run(task), ["fine_tune"], limits=ToolLimits(calls=0)).results["fine_tune"]
     assert result.played.value == 0
     assert [*result.problems] == ["more than 0 calls"]
+    loop = ToolLoop([], ToolSession(ToolRef(task, "Desk"), limits=ToolLimits(calls=0)))
+    loop.take('<tool_call>\n{"name": "on_shelf", "arguments": {}}\n</tool_call>')
+    assert loop.problem == "more than 0 calls"
+    loop.take("An answer without a call.")
+    assert not loop.problem
 
 
 @pytest.mark.parametrize(
