@@ -266,6 +266,8 @@ def test_a_server_runs_only_what_it_is_asked_to_run(task: Path, tmp_path: Path) 
         assert choice.message.handover_reason == "the assistant made more than 20 calls"
         own = ask(tools=[{"type": "function", "function": {"name": "on_shelf"}}])
         assert own.choices[0].message.tool_calls[0].function.name == "on_shelf"
+        with pytest.raises(openai.BadRequestError, match="so n must be 1"):
+            ask(n=2)
         plain, run = ask(tool_choice="none"), ask()
         assert "<tool_call>" in plain.choices[0].message.content
         # The second answer reads the question, the call and its result.

@@ -110,6 +110,9 @@ def build_chat_request(served: ServedModel, body: ChatRequest, limits: ServingLi
         new_tools,
     )
     own_tools = served.tools if not tools and body.tool_choice != "none" else None
+    if own_tools and len(request.samplings) > 1:
+        message = "This server runs the calls of each answer, so n must be 1. Send n: 1, or tool_choice: none."
+        raise ApiError(400, message, "n", "invalid_value")
     request = replace(request, is_call=bool(call_schema), has_tools=bool(tools or own_tools))
     request = replace(request, tools=own_tools, tags=body.metadata or {})
     if sum(message.role not in ("system", "developer") for message in body.messages) > 1:

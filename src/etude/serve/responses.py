@@ -198,8 +198,8 @@ def _text_logprobs(scores: Sequence[TokenScore]) -> Json | None:
 
 
 def _count_usage(request: AnswerRequest, answers: Sequence[FinishedAnswer]) -> Json:
-    """Count tokens. If several answers share a prompt, its tokens count once, unless each has calls of its own."""
-    firsts = [finished.completion for finished in answers[:: 1 if request.tools else request.num_per_input]]
+    """Count tokens. If several answers share a prompt, its tokens count once."""
+    firsts = [finished.completion for finished in answers[:: request.num_per_input]]
     prompt, cached = (
         sum(completion.prompt_tokens for completion in firsts),
         sum(completion.cached_tokens for completion in firsts),
