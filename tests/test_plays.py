@@ -280,6 +280,29 @@ def test_a_server_runs_only_what_it_is_asked_to_run(task: Path, tmp_path: Path) 
         assert "<tool_call>" in converse(client, "chat", questions[1:])[1]["content"]
 
 
+def test_calls_that_were_run_are_reported_if_the_next_answer_fails(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = DESK.replace('row.tags["lent"]', "None").replace('"on the shelf"', '"far " * 4500')
+    (task.parent / "desk.py").write_text(long)
+    question, record = read_rows(task)["c0"]["messages"][2]["content"], TrafficRecord(tmp_path / "record")
+    (served,) = load_catalogue([str(task)], "fine_tune", run_tools=True).values()
+    with open_client(served, settings=ServerSettings(record=record)) as client:
+        for route in ("chat", "responses"):
+            _, call, result, answer = converse(client, route, [question])
+            assert (call["tool_calls"][0]["function"]["name"], result["role"]) == ("on_shelf", "tool")
+            assert read_content(answer) == ""
+        messages = [{"role": "user", "content": question}]
+        *_, last = client.chat.completions.create(model="library", messages=messages, stream=True)
+        assert last.choices[0].finish_reason == "length"
+        assert "after the calls, an error: Request 0 has" in last.choices[0].delta.handover_reason
+    lines = [json.loads(line) for file in record.folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+    assert [(len(line["input"]), line["answer"]) for line in lines] == [(3, "")] * 3
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{question}\nHello\n"))
+    assert main(["chat", str(task), "-m", "fine_tune", "--run-tools"]) == 0
+    assert capsys.readouterr().err.count("Stopped: Request 0 has") == 1
+
+
 @pytest.mark.real
 def test_a_tool_that_hangs_holds_up_no_other_request_and_ends_with_its_client(task: Path, tmp_path: Path) -> None:
     hang = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\n        "
