@@ -50,7 +50,7 @@ def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = (
         name=file.parent.name if file.stem.casefold() in _PLAIN_STEMS and file.parent.name else file.stem,
         model=MODEL,
         columns={"file": _relative_path(draft.columns.file, draft.target), **to_task_columns(draft.columns)},
-        split_sentence=_describe_split(len(draft.examples)),
+        split_sentence=_describe_split(len(draft.examples), bool(draft.num_chats)),
         test_file=None if draft.test else test_file,
         test=_relative_path(draft.test or test_file or draft.target.with_name("test.jsonl"), draft.target),
         instructions=_write_instructions(draft),
@@ -86,14 +86,15 @@ def _wrap_remark(line: str) -> str:
     return "\n".join(f"# {line}" for line in lines)
 
 
-def _describe_split(num_rows: int) -> str:
+def _describe_split(num_rows: int, has_chats: bool) -> str:
     minimum, sides = count_min_rows(has_own_test=False)
     if num_rows < minimum:
         with_test = count_min_rows(has_own_test=True)[0]
         needed = f"a comparison needs {minimum} ({sides}), or {with_test} with this line"
         return f"Without this line, the {num_rows} rows are too few: {needed}."
+    counted = "; with turns: all, these numbers count answers" if has_chats else ""
     rule = f"{float(TEST_SHARE):.0%}, at least {MIN_TEST_ROWS} and at most {MAX_TEST_ROWS:,}"
-    return f"Without this line, {rule} of the {num_rows:,} rows are split off and sealed."
+    return f"Without this line, {rule} of the {num_rows:,} rows are split off and sealed{counted}."
 
 
 def _write_instructions(draft: TaskDraft) -> str:
