@@ -26,7 +26,8 @@ from etude.runs import Run, find_run
 from etude.serve.catalogue import load_catalogue
 from etude.serve.schemas import ChatMessage
 from etude.serve.server import ServerSettings
-from etude.task.tool_class import ToolLimits
+from etude.task.tool_class import ToolLimits, ToolRef, ToolSession
+from etude.tool_loop import ToolLoop
 from etude.watch.record import TrafficRecord
 from serving import open_client
 from small_task import THEMES, rows, write_json_lines
@@ -172,6 +173,11 @@ def test_a_conversation_ends_at_the_limit_of_calls(task: Path) -> None:
     result = play(find_run(task), ["fine_tune"], limits=ToolLimits(calls=0)).results["fine_tune"]
     assert result.played.value == 0
     assert [*result.problems] == ["more than 0 calls"]
+    loop = ToolLoop([], ToolSession(ToolRef(task, "Desk"), limits=ToolLimits(calls=0)))
+    loop.take('<tool_call>\n{"name": "on_shelf", "arguments": {}}\n</tool_call>')
+    assert loop.problem == "more than 0 calls"
+    loop.take("An answer without a call.")
+    assert not loop.problem
 
 
 @pytest.mark.parametrize(
@@ -260,6 +266,8 @@ def test_a_server_runs_only_what_it_is_asked_to_run(task: Path, tmp_path: Path) 
         assert choice.message.handover_reason == "the assistant made more than 20 calls"
         own = ask(tools=[{"type": "function", "function": {"name": "on_shelf"}}])
         assert own.choices[0].message.tool_calls[0].function.name == "on_shelf"
+        with pytest.raises(openai.BadRequestError, match="so n must be 1"):
+            ask(n=2)
         plain, run = ask(tool_choice="none"), ask()
         assert "<tool_call>" in plain.choices[0].message.content
         # The second answer reads the question, the call and its result.
@@ -270,6 +278,29 @@ def test_a_server_runs_only_what_it_is_asked_to_run(task: Path, tmp_path: Path) 
     assert "KeyError" in lines[3]["input"][-1]["content"]
     with open_client(*load_catalogue([str(task)], "fine_tune").values()) as client:
         assert "<tool_call>" in converse(client, "chat", questions[1:])[1]["content"]
+
+
+def test_calls_that_were_run_are_reported_if_the_next_answer_fails(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = DESK.replace('row.tags["lent"]', "None").replace('"on the shelf"', '"far " * 4500')
+    (task.parent / "desk.py").write_text(long)
+    question, record = read_rows(task)["c0"]["messages"][2]["content"], TrafficRecord(tmp_path / "record")
+    (served,) = load_catalogue([str(task)], "fine_tune", run_tools=True).values()
+    with open_client(served, settings=ServerSettings(record=record)) as client:
+        for route in ("chat", "responses"):
+            _, call, result, answer = converse(client, route, [question])
+            assert (call["tool_calls"][0]["function"]["name"], result["role"]) == ("on_shelf", "tool")
+            assert read_content(answer) == ""
+        messages = [{"role": "user", "content": question}]
+        *_, last = client.chat.completions.create(model="library", messages=messages, stream=True)
+        assert last.choices[0].finish_reason == "length"
+        assert "after the calls, an error: Request 0 has" in last.choices[0].delta.handover_reason
+    lines = [json.loads(line) for file in record.folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+    assert [(len(line["input"]), line["answer"]) for line in lines] == [(3, "")] * 3
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{question}\nHello\n"))
+    assert main(["chat", str(task), "-m", "fine_tune", "--run-tools"]) == 0
+    assert capsys.readouterr().err.count("Stopped: Request 0 has") == 1
 
 
 @pytest.mark.real

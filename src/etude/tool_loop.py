@@ -30,7 +30,7 @@ class ToolLoop:
     """None if calls are not run."""
     num_calls: int = 0
     problem: str = ""
-    """Why the conversation was stopped."""
+    """Why the calls of the latest answer were not run."""
 
     def take(self, text: str, step: ToolStep | None = None) -> ToolStep | None:
         """Add an answer, run its calls and add their results, which the next answer reads.
@@ -38,6 +38,7 @@ class ToolLoop:
         Returns None if there are no calls, or too many (`problem`). `step` has the results of a stopped play.
         """
         self.turns.append(Message("assistant", text))
+        self.problem = ""
         calls, session = list_calls(text), self.session
         if session is None or not calls:
             return None

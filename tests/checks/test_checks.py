@@ -242,8 +242,7 @@ def test_none_is_an_answer_where_many_rows_have_it(tmp_path: Path) -> None:
 
 
 def test_nothing_is_found_by_the_form_in_clean_rows(tmp_path: Path) -> None:
-    findings = check_pairs(tmp_path, create_pairs())
-    assert not findings.select_kinds(*PLANTED)
+    assert not check_pairs(tmp_path, create_pairs()).select_kinds(*PLANTED)
 
 
 def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp_path: Path) -> None:

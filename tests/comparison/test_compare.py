@@ -44,7 +44,7 @@ from etude.runs.training_log import TrainingLog
 from etude.task import Task
 from etude.types import Message
 from real_runs import copy_task, real_run
-from small_task import KINDS, compare_until, rows, write_json_lines, write_task
+from small_task import KINDS, chats, compare_until, rows, write_json_lines, write_task
 from tiny import save_tiny_model
 
 QUICK = "methods: [prompt, fine_tune]\n"
@@ -705,25 +705,26 @@ def test_a_damaged_answer_of_an_unfinished_run_is_told_with_its_file(tmp_path: P
     (run.folder / "verdict.json").unlink()
     file = run.method_folder("prompt") / "predictions.jsonl"
     file.write_bytes(file.read_bytes()[:300])
-    told = r"predictions.jsonl has 0 answers to dev rows, but \d+ are needed.*--fresh"
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=r"predictions.jsonl has 0 answers to dev rows, but \d+ are needed.*--fresh"):
         compare(task)
 
 
 def test_card_numbers_are_asked_about_before_anything_is_spent(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more="methods: [prompt]\n")
-    with (tmp_path / "examples.jsonl").open("a", encoding="utf-8") as file:
-        row = {"input": "Which card is on file?", "output": "Title: 4111 1111 1111 1111\nAges: 3"}
-        file.write(json.dumps(row) + "\n")
+    task = write_task(tmp_path, "rewrite", more="methods: [prompt]\nturns: all\n")
+    end = [{"role": "user", "content": "Thanks."}, {"role": "assistant", "content": "Done."}]
+    lines: list[Any] = [{"messages": [*line["messages"], *end]} for line in chats(150)]  # type: ignore[misc]
+    lines[4]["messages"][0]["content"] += " My card is 4111 1111 1111 1111."
+    write_json_lines(tmp_path / "examples.jsonl", lines)
     with pytest.raises(Declined, match="--fix"):
         compare(task)
     assert not list((tmp_path / "runs").glob("*/split.json"))
     asked: list[str] = []
     run = compare(task, confirm=lambda question: asked.append(question) is None).run
-    assert "payment card" in asked[0]
-    kinds = [json.loads(line)["kind"] for line in (run.folder / "findings.jsonl").read_text().splitlines()]
-    assert "privacy_card" in kinds
+    assert asked[0].startswith("1 row (0.7%) contains what looks like a payment card, in the input (examples.jsonl:5).")
+    assert "privacy_card" in (run.folder / "findings.jsonl").read_text()
     assert compare(task).run.is_complete
+    # All conversations end with the same answer, but a model learns the answers before it, too.
+    assert [finding.severity for finding in check(task).select_kinds("repeated_output")] == ["note"]
 
 
 @pytest.mark.parametrize("is_shifted", [False, True])

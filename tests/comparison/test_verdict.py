@@ -755,7 +755,7 @@ def test_a_tag_called_label_stands_beside_the_wanted_label() -> None:
             rows=ScoredRows(
                 [f"{row:05d}" for row in range(400)],
                 expected=labels,
-                tags=[{"label": tag, "label (tag)": "x"} for tag in tags],
+                tags=[{"label": tag, "label (tag)": "x", "own": f"{row}"} for row, tag in enumerate(tags)],
             ),
         )
     )

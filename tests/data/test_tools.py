@@ -338,15 +338,15 @@ def test_kto_s_format_names_functions_in_the_system_message(tmp_path: Path) -> N
     assert [row.output for row in again.examples] == [row.output for row in rows.examples]
 
 
-def test_a_task_of_short_calls_is_no_choice_among_labels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [[], [{"role": "tool", "content": "4"}, {"role": "assistant", "content": "Done."}]])
+def test_a_task_of_short_calls_is_no_choice_among_labels(end: list[Any], tmp_path: Path) -> None:
     rows = [calling(number) for number in range(1, 200)]
     for number, row in enumerate(rows):
-        row["messages"][1] = {"role": "assistant", "tool_calls": [call({"do": "ab"[number % 2]})]}
-    write_json_lines(tmp_path / "rows.jsonl", rows)
-    assert main(["init", str(tmp_path / "rows.jsonl")]) == 0
+        row["messages"][1:] = [{"role": "assistant", "tool_calls": [call({"do": "ab"[number % 2]})]}, *end]
+    assert main(["init", str(write_json_lines(tmp_path / "rows.jsonl", rows))]) == 0
     text = (tmp_path / "task.yaml").read_text(encoding="utf-8")
-    assert "\nkind: answer\n" in text
-    assert "# metric: calls" in text
+    told = {"\nkind: answer\n": True, "# metric: calls": True, "\nturns: all\n": bool(end), "Use about": False}
+    assert {key: key in text for key in told} == told
 
 
 def test_a_file_of_a_hosted_service_is_read_and_written_back(tmp_path: Path) -> None:

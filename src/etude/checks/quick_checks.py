@@ -46,16 +46,12 @@ def run_quick_checks(
         return ()
     start = time.perf_counter()
     surrogates = read_surrogates(task.examples.file)
-    findings = check_material(Material(task, dataset, test, surrogates=surrogates), QUICK)
-    rows = f"{format_count(len(dataset), 'row')} in {format_time(time.perf_counter() - start)}"
-    counts = (
-        f"{item.kind} in {format_count(int(item.numbers.get('rows', len(item.rows))), 'row')}" for item in findings
-    )
-    summary = (
-        f"{', '.join(counts)}. For details, run etude check TASK"
-        if findings.items
-        else "the quick checks found nothing"
-    )
+    whole = dataset.whole  # as `etude check` reads the rows, whatever `turns:` says
+    findings = check_material(Material(task, whole, test and test.whole, surrogates=surrogates), QUICK)
+    rows = f"{format_count(len(whole), 'row')} in {format_time(time.perf_counter() - start)}"
+    counts = (f"{one.kind} in {format_count(int(one.numbers.get('rows', len(one.rows))), 'row')}" for one in findings)
+    more = "For details, run etude check TASK"
+    summary = f"{', '.join(counts)}. {more}" if findings.items else "the quick checks found nothing"
     on_event(NoteEvent(f"Checked {rows}: {summary}.", detail=not findings.items))
     sensitive = findings.select_kinds(*CONFIRMED_KINDS)
     messages = [f"{item.message.removesuffix('.')} ({format_locations(item.locations)})." for item in sensitive]

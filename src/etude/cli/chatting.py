@@ -11,10 +11,10 @@ import typer
 from etude.assistant import Assistant, PromptLimit, describe_doubt, load, stream_request
 from etude.cli import history, options
 from etude.data.formats.tools import append_tools, format_tools, split_results, split_tools
-from etude.errors import InputError, quote_value
+from etude.errors import EtudeError, InputError, quote_value
 from etude.models.registry import Models, get_title
 from etude.runs import find_run, recommended
-from etude.tool_loop import load_tools, open_tools
+from etude.tool_loop import ToolLoop, load_tools, open_tools
 from etude.types import Message
 
 
@@ -58,10 +58,7 @@ def chat(
             if is_new:
                 loop = open_tools(own_tools, conversation.turns)
                 stack.callback(loop.close)
-            while step := loop.take(print_answer(assistant, conversation.turns, models)):
-                print("\n".join(f"Result: {quote_value(text, 200)}" for text in step.results), file=sys.stderr)
-            if loop.problem:
-                print(f"Stopped: {loop.problem}.\n", file=sys.stderr)
+            answer_question(assistant, loop, models)
 
 
 def offer_tools(assistant: Assistant, file: Path) -> Assistant:
@@ -121,6 +118,21 @@ def read_question() -> str:
         return input("> " if sys.stdin.isatty() else "").strip()
     except EOFError:
         return ""
+
+
+def answer_question(assistant: Assistant, loop: ToolLoop, models: Models) -> None:
+    """Print an answer, run its calls and print their results, until an answer has no call. Once calls were run, an
+    error ends only this question."""
+    try:
+        while step := loop.take(print_answer(assistant, loop.turns, models)):
+            print("\n".join(f"Result: {quote_value(text, 200)}" for text in step.results), file=sys.stderr)
+    except EtudeError as error:
+        if not split_results(loop.turns[-1].content):
+            raise
+        loop.problem = str(error).removesuffix(".")
+        loop.turns.append(Message("assistant", ""))
+    if loop.problem:
+        print(f"Stopped: {loop.problem}.\n", file=sys.stderr)
 
 
 def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> str:

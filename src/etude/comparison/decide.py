@@ -377,10 +377,11 @@ def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:
             labels = ()  # a score of all questions says little about one label
         for pair in [*pairs.items(), *((LABEL, label) for label in labels)]:
             indices_by_tag.setdefault(pair, []).append(index)
-    for (tag, value), indices in sorted(indices_by_tag.items()):
+    # A tag with another value for each unit, such as what tools read, would only list single test rows.
+    shared = {tag for (tag, _), indices in indices_by_tag.items() if len({rows.units[index] for index in indices}) > 1}
+    for (tag, value), indices in sorted(item for item in indices_by_tag.items() if item[0][0] in shared):
         for method in inputs.methods:
-            answered = [index for index in indices if index < len(method.scores)]
-            if answered:
+            if answered := [index for index in indices if index < len(method.scores)]:
                 units = [rows.units[index] for index in answered]
                 estimate = stats.estimate([method.scores[index] for index in answered], units)
                 yield TagEstimate(tag, value, method.name, estimate)

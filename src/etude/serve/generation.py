@@ -15,7 +15,7 @@ from etude.serve.schemas import ChatRequest, CompletionRequest, GenerationReques
 from etude.task.tool_class import ToolRef
 from etude.tool_loop import ToolStep, open_tools
 from etude.types import Message, Sampling
-from etude.web.api_errors import ApiError
+from etude.web.api_errors import ApiError, to_api_error
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,9 @@ def build_chat_request(served: ServedModel, body: ChatRequest, limits: ServingLi
         new_tools,
     )
     own_tools = served.tools if not tools and body.tool_choice != "none" else None
+    if own_tools and len(request.samplings) > 1:
+        message = "This server runs the calls of each answer, so n must be 1. Send n: 1, or tool_choice: none."
+        raise ApiError(400, message, "n", "invalid_value")
     request = replace(request, is_call=bool(call_schema), has_tools=bool(tools or own_tools))
     request = replace(request, tools=own_tools, tags=body.metadata or {})
     if sum(message.role not in ("system", "developer") for message in body.messages) > 1:
@@ -247,34 +250,44 @@ async def stream_answers(
 async def stream_with_tools(
     engine: ServingEngine, request: AnswerRequest, streams: bool, is_timed: bool = True
 ) -> AsyncGenerator[StreamEvent, None]:
-    """`stream_answers`, one after another, with the request's tools: yield the calls of each step when they were run,
-    and the end of an answer that has none. Closing the generator also ends the tools."""
-    for index, sampling in enumerate(request.samplings):
-        turns, answers = request.get_messages(index), list[FinishedAnswer]()
-        loop, running = open_tools(request.tools, list(turns), request.tags), Future[ToolStep | None]()
+    """`stream_answers` for one answer with the request's tools: yield the calls so far when more of them were run, and
+    the end of the answer. After the first calls, an error ends the answer as its `problem`, and an empty text follows
+    the steps. Closing the generator also ends the tools."""
+    turns, answers, problem = request.inputs[0], list[FinishedAnswer](), ""
+    loop, running = open_tools(request.tools, list(turns), request.tags), Future[ToolStep | None]()
+    try:
         try:
             while True:
-                asked = replace(request, inputs=(tuple(loop.turns),), samplings=(sampling,), is_step=bool(answers))
+                asked = replace(request, inputs=(tuple(loop.turns),), is_step=bool(answers))
                 async with aclosing(stream_answers(engine, asked, streams, is_timed)) as events:
                     async for event in events:
                         if isinstance(event.item, FinishedAnswer):
                             answers.append(event.item)
                         else:
-                            yield StreamEvent(index, event.item)
+                            yield event
                 running = engine.tool_threads.submit(loop.take, answers[-1].answer.shown)
                 if await asyncio.wrap_future(running) is None:
                     break
-                yield StreamEvent(index, tuple(loop.turns[len(turns) :]))
-            sums = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
-            totals = {name: sum(getattr(each.completion, name) for each in answers) for name in sums}
-            finished = replace(
-                answers[-1],
-                answer=replace(answers[-1].answer, answer_tokens=max(each.answer.answer_tokens for each in answers)),
-                completion=replace(answers[-1].completion, **totals),
-                queue_seconds=answers[0].queue_seconds,
-                steps=tuple(loop.turns[len(turns) : -1]),
-                problem=loop.problem,
-            )
-            yield StreamEvent(index, finished)
-        finally:
-            running.add_done_callback(lambda _, ended=loop: ended.close())  # type: ignore[misc]
+                yield StreamEvent(0, tuple(loop.turns[len(turns) :]))
+            last = answers[-1]
+            problem = f"the assistant made {loop.problem}" if loop.problem else ""
+        except Exception as error:
+            if not answers:
+                raise
+            problem = f"after the calls, an error: {to_api_error(error).message}"
+            empty = replace(answers[-1].answer, text="", keeps_contract=None, confidence=None)
+            last = replace(answers[-1], answer=empty, scores=())
+            loop.turns.append(Message("assistant", ""))
+        sums = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
+        totals = {name: sum(getattr(each.completion, name) for each in answers) for name in sums}
+        finished = replace(
+            last,
+            answer=replace(last.answer, answer_tokens=max(each.answer.answer_tokens for each in answers)),
+            completion=replace(last.completion, **totals),
+            queue_seconds=answers[0].queue_seconds,
+            steps=tuple(loop.turns[len(turns) : -1]),
+            problem=problem,
+        )
+        yield StreamEvent(0, finished)
+    finally:
+        running.add_done_callback(lambda _: loop.close())

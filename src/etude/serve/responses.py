@@ -129,7 +129,7 @@ def _build_head(
 def get_handover_reason(finished: FinishedAnswer) -> str | None:
     """Return why a person should see the question; None if there is no reason."""
     if finished.problem:
-        return f"the assistant made {finished.problem}"
+        return finished.problem
     if finished.answer.failures:
         return f"the answer breaks its contract: {'; '.join(finished.answer.failures)}"
     if finished.answer.handed_over and finished.answer.limit:
@@ -161,10 +161,10 @@ def describe_steps(turns: Sequence[Message]) -> Json:
 def build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str]:
     """Return the content of an answer with its calls, and its finish reason."""
     text, calls = split_calls(finished.answer.shown) if has_tools else (finished.answer.shown, [])
-    if not calls:
-        return {"content": finished.answer.shown}, finished.completion.finish
     if finished.problem:
         return {"content": text}, "length"
+    if not calls:
+        return {"content": finished.answer.shown}, finished.completion.finish
     ids = [f"call-{uuid4().hex}" for _ in calls]
     return {"content": text or None, "tool_calls": to_openai_calls(calls, ids)}, "tool_calls"
 
@@ -198,8 +198,8 @@ def _text_logprobs(scores: Sequence[TokenScore]) -> Json | None:
 
 
 def _count_usage(request: AnswerRequest, answers: Sequence[FinishedAnswer]) -> Json:
-    """Count tokens. If several answers share a prompt, its tokens count once, unless each has calls of its own."""
-    firsts = [finished.completion for finished in answers[:: 1 if request.tools else request.num_per_input]]
+    """Count tokens. If several answers share a prompt, its tokens count once."""
+    firsts = [finished.completion for finished in answers[:: request.num_per_input]]
     prompt, cached = (
         sum(completion.prompt_tokens for completion in firsts),
         sum(completion.cached_tokens for completion in firsts),

@@ -71,7 +71,9 @@ def check_repeated_outputs(material: Material) -> Iterator[Finding]:
         return
     largest, total = max(groups, key=len), len(material.rows)
     numbers = {"rows": len(rows), "most": len(largest), "of": total}
-    if len(largest) >= max(ONE_ANSWER_SHARE * total, MIN_ONE_ANSWER):
+    is_one = len(largest) >= max(ONE_ANSWER_SHARE * total, MIN_ONE_ANSWER)
+    # A model learns the earlier answers of a conversation, too.
+    if is_one and not all(any(turn.role == "assistant" for turn in material.rows[row].input) for row in largest):
         yield material.finding(
             "repeated_output",
             "warning",

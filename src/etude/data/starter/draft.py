@@ -85,10 +85,8 @@ class TaskDraft:
         if self.kind[0] == "classify":
             counts = Counter(self.train_outputs).values()
             return "macro_f1" if max(counts) / min(counts) > 5 else "accuracy"
-        if self.kind[0] == "extract":
-            return "value_f1"
-        if not self.measures_likeness:
-            return "passes"
+        if self.kind[0] == "extract" or not self.measures_likeness:
+            return "value_f1" if self.kind[0] == "extract" else "passes"
         return "calls" if self.calls else "exact_match" if self.repeats_answers else "chrf"
 
     @cached_property
@@ -223,7 +221,13 @@ class TaskDraft:
 
     @cached_property
     def calls(self) -> bool:
-        return any(tools.split_calls(row.output)[1] for row in self._unlabelled)
+        return self.calls_earlier or any(tools.split_calls(row.output)[1] for row in self._unlabelled)
+
+    @cached_property
+    def calls_earlier(self) -> bool:
+        """Whether answers before the last call functions, so that all answers must be scored."""
+        turns = (turn for row in self._unlabelled for turn in row.input if turn.role == "assistant" and turn.trained)
+        return any(tools.split_calls(turn.content)[1] for turn in turns)
 
     @cached_property
     def num_hidden_labels(self) -> int:

@@ -44,7 +44,8 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
             yield f"{role}: {names if isinstance(names, str) else ', '.join(names)}, from {draft.roles.reasons[role]}"
     if draft.num_chats:
         count = format_count(draft.num_chats, "row has", "rows have")
-        yield f"turns: last, but {count} several turns of the assistant. turns: all scores each of them"
+        choice = f"last, but {count} several turns of the assistant. turns: all scores each of them"
+        yield f"turns: {'all, because answers before the last call functions' if draft.calls_earlier else choice}"
     likeness = f" {get_likeness_note(draft)}" if draft.measures_likeness else ""
     yield f"contract: {describe_contract(draft)}{likeness}"
     if draft.systems and not draft.shares_system:

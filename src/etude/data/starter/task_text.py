@@ -12,7 +12,6 @@ from jinja2 import Template
 from etude.base import formatting, pages
 from etude.data.dataset import MIN_TEST_ROWS, count_min_rows
 from etude.data.formats.columns import to_task_columns
-from etude.data.formats.tools import CALL_TAG
 from etude.data.splits.sides import MAX_TEST_ROWS, TEST_SHARE
 from etude.data.starter import guess_notes
 from etude.data.starter.draft import SEED, TaskDraft
@@ -42,7 +41,6 @@ def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = (
     test_file = next((path for path in siblings if path.is_file() and path != draft.columns.file), None)
     documents = _find_documents(draft.columns.file)
     num_unread = len(draft.examples) - len(draft.readable)
-    suggested_test = _relative_path(test_file, draft.target) if test_file else "test.jsonl"
     text = _load_template().render(
         draft=draft,
         local_models=local_models,
@@ -52,13 +50,11 @@ def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = (
         name=file.parent.name if file.stem.casefold() in _PLAIN_STEMS and file.parent.name else file.stem,
         model=MODEL,
         columns={"file": _relative_path(draft.columns.file, draft.target), **to_task_columns(draft.columns)},
-        split_sentence=_describe_split(len(draft.examples)),
+        split_sentence=_describe_split(len(draft.examples), bool(draft.num_chats)),
         test_file=None if draft.test else test_file,
-        test=_relative_path(draft.test, draft.target) if draft.test else suggested_test,
+        test=_relative_path(draft.test or test_file or draft.target.with_name("test.jsonl"), draft.target),
         instructions=_write_instructions(draft),
-        likeness=guess_notes.get_likeness_note(draft),
         documents=_relative_path(documents, draft.target) if documents else "",
-        metric=draft.metric,
         limits=LIMIT_SENTENCES,
         margin=Task.margin,
         seed=SEED,
@@ -90,14 +86,15 @@ def _wrap_remark(line: str) -> str:
     return "\n".join(f"# {line}" for line in lines)
 
 
-def _describe_split(num_rows: int) -> str:
+def _describe_split(num_rows: int, has_chats: bool) -> str:
     minimum, sides = count_min_rows(has_own_test=False)
     if num_rows < minimum:
         with_test = count_min_rows(has_own_test=True)[0]
         needed = f"a comparison needs {minimum} ({sides}), or {with_test} with this line"
         return f"Without this line, the {num_rows} rows are too few: {needed}."
+    counted = "; with turns: all, these numbers count answers" if has_chats else ""
     rule = f"{float(TEST_SHARE):.0%}, at least {MIN_TEST_ROWS} and at most {MAX_TEST_ROWS:,}"
-    return f"Without this line, {rule} of the {num_rows:,} rows are split off and sealed."
+    return f"Without this line, {rule} of the {num_rows:,} rows are split off and sealed{counted}."
 
 
 def _write_instructions(draft: TaskDraft) -> str:
@@ -122,7 +119,7 @@ def _write_instructions(draft: TaskDraft) -> str:
             first = "Rewrite the text. Keep its meaning."
         case _:
             first = "Follow the instruction." if "instruction" in draft.columns.input else "Answer the message."
-    return " ".join([first, *_list_rules(contract.fields, draft.outputs)])
+    return " ".join([first, *_list_rules(contract.fields, () if draft.calls else draft.outputs)])
 
 
 def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
@@ -131,7 +128,7 @@ def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
     optional = [name.removesuffix("?") for name in fields if name.endswith("?")]
     if optional:
         yield f"Leave out {', '.join(optional)} where it does not apply."
-    if any(CALL_TAG in output for output in outputs):
+    if not outputs:
         return
     lengths = sorted(len(output.split()) for output in outputs)
     # Deciles: the length is mentioned only if most outputs have about the same length.
