@@ -77,6 +77,22 @@ def test_made_rows_are_kept_corrected_and_dropped_in_their_file_and_nowhere_else
     assert Studio(studio_task).sync_queue().count("made").done == 8
 
 
+def test_what_people_write_into_the_file_of_made_rows_stays_as_it_is(studio_task: Path) -> None:
+    file = write_made_rows(studio_task)
+    lines = [b"", b"[1]", b'{"input": ', b"\xff", b'{"input": "\\ud800", "output": "", "source": "made"}', b"\r"]
+    first, *rest = file.read_bytes().splitlines()
+    lines = [b"\xef\xbb\xbf" + first, *lines, *rest]
+    file.write_bytes(b"\n".join(lines))  # no line break at the end
+    studio, client = open_studio(studio_task)
+    assert studio.queue.count("made").total == 8
+    while "item" in fields(page := client.get("/review?from=made").text):
+        text = studio.queue.find(fields(page)["item"]).input[0].content.encode()
+        send(client, "leave_out", page)
+        lines = [line for line in lines if text not in line]
+        assert file.read_bytes() == b"".join(line + b"\n" for line in lines)
+    assert len(lines) == 6
+
+
 def test_back_shows_what_was_said_also_after_the_last_answer(studio_task: Path) -> None:
     _, client = open_studio(studio_task, "One")
     page = send(client, "correct", correction=GOOD, reason="the sea is far").text

@@ -1,8 +1,9 @@
 """Made rows that people read. They keep, correct or drop each row, and the file of made rows changes at once."""
 
+import json
 from pathlib import Path
 
-from etude.base.files import Json, list_lines, write_lines
+from etude.base.files import Json, parse_storable_json, write_bytes, write_lines
 from etude.feedback.sealed import SealedTest
 from etude.studio.review_queue import ReviewItem
 from etude.types import AS_MADE, MADE, Message
@@ -19,18 +20,33 @@ def list_made_items(file: Path, sealed: SealedTest) -> list[ReviewItem]:
 
 def change_made_row(file: Path, text: str, output: str | None) -> None:
     """Write the file of made rows with this output of the row with an input, or without this row (None). A row that was
-    dropped comes back at the end. The rows as made stay in a file beside it."""
-    as_made, lines = _read_as_made(file), list_lines(file)
+    dropped comes back at the end, and no other line changes. The rows as made stay in a file beside it."""
+    as_made, lines = _read_as_made(file), _read_lines(file)
     write_lines(file.with_suffix(AS_MADE), as_made.values())
-    inputs = [line.get("input") for line in lines]
+    inputs = [_parse_row(line).get("input") for line in lines]
     place = inputs.index(text) if text in inputs else len(lines)
-    lines[place : place + 1] = [] if output is None else [as_made[text] | {"output": output}]
-    write_lines(file, lines)
+    row = json.dumps(as_made[text] | {"output": output}, ensure_ascii=False).encode()
+    lines[place : place + 1] = [] if output is None else [row]
+    write_bytes(file, b"".join(line + b"\n" for line in lines))
 
 
 def _read_as_made(file: Path) -> dict[str, Json]:
     if file.suffix != ".jsonl":
         return {}
-    lines = (*list_lines(file), *list_lines(file.with_suffix(AS_MADE)))  # the last line with an input counts
-    texts = [line for line in lines if all(isinstance(line.get(key), str) for key in ("input", "output"))]
-    return {line["input"]: line for line in texts if line.get("source") == MADE}
+    # The last line with an input counts.
+    rows = [_parse_row(line) for path in (file, file.with_suffix(AS_MADE)) for line in _read_lines(path)]
+    texts = [row for row in rows if all(isinstance(row.get(key), str) for key in ("input", "output"))]
+    return {row["input"]: row for row in texts if row.get("source") == MADE}
+
+
+def _read_lines(file: Path) -> list[bytes]:
+    # Unlike a log, a file that people edit may end without a line break, which says nothing about its last line.
+    raw = file.read_bytes() if file.is_file() else b""
+    return raw.removesuffix(b"\n").split(b"\n") if raw else []
+
+
+def _parse_row(line: bytes) -> Json:
+    try:
+        return {**parse_storable_json(line.decode("utf-8-sig"))}
+    except (ValueError, TypeError):  # a blank line or no object: it is kept, but nobody is asked about it
+        return {}
