@@ -45,16 +45,19 @@ RECORD_KEYS = ("tuned", "model", "train_seconds", "learned", "num_candidates")  
 
 def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> Json:
     """Choose the headline pair from dev rows alone, as run.json stores it."""
-    samples: list[tuple[str, bool, UnitSums]] = []
-    for is_tuned in (False, True):
-        names = [method.name for method in ladder_run.methods if method.tuned is is_tuned and method.name in fitted]
-        names = ladder_run.find_in_race(names)
-        samples += [(name, is_tuned, sample) for name, sample in ladder_run.build_dev_samples(names)]
-    margin, records, task = ladder_run.task.margin, read_method_records(ladder_run.run), ladder_run.task
-    bigger = None if task.prompt_model == task.model else task.prompt_model
-    prompted = [line for line in samples if bigger and not line[1] and records[line[0]].get("model") == bigger]
-    pair = choose_headline_pair(samples, margin)
-    return asdict(replace(pair, prompted=choose_headline_pair(prompted, margin).untuned))
+    records, task = read_method_records(ladder_run.run), ladder_run.task
+    methods = [method for method in ladder_run.methods if method.name in fitted]
+    tuned, untuned = ([method.name for method in methods if method.tuned is is_tuned] for is_tuned in (True, False))
+    is_other = task.prompt_model not in (None, task.model)
+    bigger = [name for name in untuned if is_other and records[name].get("model") == task.prompt_model]
+
+    def build_samples(names: Sequence[str]) -> list[tuple[str, bool, UnitSums]]:
+        samples = ladder_run.build_dev_samples(ladder_run.find_in_race(names))
+        return [(name, name in tuned, sample) for name, sample in samples]
+
+    pair = choose_headline_pair([*build_samples(untuned), *build_samples(tuned)], task.margin)
+    # Also if another untuned method beats all of the bigger model's: the report compares the tuned model with these.
+    return asdict(replace(pair, prompted=choose_headline_pair(build_samples(bigger), task.margin).untuned))
 
 
 def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> None:
