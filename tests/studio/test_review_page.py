@@ -93,6 +93,17 @@ def test_what_people_write_into_the_file_of_made_rows_stays_as_it_is(studio_task
     assert len(lines) == 6
 
 
+def test_a_made_row_that_is_gone_is_told_before_anything_is_saved(studio_task: Path) -> None:
+    file = write_made_rows(studio_task)
+    _, client = open_studio(studio_task)
+    page = client.get("/review?from=made").text
+    file.unlink()
+    for say in ("accept", "correct", "leave_out"):
+        after = send(client, say, page, correction=GOOD)
+        assert (after.status_code, "this row is no longer in the file" in after.text) == (400, True)
+    assert not read_feedback_lines(studio_task)
+
+
 def test_back_shows_what_was_said_also_after_the_last_answer(studio_task: Path) -> None:
     _, client = open_studio(studio_task, "One")
     page = send(client, "correct", correction=GOOD, reason="the sea is far").text

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from etude.base.files import Json, parse_storable_json, write_bytes, write_lines
+from etude.errors import InputError, quote_value
 from etude.feedback.sealed import SealedTest
 from etude.studio.review_queue import ReviewItem
 from etude.types import AS_MADE, MADE, Message
@@ -20,8 +21,12 @@ def list_made_items(file: Path, sealed: SealedTest) -> list[ReviewItem]:
 
 def change_made_row(file: Path, text: str, output: str | None) -> None:
     """Write the file of made rows with this output of the row with an input, or without this row (None). A row that was
-    dropped comes back at the end, and no other line changes. The rows as made stay in a file beside it."""
+    dropped comes back at the end, and no other line changes. The rows as made stay in a file beside it.
+    Raises InputError if the row is in neither."""
     as_made, lines = _read_as_made(file), _read_lines(file)
+    if text not in as_made:
+        message = "this row is no longer in the file"
+        raise InputError.of(file.name, message, quote_value(text), "start the studio again")
     write_lines(file.with_suffix(AS_MADE), as_made.values())
     inputs = [_parse_row(line).get("input") for line in lines]
     place = inputs.index(text) if text in inputs else len(lines)
