@@ -280,6 +280,7 @@ def test_rows_are_found_in_whatever_a_model_says(rows: list[tuple[str, str]], no
     assert list(parse_rows(f"Sure:\n{answer}\nDone.")) == expected
     list(parse_rows(noise + answer[: len(answer) // 2]))  # a cut answer is no error
     assert list(parse_rows('{"input": "a", "output": {"b": [1]}}')) == [("a", '{"b": [1]}')]
+    assert list(parse_rows('{"input": "a"}{"output": null}')) == [("a", ""), ("", "")]  # both are refused as empty
 
 
 def test_the_choice_covers_what_there_is() -> None:
