@@ -79,28 +79,24 @@ def test_made_rows_are_kept_corrected_and_dropped_in_their_file_and_nowhere_else
 
 def test_what_people_write_into_the_file_of_made_rows_stays_as_it_is(studio_task: Path) -> None:
     file = write_made_rows(studio_task)
-    lines = [b"", b"[1]", b'{"input": ', b"\xff", b'{"input": "\\ud800", "output": "", "source": "made"}', b"\r"]
+    others = [b"", b"[1]", b'{"input": ', b"\xff", b'{"input": "\\ud800", "output": "", "source": "made"}', b"\r"]
     first, *rest = file.read_bytes().splitlines()
-    lines = [b"\xef\xbb\xbf" + first, *lines, *rest]
+    lines = [b"\xef\xbb\xbf" + first, *others, *rest]
     file.write_bytes(b"\n".join(lines))  # no line break at the end
     studio, client = open_studio(studio_task)
-    assert studio.queue.count("made").total == 8
     while "item" in fields(page := client.get("/review?from=made").text):
         text = studio.queue.find(fields(page)["item"]).input[0].content.encode()
         send(client, "leave_out", page)
         lines = [line for line in lines if text not in line]
         assert file.read_bytes() == b"".join(line + b"\n" for line in lines)
-    assert len(lines) == 6
+    assert lines == others
 
 
 def test_a_made_row_that_is_gone_is_told_before_anything_is_saved(studio_task: Path) -> None:
     file = write_made_rows(studio_task)
-    _, client = open_studio(studio_task)
-    page = client.get("/review?from=made").text
+    page = (client := open_studio(studio_task)[1]).get("/review?from=made").text
     file.unlink()
-    for say in ("accept", "correct", "leave_out"):
-        after = send(client, say, page, correction=GOOD)
-        assert (after.status_code, "this row is no longer in the file" in after.text) == (400, True)
+    assert "this row is no longer in the file" in send(client, "accept", page).text
     assert not read_feedback_lines(studio_task)
 
 

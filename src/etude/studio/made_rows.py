@@ -20,13 +20,11 @@ def list_made_items(file: Path, sealed: SealedTest) -> list[ReviewItem]:
 
 
 def change_made_row(file: Path, text: str, output: str | None) -> None:
-    """Write the file of made rows with this output of the row with an input, or without this row (None). A row that was
-    dropped comes back at the end, and no other line changes. The rows as made stay in a file beside it.
-    Raises InputError if the row is in neither."""
+    """Give the row with an input this output, or drop it (None). A row that was dropped comes back at the end, and the
+    rows as made stay in a file beside the file of made rows. Raises InputError if the row is in neither."""
     as_made, lines = _read_as_made(file), _read_lines(file)
     if text not in as_made:
-        message = "this row is no longer in the file"
-        raise InputError.of(file.name, message, quote_value(text), "start the studio again")
+        raise InputError.of(file.name, "this row is no longer in the file", quote_value(text), "start the studio again")
     write_lines(file.with_suffix(AS_MADE), as_made.values())
     inputs = [_parse_row(line).get("input") for line in lines]
     place = inputs.index(text) if text in inputs else len(lines)
@@ -36,18 +34,15 @@ def change_made_row(file: Path, text: str, output: str | None) -> None:
 
 
 def _read_as_made(file: Path) -> dict[str, Json]:
-    if file.suffix != ".jsonl":
-        return {}
-    # The last line with an input counts.
-    rows = [_parse_row(line) for path in (file, file.with_suffix(AS_MADE)) for line in _read_lines(path)]
+    files = (file, file.with_suffix(AS_MADE)) if file.suffix == ".jsonl" else ()
+    rows = [_parse_row(line) for path in files for line in _read_lines(path)]  # the last one with an input counts
     texts = [row for row in rows if all(isinstance(row.get(key), str) for key in ("input", "output"))]
     return {row["input"]: row for row in texts if row.get("source") == MADE}
 
 
 def _read_lines(file: Path) -> list[bytes]:
-    # Unlike a log, a file that people edit may end without a line break, which says nothing about its last line.
     raw = file.read_bytes() if file.is_file() else b""
-    return raw.removesuffix(b"\n").split(b"\n") if raw else []
+    return raw.removesuffix(b"\n").split(b"\n") if raw else []  # people may leave out the last line break
 
 
 def _parse_row(line: bytes) -> Json:
