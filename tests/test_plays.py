@@ -22,6 +22,7 @@ from etude.comparison import compare
 from etude.errors import InputError
 from etude.models.registry import Models
 from etude.plays import play
+from etude.report import write_report
 from etude.runs import Run, find_run
 from etude.serve.catalogue import load_catalogue
 from etude.serve.schemas import ChatMessage
@@ -151,6 +152,10 @@ def test_a_finished_play_asks_nothing_again(task: Path) -> None:
     first = play(find_run(task), ["fine_tune"]).results
     files = {file: file.read_bytes() for file in find_run(task).folder.glob("plays/**/*.jsonl")}
     (task.parent / "desk.py").write_text(DESK + "\n")  # a new state of the tools that says the same
+    file = find_run(task).folder / "plays.json"
+    file.write_text(file.read_text().replace("played_turns", "other"))  # as an earlier version wrote it
+    write_report(file.parent)
+    assert "Run etude play again" in (file.parent / "report.md").read_text()
     assert play(find_run(task), ["fine_tune"]).results == first
     assert all(file.read_bytes() == content for file, content in files.items())
 

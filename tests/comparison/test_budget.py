@@ -51,6 +51,14 @@ def test_every_method_gets_a_first_look_and_the_table_says_what_there_was_time_f
     check_rescored(run.folder)
 
 
+def test_the_bigger_model_is_compared_also_if_all_its_prompts_are_out_of_the_race(tmp_path: Path) -> None:
+    more = f"{SLOW['more']}prompt_model: fake:delay=0.5\n"
+    run = compare(write_task(tmp_path, "classify", "fake:delay=1", 300, more), budget=10 * SHORT).run
+    assert all(record["raced_out"] for name, record in read_records(run).items() if name in ("prompt", "few_shot"))
+    assert (run.verdict.bigger.tuned, run.verdict.bigger.prompted) == ("fine_tune", "few_shot")
+    assert run.verdict.bigger.text in (run.folder / "report.html").read_text()
+
+
 @pytest.mark.parametrize("after", [1, 3, 5])
 def test_a_resumed_run_repeats_no_look(after: int, tmp_path: Path) -> None:
     task, ended = write_task(tmp_path, **SLOW), Counter[str]()

@@ -105,7 +105,9 @@ def test_rows_are_made_from_training_rows_alone_and_nothing_of_the_test_is_shown
     assert f"refused: {num_copies:,}: {LIKE_TEST}" in printed
     assert f"{num_copies:,} rows: {LIKE_TEST}" in page
     assert UNKNOWN in page  # a refused row that is not like a test row is shown with its reason
-    assert main(["make", str(task), "--yes"]) == 2  # nothing is overwritten
+    for name in ("made.jsonl", "made.as-made.jsonl"):  # nothing is overwritten, also if only one of them is there
+        (tmp_path / "made.jsonl").rename(tmp_path / name)
+        assert main(["make", str(task), "--yes"]) == 2
     assert (
         main(["make", str(task), "--yes", "--output", str(tmp_path / "more.jsonl"), "--model", "smollm2-135m-instruct"])
         == 2
@@ -278,6 +280,7 @@ def test_rows_are_found_in_whatever_a_model_says(rows: list[tuple[str, str]], no
     assert list(parse_rows(f"Sure:\n{answer}\nDone.")) == expected
     list(parse_rows(noise + answer[: len(answer) // 2]))  # a cut answer is no error
     assert list(parse_rows('{"input": "a", "output": {"b": [1]}}')) == [("a", '{"b": [1]}')]
+    assert list(parse_rows('{"input": "a"}{"output": null}')) == [("a", ""), ("", "")]  # both are refused as empty
 
 
 def test_the_choice_covers_what_there_is() -> None:

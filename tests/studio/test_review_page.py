@@ -77,6 +77,29 @@ def test_made_rows_are_kept_corrected_and_dropped_in_their_file_and_nowhere_else
     assert Studio(studio_task).sync_queue().count("made").done == 8
 
 
+def test_what_people_write_into_the_file_of_made_rows_stays_as_it_is(studio_task: Path) -> None:
+    file = write_made_rows(studio_task)
+    others = [b"", b"[1]", b'{"input": ', b"\xff", b'{"input": "\\ud800", "output": "", "source": "made"}', b"\r"]
+    first, *rest = file.read_bytes().splitlines()
+    lines = [b"\xef\xbb\xbf" + first, *others, *rest]
+    file.write_bytes(b"\n".join(lines))  # no line break at the end
+    studio, client = open_studio(studio_task)
+    while "item" in fields(page := client.get("/review?from=made").text):
+        text = studio.queue.find(fields(page)["item"]).input[0].content.encode()
+        send(client, "leave_out", page)
+        lines = [line for line in lines if text not in line]
+        assert file.read_bytes() == b"".join(line + b"\n" for line in lines)
+    assert lines == others
+
+
+def test_a_made_row_that_is_gone_is_told_before_anything_is_saved(studio_task: Path) -> None:
+    file = write_made_rows(studio_task)
+    page = (client := open_studio(studio_task)[1]).get("/review?from=made").text
+    file.unlink()
+    assert "this row is no longer in the file" in send(client, "accept", page).text
+    assert not read_feedback_lines(studio_task)
+
+
 def test_back_shows_what_was_said_also_after_the_last_answer(studio_task: Path) -> None:
     _, client = open_studio(studio_task, "One")
     page = send(client, "correct", correction=GOOD, reason="the sea is far").text

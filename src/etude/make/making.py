@@ -85,7 +85,8 @@ def make_rows(
     task, dataset, test = load_task_rows(task_file, None)
     ref, models = _find_model(task, model)
     output = output or task.folder / "made.jsonl"
-    refuse_existing(output, "choose another with --output, or move it away")
+    for file in (output, output.with_suffix(AS_MADE)):  # the second has rows that people have read
+        refuse_existing(file, f"choose another with --output, or move {output.stem}.* away")
     split = compute_split(TaskRun(task, dataset, test, {}).run, task, dataset, test)
     train = split.train.real
     train = train.select([row.id for row in train if len(row.input) == 1], "with one turn")
@@ -116,7 +117,6 @@ def make_rows(
     # 3. Write the page and the candidates, and last the rows, whose file says that all is done.
     write_text(made.page, _render(task, get_title(ref.name), made, gates))
     parents = {row.id: [parent.id for parent in parents] for row, parents in written}
-    output.with_suffix(AS_MADE).unlink(missing_ok=True)  # that of an earlier file
     for file, rows in ((output.with_suffix(CANDIDATES), candidates), (output, chosen)):
         lines = ({"id": row.id, "input": row.text, "output": row.output, "source": MADE} for row in rows)
         write_lines(file, (line | {"parents": parents[line["id"]]} for line in lines))

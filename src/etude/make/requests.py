@@ -93,7 +93,7 @@ def parse_rows(text: str) -> Iterator[tuple[str, str]]:
             end = place + 1
         else:
             output = value.get("output")
-            output = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+            output = output if isinstance(output, str | None) else json.dumps(output, ensure_ascii=False)
             yield _tidy(value.get("input")), _tidy(output)
         place = text.find("{", end)
 

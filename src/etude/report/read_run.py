@@ -48,6 +48,7 @@ def read_report(run_folder: Path) -> Report:
     # For each dev row that a method has answered: method -> its line.
     dev_rows = dict.fromkeys(row for lines in predictions.values() for row in lines)
     dev = tuple({name: lines[row] for name, lines in predictions.items() if row in lines} for row in dev_rows)
+    plays, play_notes = _read_plays(run_folder)
     return Report(
         name=run["name"],
         command=run.get("command", "compare"),
@@ -67,7 +68,7 @@ def read_report(run_folder: Path) -> Report:
         power_on_dev=(run.get("power_on_dev") or {}).get("difference"),
         budget_seconds=run.get("budget_seconds"),
         elapsed_seconds=run.get("elapsed_seconds"),
-        notes=tuple(note for note in _to_texts(run.get("notes")) if note not in split_notes),
+        notes=(*(note for note in _to_texts(run.get("notes")) if note not in split_notes), *play_notes),
         findings=tuple(from_json(Finding, line) for line in findings),
         openings=run.get("openings", 0),
         versions=_list_versions(run),
@@ -79,10 +80,16 @@ def read_report(run_folder: Path) -> Report:
         methods=tuple(_read_method(run_folder, name, run, verdict, list(predictions[name].values())) for name in names),
         dev=dev,
         curve=_read_curve(run_folder, decided.get("tuned")),
-        plays={
-            name: from_json(PlayResult, result) for name, result in read_json(run_folder / f"{PLAYS}.json", {}).items()
-        },
+        plays=plays,
     )
+
+
+def _read_plays(run_folder: Path) -> tuple[dict[str, PlayResult], tuple[str, ...]]:
+    try:
+        plays = read_json(run_folder / f"{PLAYS}.json", {})
+        return {name: from_json(PlayResult, result) for name, result in plays.items()}, ()
+    except ValueError:
+        return {}, ("The plays were measured by an earlier version of Étude. Run etude play again to show them.",)
 
 
 def _to_texts(values: Iterable[object] | None) -> tuple[str, ...]:

@@ -201,10 +201,10 @@ class Studio:
         answer = (item.expected or item.answer if content.get("exclude") else item.answer) or ""
         fields = (entry_id or new_id(), utc_now(), reviewer, item.assistant, item.input, answer)
         entry = Feedback(*fields, **content)  # type: ignore[arg-type]
-        is_new = self.log.add(entry)
-        if item.source == "made":  # also if the entry is not new: a kill may have come before this
+        if item.source == "made":  # first, because the row may be gone
             with self._lock:
                 change_made_row(self.made_file, entry.text, None if entry.exclude else entry.correction or answer)
+        is_new = self.log.add(entry)
         earlier = self.find_entry(earlier_id)
         # For the same answer, the later entry counts and the earlier one does not.
         if is_new and earlier and earlier.reviewer == reviewer and earlier.answer != answer:
