@@ -160,6 +160,13 @@ def test_a_finished_play_asks_nothing_again(task: Path) -> None:
     assert all(file.read_bytes() == content for file, content in files.items())
 
 
+def test_methods_whose_turns_were_not_all_answered_are_named(task: Path) -> None:
+    run = find_run(task)
+    file = run.method_folder("prompt") / "predictions.jsonl"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if '"side": "dev"' in line))
+    assert f"prompt 0 of {run.info['split']['test']}." in play(run, ["fine_tune"]).notes[0]
+
+
 def test_tools_that_hang_or_break_cost_their_conversation_only(task: Path) -> None:
     bad = 'if theme == "cooking": __import__("time").sleep(100)\n'
     bad += '        if theme == "space": raise KeyError(theme)\n        '

@@ -49,7 +49,7 @@ LABELS: Mapping[str, str] = {
     "chrf": "chrF, likeness to the expected answer",
     "token_f1": "token F1, words shared with the expected answer",
     "sari": "SARI, words kept, added and deleted as expected",
-    "calls": "share of answers with exactly the expected function calls",
+    "calls": "share of answers with exactly the expected function calls (their text is not judged)",
     "right_fields": "share of right fields",
 }
 # Metrics under which a row scores anything from 0 to 1. A check may grade too; that is not known beforehand.

@@ -73,7 +73,10 @@ def play(
     check_known("--method", methods, known, "no test answers of this method")
     check = task.check.load() if task.check else None
     metric = restore_metric(run.info["metric"], task.kind, check)
-    results, notes = {}, []
+    total, results = run.info["split"]["test"], dict[str, PlayResult]()
+    cut = [f"{name} {len(scores)} of {total}" for name, scores in true_scores.items() if len(scores) < total]
+    counts = f"Only conversations of which the comparison answered every turn are played: {', '.join(cut)}."
+    notes = [f"{counts} For all, compare with a larger budget."] if cut else []
     with run.lock():
         on_progress("Checking the tools", 0, 1)
         has_finished = task.tools is not None and task.tools.describe().has_finished

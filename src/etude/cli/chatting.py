@@ -14,7 +14,7 @@ from etude.data.formats.tools import append_tools, format_tools, split_results, 
 from etude.errors import EtudeError, InputError, quote_value
 from etude.models.registry import Models, get_title
 from etude.runs import find_run, recommended
-from etude.tool_loop import ToolLoop, load_tools, open_tools
+from etude.tool_loop import ToolLoop, list_calls, load_tools, open_tools
 from etude.types import Message
 
 
@@ -131,6 +131,8 @@ def answer_question(assistant: Assistant, loop: ToolLoop, models: Models) -> Non
             raise
         loop.problem = str(error).removesuffix(".")
         loop.turns.append(Message("assistant", ""))
+    if loop.session is None and list_calls(loop.turns[-1].content):
+        print("The call is not run. With tools: in the task file, --run-tools runs it.\n", file=sys.stderr)
     if loop.problem:
         print(f"Stopped: {loop.problem}.\n", file=sys.stderr)
 

@@ -123,8 +123,9 @@ def print_paths(console: Console, run: Run, task: Path, assistant: Path | None =
         print_line(console, f"Assistant: {shorten_path(assistant)}")
     print_line(console, f"Report: {shorten_path(run.folder / 'report.html')}")
     if run.fitted_methods:
-        print_line(console, f"Talk to it: {format_command('chat', task)}")
-        print_line(console, f"Serve it: {format_command('serve', task)}")
+        name = run.verdict.leaning if run.verdict else "it"
+        print_line(console, f"Talk to {name}: {format_command('chat', task)}")
+        print_line(console, f"Serve {name}: {format_command('serve', task)}")
 
 
 def print_verdict(console: Console, run: Run, task: Path) -> None:

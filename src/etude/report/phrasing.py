@@ -134,7 +134,8 @@ def count_test_rows(report: Report) -> str:
     counts = [row.rows for row in report.verdict.ladder if row.rows] if report.verdict else []
     total = report.verdict.test_rows.total if report.verdict else num_units
     if min(counts, default=most) < most:
-        return f"{min(counts):,} to {most:,} test rows (column n)"
+        column = "Column n counts their conversations" if total > num_units else "column n"
+        return f"{min(counts):,} to {most:,} test rows ({column})"
     answered = f"{most:,} of {total:,} test rows" if most < total else f"{total:,} test rows"
     return f"{answered} in {num_units:,} conversations" if total > num_units else answered
 

@@ -92,7 +92,7 @@ def check_few_rows(material: Material) -> Iterator[Finding]:
         "warning" if is_warning else "note",
         [],
         f"{format_count(rows, 'row')}{per_label if is_classify else ''}, fewer than tasks of this kind usually need."
-        f"{refusal if rows < needed else ''} Published results for such tasks: {usual.report}.",
+        f"{refusal if rows < needed and material.task.turns == 'last' else ''} Published results for such tasks: {usual.report}.",
         "Improve the prompt or collect more examples first, and fix the other findings."
         if is_warning
         else "Run etude compare to see whether these are enough.",

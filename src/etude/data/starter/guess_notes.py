@@ -88,7 +88,8 @@ def _describe_test(draft: TaskDraft) -> str:
     if draft.test:
         return f"{format_count(draft.num_test_rows, 'row')} of {draft.test.name}"
     if draft.refusal:
-        return f"none, because the rows cannot be split ({draft.refusal})"
+        more = "; with turns: all, each answer of a conversation counts" if draft.num_chats else ""
+        return f"none, because the rows cannot be split ({draft.refusal}){more}"
     return f"{draft.num_test_rows:,} of {format_count(len(draft.examples), 'row')}, split off and sealed"
 
 

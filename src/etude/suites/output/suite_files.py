@@ -27,7 +27,7 @@ def to_report_json(report: SuiteReport) -> dict[str, Any]:
         "method": subject.name,
         "assistant": subject.assistant.fingerprint,
         "base": subject.base.fingerprint,
-        "model": subject.assistant.model.name,
+        "model": subject.base.model.name,
         "quick": report.quick,
         "headline": summary.format_headline(report),
         "passed": report.passed,
