@@ -275,7 +275,7 @@ def test_a_server_runs_only_what_it_is_asked_to_run(task: Path, tmp_path: Path) 
         # Calls that a client sends are not run, but they count as those of the conversation.
         choice = ask(messages=[*asked, *turns[3:5] * 20, turns[5], *asked]).choices[0]
         assert (choice.finish_reason, choice.message.content) == ("length", "")
-        assert choice.message.handover_reason == "the assistant made more than 20 calls"
+        assert choice.message.handover_reason == "the assistant was stopped: more than 20 calls"
         own = ask(tools=[{"type": "function", "function": {"name": "on_shelf"}}])
         assert own.choices[0].message.tool_calls[0].function.name == "on_shelf"
         with pytest.raises(openai.BadRequestError, match="so n must be 1"):
@@ -307,7 +307,7 @@ def test_calls_that_were_run_are_reported_if_the_next_answer_fails(
         messages = [{"role": "user", "content": question}]
         *_, last = client.chat.completions.create(model="library", messages=messages, stream=True)
         assert last.choices[0].finish_reason == "length"
-        assert "after the calls, an error: Request 0 has" in last.choices[0].delta.handover_reason
+        assert "the assistant was stopped: Request 0 has" in last.choices[0].delta.handover_reason
     lines = [json.loads(line) for file in record.folder.glob("*.jsonl") for line in file.read_text().splitlines()]
     assert [(len(line["input"]), line["answer"]) for line in lines] == [(3, "")] * 3
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{question}\nHello\n"))

@@ -30,7 +30,7 @@ class ToolLoop:
     """None if calls are not run."""
     num_calls: int = 0
     problem: str = ""
-    """Why the calls of the latest answer were not run."""
+    """Why the latest answer is the end, although it has calls or there was an error."""
 
     def take(self, text: str, step: ToolStep | None = None) -> ToolStep | None:
         """Add an answer, run its calls and add their results, which the next answer reads.

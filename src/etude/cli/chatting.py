@@ -121,16 +121,15 @@ def read_question() -> str:
 
 
 def answer_question(assistant: Assistant, loop: ToolLoop, models: Models) -> None:
-    """Print an answer, run its calls and print their results, until an answer has no call. Once calls were run, an
-    error ends only this question."""
+    """Print answers and the results of their calls. Once calls were run, an error ends only this question."""
     try:
         while step := loop.take(print_answer(assistant, loop.turns, models)):
             print("\n".join(f"Result: {quote_value(text, 200)}" for text in step.results), file=sys.stderr)
     except EtudeError as error:
         if not split_results(loop.turns[-1].content):
             raise
+        loop.take("")
         loop.problem = str(error).removesuffix(".")
-        loop.turns.append(Message("assistant", ""))
     if loop.session is None and list_calls(loop.turns[-1].content):
         print("The call is not run. With tools: in the task file, --run-tools runs it.\n", file=sys.stderr)
     if loop.problem:

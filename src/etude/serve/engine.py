@@ -63,7 +63,7 @@ class FinishedAnswer:
     queue_seconds: float = 0.0
     first_token_seconds: float = 0.0  # from the request to its first token
     steps: tuple[Message, ...] = ()  # calls that were run before it, and their results
-    problem: str = ""  # why it was stopped, although calls were run or wanted
+    problem: str = ""  # why the assistant was stopped: too many calls, or an error after some
 
 
 Result = TypeVar("Result")

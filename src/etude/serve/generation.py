@@ -111,8 +111,7 @@ def build_chat_request(served: ServedModel, body: ChatRequest, limits: ServingLi
     )
     own_tools = served.tools if not tools and body.tool_choice != "none" else None
     if own_tools and len(request.samplings) > 1:
-        message = "This server runs the calls of each answer, so n must be 1. Send n: 1, or tool_choice: none."
-        raise ApiError(400, message, "n", "invalid_value")
+        raise ApiError(400, "This server runs the calls of each answer, so n must be 1.", "n", "invalid_value")
     request = replace(request, is_call=bool(call_schema), has_tools=bool(tools or own_tools))
     request = replace(request, tools=own_tools, tags=body.metadata or {})
     if sum(message.role not in ("system", "developer") for message in body.messages) > 1:
@@ -250,10 +249,9 @@ async def stream_answers(
 async def stream_with_tools(
     engine: ServingEngine, request: AnswerRequest, streams: bool, is_timed: bool = True
 ) -> AsyncGenerator[StreamEvent, None]:
-    """`stream_answers` for one answer with the request's tools: yield the calls so far when more of them were run, and
-    the end of the answer. After the first calls, an error ends the answer as its `problem`, and an empty text follows
-    the steps. Closing the generator also ends the tools."""
-    turns, answers, problem = request.inputs[0], list[FinishedAnswer](), ""
+    """`stream_answers` for one answer with the request's tools: yield the calls so far after each step, and its end.
+    After the first step, an error is the `problem` of an empty answer. Closing the generator also ends the tools."""
+    turns, answers = request.inputs[0], list[FinishedAnswer]()
     loop, running = open_tools(request.tools, list(turns), request.tags), Future[ToolStep | None]()
     try:
         try:
@@ -269,24 +267,22 @@ async def stream_with_tools(
                 if await asyncio.wrap_future(running) is None:
                     break
                 yield StreamEvent(0, tuple(loop.turns[len(turns) :]))
-            last = answers[-1]
-            problem = f"the assistant made {loop.problem}" if loop.problem else ""
         except Exception as error:
             if not answers:
                 raise
-            problem = f"after the calls, an error: {to_api_error(error).message}"
+            loop.take("")
+            loop.problem = to_api_error(error).message
             empty = replace(answers[-1].answer, text="", keeps_contract=None, confidence=None)
-            last = replace(answers[-1], answer=empty, scores=())
-            loop.turns.append(Message("assistant", ""))
+            answers[-1] = replace(answers[-1], answer=empty, scores=())
         sums = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
         totals = {name: sum(getattr(each.completion, name) for each in answers) for name in sums}
         finished = replace(
-            last,
-            answer=replace(last.answer, answer_tokens=max(each.answer.answer_tokens for each in answers)),
-            completion=replace(last.completion, **totals),
+            answers[-1],
+            answer=replace(answers[-1].answer, answer_tokens=max(each.answer.answer_tokens for each in answers)),
+            completion=replace(answers[-1].completion, **totals),
             queue_seconds=answers[0].queue_seconds,
             steps=tuple(loop.turns[len(turns) : -1]),
-            problem=problem,
+            problem=loop.problem,
         )
         yield StreamEvent(0, finished)
     finally:

@@ -129,7 +129,7 @@ def _build_head(
 def get_handover_reason(finished: FinishedAnswer) -> str | None:
     """Return why a person should see the question; None if there is no reason."""
     if finished.problem:
-        return finished.problem
+        return f"the assistant was stopped: {finished.problem}"
     if finished.answer.failures:
         return f"the answer breaks its contract: {'; '.join(finished.answer.failures)}"
     if finished.answer.handed_over and finished.answer.limit:
