@@ -86,13 +86,14 @@ def check_few_rows(material: Material) -> Iterator[Finding]:
     needed, parts = dataset.count_min_rows(has_own_test=material.test is not None)
     num_to_train = dataset.count_min_rows(True, dataset.TRAIN_MIN)[0]
     refusal = f" A comparison needs {needed} rows ({parts}); etude train needs {num_to_train}."
+    is_short = rows < needed and material.task.turns == "last"  # with "all", each answer of a conversation counts
     is_warning = rows < dataset.MIN_VERDICT_ROWS
     yield material.finding(
         "few_rows",
         "warning" if is_warning else "note",
         [],
         f"{format_count(rows, 'row')}{per_label if is_classify else ''}, fewer than tasks of this kind usually need."
-        f"{refusal if rows < needed and material.task.turns == 'last' else ''} Published results for such tasks: {usual.report}.",
+        f"{refusal if is_short else ''} Published results for such tasks: {usual.report}.",
         "Improve the prompt or collect more examples first, and fix the other findings."
         if is_warning
         else "Run etude compare to see whether these are enough.",
