@@ -143,7 +143,7 @@ def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool) -
 def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> None:
     given = {name: TrainConfig().to_dict()[name] for name in SETTINGS}
     given |= {"targets": ["q_proj"], "max_rows": 3}
-    given |= {"instructions": "whole", "preference_loss": "kto", "beta": 0.2}
+    given |= {"instructions": "whole", "preference_loss": "kto", "beta": 0.2, "replay": 0.1}
     task = read(folder, REQUIRED + json.dumps({"train": given})[1:-1])
     assert set(given) == {*SETTINGS, *DATA_SETTINGS}
     assert task.train == {**given, "targets": ("q_proj",)}
