@@ -339,3 +339,11 @@ def test_rows_that_refuse_or_hand_over_are_no_questions_of_the_task() -> None:
     assert {row.output for row in list_answered(task, taught)} == {sentences[0]}  # type: ignore[arg-type]
     task.kind = "rewrite"
     assert list_answered(task, taught) == taught  # type: ignore[arg-type]
+
+
+def test_a_limit_that_turns_nothing_away_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(0)
+    rows = to_rows(" ".join("".join(rng.sample("bdfgklmaeiou", 5)) for _ in range(6)) for _ in range(60))
+    for floor, is_told in ((-1e3, True), (1e3, False)):
+        monkeypatch.setattr("etude.limits.fit.choose_floor", lambda *_, floor=floor: (floor, 0))
+        assert any("few questions are turned away" in note for note in fit_scope(LIMITS, rows, rows, 0)[1]) is is_told

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from etude.models.registry import Models
 
 MAX_TURNED_AWAY = 0.01  # largest share of real questions that may be turned away, with a confidence of 95%
+MIN_USEFUL = 0.5  # share of the questions outside below which a note says that the limit is of little use
 MIN_KEPT_OUT = 0.95  # share of the questions outside that are turned away, if the rows allow it
 PASSAGE_CHARACTERS = 300  # of a passage of the documents that are read
 FOLDS = 5
@@ -185,8 +186,10 @@ def fit_scope(
         chosen = order[np.unique(patterns[order], return_index=True)[1]]
         floor = choose_floor(scores[0, chosen], MAX_TURNED_AWAY)[0]
         threshold = min(floor, float(np.quantile(outside_scores, MIN_KEPT_OUT)))
-        kept_out = format_share(float(np.mean(outside_scores < threshold)))
-        notes = [
+        kept_out = format_share(share := float(np.mean(outside_scores < threshold)))
+        few = f"few questions are turned away, because {num_patterns} patterns of questions in the rows are not enough"
+        notes = [f"limits: {few}. Add rows in the words of your users"] if share < MIN_USEFUL else []
+        notes += [
             f"questions unlike its rows are turned away: {kept_out} of our {len(outside)} questions outside (with your "
             f"examples), {_describe_forms([own[row] for row in chosen], scores[:, chosen] < threshold)}, each scored "
             "by a model that had not seen it or its like; in another language and in your users' own words: unknown "
