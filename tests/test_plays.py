@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import random
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from etude.serve.server import ServerSettings
 from etude.task.tool_class import ToolLimits, ToolRef, ToolSession
 from etude.tool_loop import ToolLoop
 from etude.watch.record import TrafficRecord
+from processes import kill_when, start_command
 from serving import open_client
 from small_task import THEMES, rows, write_json_lines
 
@@ -127,13 +127,8 @@ def test_a_conversation_scores_as_much_as_its_worst_turn(task: Path, capsys: pyt
 
 @pytest.mark.real
 def test_a_play_that_was_killed_repeats_no_answer(task: Path) -> None:
-    line = [sys.executable, "-m", "etude.cli", "play", str(task), "--yes", "-m", "fine_tune"]
-    child, folder = (subprocess.Popen(line, stderr=subprocess.DEVNULL), find_run(task).folder / "plays" / "fine_tune")
-    while len(list(folder.glob("answers/*.jsonl"))) < 3:
-        assert child.poll() is None
-        time.sleep(0.01)
-    child.kill()
-    child.wait()
+    folder = find_run(task).folder / "plays" / "fine_tune"
+    kill_when(start_command("play", task, "-m", "fine_tune"), lambda: len([*folder.glob("answers/*.jsonl")]) >= 3, 60)
     before = {file: file.read_bytes() for file in folder.rglob("*.jsonl")}
     assert not (folder.parent.parent / "plays.json").exists()
     play(find_run(task), ["fine_tune"])
@@ -156,15 +151,12 @@ def test_a_finished_play_asks_nothing_again(task: Path) -> None:
     file.write_text(file.read_text().replace("played_turns", "other"))  # as an earlier version wrote it
     write_report(file.parent)
     assert "Run etude play again" in (file.parent / "report.md").read_text()
-    assert play(find_run(task), ["fine_tune"]).results == first
-    assert all(file.read_bytes() == content for file, content in files.items())
-
-
-def test_methods_whose_turns_were_not_all_answered_are_named(task: Path) -> None:
-    run = find_run(task)
-    file = run.method_folder("prompt") / "predictions.jsonl"
+    run, file = find_run(task), find_run(task).method_folder("prompt") / "predictions.jsonl"
     file.write_text("".join(line for line in file.read_text().splitlines(True) if '"side": "dev"' in line))
-    assert f"prompt 0 of {run.info['split']['test']}." in play(run, ["fine_tune"]).notes[0]
+    again = play(run, ["fine_tune"])
+    assert again.results == first
+    assert f"prompt 0 of {run.info['split']['test']}." in again.notes[0], "not all its turns are answered"
+    assert all(file.read_bytes() == content for file, content in files.items())
 
 
 def test_tools_that_hang_or_break_cost_their_conversation_only(task: Path) -> None:

@@ -50,7 +50,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="<|>"), max_size
 
 
 @st.composite
-def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
+def conversations(draw: st.DrawFn, texts: st.SearchStrategy[str] = texts) -> tuple[Message, ...]:
     """An optional system text, then turns that end with the assistant's."""
     head = [Message("system", draw(texts))] if draw(st.booleans()) else []
     turns = [

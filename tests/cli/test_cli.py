@@ -191,7 +191,8 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
     assert run.verdict.sentence in " ".join(end.split())
     assert all(caveat in " ".join(end.split()) for caveat in run.verdict.caveats)
     assert "report.html" in end
-    assert f"Talk to {run.verdict.leaning}: etude chat task.yaml\n" in end
+    name = run.verdict.leaning
+    assert f"Talk to {name}: etude chat task.yaml\nServe {name}: etude serve task.yaml" in end
 
 
 @pytest.mark.parametrize(("target", "code"), [("0.01", 0), ("1.0", 1), (None, 2)])

@@ -492,21 +492,20 @@ def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_to
     assert any(isinstance(event, NoteEvent) and note in event.text for event in events)
 
 
-def test_a_test_row_too_long_for_a_wording_is_told_before_anything_is_fitted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "words", "message", "remedy"),
+    [("methods: [prompt, clear_prompt]\n", 82, "clear_prompt", "`methods:`"), ("", 300, "", "")],
+)
+def test_a_test_row_too_long_for_prompts_is_told_once_before_anything_is_fitted(
+    more: str, words: int, message: str, remedy: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError) as caught:
-        compare(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, clear_prompt]\n", words=82))
+        compare(with_test(tmp_path, f"max_tokens: 10\n{more}", words=words))
     (fault,) = caught.value.issues
     assert fault.location.endswith("test.jsonl:4")
-    assert "clear_prompt" in fault.message
-    assert "`methods:`" in fault.remedy
+    assert message in fault.message
+    assert remedy in fault.remedy
     assert not list((tmp_path / "runs").glob("*/methods"))
-
-
-def test_a_row_too_long_for_every_prompt_is_told_once_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        compare(with_test(tmp_path, "max_tokens: 10\n", words=300))
-    (fault,) = caught.value.issues
-    assert fault.location.endswith("test.jsonl:4")
 
 
 @pytest.mark.parametrize("names", ["[baseline]", "[baseline, fine_tune]"])

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -163,40 +164,36 @@ def test_contracts_hold_models_to_a_list(tmp_path: Path) -> None:
     ],
 )
 def test_keys_that_do_not_fit_are_refused(lines: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"input": "a", "output": "1"}\n', encoding="utf-8")
-    task = tmp_path / "task.yaml"
-    task.write_text(f"kind: classify\nmodel: fake\nexamples: rows.jsonl\n{lines}\n", encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        load_task(task)
+        load_task(write_plain_task(tmp_path, [{"output": "1"}], lines))
 
 
-def test_lists_without_the_key_are_refused_with_it_as_the_remedy(tmp_path: Path) -> None:
-    rows = [{"input": f"row {number}", "output": ["a", "b"]} for number in range(3)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    task = tmp_path / "task.yaml"
-    task.write_text("kind: classify\nmodel: fake\nexamples: rows.jsonl\n", encoding="utf-8")
-    with pytest.raises(InputError, match="several: true"):
-        load_dataset(load_task(task))
+def write_plain_task(folder: Path, outputs: list[dict[str, Any]], more: str) -> Path:
+    rows = [{"input": f"row {number}"} | row for number, row in enumerate(outputs)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (folder / "task.yaml").write_text(f"kind: classify\nmodel: fake\nexamples: rows.jsonl\n{more}", encoding="utf-8")
+    return folder / "task.yaml"
 
 
-def test_a_right_score_that_is_not_on_the_scale_is_an_error_of_its_row(tmp_path: Path) -> None:
-    rows = [{"input": f"row {number}", "output": "1", "references": ["7"]} for number in range(2)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    task = tmp_path / "task.yaml"
-    task.write_text("kind: classify\nmodel: fake\nexamples: rows.jsonl\nscale: [1, 2, 3]\n", encoding="utf-8")
-    with pytest.raises(InputError, match="the label is not on the scale"):
-        load_dataset(load_task(task))
+COST = r"costs\.labels has a label that no row has"
 
 
-@pytest.mark.parametrize("more", ["", "scale: [1, 2, 3]\n"])
-def test_a_cost_of_an_unknown_label_is_an_error(more: str, tmp_path: Path) -> None:
-    rows = [{"input": f"row {number}", "output": str(number % 3 + 1)} for number in range(9)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    task = tmp_path / "task.yaml"
-    lines = f"kind: classify\nmodel: fake\nexamples: rows.jsonl\n{more}costs: {{labels: {{7: 20}}}}\n"
-    task.write_text(lines, encoding="utf-8")
-    with pytest.raises(InputError, match=r"costs\.labels has a label that no row has"):
-        load_dataset(load_task(task))
+@pytest.mark.parametrize(
+    ("outputs", "more", "message"),
+    [
+        ([{"output": ["a", "b"]}] * 3, "", "several: true"),
+        ([{"output": "1", "references": ["7"]}] * 2, "scale: [1, 2, 3]\n", "the label is not on the scale"),
+        *(
+            ([{"output": str(n % 3 + 1)} for n in range(9)], f"{more}costs: {{labels: {{7: 20}}}}\n", COST)
+            for more in ("", "scale: [1, 2, 3]\n")
+        ),
+    ],
+)
+def test_rows_that_do_not_fit_their_keys_are_refused(
+    outputs: list[dict[str, Any]], more: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        load_dataset(load_task(write_plain_task(tmp_path, outputs, more)))
 
 
 @pytest.mark.real

@@ -1,10 +1,7 @@
 """Rows that a bigger model makes, with stand-ins: a scripted teacher whose right, wrong and copied rows are known."""
 
 import json
-import os
 import random
-import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +24,7 @@ from etude.make.requests import fill_quotas, parse_rows
 from etude.report.read_run import read_report
 from etude.task import Task, load_task
 from etude.types import MADE, Example, Message
-from processes import start_command
+from processes import kill_when, start_command
 from small_task import THEMES, write_json_lines, write_task
 
 NEW, UNKNOWN = "Somebody wants", "unheard-of"
@@ -134,14 +131,8 @@ def test_after_a_kill_nothing_is_asked_twice_and_the_rows_are_the_same(server: S
     make_rows(write_made_task(tmp_path / "whole", server), 500)
     server.asked.clear()
     task, server.hold_after = write_made_task(tmp_path / "killed", server), server.answered.total() + 30
-    process, until = start_command("make", task), time.monotonic() + 60
     journal = tmp_path / "killed" / "runs" / "made" / "requests.jsonl"
-    while not journal.exists() or journal.read_bytes().count(b"\n") < 30:
-        assert time.monotonic() < until
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_when(start_command("make", task), lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 30, 60)
     assert not (tmp_path / "killed" / "made.jsonl").exists()
     answered, server.hold_after = {**server.answered}, None
     server.asked.clear()

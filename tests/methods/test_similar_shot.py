@@ -29,13 +29,7 @@ def test_each_question_gets_the_training_rows_that_share_most_words_with_it(tmp_
     assert (shown[-2], shown[-1].content) == (row.input[-1], row.output), "the nearest row is the last example"
     outputs = {each.input: each.output for each in train}
     assert all(outputs[(asked,)] == answer.content for asked, answer in zip(shown[::2], shown[1::2], strict=True))
-
-
-def test_a_saved_assistant_shows_the_same_examples(tmp_path: Path) -> None:
-    task, data = load_dataset(load_task(write_task(tmp_path)))
-    train, dev = data.select(range(100), "train"), data.select(range(100, 120), "dev")
-    bench = context(task, data, tmp_path / "work")
-    assistant = SimilarShot().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
+    # A saved assistant shows the same examples.
     assistant.save(tmp_path / "saved")
     again = load(tmp_path / "saved")
     asked = [row.input for row in dev]

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +22,7 @@ from etude.runs.recommended import load_endpoints
 from etude.task import Endpoint, load_task
 from etude.task.endpoint import Prices, parse_endpoint
 from etude.types import Message, ModelRef, Request, Sampling
-from processes import start_command
+from processes import kill_when, start_command
 from small_task import THEMES, write_task
 
 TROUBLES = ("429", "500", "hang", "not JSON", "other JSON", "cut")
@@ -386,13 +384,7 @@ def check_kills(folder: Path, script: ScriptedServer, kills: int) -> None:
 def kill_comparison(task: Path, folder: Path, script: ScriptedServer, num_saved: int, seconds: float) -> None:
     """Kills a comparison when so many answers are saved; after `seconds` it hangs, and a kill would prove nothing."""
     script.hold_after = num_saved
-    process, until = start_command("compare", task), time.monotonic() + seconds
-    while count_saved(folder) < num_saved:
-        assert time.monotonic() < until
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_when(start_command("compare", task), lambda: count_saved(folder) >= num_saved, seconds)
 
 
 def count_saved(folder: Path) -> int:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from etude.errors import ModelError
 from etude.render import end_of_turn, render, render_answer, render_text, render_training
 from etude.types import Message
+from test_render import conversations
 from tiny import build_tokenizer
 
 SPECIAL = r"<\|[^|<>{}\s'\"]+\|?>|<[a-z_]+_?turn>|<turn\|>|</?s>|<\uff5c[^<>]+\uff5c>"
@@ -50,23 +51,12 @@ def tokenizer_for(name: str) -> Any:
     return tokenizer
 
 
-@st.composite
-def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
-    head = [Message("system", draw(texts))] if draw(st.booleans()) else []
-    turns = [
-        message
-        for _ in range(draw(st.integers(1, 3)))
-        for message in (Message("user", draw(texts)), Message("assistant", draw(texts)))
-    ]
-    return (*head, *turns)
-
-
 @pytest.mark.parametrize("name", [*WHOLE, *APART])
 @given(data=st.data())
 @settings(max_examples=12, deadline=None)
 def test_every_answer_is_trained_behind_the_very_ids_that_ask_for_it(name: str, data: st.DataObject) -> None:
     tokenizer = tokenizer_for(name)
-    messages = data.draw(conversations())
+    messages = data.draw(conversations(texts))
     sequences = render_training(tokenizer, messages)
     turns = [at for at, message in enumerate(messages) if message.role == "assistant"]
     assert len(sequences) == (1 if name in WHOLE or len(turns) == 1 else len(turns))

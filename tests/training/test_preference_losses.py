@@ -2,12 +2,7 @@
 
 import hashlib
 import math
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_train import CONFIG, SETTINGS, VOCABULARY, ignore, load_checkpoint, peft_model, shake_weights, tiny_model
+from test_train import CONFIG, SETTINGS, VOCABULARY, ignore, kill_at_step, peft_model, shake_weights, tiny_model
 
 from etude.training import Loss, Output, TokenRow, train
 from etude.training.layers.forward import can_pack
@@ -28,8 +23,6 @@ from etude.training.step import accumulate_gradients
 from tiny import build_tokenizer
 
 Rows = list[TokenRow]
-FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-"""Where this module and its helpers are, for processes that import them."""
 MICRO = 10_000
 with_trl = pytest.mark.skipif(find_spec("trl") is None, reason="no TRL, the oracle; to run: pip install trl")
 # Of TRL and its own dependencies, which we do not answer for.
@@ -224,21 +217,8 @@ def train_pairs(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore)
 
 @pytest.mark.real
 def test_dpo_that_is_killed_twice_ends_in_the_same_bytes(tmp_path: Path) -> None:
-    script = (
-        "import os, sys, time; from pathlib import Path; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
-        "import test_preference_losses as t\n"
-        "t.train_pairs(Path(sys.argv[2]), lambda news: time.sleep(0.1))"
-    )
-    command = [sys.executable, "-c", script, os.pathsep.join(FOLDERS), str(tmp_path / "cut")]
+    call = "train_pairs(Path(sys.argv[2]), lambda news: time.sleep(0.1))"
     for steps in (2, 4):
-        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
-        deadline, num_steps = time.monotonic() + 60, 0
-        while num_steps < steps and time.monotonic() < deadline:
-            checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint")
-            num_steps = checkpoint[1]["progress"]["steps"] if checkpoint else 0
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert steps <= num_steps < 6
+        assert steps <= kill_at_step("test_preference_losses", call, tmp_path / "cut", steps) < 6
     cut, uninterrupted = (hashlib.sha256(train_pairs(tmp_path / name)).hexdigest() for name in ("cut", "whole"))
     assert cut == uninterrupted

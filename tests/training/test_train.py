@@ -4,7 +4,6 @@ import json
 import math
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from etude.training.layers.lora import add_adapters, find_targets, save_adapter
 from etude.training.losses import Objective, _SummedLoss, check_head, count_chunk_logits
 from etude.training.rows.batches import MICRO_BATCH_COST, compute_work, split_groups, split_micro_batches
 from etude.training.step import accumulate_gradients, learning_rate, measure_dev_loss
+from processes import kill_when
 from tiny import build_module
 
 FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
@@ -706,24 +706,27 @@ def test_a_finished_run_is_not_trained_again_and_another_one_is_refused(tmp_path
     assert run(tmp_path, stop_on_spike=False) == expected, "it changes no weight"
 
 
-@pytest.mark.real
-def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, adapter: bytes) -> None:
+def kill_at_step(test: str, call: str, folder: Path, step: int) -> int:
+    """Kills a call of a test module that trains in a folder, once it has a checkpoint of a step; that checkpoint's."""
     script = (
         "import os, sys, time; from pathlib import Path; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
-        "import test_train as t\n"
-        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.12), every_step=True)"
+        f"import {test} as t\nt.{call}"
     )
-    command = [sys.executable, "-c", script, os.pathsep.join(FOLDERS), str(tmp_path / "cut")]
+    command = [sys.executable, "-c", script, os.pathsep.join(FOLDERS), str(folder)]
+
+    def count_steps() -> int:
+        checkpoint = load_checkpoint(folder / "checkpoint")
+        return int(checkpoint[1]["progress"]["steps"]) if checkpoint else 0
+
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint")
-        if checkpoint and checkpoint[1]["progress"]["steps"] >= 3:
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 3 <= checkpoint[1]["progress"]["steps"] < 10
+    kill_when(process, lambda: count_steps() >= step, 60)
+    return count_steps()
+
+
+@pytest.mark.real
+def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, adapter: bytes) -> None:
+    call = "run(Path(sys.argv[2]), lambda news: time.sleep(0.12), every_step=True)"
+    assert 3 <= kill_at_step("test_train", call, tmp_path / "cut", 3) < 10
     assert run(tmp_path / "cut") == adapter
 
 

@@ -54,7 +54,6 @@ class Check:
 
     run: CheckFunction
     kinds: tuple[FindingKind, ...]
-    """The kinds of its findings."""
     tasks: tuple[Kind, ...] = ALL
     """The kinds of task that it checks; it finds nothing for other kinds."""
     quick: bool = False

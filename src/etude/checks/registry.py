@@ -71,9 +71,7 @@ class Findings(Sequence[Finding]):
     """The findings of all checks of one task, the most severe first."""
 
     name: str
-    """Name of the task."""
     file: str
-    """Name of the file of examples."""
     rows: int
     test_rows: int
     items: tuple[Finding, ...]

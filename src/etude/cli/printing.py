@@ -210,7 +210,6 @@ class RunConsole:
     yes: bool = False
     """Whether every question is answered with yes (--yes)."""
     verbose: bool = False
-    """Whether to print details (--verbose)."""
     run: Path | None = None
     """The run's folder, once it is open."""
     last_printed: float = field(default_factory=time.monotonic)

@@ -121,7 +121,6 @@ class TrainingBoard:
     progress: Progress | None = None
     bar: TaskID | None = None
     has_heading: bool = False
-    """Whether the table of epochs has its heading."""
 
     def __enter__(self) -> "TrainingBoard":
         return self

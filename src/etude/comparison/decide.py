@@ -350,13 +350,13 @@ def _measure_contract(inputs: VerdictInputs, method: MethodResult) -> ContractRa
 def _estimate_other_metrics(inputs: VerdictInputs, method: MethodResult) -> dict[str, Estimate]:
     rows, num = inputs.rows, len(method.scores)
     units = None if rows.units is None else rows.units[:num]
-    return {
-        # The mean error is in steps of the scale, not a share of it.
-        name: scale_estimate(found, len(inputs.metric.scale) - 1) if name == MEAN_ERROR else found
+    estimates = {
+        name: estimate_sample(inputs.metric.sample(values, units, rows.expected[:num], method.predicted, name))
         for name, values in method.other_metrics.items()
-        for sample in [inputs.metric.sample(values, units, rows.expected[:num], method.predicted, name)]
-        for found in [estimate_sample(sample)]
     }
+    if MEAN_ERROR in estimates:  # in steps of the scale, not a share of it
+        estimates[MEAN_ERROR] = scale_estimate(estimates[MEAN_ERROR], len(inputs.metric.scale) - 1)
+    return estimates
 
 
 def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:

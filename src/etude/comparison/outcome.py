@@ -35,6 +35,7 @@ from etude.runs.verdict import (
     build_method_result,
     build_scored_rows,
 )
+from etude.stats.sample import UnitSums
 from etude.task.contract import Contract
 from etude.types import Answer, Estimate
 
@@ -44,16 +45,19 @@ RECORD_KEYS = ("tuned", "model", "train_seconds", "learned", "num_candidates")  
 
 def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> Json:
     """Choose the headline pair from dev rows alone, as run.json stores it."""
+
+    def list_samples(names: Sequence[str], is_tuned: bool) -> list[tuple[str, bool, UnitSums]]:
+        samples = ladder_run.build_dev_samples(ladder_run.find_in_race(names))
+        return [(name, is_tuned, sample) for name, sample in samples]
+
+    methods = [method for method in ladder_run.methods if method.name in fitted]
+    untuned, tuned = ([method.name for method in methods if method.tuned is group] for group in (False, True))
     records, task = read_method_records(ladder_run.run), ladder_run.task
-    is_tuned = {method.name: method.tuned for method in ladder_run.methods if method.name in fitted}
-    untuned, tuned = ([name for name in is_tuned if is_tuned[name] is group] for group in (False, True))
     bigger = None if task.prompt_model == task.model else task.prompt_model
     # All of the bigger model's, also those that another method beat in the race on dev.
     prompted = [name for name in untuned if bigger and records[name].get("model") == bigger]
-    dev = [ladder_run.build_dev_samples(ladder_run.find_in_race(names)) for names in (untuned, tuned, prompted)]
-    samples = [[(name, is_tuned[name], sample) for name, sample in group] for group in dev]
-    pair, best = (choose_headline_pair(group, task.margin) for group in ([*samples[0], *samples[1]], samples[2]))
-    return asdict(replace(pair, prompted=best.untuned))
+    pair = choose_headline_pair([*list_samples(untuned, False), *list_samples(tuned, True)], task.margin)
+    return asdict(replace(pair, prompted=choose_headline_pair(list_samples(prompted, False), task.margin).untuned))
 
 
 def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> None:

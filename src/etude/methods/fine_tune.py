@@ -156,6 +156,6 @@ def find_earlier(config: TrainConfig, context: FitContext) -> EarlierTraining | 
     params = read_json(record_file)["params"]
     own, settings = {**config.to_dict(), "targets": list(config.targets)}, params.get("settings", {})
     is_same = all(settings.get(name) == own[name] for name in ADAPTER_SETTINGS)
-    if not (is_same and params["best_epoch"] and "full_seconds" in params):
+    if not (is_same and params["best_epoch"] and {"full_seconds", "kept_steps"} <= {*params}):
         return None
     return EarlierTraining(record_file.with_name("adapter"), params["kept_steps"], params["seconds"])

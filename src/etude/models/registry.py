@@ -157,7 +157,6 @@ class Backend:
     caveat: str = ""
     """A sentence that every verdict on its answers must contain."""
     modules: tuple[str, ...] = ()
-    """The modules that it needs."""
     extra: str = ""
     """The extra of the package that installs them."""
     service: Callable[[str, Mapping[str, Endpoint]], Service] | None = None

@@ -62,7 +62,6 @@ class PlainText(NamedTuple):
     plain: str
     """The text that the detectors search."""
     tokens: tuple[_Token, ...] = ()
-    """The tokens of the JSON, in order."""
     offsets: tuple[Offsets, ...] = ()
     """One list for each replacement, the last one first."""
 

@@ -41,7 +41,6 @@ class MethodView:
     num_truncated_dev: int
     num_dev: int
     other_metrics: Mapping[str, Estimate]
-    """Other metrics on the test, by name."""
     failures: Mapping[str, int]
     """Kinds of failure on dev (the contract's, `check`, and wrong answers by the metric) -> number of rows."""
     confused: Mapping[tuple[str, str], tuple[str, ...]]

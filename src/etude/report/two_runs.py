@@ -30,7 +30,6 @@ class MethodInTwoRuns:
     lower: int
     """Test rows whose score rose, and fell, from the first run to the second."""
     is_identical: bool
-    """Whether all answers are the same."""
     changed_dev_rows: list[tuple[files.Json, files.Json]]
     """Lines of the dev rows whose score changed, in both runs."""
 

@@ -159,7 +159,6 @@ class RunEnded:
 
     status: Literal["complete", "interrupted", "failed"]
     error: str = ""
-    """The error of a run that failed."""
 
 
 Event = (

@@ -53,7 +53,6 @@ class MethodResult:
     """Stopped by the length limit."""
     cost: PricedCost = field(default_factory=PricedCost)
     model: str = ""
-    """Name of the model that answered."""
     train_seconds: float = 0.0
     """Seconds of its training alone."""
     learned: int | None = None
@@ -166,7 +165,6 @@ class VerdictInputs:
     openings: int = 1
     """How often this test has been opened, this time included."""
     train_rows: int = 0
-    """Number of training rows."""
     full_seconds: Mapping[str, float] = field(default_factory=dict)
     """Tuned method -> seconds that training on all rows would take."""
     baseline_on_equal_rows: MethodResult | None = None
@@ -459,7 +457,6 @@ class Verdict:
     details: Mapping[str, Details] = field(default_factory=dict)
     """Method -> its classes, probabilities or fields."""
     train_rows: int = 0
-    """Number of training rows."""
     baseline_on_equal_rows: BaselineOnEqualRows | None = None
     evidence: Evidence | None = None
     bigger: BiggerModelResult | None = None

@@ -26,17 +26,16 @@ def answer_cases(
     """Return the answers to each case, in order: the assistant's own answers in a conversation, and the last. Only
     questions that no earlier test asked this assistant are asked; a stopped test is continued after its last batch."""
     answers, num_cases = _read_answers(assistant, models, folder), sum(case.num_answers for case in cases)
-    while new := {
-        _hash_case(question): question
-        for case in cases
-        for question, own in [_play(case, answers)]
-        if len(own) < case.num_answers
-    }:
+    while True:
+        played = [(case, *_play(case, answers)) for case in cases]
+        new = {_hash_case(question): question for case, question, own in played if len(own) < case.num_answers}
+        if not new:
+            return [tuple(replace(answer, id=case.id) for answer in own) for case, _, own in played]
         ids = list(new)
         file = folder / f"{assistant.fingerprint}-{hash_text(''.join(ids))}.json"
         write_json(file, {"cases": ids})
         log = AnswerLog(file.with_suffix(".jsonl"))
-        num_open = sum(case.num_answers - len(_play(case, answers)[1]) for case in cases)
+        num_open = sum(case.num_answers - len(own) for case, _, own in played)
         started, num_done, num_logged = time.perf_counter(), 0, log.num_requests
         build = partial(_build_requests, assistant, models, [*new.values()])
         for _, batch_answers in answer_in_batches(assistant, models, ids, build, log):
@@ -45,7 +44,6 @@ def answer_cases(
             if (num_timed := num_done - num_logged) > 0:  # batches from the log are not timed
                 pace, num_left = (time.perf_counter() - started) / num_timed, num_open - num_done
                 on_answers(num_cases - num_left, num_cases, pace * num_left)
-    return [tuple(replace(answer, id=case.id) for answer in _play(case, answers)[1]) for case in cases]
 
 
 def confirm_sending(

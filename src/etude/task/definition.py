@@ -193,7 +193,6 @@ class Gate:
     """A share from 0 to 1; a difference to the base if `is_relative`."""
     is_relative: bool
     text: str
-    """The sentence."""
 
 
 def parse_gate(sentence: str) -> Gate | None:

@@ -22,7 +22,6 @@ class Spelling:
 
     label: str
     positions: tuple[int, ...]
-    """Positions of its rows."""
     usual: str
     num_usual: int
     """Number of rows with the usual spelling."""

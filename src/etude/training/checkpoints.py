@@ -89,7 +89,6 @@ class Checkpointer:
     save_seconds: float = 0.0
     """Seconds of the last save; 0 before the first."""
     has_failed: bool = False
-    """Whether the last save failed."""
 
     def save_when_due(self) -> None:
         """Save after a step, if the last checkpoint is old enough."""

@@ -60,7 +60,6 @@ class TunedEncoder:
     best_epoch: int
     seconds: float
     steps: int = 0
-    """The number of steps that were done."""
     planned_steps: int = 0
     """The number of steps of all epochs; a time box may end before."""
     trained_share: float = 1.0

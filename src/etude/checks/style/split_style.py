@@ -42,7 +42,6 @@ class SplitStyle:
 
     style: Style
     sides: Sides
-    """The side of each answer."""
     counts: Ints
     """Answers of each side."""
     auc: float

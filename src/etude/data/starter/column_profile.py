@@ -44,7 +44,6 @@ class ColumnProfile:
     name: str
     values: tuple[str, ...]
     num_rows: int
-    """Rows of the file."""
     num_objects: int = 0
     """Values that are lists or objects; those of chats are not counted."""
 

@@ -85,8 +85,10 @@ class TaskDraft:
         if self.kind[0] == "classify":
             counts = Counter(self.train_outputs).values()
             return "macro_f1" if max(counts) / min(counts) > 5 else "accuracy"
-        if self.kind[0] == "extract" or not self.measures_likeness:
-            return "value_f1" if self.kind[0] == "extract" else "passes"
+        if self.kind[0] == "extract":
+            return "value_f1"
+        if not self.measures_likeness:
+            return "passes"
         return "calls" if self.calls else "exact_match" if self.repeats_answers else "chrf"
 
     @cached_property

@@ -22,7 +22,6 @@ from etude.types import Answer, Message, ModelRef, Request, Sampling
 ANSWERS_FILE = "replay.jsonl"
 MAX_TOKENS = 96  # of an answer; the rest of a longer one is not learned
 MAX_SHARE = 0.2  # of a look's training time for the answers
-QUESTIONS = read_table(__file__, "replay.yaml")["questions"]
 
 
 def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> TrainingRun:
@@ -39,9 +38,10 @@ def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> Trai
 
     share = float(task.train.get("replay", 0.0))
     num_rows = round(share / (1 - share) * len(run.rows))
-    questions = random.Random(f"{task.seed}/replay").sample(QUESTIONS, len(QUESTIONS))[:num_rows]
-    if not questions:
+    if not num_rows:
         return run
+    questions = read_table(__file__, "replay.yaml")["questions"]
+    questions = random.Random(f"{task.seed}/replay").sample(questions, len(questions))[:num_rows]
     inputs = [(Message("user", question),) for question in questions]
 
     def build_requests() -> list[Request]:

@@ -43,7 +43,6 @@ class Generation:
 
     tokenizer: Decoder
     end_tokens: frozenset[int]
-    """Tokens that end the turn."""
     prompt: Sequence[int]
     max_tokens: int
     sampling: Sampling = GREEDY

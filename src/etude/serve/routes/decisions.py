@@ -31,7 +31,6 @@ class MatchedQuestion(NamedTuple):
     name: str
     """The assistant's own question; "" if it has only one."""
     labels: Sequence[str]
-    """The label of each option."""
 
 
 async def create_decision(body: item_schemas.DecisionRequest, request: Request, server: ServerState) -> Response:
