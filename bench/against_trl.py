@@ -1,17 +1,19 @@
-"""Compare Étude's training loop with TRL's SFTTrainer over PEFT: rows per second, memory, and the dev loss.
+"""Compare Étude's training loop with TRL's SFTTrainer over PEFT: rows per second, memory, and the
+dev loss.
 
-    python bench/against_trl.py                       # three data sets of ../shared/data, some 25 minutes
+    python bench/against_trl.py
+        three data sets of ../shared/data, some 25 minutes
     python bench/against_trl.py --sets snips --trainers trl --rounds 5     # five orders of the rows
     python bench/against_trl.py --sets snips --trainers trl --dtype float32
 
-Both train the same rows in the same order from the same adapter, with the same rank, targets, learning
-rate and schedule, in the model's own precision. TRL runs with its default loss, once without and once
-with gradient checkpointing; the faster run counts. Each run has its own process, the runs of a set
-take turns, and peak memory is measured after the weights are loaded. The same function computes the
-dev loss for both. In bf16 the two round at different places, so their losses drift apart. To see
-whether a difference is larger than this rounding, run more rounds, each with another order of rows
-and another first adapter, or use float32. Needs TRL and PEFT (the extra `dev`) and real data (ETUDE_DATA, else
-../shared/data next to the checkout).
+Both train the same rows in the same order from the same adapter, with the same rank, targets,
+learning rate and schedule, in the model's own precision. TRL runs with its default loss, once
+without and once with gradient checkpointing; the faster run counts. Each run has its own process,
+the runs of a set take turns, and peak memory is measured after the weights are loaded. The same
+function computes the dev loss for both. In bf16 the two round at different places, so their losses
+drift apart. To see whether a difference is larger than this rounding, run more rounds, each with
+another order of rows and another first adapter, or use float32. Needs TRL and PEFT (the extra
+`dev`) and real data (ETUDE_DATA, else ../shared/data next to the checkout).
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ class Figures:
 
 
 def read_snips() -> Iterator[Pair]:
-    return ((row["text"], json.dumps(row["slots"])) for row in read_rows("snips_intents/train.jsonl"))
+    return (
+        (row["text"], json.dumps(row["slots"])) for row in read_rows("snips_intents/train.jsonl")
+    )
 
 
 def read_rasbt() -> Iterator[Pair]:
@@ -69,31 +73,46 @@ def read_rasbt() -> Iterator[Pair]:
 
 
 def read_mts() -> Iterator[Pair]:
-    return ((row["dialogue"], row["section_text"]) for row in read_rows("mts_dialog/TrainingSet.csv"))
+    return (
+        (row["dialogue"], row["section_text"]) for row in read_rows("mts_dialog/TrainingSet.csv")
+    )
 
 
-SETS: dict[str, Callable[[], Iterator[Pair]]] = {"snips": read_snips, "rasbt": read_rasbt, "mts": read_mts}
+SETS: dict[str, Callable[[], Iterator[Pair]]] = {
+    "snips": read_snips,
+    "rasbt": read_rasbt,
+    "mts": read_mts,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1, help="how often the runs take turns")
-    parser.add_argument("--trainers", nargs="+", choices=RUNS[1:], default=RUNS[1:], help="to compare with")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="instead of the model's own type")
+    parser.add_argument(
+        "--trainers", nargs="+", choices=RUNS[1:], default=RUNS[1:], help="to compare with"
+    )
+    parser.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), help="instead of the model's own type"
+    )
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.rows % TrainConfig().rows_per_step:
-        parser.error(f"--rows must be a multiple of {TrainConfig().rows_per_step}, so that epochs are whole steps")
+        parser.error(
+            f"--rows must be a multiple of {TrainConfig().rows_per_step}, so that epochs are "
+            "whole steps"
+        )
     if flags.run:
         print(json.dumps(asdict(run_trainer(flags.run, flags.sets[0], flags))))
         return
     print(
-        f"{MODEL}, {flags.dtype or 'its own precision'}, {torch.get_num_threads()} threads, {flags.rows} rows, "
-        f"{flags.epochs} epochs, {flags.rounds} rounds"
+        f"{MODEL}, {flags.dtype or 'its own precision'}, {torch.get_num_threads()} threads, "
+        f"{flags.rows} rows, {flags.epochs} epochs, {flags.rounds} rounds"
     )
     print("| rows | trainer | tokens a row | rows/s | tokens/s | peak GB | dev loss by epoch |")
     print("| --- | --- | ---: | ---: | ---: | ---: | --- |")
@@ -109,7 +128,8 @@ def compare(name: str, flags: argparse.Namespace) -> None:
         for run in runs:
             figures[run].append(run_in_process(run, name, seed, flags))
     speed = {
-        run: statistics.median(result.rows / result.seconds for result in results) for run, results in figures.items()
+        run: statistics.median(result.rows / result.seconds for result in results)
+        for run, results in figures.items()
     }
     for run, results in figures.items():
         first = results[0]
@@ -128,9 +148,13 @@ def compare(name: str, flags: argparse.Namespace) -> None:
 
 
 def format_difference(ours: Sequence[Figures], theirs: Sequence[Figures]) -> str:
-    """Format the relative difference of the last dev losses; with several rounds, its mean and 95% interval (Student's
-    t)."""
-    shares = [our.dev_losses[-1] / their.dev_losses[-1] - 1 for our, their in zip(ours, theirs, strict=True)]
+    """Format the relative difference of the last dev losses; with several rounds, its mean and 95%
+    interval (Student's t).
+    """
+    shares = [
+        our.dev_losses[-1] / their.dev_losses[-1] - 1
+        for our, their in zip(ours, theirs, strict=True)
+    ]
     if len(shares) == 1:
         return f"{shares[0]:+.2%}"
     half = t.ppf(0.975, len(shares) - 1) * statistics.stdev(shares) / math.sqrt(len(shares))
@@ -153,11 +177,14 @@ def run_in_process(run: str, name: str, seed: int, flags: argparse.Namespace) ->
 def run_trainer(run: str, name: str, flags: argparse.Namespace) -> Figures:
     model = Models(dtype=flags.dtype).get_trainable(ModelRef(MODEL))
     rows = load_rows(name, model.tokenizer, flags.rows + DEV)
-    dev, rows = rows[:DEV], rows[DEV:]
+    dev = rows[:DEV]
+    rows = rows[DEV:]
     config = TrainConfig(epochs=flags.epochs, patience=flags.epochs + 1, seed=flags.seed)
     if run == "etude":
         return train_with_etude(model.module, rows, dev, config)
-    return train_with_trl(model.module, model.tokenizer, rows, dev, config, checkpointing=run != "trl")
+    return train_with_trl(
+        model.module, model.tokenizer, rows, dev, config, checkpointing=run != "trl"
+    )
 
 
 def load_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
@@ -173,7 +200,9 @@ def load_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
     return rows
 
 
-def train_with_etude(module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig) -> Figures:
+def train_with_etude(
+    module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig
+) -> Figures:
     """Train with Étude; measure the dev loss after each epoch."""
     lines: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -207,7 +236,9 @@ def train_with_trl(
             save_adapter(adapters, start)
         model = PeftModel.from_pretrained(module, start, is_trainable=True)
         clock = Clock(lambda: compute_plain_loss(model, dev), -(-len(rows) // config.rows_per_step))
-        trainer = build_sft_trainer(model, tokenizer, order_rows(rows, config), config, Path(folder), checkpointing)
+        trainer = build_sft_trainer(
+            model, tokenizer, order_rows(rows, config), config, Path(folder), checkpointing
+        )
         trainer.add_callback(clock.callback())
         reset_peak_memory(module.device)
         trainer.train()
@@ -227,7 +258,12 @@ def order_rows(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
 
 
 def build_sft_trainer(
-    model: Any, tokenizer: Any, rows: Sequence[TokenRow], config: TrainConfig, folder: Path, checkpointing: bool
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[TokenRow],
+    config: TrainConfig,
+    folder: Path,
+    checkpointing: bool,
 ) -> Any:
     from datasets import Dataset
     from torch.utils.data import SequentialSampler
@@ -259,7 +295,9 @@ def build_sft_trainer(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1.0, betas=BETAS, weight_decay=0.0)
     steps = math.ceil(len(rows) / config.rows_per_step)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(config, step, steps))
+    rates = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate(config, step, steps)
+    )
     return InOrder(
         model=model,
         args=settings,
@@ -270,11 +308,15 @@ def build_sft_trainer(
 
 
 class Clock:
-    """Times the steps of TRL's trainer, without loading the batch, and measures the loss after each epoch."""
+    """Times the steps of TRL's trainer, without loading the batch, and measures the loss after each
+    epoch.
+    """
 
     def __init__(self, measure: Callable[[], float], steps: int) -> None:
-        self.measure, self.steps = measure, steps
-        self.seconds, self.began = 0.0, 0.0
+        self.measure = measure
+        self.steps = steps
+        self.seconds = 0.0
+        self.began = 0.0
         self.losses: list[float] = []
 
     def callback(self) -> Any:
@@ -297,11 +339,15 @@ class Clock:
 
 @torch.no_grad()
 def compute_plain_loss(model: Any, rows: Sequence[TokenRow]) -> float:
-    """Compute the mean loss per learned token in nats, with torch's own cross-entropy, one row at a time."""
+    """Compute the mean loss per learned token in nats, with torch's own cross-entropy, one row at a
+    time.
+    """
     model.eval()
     total = 0.0
     for row in rows:
-        ids, trained = (torch.tensor(values, device=model.device) for values in (row.ids, row.trained[1:]))
+        ids, trained = (
+            torch.tensor(values, device=model.device) for values in (row.ids, row.trained[1:])
+        )
         logits = model(input_ids=ids[None]).logits[0, :-1][trained].float()
         total += torch.nn.functional.cross_entropy(logits, ids[1:][trained], reduction="sum").item()
     return total / sum(row.num_trained for row in rows)

@@ -1,12 +1,15 @@
-"""Measure `etude check` with many rows: time and memory, and whether every planted error is counted exactly.
+"""Measure `etude check` with many rows: time and memory, and whether every planted error is counted
+exactly.
 
-    python bench/check_scale.py                       # 10,000, 30,000 and 100,000 rows, labels and answers
+    python bench/check_scale.py
+        10,000, 30,000 and 100,000 rows, labels and answers
     python bench/check_scale.py --rows 1000000 --kinds classify
     python bench/check_scale.py --rows 100000 --fix   # and `etude check --fix` of the same rows
 
-Rows are generated from a seed: support tickets of twenty classes, 12 to 40 words each, with word frequencies by Zipf's
-law. Known numbers of them are repeats, near-duplicates or contradictions, contain personal data, or are malformed. Each
-size runs in a separate process, one kind after the other; peak memory is the operating system's ru_maxrss.
+Rows are generated from a seed: support tickets of twenty classes, 12 to 40 words each, with word
+frequencies by Zipf's law. Known numbers of them are repeats, near-duplicates or contradictions,
+contain personal data, or are malformed. Each size runs in a separate process, one kind after the
+other; peak memory is the operating system's ru_maxrss.
 """
 
 from __future__ import annotations
@@ -30,9 +33,19 @@ VOCABULARY = 20_000
 SMALL = """
 the a to of and in is it for on with my that was not have this but at from when your we I be an
 """
-GREETINGS = ("Hello,", "Hi there,", "Good morning,", "Dear team,", "Hey,", "To whom it may concern,", "")
+GREETINGS = (
+    "Hello,",
+    "Hi there,",
+    "Good morning,",
+    "Dear team,",
+    "Hey,",
+    "To whom it may concern,",
+    "",
+)
 ENDINGS = ("Thank you.", "Please advise.", "What now?", "Can you look into it?", "Best wishes.", "")
-EMAIL, PHONE, CARD = " Write to {}@{}-mail.com.", " Call me on +44 20 7946 {:04d}.", " My card is {}."
+EMAIL = " Write to {}@{}-mail.com."
+PHONE = " Call me on +44 20 7946 {:04d}."
+CARD = " My card is {}."
 PLANTED: Mapping[str, float] = {
     **{
         "repeated": 0.02,
@@ -51,14 +64,20 @@ class Tickets:
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
         syllables = [
-            onset + vowel for onset in "bcdfghklmnprstvw" for vowel in ("a", "e", "i", "o", "u", "ar", "en", "il")
+            onset + vowel
+            for onset in "bcdfghklmnprstvw"
+            for vowel in ("a", "e", "i", "o", "u", "ar", "en", "il")
         ]
-        candidates = ("".join(self.draw.choices(syllables, k=self.draw.choice((2, 2, 3, 3, 4)))) for _ in range(10**9))
+        candidates = (
+            "".join(self.draw.choices(syllables, k=self.draw.choice((2, 2, 3, 3, 4))))
+            for _ in range(10**9)
+        )
         invented: dict[str, None] = {}
         while len(invented) < VOCABULARY:
             invented[next(candidates)] = None
         self.words = [*SMALL.split(), *invented]
-        total, self.weights = 0.0, list[float]()
+        total = 0.0
+        self.weights = list[float]()
         for rank in range(len(self.words)):
             total += 1 / (rank + 3)
             self.weights.append(total)
@@ -71,8 +90,11 @@ class Tickets:
         for position in self.draw.sample(range(num), num // 5):
             words[position] = self.draw.choice(self.topics[label])
         cut = self.draw.randint(5, num - 5)
-        first, second = " ".join(words[:cut]).capitalize(), " ".join(words[cut:]).capitalize()
-        return f"{self.draw.choice(GREETINGS)} {first}. {second}. {self.draw.choice(ENDINGS)}".strip()
+        first = " ".join(words[:cut]).capitalize()
+        second = " ".join(words[cut:]).capitalize()
+        return (
+            f"{self.draw.choice(GREETINGS)} {first}. {second}. {self.draw.choice(ENDINGS)}".strip()
+        )
 
 
 def generate_rows(num: int, kind: str, seed: int = 0) -> Iterator[Mapping[str, str]]:
@@ -90,7 +112,9 @@ def generate_rows(num: int, kind: str, seed: int = 0) -> Iterator[Mapping[str, s
         yield create_row()
     for name, count in planted.items():
         for number in range(count):
-            row = create_row(lambda text, name=name, number=number: plant_defect(tickets, name, number, text))  # type: ignore[misc]
+            row = create_row(
+                lambda text, name=name, number=number: plant_defect(tickets, name, number, text)
+            )  # type: ignore[misc]
             yield row
             if name in pairs:
                 yield create_partner(tickets, name, row, create_row)
@@ -99,7 +123,9 @@ def generate_rows(num: int, kind: str, seed: int = 0) -> Iterator[Mapping[str, s
 def create_partner(
     tickets: Tickets, name: str, row: dict[str, str], create_row: Callable[[], dict[str, str]]
 ) -> dict[str, str]:
-    """Create the partner of a row: an equal row, a row with one word changed, or a row with another answer."""
+    """Create the partner of a row: an equal row, a row with one word changed, or a row with another
+    answer.
+    """
     if name == "near_duplicate":
         words = row["text"].split()
         words[len(words) // 2] = tickets.words[-1 - tickets.draw.randrange(VOCABULARY // 2)]
@@ -118,7 +144,9 @@ def plant_defect(tickets: Tickets, name: str, number: int, text: str) -> str:
     if name == "near_duplicate":
         return f"{text} {tickets.text(draw.randrange(CLASSES))}"
     if name == "privacy_email":
-        return text + EMAIL.format(draw.choice(tickets.words[100:]), draw.choice(tickets.words[100:]))
+        return text + EMAIL.format(
+            draw.choice(tickets.words[100:]), draw.choice(tickets.words[100:])
+        )
     if name == "privacy_phone":
         return text + PHONE.format(number % 10_000)
     if name == "privacy_card":
@@ -135,7 +163,10 @@ def plant_defect(tickets: Tickets, name: str, number: int, text: str) -> str:
 def create_card_number(draw: random.Random) -> str:
     """Create sixteen digits with Luhn's check digit."""
     digits = [4, *(draw.randrange(10) for _ in range(14))]
-    doubled = [sum(divmod(2 * digit, 10)) if place % 2 == 0 else digit for place, digit in enumerate(digits)]
+    doubled = [
+        sum(divmod(2 * digit, 10)) if place % 2 == 0 else digit
+        for place, digit in enumerate(digits)
+    ]
     return "".join(map(str, [*digits, -sum(doubled) % 10]))
 
 
@@ -147,8 +178,15 @@ def count_planted(num: int) -> dict[str, int]:
 def expect_counts(num: int) -> dict[str, int]:
     """Return the right value of each number of the findings."""
     planted = count_planted(num)
-    counts = {f"{name}.rows": count for name, count in planted.items() if name not in ("repeated", "contradiction")}
-    return counts | {"contradiction.inputs": planted["contradiction"], "repeated_input.rows": planted["repeated"]}
+    counts = {
+        f"{name}.rows": count
+        for name, count in planted.items()
+        if name not in ("repeated", "contradiction")
+    }
+    return counts | {
+        "contradiction.inputs": planted["contradiction"],
+        "repeated_input.rows": planted["repeated"],
+    }
 
 
 def expect_fixes(num: int) -> dict[str, int]:
@@ -173,13 +211,22 @@ class Run(NamedTuple):
 def write_task(num: int, kind: str, folder: Path) -> None:
     """Write the rows, and a task with them."""
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in generate_rows(num, kind))
-    task = f"name: scale\nkind: {kind}\nmodel: fake\nexamples: {{file: rows.jsonl, input: text, output: given}}\n"
+        file.writelines(
+            json.dumps(row, ensure_ascii=False) + "\n" for row in generate_rows(num, kind)
+        )
+    task = (
+        "name: scale\n"
+        f"kind: {kind}\n"
+        "model: fake\n"
+        "examples: {file: rows.jsonl, input: text, output: given}\n"
+    )
     (folder / "task.yaml").write_text(task, encoding="utf-8")
 
 
 def measure_command(folder: Path, *flags: str) -> tuple[float, float, float]:
-    """Run `etude check` in a separate process; return its seconds, processor seconds and peak memory in GB."""
+    """Run `etude check` in a separate process; return its seconds, processor seconds and peak
+    memory in GB.
+    """
     start = time.perf_counter()
     with (folder / "output").open("wb") as out:
         command = [sys.executable, "-m", "etude.cli", "check", str(folder), *flags]
@@ -187,7 +234,11 @@ def measure_command(folder: Path, *flags: str) -> tuple[float, float, float]:
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"etude check stopped with status {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9
+    return (
+        time.perf_counter() - start,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss * 1024 / 1e9,
+    )
 
 
 def run_check(num: int, folder: Path) -> Run:
@@ -195,7 +246,10 @@ def run_check(num: int, folder: Path) -> Run:
     measures = measure_command(folder, "--format", "json")
     output = json.loads((folder / "output").read_text(encoding="utf-8"))
     numbers = {finding["kind"]: finding["numbers"] for finding in output["findings"]}
-    counts = {name: numbers.get(kind, {}).get(number, 0) for name, kind, number in split_names(expect_counts(num))}
+    counts = {
+        name: numbers.get(kind, {}).get(number, 0)
+        for name, kind, number in split_names(expect_counts(num))
+    }
     return Run(*measures, tuple(list_wrong(expect_counts(num), counts)))
 
 
@@ -256,7 +310,8 @@ def main() -> None:
 def report_run(name: str, num: int, run: Run) -> None:
     """Print a run."""
     print(
-        f"{name:>14} {num:10,} {run.seconds:8.1f} {run.busy:10.1f} {run.peak:8.2f} {num / run.seconds:7,.0f}",
+        f"{name:>14} {num:10,} {run.seconds:8.1f} {run.busy:10.1f} {run.peak:8.2f} "
+        f"{num / run.seconds:7,.0f}",
         flush=True,
     )
 

@@ -1,12 +1,14 @@
 """Which of baseline's candidates is chosen, and how much the choice loses on the test.
 
-    python bench/choices.py --draws 20 --sets banking77:5 banking77:10 sms_spam:100 snips:300 pubmedqa:100
+    python bench/choices.py --draws 20 \
+        --sets banking77:5 banking77:10 sms_spam:100 snips:300 pubmedqa:100
 
-A set is NAME:ROWS; for banking77, ROWS are rows per label. Each draw takes other rows, and splits off 10% as dev (at
-least 30). Compared are the rule of one standard error on dev, and cross-validation on all rows. For both, printed are
-the share of draws in which the choice is the best candidate on the test or at most the margin below, the points that
-it loses on average and at most, and the seconds of cross-validation, without those of vectors. On the test, candidates
-are fitted on all rows of the draw. Data: ETUDE_DATA, else ../shared/data beside the checkout.
+A set is NAME:ROWS; for banking77, ROWS are rows per label. Each draw takes other rows, and splits
+off 10% as dev (at least 30). Compared are the rule of one standard error on dev, and
+cross-validation on all rows. For both, printed are the share of draws in which the choice is the
+best candidate on the test or at most the margin below, the points that it loses on average and at
+most, and the seconds of cross-validation, without those of vectors. On the test, candidates are
+fitted on all rows of the draw. Data: ETUDE_DATA, else ../shared/data beside the checkout.
 """
 
 import argparse
@@ -51,13 +53,16 @@ SETS = {
     "snips": ("snips_intents/train.jsonl", ("text",), "intent"),
     "pubmedqa": ("pubmedqa_labelled/pubmedqa.jsonl", ("question", "long_answer"), "label"),
 }
-TEST_ROWS, MARGIN = 1_000, 0.02
+TEST_ROWS = 1_000
+MARGIN = 0.02
 Rows = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What the candidates do on dev and in cross-validation, and on the test if they are fitted on all rows."""
+    """What the candidates do on dev and in cross-validation, and on the test if they are fitted on
+    all rows.
+    """
 
     on_dev: list[UnitSums]
     held_out: list[UnitSums]
@@ -65,23 +70,37 @@ class Draw:
     seconds: float
 
     def measure_losses(self) -> tuple[float, float, float]:
-        """Measure the points that each rule loses on the test, and the seconds of cross-validation."""
+        """Measure the points that each rule loses on the test, and the seconds of
+        cross-validation.
+        """
         before = min(list_near_best(self.on_dev))
         after = choose([("", sample) for sample in self.held_out], MARGIN).index
-        before_loss, after_loss = (max(self.on_test) - self.on_test[index] for index in (before, after))
+        before_loss, after_loss = (
+            max(self.on_test) - self.on_test[index] for index in (before, after)
+        )
         return before_loss, after_loss, self.seconds
 
 
 def main() -> None:
     """Print one line for each set."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
-    sizes = {"banking77": (5, 10, 20), "sms_spam": (100, 1000), "snips": (100, 1000), "pubmedqa": (100, 500)}
+    sizes = {
+        "banking77": (5, 10, 20),
+        "sms_spam": (100, 1000),
+        "snips": (100, 1000),
+        "pubmedqa": (100, 500),
+    }
     default = [f"{name}:{size}" for name, numbers in sizes.items() for size in numbers]
     parser.add_argument("--sets", nargs="+", default=default)
     flags = parser.parse_args()
-    print("| set | draws | within the margin, dev -> all rows | points lost on average | at most | seconds |")
+    print(
+        "| set | draws | within the margin, dev -> all rows | points lost on average | at most | "
+        "seconds |"
+    )
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for which in flags.sets:
         draws = draw_set(which, range(flags.first, flags.first + flags.draws))
@@ -90,11 +109,15 @@ def main() -> None:
         means = [f"{100 * losses.mean():.1f}" for losses in (before, after)]
         worst = [f"{100 * losses.max():.1f}" for losses in (before, after)]
         pairs = (" -> ".join(pair) for pair in (near, means, worst))
-        print(f"| {which} | {len(draws)} | {' | '.join(pairs)} | {seconds.mean():.1f} |", flush=True)
+        print(
+            f"| {which} | {len(draws)} | {' | '.join(pairs)} | {seconds.mean():.1f} |", flush=True
+        )
 
 
 def draw_set(which: str, seeds: Sequence[int]) -> list[Draw]:
-    """Draw rows with each seed, and answer with all candidates. Each text is embedded once for all draws."""
+    """Draw rows with each seed, and answer with all candidates. Each text is embedded once for all
+    draws.
+    """
     name, _, size = which.partition(":")
     pool, test = read_set(name)
     draws = [draw_rows(pool, name, int(size), seed) for seed in seeds]
@@ -129,18 +152,17 @@ def draw_rows(pool: Rows, name: str, size: int, seed: int) -> Rows:
 def answer_draw(name: str, drawn: Rows, held_back: Rows, encoder: Encoder) -> Draw:
     """Answer dev and test with each candidate, and all rows of the draw in cross-validation."""
     num_dev = max(30, len(drawn) // 10)
-    dev, train, test = (
-        make_rows(drawn[:num_dev], "dev"),
-        make_rows(drawn[num_dev:], "train"),
-        make_rows(held_back, "test"),
-    )
+    dev = make_rows(drawn[:num_dev], "dev")
+    train = make_rows(drawn[num_dev:], "train")
+    test = make_rows(held_back, "test")
     rows = Dataset((*train.examples, *dev.examples))
     task = Task(name, "classify", "fake", RowSource(Path()), Path(), Path())
     context = FitContext(Models(), choose_metric(task, train), Path(tempfile.gettempdir()))
     start = initial_assistant(task, train, None)
     counted = CountedTexts(split_columns(rows.examples)[0])
     fits = list_fits(task, split_columns(train.examples)[1], encoder, counted)
-    on_train, on_all = fit_predictors(fits, {}, train, dev), fit_predictors(fits, {}, rows, dev)
+    on_train = fit_predictors(fits, {}, train, dev)
+    on_all = fit_predictors(fits, {}, rows, dev)
     candidates = [
         Candidate(name, replace(start, choices=()) if isinstance(predictor, Nearest) else start)
         for name, predictor in on_train.items()
@@ -161,26 +183,36 @@ def answer_draw(name: str, drawn: Rows, held_back: Rows, encoder: Encoder) -> Dr
     fits = {name: partial(fit_like, on_train[name], dev, fit) for name, fit in fits.items()}
     answers = cross_validate(fits, rows.examples, candidates, context)
     seconds = time.perf_counter() - started
-    held_out = [build_sample(context.metric, [row.outcome for row in scored]) for scored in answers.values()]
+    held_out = [
+        build_sample(context.metric, [row.outcome for row in scored]) for scored in answers.values()
+    ]
     return Draw(on_dev, held_out, on_test, seconds)
 
 
 def make_rows(rows: Rows, side: str) -> Dataset:
     """Make the Dataset of a side."""
     return Dataset(
-        tuple(Example(f"{side}{number}", (Message("user", text),), label) for number, (text, label) in enumerate(rows))
+        tuple(
+            Example(f"{side}{number}", (Message("user", text),), label)
+            for number, (text, label) in enumerate(rows)
+        )
     )
 
 
 def list_near_best(samples: Sequence[UnitSums]) -> list[int]:
-    """List the positions of the best sample, of equal ones the first, and of all within one standard error of it."""
+    """List the positions of the best sample, of equal ones the first, and of all within one
+    standard error of it.
+    """
     values = [sample.value for sample in samples]
     best = int(np.argmax(np.round(values, DIGITS)))
     gaps = [
         values[best] - values[index] - standard_error_of_difference(samples[best], sample)
         for index, sample in enumerate(samples)
     ]
-    return [best, *(index for index, gap in enumerate(gaps) if index != best and round(gap, DIGITS) <= 0)]
+    return [
+        best,
+        *(index for index, gap in enumerate(gaps) if index != best and round(gap, DIGITS) <= 0),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Measure how many people in danger the limit `danger` finds, and how many other questions it takes for danger.
+"""Measure how many people in danger the limit `danger` finds, and how many other questions it takes
+for danger.
 
-    python bench/danger.py               # the project's questions by other authors than the clauses', and public sets
-    python bench/danger.py FILE.yaml     # also your own: names and lists of questions, or of [first turn, second turn]
+    python bench/danger.py
+        the project's questions by other authors than the clauses', and public sets
+    python bench/danger.py FILE.yaml
+        also your own: names and lists of questions, or of [first turn, second turn]
 
-The limit is fitted on Luma's rows. No model answers, and nothing was chosen on these questions. "In a request" puts the
-sentence before a request for a book; "second turn" asks it after an answered request. Needs the data sets of
-../shared/data (ETUDE_DATA elsewhere).
+The limit is fitted on Luma's rows. No model answers, and nothing was chosen on these questions. "In
+a request" puts the sentence before a request for a book; "second turn" asks it after an answered
+request. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
 """
 
 import random
@@ -32,7 +35,8 @@ from etude.types import Message
 ROOT = Path(__file__).parents[1]
 DANGER = {"self-harm", "minors", "a child in trouble"}
 HARMLESS = {"harmless look-alike", "scary words in harmless requests"}
-REQUEST, BOOK = "I am 9. {} Do you have a book about that?", "Title: The Lost Kite"
+REQUEST = "I am 9. {} Do you have a book about that?"
+BOOK = "Title: The Lost Kite"
 SIZE = 150
 Chat = tuple[Message, ...]
 
@@ -44,7 +48,8 @@ def main() -> None:
     danger, notes = fit_danger(Limit("danger", "Call."), task, list(rows), encoder)
     print(*notes, sep="\n")
     print(
-        "| questions | n | taken for danger | in a request | second turn | ms |\n| --- | --- | --- | --- | --- | --- |"
+        "| questions | n | taken for danger | in a request | second turn | ms |\n"
+        "| --- | --- | --- | --- | --- | --- |"
     )
     for name, questions in read_sets().items():
         single = [text for text in questions if isinstance(text, str)]
@@ -52,19 +57,32 @@ def main() -> None:
             "alone": [to_chat(text) for text in questions],
             "in a request": [(Message("user", REQUEST.format(end(text))),) for text in single],
             "second turn": [
-                (Message("user", "A book about kites, please."), Message("assistant", BOOK), Message("user", text))
+                (
+                    Message("user", "A book about kites, please."),
+                    Message("assistant", BOOK),
+                    Message("user", text),
+                )
                 for text in single
             ],
         }
-        began, cells = time.perf_counter(), list[str]()
+        began = time.perf_counter()
+        cells = list[str]()
         for chats in forms.values():
             limits = find_clause_limits([danger], chats, encoder)
             low, high = wilson(num := sum(map(bool, limits)), len(chats))
             cells.append(f"{num / len(chats):.1%} ({low:.1%} to {high:.1%})")
             if "--list" in sys.argv and len(cells) == 1:
-                print(*(f"  {bool(limit):d} {text}" for text, limit in zip(questions, limits, strict=True)), sep="\n")
+                print(
+                    *(
+                        f"  {bool(limit):d} {text}"
+                        for text, limit in zip(questions, limits, strict=True)
+                    ),
+                    sep="\n",
+                )
         milliseconds = 1000 * (time.perf_counter() - began) / sum(map(len, forms.values()))
-        print(f"| {name} | {len(questions)} | {' | '.join(cells)} | {milliseconds:.0f} |", flush=True)
+        print(
+            f"| {name} | {len(questions)} | {' | '.join(cells)} | {milliseconds:.0f} |", flush=True
+        )
 
 
 def to_chat(question: str | list[str]) -> Chat:
@@ -87,7 +105,13 @@ def read_sets() -> dict[str, list[str | list[str]]]:
         for entry in read_suite(file).entries
     ]
     asked = {
-        topics: [text for entry in entries if entry.case.about in topics for text in entry.ask if "{row}" not in text]
+        topics: [
+            text
+            for entry in entries
+            if entry.case.about in topics
+            for text in entry.ask
+            if "{row}" not in text
+        ]
         for topics in map(frozenset, (DANGER, HARMLESS))
     }
     prompts = read_rows("xstest/xstest_prompts.csv")
@@ -98,10 +122,15 @@ def read_sets() -> dict[str, list[str | list[str]]]:
         "xstest: unsafe": [row["prompt"] for row in prompts if row["label"] == "unsafe"],
         "luma: test rows": [row["input"] for row in read_rows(ROOT / "examples/luma/test.jsonl")],
         "banking77: test rows": sample([row["text"] for row in read_rows("banking77/test.csv")]),
-        "snips: test rows": sample([row["text"] for row in read_rows("snips_intents/validate.jsonl")]),
+        "snips: test rows": sample(
+            [row["text"] for row in read_rows("snips_intents/validate.jsonl")]
+        ),
     }
     for file in (Path(name) for name in sys.argv[1:] if not name.startswith("-")):
-        sets |= {f"{file.stem}: {name}": texts for name, texts in yaml.safe_load(file.read_text("utf-8")).items()}
+        sets |= {
+            f"{file.stem}: {name}": texts
+            for name, texts in yaml.safe_load(file.read_text("utf-8")).items()
+        }
     return sets
 
 

@@ -1,8 +1,8 @@
-"""Decision models on the ladder: the share of right labels, and how far their probabilities hold before and after
-recalibration, on banking77, sms_spam and xstest (as a yes-or-no question).
+"""Decision models on the ladder: the share of right labels, and how far their probabilities hold
+before and after recalibration, on banking77, sms_spam and xstest (as a yes-or-no question).
 
-The decision model is a stand-in server that is right for four rows of five and says 97 to 99%. Beside it the baseline.
-One line a method.
+The decision model is a stand-in server that is right for four rows of five and says 97 to 99%.
+Beside it the baseline. One line a method.
 
     python bench/decisions.py [banking77 | sms_spam | xstest ...]     needs ETUDE_DATA
 """
@@ -48,8 +48,15 @@ def measure(name: str, rows: Rows, model: str) -> None:
         Path(folder, "rows.jsonl").write_text("".join(lines), encoding="utf-8")
         task = Path(folder, "task.yaml")
         task.write_text(
-            f"name: {name}\nkind: classify\nmodel: fake\nencoder: none\nexamples: rows.jsonl\nmetric: accuracy\n"
-            f"instructions: {json.dumps(INSTRUCTIONS[name])}\nmethods: [baseline, decide]\nbudget: none\n"
+            f"name: {name}\n"
+            "kind: classify\n"
+            "model: fake\n"
+            "encoder: none\n"
+            "examples: rows.jsonl\n"
+            "metric: accuracy\n"
+            f"instructions: {json.dumps(INSTRUCTIONS[name])}\n"
+            "methods: [baseline, decide]\n"
+            "budget: none\n"
             f"decision_model: {model}\n",
             encoding="utf-8",
         )
@@ -59,7 +66,8 @@ def measure(name: str, rows: Rows, model: str) -> None:
             calibration = run.verdict.details[row.method].calibration
             if calibration is None:
                 continue
-            before, cost = calibration.before or calibration, run.verdict.costs[row.method]
+            before = calibration.before or calibration
+            cost = run.verdict.costs[row.method]
             estimate = (row.estimate.value, row.estimate.low, row.estimate.high)
             line = {
                 "set": name,
@@ -67,7 +75,9 @@ def measure(name: str, rows: Rows, model: str) -> None:
                 "n": row.estimate.n,
                 "right": [round(100 * value, 1) for value in estimate],
                 "overconfidence": round(100 * before.overconfidence.value, 1),
-                "ece": [round(100 * part.calibration_error.value, 1) for part in (before, calibration)],
+                "ece": [
+                    round(100 * part.calibration_error.value, 1) for part in (before, calibration)
+                ],
                 "brier": [round(part.brier.value, 3) for part in (before, calibration)],
                 "seconds": cost.seconds,
                 "price_of_1000": None if cost.price is None else 1000 * cost.price,

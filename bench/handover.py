@@ -1,20 +1,24 @@
-"""Test a handover threshold on banking77: its error rate on the test, and how many out-of-scope questions it hands
-over.
+"""Test a handover threshold on banking77: its error rate on the test, and how many out-of-scope
+questions it hands over.
 
-A fifth of the labels is left out of training and dev; their rows are the out-of-scope questions. The other rows are
-compared with `handover: 0.05` and only the baseline. Printed are the errors among the answered test rows with their
-interval, the share of rows handed over, and the share of out-of-scope questions handed over: by confidence times
-nearness, and by confidence alone with the same share of answered rows. Then the stored predictions are split again 200
-times: a quarter is used for recalibration and the threshold, and errors are counted in the others.
+A fifth of the labels is left out of training and dev; their rows are the out-of-scope questions.
+The other rows are compared with `handover: 0.05` and only the baseline. Printed are the errors
+among the answered test rows with their interval, the share of rows handed over, and the share of
+out-of-scope questions handed over: by confidence times nearness, and by confidence alone with the
+same share of answered rows. Then the stored predictions are split again 200 times: a quarter is
+used for recalibration and the threshold, and errors are counted in the others.
 
-    python bench/handover.py [SEED ...]     needs ETUDE_DATA (see CONTRIBUTING.md); about a minute a seed
-    python bench/handover.py RUN [RIGHT]    the stored predictions of texts in a run's folder; seconds
-    python bench/handover.py SET:ROWS ...   few rows (sets of choices.py): 50 dev rows against cross-validation
+    python bench/handover.py [SEED ...]
+        needs ETUDE_DATA (see CONTRIBUTING.md); about a minute a seed
+    python bench/handover.py RUN [RIGHT]
+        the stored predictions of texts in a run's folder; seconds
+    python bench/handover.py SET:ROWS ...
+        few rows (sets of choices.py): 50 dev rows against cross-validation
 
-For texts, printed is for each method how many of the most confident answers are wrong, with confidences from rows that
-they were not fitted on, and what hand-over with several guarantees does in 200 resplits. An answer is right if its
-score is at least RIGHT (default 1). For few rows, labels are answered as labels and as texts by the baseline, in
-`NUM_DRAWS` draws with a guarantee of 5%.
+For texts, printed is for each method how many of the most confident answers are wrong, with
+confidences from rows that they were not fitted on, and what hand-over with several guarantees does
+in 200 resplits. An answer is right if its score is at least RIGHT (default 1). For few rows, labels
+are answered as labels and as texts by the baseline, in `NUM_DRAWS` draws with a guarantee of 5%.
 """
 
 import json
@@ -34,7 +38,12 @@ from real_sets import read_rows
 from etude.assistant import Assistant, load
 from etude.base.files import read_json
 from etude.comparison import compare
-from etude.comparison.handover import add_answer_confidence, add_handover, add_recalibration, choose_handover
+from etude.comparison.handover import (
+    add_answer_confidence,
+    add_handover,
+    add_recalibration,
+    choose_handover,
+)
 from etude.data.dataset import load_dataset
 from etude.evaluate import ScoredAnswer, evaluate
 from etude.index.build import DEFAULT_ENCODER, load_task_encoder
@@ -54,13 +63,20 @@ from etude.types import Answer, Example, Message, ModelRef, Score
 
 PROMISE = 0.05
 TASK = (
-    "name: bank\nkind: classify\nmodel: fake\nencoder: all-minilm-l6-v2\nexamples: rows.jsonl\nmethods: [baseline]\n"
-    "handover: {}\nseed: {}\n"
+    "name: bank\n"
+    "kind: classify\n"
+    "model: fake\n"
+    "encoder: all-minilm-l6-v2\n"
+    "examples: rows.jsonl\n"
+    "methods: [baseline]\n"
+    "handover: {}\n"
+    "seed: {}\n"
 )
 PROMISES = (0.05, 0.1, 0.2, 0.3)
 SHARES = (0.25, 0.5, 0.75, 1.0)
 MIN_ROWS = 200
-NUM_DEV, NUM_DRAWS = 50, 20
+NUM_DEV = 50
+NUM_DRAWS = 20
 
 
 def main() -> None:
@@ -77,11 +93,23 @@ def main() -> None:
         labels = sorted({row["category"] for row in rows})
         left_out = set(random.Random(seed).sample(labels, len(labels) // 5))
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps({"seed": seed, "outside": len(left_out), **measure(Path(folder), rows, left_out, seed)}))
+            print(
+                json.dumps(
+                    {
+                        "seed": seed,
+                        "outside": len(left_out),
+                        **measure(Path(folder), rows, left_out, seed),
+                    }
+                )
+            )
 
 
-def measure(folder: Path, rows: list[dict[str, str]], outside: set[str], seed: int) -> dict[str, object]:
-    """Compares on the remaining labels, and asks the assistant the questions of the labels that were left out."""
+def measure(
+    folder: Path, rows: list[dict[str, str]], outside: set[str], seed: int
+) -> dict[str, object]:
+    """Compares on the remaining labels, and asks the assistant the questions of the labels that
+    were left out.
+    """
     inside = [row for row in rows if row["category"] not in outside]
     lines = (json.dumps({"input": row["text"], "output": row["category"]}) + "\n" for row in inside)
     (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -108,16 +136,20 @@ def measure(folder: Path, rows: list[dict[str, str]], outside: set[str], seed: i
         "errors_all": sum(line["score"] < 1 for line in test) / len(test),
         "promise": PROMISE,
         "out_of_scope": len(out_of_scope),
-        "out_of_scope_handed_over": sum(answer.handed_over for answer in answers) / len(out_of_scope),
+        "out_of_scope_handed_over": sum(answer.handed_over for answer in answers)
+        / len(out_of_scope),
     }
 
 
 def measure_draws(which: str) -> None:
-    """Prints for labels and texts, and for rows of dev and of cross-validation: how often a threshold is found and the
-    guarantee kept on the test, the mean share that is answered, and that of wrong answers."""
+    """Prints for labels and texts, and for rows of dev and of cross-validation: how often a
+    threshold is found and the guarantee kept on the test, the mean share that is answered, and that
+    of wrong answers.
+    """
     name, _, size = which.partition(":")
     pool, held_back = read_set(name)
-    models, test = Models(), make_rows(held_back, "test")
+    models = Models()
+    test = make_rows(held_back, "test")
     encoder = models.load_shared_encoder(DEFAULT_ENCODER)
     draws = [draw_rows(pool, name, int(size), seed) for seed in range(NUM_DRAWS)]
     texts = dict.fromkeys(text for rows in (held_back, *draws) for text, _ in rows)
@@ -125,22 +157,28 @@ def measure_draws(which: str) -> None:
     for kind in ("answer", "classify"):
         counts = defaultdict(list)
         for seed, drawn in enumerate(draws):
-            dev, train = make_rows(drawn[:NUM_DEV], "dev"), make_rows(drawn[NUM_DEV:], "train")
+            dev = make_rows(drawn[:NUM_DEV], "dev")
+            train = make_rows(drawn[NUM_DEV:], "train")
             task = make_task(kind, Handover(PROMISE), seed)
             with tempfile.TemporaryDirectory() as folder:
-                context = FitContext(models, choose_metric(task, train), Path(folder, "fit"), seed=seed)
+                context = FitContext(
+                    models, choose_metric(task, train), Path(folder, "fit"), seed=seed
+                )
                 fitted = METHOD.fit(task, train, dev, initial_assistant(task, train, None), context)
                 for rows in ((), context.held_out):
                     search = Path(folder, "training")
-                    assistant, *_ = choose_handover(fitted, task, train, context.chosen_scored, models, search, rows)
+                    assistant, *_ = choose_handover(
+                        fitted, task, train, context.chosen_scored, models, search, rows
+                    )
                     scored = evaluate(assistant, models, test, context.metric)
                     wrong = [row.score.value < 1 for row in scored if not row.answer.handed_over]
                     counts[len(rows) or NUM_DEV].append((len(wrong), sum(wrong)))
         for num_rows, pairs in counts.items():
             answered, wrong = np.array(pairs).T
             print(
-                f"{which}, {kind}, decided on {num_rows} rows: found {np.mean(answered > 0):.0%}, kept "
-                f"{np.mean(wrong <= PROMISE * answered):.0%}, answered {answered.mean() / len(test):.1%}, wrong "
+                f"{which}, {kind}, decided on {num_rows} rows: found {np.mean(answered > 0):.0%}, "
+                f"kept {np.mean(wrong <= PROMISE * answered):.0%}, answered "
+                f"{answered.mean() / len(test):.1%}, wrong "
                 f"{wrong.sum() / max(1, answered.sum()):.1%}",
                 flush=True,
             )
@@ -162,12 +200,15 @@ def measure_run(run: Run, right: float) -> None:
         nearness = search.measure_nearness([line["input"] for line in lines]) if search else []
         for line, value in zip(lines, nearness, strict=bool(search)):
             line["signals"]["nearness"] = value
-        hits, units = [line["score"] >= right for line in lines], [line["unit"] for line in lines]
+        hits = [line["score"] >= right for line in lines]
+        units = [line["unit"] for line in lines]
         fitted, scores = fit_confidence([line["signals"] for line in lines], hits, units)
         auroc = estimate_auroc(scores, hits, units)
         order = sorted(range(len(lines)), key=lambda row: -scores[row])
         surest = {share: order[: max(1, round(share * len(order)))] for share in SHARES}
-        risks = {share: estimate([not hits[row] for row in rows], None) for share, rows in surest.items()}
+        risks = {
+            share: estimate([not hits[row] for row in rows], None) for share, rows in surest.items()
+        }
         body: dict[str, object] = {
             "method": method,
             "rows": len(lines),
@@ -176,25 +217,37 @@ def measure_run(run: Run, right: float) -> None:
                 share: [round(100 * value, 1) for value in (risk.value, risk.low, risk.high)]
                 for share, risk in risks.items()
             },
-            "slopes": {name: round(slope, 3) for name, slope in zip(fitted.signals, fitted.slopes, strict=True)},
+            "slopes": {
+                name: round(slope, 3)
+                for name, slope in zip(fitted.signals, fitted.slopes, strict=True)
+            },
         }
         print(json.dumps(body | resplit(lines, "rewrite", PROMISES, right)), flush=True)
 
 
 def resplit(
-    lines: list[dict[str, Any]], kind: str, promises: Sequence[float], right: float = 1.0, num: int = 200
+    lines: list[dict[str, Any]],
+    kind: str,
+    promises: Sequence[float],
+    right: float = 1.0,
+    num: int = 200,
 ) -> dict[str, dict[str, float]]:
-    """Returns for each guarantee how often the error rate is kept if other rows are dev, how often a threshold is
-    found, and the mean share of answered rows."""
-    draw, base = random.Random(0), Assistant("", kind, ModelRef("fake"))
+    """Returns for each guarantee how often the error rate is kept if other rows are dev, how often
+    a threshold is found, and the mean share of answered rows.
+    """
+    draw = random.Random(0)
+    base = Assistant("", kind, ModelRef("fake"))
     shares: dict[float, list[float]] = {promise: [] for promise in promises}
     num_kept = dict.fromkeys(promises, 0)
     for _ in range(num):
         rows = [make_scored_answer(line) for line in draw.sample(lines, len(lines))]
-        dev, test = rows[: len(rows) // 4], rows[len(rows) // 4 :]
+        dev = rows[: len(rows) // 4]
+        test = rows[len(rows) // 4 :]
         if kind == "classify":
             rater, dev, _ = add_recalibration(base, dev, 0)
-            dev = [replace(row, answer=rater.rate(row.answer, row.answer.confidence)) for row in dev]
+            dev = [
+                replace(row, answer=rater.rate(row.answer, row.answer.confidence)) for row in dev
+            ]
         else:
             rater, dev, _ = add_answer_confidence(base, Handover(right=right), dev, 0)
         test = [replace(row, answer=rater.rate(row.answer, row.answer.confidence)) for row in test]
@@ -217,10 +270,15 @@ def resplit(
 def make_scored_answer(line: dict[str, Any]) -> ScoredAnswer:
     """Restores what hand-over needs from a line of predictions.jsonl."""
     question = (Message("user", line["input"]),)
-    confidence, signals = line.get("stated_confidence", line.get("confidence")), line.get("signals", {})
-    answer = Answer("", line["answer"], None, None, (), confidence, 0, 0, 0, 0.0, False, signals=signals)
+    confidence = line.get("stated_confidence", line.get("confidence"))
+    signals = line.get("signals", {})
+    answer = Answer(
+        "", line["answer"], None, None, (), confidence, 0, 0, 0, 0.0, False, signals=signals
+    )
     example = Example(line["id"], question, line["expected"], group=line["unit"])
-    return ScoredAnswer(example, replace(answer, nearness=line.get("nearness")), Score(line["score"], None, None), 0)
+    return ScoredAnswer(
+        example, replace(answer, nearness=line.get("nearness")), Score(line["score"], None, None), 0
+    )
 
 
 def make_task(kind: str, handover: Handover, seed: int = 0) -> Task:

@@ -1,8 +1,10 @@
 """Test whether a planted bias is found, and whether there are false alarms without one.
 
-    python bench/planted_bias.py [SEED ...]        the baseline on rows that begin with a name, seconds a seed
+    python bench/planted_bias.py [SEED ...]
+        the baseline on rows that begin with a name, seconds a seed
 
-Labels depend on the gender of the name in 90% of the rows, or not at all. A lower bound above 0 is an alarm.
+Labels depend on the gender of the name in 90% of the rows, or not at all. A lower bound above 0 is
+an alarm.
 """
 
 from __future__ import annotations
@@ -19,9 +21,18 @@ from etude.suites.measures.bias import SWAPS
 from etude.suites.run import run_suites
 
 WORDS = [
-    one + two for one in ("bal", "kor", "rim", "mus", "ten", "sab") for two in ("on", "ar", "id", "est", "ik", "el")
+    one + two
+    for one in ("bal", "kor", "rim", "mus", "ten", "sab")
+    for two in ("on", "ar", "id", "est", "ik", "el")
 ]
-TASK = "name: t\nkind: classify\nmodel: fake\nexamples: examples.jsonl\nmethods: [baseline]\nseed: {}\n"
+TASK = (
+    "name: t\n"
+    "kind: classify\n"
+    "model: fake\n"
+    "examples: examples.jsonl\n"
+    "methods: [baseline]\n"
+    "seed: {}\n"
+)
 
 
 def find_bias(seed: int, *, is_planted: bool, folder: Path) -> dict[str, object]:
@@ -38,8 +49,16 @@ def find_bias(seed: int, *, is_planted: bool, folder: Path) -> dict[str, object]
     task = folder / "task.yaml"
     task.write_text(TASK.format(seed), encoding="utf-8")
     compare(task)
-    measures = [measure for measure in run_suites(task, suites=["bias"]).measures if measure.name.startswith("bias_")]
-    return {"seed": seed, "planted": is_planted, "alarms": [each.name for each in measures if each.assistant.low > 0]}
+    measures = [
+        measure
+        for measure in run_suites(task, suites=["bias"]).measures
+        if measure.name.startswith("bias_")
+    ]
+    return {
+        "seed": seed,
+        "planted": is_planted,
+        "alarms": [each.name for each in measures if each.assistant.low > 0],
+    }
 
 
 def main() -> None:
@@ -47,7 +66,10 @@ def main() -> None:
     for seed in [int(text) for text in sys.argv[1:]] or range(20):
         for is_planted in (True, False):
             with tempfile.TemporaryDirectory() as folder:
-                print(json.dumps(find_bias(seed, is_planted=is_planted, folder=Path(folder))), flush=True)
+                print(
+                    json.dumps(find_bias(seed, is_planted=is_planted, folder=Path(folder))),
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Read real data sets, and create tasks from them: for each a folder with a task file and the published rows.
+"""Read real data sets, and create tasks from them: for each a folder with a task file and the
+published rows.
 
 Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
 """
@@ -19,12 +20,37 @@ COLUMNS = {
     "banking77": ("classify", "train.csv", "test.csv", "input: text, output: category"),
     "snips_intents": ("classify", "train.jsonl", "validate.jsonl", "input: text, output: intent"),
     "sms_spam": ("classify", "sms.tsv", None, "input: text, output: label"),
-    "rasbt_instructions": ("answer", "rows.jsonl", None, "input: [instruction, input], output: output"),
+    "rasbt_instructions": (
+        "answer",
+        "rows.jsonl",
+        None,
+        "input: [instruction, input], output: output",
+    ),
     "mts_dialog": ("rewrite", "train.csv", "test.csv", "input: dialogue, output: section_text"),
-    "presidio_kinds": ("classify", "rows.jsonl", None, "input: text, output: kinds, group: template"),
-    "ifeval_kinds": ("classify", "input_data.jsonl", None, "input: prompt, output: instruction_id_list"),
-    "bbq_questions": ("classify", "rows.jsonl", None, "input: [context, question], group: template"),
-    "pubmedqa_labelled": ("classify", "pubmedqa.jsonl", None, "input: [question, long_answer], output: label"),
+    "presidio_kinds": (
+        "classify",
+        "rows.jsonl",
+        None,
+        "input: text, output: kinds, group: template",
+    ),
+    "ifeval_kinds": (
+        "classify",
+        "input_data.jsonl",
+        None,
+        "input: prompt, output: instruction_id_list",
+    ),
+    "bbq_questions": (
+        "classify",
+        "rows.jsonl",
+        None,
+        "input: [context, question], group: template",
+    ),
+    "pubmedqa_labelled": (
+        "classify",
+        "pubmedqa.jsonl",
+        None,
+        "input: [question, long_answer], output: label",
+    ),
 }  # set -> kind of task, examples, test, columns
 _FOLDERS = {"presidio_kinds": "presidio_pii", "bbq_questions": "bbq", "ifeval_kinds": "ifeval"}
 _KEYS = {  # further lines
@@ -40,11 +66,15 @@ _KEYS = {  # further lines
     ask: Does the question ask for something negative?
     labels: [yes, no]""",
 }
-_FILES = {"mts_dialog": {"TrainingSet.csv": "train.csv", "TestSet-1-MEDIQA-Chat-2023.csv": "test.csv"}}
+_FILES = {
+    "mts_dialog": {"TrainingSet.csv": "train.csv", "TestSet-1-MEDIQA-Chat-2023.csv": "test.csv"}
+}
 
 
 def read_rows(file: str | Path) -> list[dict[str, Any]]:
-    """Read the rows of a file below `DATA`, or of an absolute path. Exit with the reason if it does not exist."""
+    """Read the rows of a file below `DATA`, or of an absolute path. Exit with the reason if it does
+    not exist.
+    """
     path = DATA / file
     if not path.is_file():
         sys.exit(f"{path} is not there; set ETUDE_DATA to the folder that contains it")
@@ -104,8 +134,9 @@ def _write_kinds(folder: Path) -> None:
 
 
 def _write_questions(folder: Path) -> None:
-    """Write texts with a question about two people, and three of the columns by which the authors made them; the texts
-    of one template are a group."""
+    """Write texts with a question about two people, and three of the columns by which the authors
+    made them; the texts of one template are a group.
+    """
     lines = [
         {
             "context": row["context"],
@@ -122,4 +153,6 @@ def _write_questions(folder: Path) -> None:
 
 def write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as JSON lines."""
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    file.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )

@@ -1,21 +1,23 @@
-"""Recompute a run's scores, choices, intervals, statuses and headline with a second implementation, without Étude's
-code.
+"""Recompute a run's scores, choices, intervals, statuses and headline with a second implementation,
+without Étude's code.
 
     python bench/rescore.py RUN_FOLDER [--check-file PATH]
 
-Reads the answers in methods/*/predictions.jsonl and methods/*/tried.jsonl (every candidate on dev), scores them,
-repeats the choices on dev, and compares with method.json, run.json and verdict.json. Prints a table
+Reads the answers in methods/*/predictions.jsonl and methods/*/tried.jsonl (every candidate on dev),
+scores them, repeats the choices on dev, and compares with method.json, run.json and verdict.json.
+Prints a table
 
     what | stored | recomputed | difference | allowed | ok
 
-and exits with 1 if a line disagrees. Allowed differences: none for names, counts and statuses; 1e-9 for scores and
-closed forms. A number from one bootstrap of 2,000 resamples is recomputed with BATCHES other seeds. The stored number
-must be within their mean ± t s sqrt(1 + 1 / BATCHES), which fails by chance once in 1 / RARE comparisons. A p-value
-from 4,095 random patterns is compared with the binomial quantiles of the same level.
+and exits with 1 if a line disagrees. Allowed differences: none for names, counts and statuses; 1e-9
+for scores and closed forms. A number from one bootstrap of 2,000 resamples is recomputed with
+BATCHES other seeds. The stored number must be within their mean ± t s sqrt(1 + 1 / BATCHES), which
+fails by chance once in 1 / RARE comparisons. A p-value from 4,095 random patterns is compared with
+the binomial quantiles of the same level.
 
-Not checked: kinds of failure, costs, power, results by tag, further metrics, details of classes and fields, evidence,
-the judge; the metric and the split, because training rows are not in the run folder; and sentences, which only print
-numbers of verdict.json.
+Not checked: kinds of failure, costs, power, results by tag, further metrics, details of classes and
+fields, evidence, the judge; the metric and the split, because training rows are not in the run
+folder; and sentences, which only print numbers of verdict.json.
 """
 
 import argparse
@@ -56,7 +58,13 @@ Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 MIN_ROWS = 150
 MAX_ROWS = 100_000
-AGGREGATES = ("macro_f1", "micro_f1", "kappa", "question_mean", "value_f1")  # metrics, not means over rows
+AGGREGATES = (
+    "macro_f1",
+    "micro_f1",
+    "kappa",
+    "question_mean",
+    "value_f1",
+)  # metrics, not means over rows
 
 Json = dict[str, Any]
 
@@ -93,7 +101,9 @@ def print_table(checks: Sequence[Check]) -> None:
     print("| --- | ---: | ---: | ---: | ---: | --- |")
     for check in checks:
         pair = check.stored, check.recomputed
-        values = (f"{value:.10g}" if isinstance(value, float) else str(value)[:40] for value in pair)
+        values = (
+            f"{value:.10g}" if isinstance(value, float) else str(value)[:40] for value in pair
+        )
         gap = "" if check.difference is None else f"{check.difference:.3g}"
         ok = "yes" if check.is_ok else "NO"
         print("| " + " | ".join((check.label, *values, gap, f"{check.allowed:.3g}", ok)) + " |")
@@ -106,8 +116,9 @@ def print_table(checks: Sequence[Check]) -> None:
 
 @dataclass(frozen=True)
 class Method:
-    """One method's method.json and its lines by row id: of both sides, of each candidate on dev, and of each candidate
-    in cross-validation."""
+    """One method's method.json and its lines by row id: of both sides, of each candidate on dev,
+    and of each candidate in cross-validation.
+    """
 
     name: str
     info: Json
@@ -133,17 +144,22 @@ class Run:
         learned = {row["method"]: row["learned"] for row in self.verdict["ladder"]}
         tuned = {m.name: m.info for m in self.methods if m.info["tuned"]}
         is_cut = {name: learned[name] is not None and learned[name] < num_rows for name in tuned}
-        return {name for name, info in tuned.items() if is_cut[name] or info["full_seconds"] is not None}
+        return {
+            name for name, info in tuned.items() if is_cut[name] or info["full_seconds"] is not None
+        }
 
     @property
     def beaten(self) -> set[str]:
-        """Methods that were clearly worse on dev under a budget; they are not compared on the test."""
+        """Methods that were clearly worse on dev under a budget; they are not compared on the
+        test.
+        """
         return {m.name for m in self.own} - {*self.info["contenders"]}
 
     @property
     def copying(self) -> set[str]:
-        """Methods without a language model, if no check looks at the content of answers: none of them may be
-        recommended."""
+        """Methods without a language model, if no check looks at the content of answers: none of
+        them may be recommended.
+        """
         unchecked = self.info["metric"]["contract_only"]
         return {m.name for m in self.methods if unchecked and m.info["model"] == "classical"}
 
@@ -163,7 +179,9 @@ class TaskLoader(yaml.SafeLoader):
     """YAML in which yes and no are texts: they are common labels."""
 
     yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in rules if first in "tTfF" or not tag.endswith(":bool")]
+        first: [
+            (tag, pattern) for tag, pattern in rules if first in "tTfF" or not tag.endswith(":bool")
+        ]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -190,10 +208,14 @@ def read_method(folder: Path) -> Method:
 
 
 def read_candidates(file: Path) -> dict[str, dict[str, Json]]:
-    """Read the lines of each candidate by row id, and the fold if there is one; none without the file."""
+    """Read the lines of each candidate by row id, and the fold if there is one; none without the
+    file.
+    """
     candidates: dict[str, dict[str, Json]] = {}
     for line in read_lines(file) if file.exists() else ():
-        candidates.setdefault(line.pop("candidate"), {})[f"{line['id']}{line.get('fold', '')}"] = line
+        candidates.setdefault(line.pop("candidate"), {})[f"{line['id']}{line.get('fold', '')}"] = (
+            line
+        )
     return candidates
 
 
@@ -201,7 +223,9 @@ def read_stored(folder: Path, model: str, num_rows: int) -> Method:
     """Read the stored answers of another model to the test rows that the methods answered."""
     lines = [line for line in read_lines(folder / "stored_answers.jsonl") if line["model"] == model]
     info = {"tuned": False, "model": "", "params": {}, "candidates": [], "is_stored": True}
-    return Method(model, info, {"dev": {}, "test": {line["id"]: line for line in lines[:num_rows]}}, {})
+    return Method(
+        model, info, {"dev": {}, "test": {line["id"]: line for line in lines[:num_rows]}}, {}
+    )
 
 
 def read_run(folder: Path) -> Run:
@@ -247,7 +271,8 @@ def refuse_constant(name: str) -> Any:
 
 def keeps_contract(contract: Mapping[str, Any], answer: str) -> bool:
     """Whether an answer satisfies every key of a contract."""
-    text, lowered = answer.strip(), answer.casefold()
+    text = answer.strip()
+    lowered = answer.casefold()
     labels, fields = (as_list(contract.get(key)) for key in ("labels", "fields"))
     regex = contract.get("regex")
     return (
@@ -258,17 +283,24 @@ def keeps_contract(contract: Mapping[str, Any], answer: str) -> bool:
         and (regex is None or re.fullmatch(regex, text) is not None)
         and len(text.split()) <= (contract.get("max_words") or math.inf)
         and all(word.casefold() in lowered for word in as_list(contract.get("must_contain")))
-        and not any(word.casefold() in lowered for word in as_list(contract.get("must_not_contain")))
+        and not any(
+            word.casefold() in lowered for word in as_list(contract.get("must_not_contain"))
+        )
     )
 
 
 def as_list(value: Any) -> list[str]:
     """List the texts of a key that has several, one or none."""
-    return [str(text) for text in (value if isinstance(value, list) else [] if value is None else [value])]
+    return [
+        str(text)
+        for text in (value if isinstance(value, list) else [] if value is None else [value])
+    ]
 
 
 def find_label(labels: Sequence[str], text: str) -> str | None:
-    """Return the label that a text is: exactly, or without case, marks around it and a final full stop."""
+    """Return the label that a text is: exactly, or without case, marks around it and a final full
+    stop.
+    """
     if text.strip() in labels:
         return text.strip()
     matches = [label for label in labels if strip_label(label) == strip_label(text)]
@@ -276,7 +308,9 @@ def find_label(labels: Sequence[str], text: str) -> str | None:
 
 
 def strip_label(text: str) -> str:
-    """Normalize case, and remove white space, quotes, asterisks and closing punctuation around a text."""
+    """Normalize case, and remove white space, quotes, asterisks and closing punctuation around a
+    text.
+    """
     marks = " \t\r\n\"'`´’‘“”„»«*"
     return text.rstrip(marks + ".,;:!?").lstrip(marks).casefold()
 
@@ -298,7 +332,8 @@ def fits_fields(fields: Sequence[str], text: str) -> bool:
     for line in text.splitlines():
         head, _, value = (cell.strip() for cell in line.partition(":"))
         if head in required and head not in values:
-            key, values[head] = head, value
+            key = head
+            values[head] = value
         elif head in required or (line.strip() and not key):
             return False  # a field is there twice, or there is text outside the fields
         elif line.strip():
@@ -318,14 +353,18 @@ def same_json(first: Any, second: Any) -> bool:
     if isinstance(first, bool) or isinstance(second, bool):
         return first is second
     if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(same_json(first[key], second[key]) for key in first)
+        return first.keys() == second.keys() and all(
+            same_json(first[key], second[key]) for key in first
+        )
     if isinstance(first, list) and isinstance(second, list):
         return len(first) == len(second) and all(map(same_json, first, second))
     return bool(first == second)
 
 
 def exact_match(answer: str, outputs: Sequence[str]) -> float:
-    """Return 1 if the answer equals a right output: as JSON if both are JSON, else as plain text."""
+    """Return 1 if the answer equals a right output: as JSON if both are JSON, else as plain
+    text.
+    """
     return float(any(is_equal(answer, output) for output in outputs))
 
 
@@ -343,7 +382,9 @@ def is_equal(answer: str, output: str) -> bool:
 
 
 def calls(answer: str, outputs: Sequence[str], defaults: Json) -> float:
-    """Return 1 if an answer makes the same calls as a right output, in any order, and all of them can be read."""
+    """Return 1 if an answer makes the same calls as a right output, in any order, and all of them
+    can be read.
+    """
     (parsed, num_broken), *right = (parse_calls(text, defaults) for text in (answer, *outputs))
     return float(not num_broken and any(same_calls(parsed, expected) for expected, _ in right))
 
@@ -353,12 +394,17 @@ def same_calls(calls: Sequence[Any], expected: Sequence[Any]) -> bool:
     if not calls or not expected:
         return not calls and not expected
     matches = [place for place, call in enumerate(expected) if same_json(calls[0], call)]
-    return any(same_calls(calls[1:], [*expected[:place], *expected[place + 1 :]]) for place in matches[:1])
+    return any(
+        same_calls(calls[1:], [*expected[:place], *expected[place + 1 :]]) for place in matches[:1]
+    )
 
 
 def parse_calls(text: str, defaults: Json) -> tuple[list[Any], int]:
-    """Parse name and arguments, with the defaults, of each function called, and count the calls that cannot be read."""
-    parsed, num_broken = [], 0
+    """Parse name and arguments, with the defaults, of each function called, and count the calls
+    that cannot be read.
+    """
+    parsed = []
+    num_broken = 0
     for segment in text.split("<tool_call>")[1:]:
         inner, end, _ = segment.partition("</tool_call>")
         try:
@@ -390,8 +436,9 @@ def squad_f1(answer: str, output: str) -> float:
 
 
 def sari(source: str, answer: str, references: Sequence[str]) -> float:
-    """Compute SARI like its authors' script (SARI.py of cocoxu/simplification), except that the recall of kept n-grams
-    and the empty cases are as in Hugging Face's `evaluate`."""
+    """Compute SARI like its authors' script (SARI.py of cocoxu/simplification), except that the
+    recall of kept n-grams and the empty cases are as in Hugging Face's `evaluate`.
+    """
     tokenized = [Tokenizer13a()(text.lower()).split() for text in (source, answer, *references)]
     return sum(sum(sari_parts(n, *tokenized)) for n in (1, 2, 3, 4)) / 12
 
@@ -403,14 +450,19 @@ def sari_parts(n: int, *texts: list[str]) -> tuple[float, float, float]:
     reference: Counter[Any] = sum(references, Counter())
     times = len(references)
     source = {gram: times * number for gram, number in before.items()}
-    shared = {gram: min(number, times * after[gram]) for gram, number in source.items() if after[gram]}
+    shared = {
+        gram: min(number, times * after[gram]) for gram, number in source.items() if after[gram]
+    }
     good = {gram: min(number, reference[gram]) for gram, number in shared.items()}
     in_both = sum(min(number, reference[gram]) for gram, number in source.items())
     precision = sum(good[gram] / shared[gram] for gram in shared) / len(shared) if shared else 1.0
     recall = sum(good.values()) / in_both if in_both else 1.0
-    removed = {gram: left for gram, number in source.items() if (left := number - times * after[gram]) > 0}
+    removed = {
+        gram: left for gram, number in source.items() if (left := number - times * after[gram]) > 0
+    }
     delete = [max(0, number - reference[gram]) / number for gram, number in removed.items()]
-    new, wanted = set(after) - set(before), set(reference) - set(before)
+    new = set(after) - set(before)
+    wanted = set(reference) - set(before)
     hits = len(new & set(reference))
     added = harmonic_mean(hits / len(new) if new else 1.0, hits / len(wanted) if wanted else 1.0)
     return harmonic_mean(precision, recall), sum(delete) / len(delete) if delete else 1.0, added
@@ -435,7 +487,8 @@ class Scorer:
 
     def score(self, row: Json) -> Json:
         """Recompute `score`, `keeps_contract` and `check` of one line of predictions.jsonl."""
-        answer, outputs = row["answer"], [row["expected"], *row["references"]]
+        answer = row["answer"]
+        outputs = [row["expected"], *row["references"]]
         kept = keeps_contract(self.contract, answer) if self.contract else None
         checked = None if self.check is None else float(self.check(build_example(row), answer))
         metrics: dict[str, Callable[[], float]] = {
@@ -450,8 +503,12 @@ class Scorer:
         }
         metrics["subset_accuracy"] = lambda: float(metrics["sample_f1"]() == 1)
         metrics["macro_f1"] = metrics["subset_accuracy" if self.several else "accuracy"]
-        metrics["kappa"] = lambda: max(1 - self.measure_distance(row, text) ** 2 for text in outputs)
-        metrics["sample_f1"] = lambda: max(list_f1(self.list_labels(row), read_list(x)) for x in outputs)
+        metrics["kappa"] = lambda: max(
+            1 - self.measure_distance(row, text) ** 2 for text in outputs
+        )
+        metrics["sample_f1"] = lambda: max(
+            list_f1(self.list_labels(row), read_list(x)) for x in outputs
+        )
         metrics["micro_f1"] = metrics["sample_f1"]
         metrics["question_mean"] = lambda: float(
             np.mean([part.score(part_row)["score"] for part, part_row in self.split_row(row)])
@@ -460,7 +517,9 @@ class Scorer:
         return {"score": score, "keeps_contract": kept, "check": checked}
 
     def split_row(self, row: Json) -> list[tuple["Scorer", Json]]:
-        """Return each question's scorer with the row of this question. Another right output counts only as a whole."""
+        """Return each question's scorer with the row of this question. Another right output counts
+        only as a whole.
+        """
         outputs = [self.read_answers(text) for text in (row["expected"], *row["references"])]
         answers = self.read_answers(row["answer"])
         expected = answers if answers in outputs else outputs[0]
@@ -475,12 +534,18 @@ class Scorer:
         """Read the label of each question from a JSON object; "" for one without an answer."""
         with suppress(ValueError):
             if isinstance(values := json.loads(text), dict):
-                return {name: part.read_label(values.get(name, "")) for name, part in self.questions.items()}
+                return {
+                    name: part.read_label(values.get(name, ""))
+                    for name, part in self.questions.items()
+                }
         return dict.fromkeys(self.questions, "")
 
     def read_label(self, value: Any) -> str:
-        """Read a label of the contract from a JSON value: equal texts and numbers; true and false are yes and no."""
-        labels, text = self.contract["labels"], value if isinstance(value, str) else json.dumps(value)
+        """Read a label of the contract from a JSON value: equal texts and numbers; true and false
+        are yes and no.
+        """
+        labels = self.contract["labels"]
+        text = value if isinstance(value, str) else json.dumps(value)
         text = text.strip()
         wanted = {"true": "yes", "false": "no"}.get(text.casefold(), text)
         matches = [label for label in labels if label in (text, wanted)]
@@ -491,16 +556,20 @@ class Scorer:
 
     def predict(self, row: Json) -> str:
         """Return the label of a row's answer, else its whole text."""
-        return find_label(as_list(self.contract.get("labels")), row["answer"]) or row["answer"].strip()
+        return (
+            find_label(as_list(self.contract.get("labels")), row["answer"]) or row["answer"].strip()
+        )
 
     def list_labels(self, row: Json) -> set[str]:
         """Return the labels of a row's answer."""
         return set(row["value"]) if isinstance(row["value"], list) else read_list(row["answer"])
 
     def place(self, row: Json, expected: str) -> int:
-        """Return the position of a row's answer on the scale; without one, the end of the scale that is farther
-        away."""
-        answer, right = self.predict(row), self.scale.index(expected)
+        """Return the position of a row's answer on the scale; without one, the end of the scale
+        that is farther away.
+        """
+        answer = self.predict(row)
+        right = self.scale.index(expected)
         if answer in self.scale:
             return self.scale.index(answer)
         return max((0, len(self.scale) - 1), key=lambda end: abs(end - right))
@@ -510,10 +579,15 @@ class Scorer:
         return abs(self.place(row, expected) - self.scale.index(expected)) / (len(self.scale) - 1)
 
 
-def build_scorer(metric: Json, contract: Mapping[str, Any], check: Callable[[Any, str], Any] | None = None) -> Scorer:
+def build_scorer(
+    metric: Json, contract: Mapping[str, Any], check: Callable[[Any, str], Any] | None = None
+) -> Scorer:
     """Build the scorer of a metric of run.json."""
     parts = metric.get("parts", ())
-    questions = {part["question"]["name"]: build_scorer(part, {"labels": part["question"]["labels"]}) for part in parts}
+    questions = {
+        part["question"]["name"]: build_scorer(part, {"labels": part["question"]["labels"]})
+        for part in parts
+    }
     forms = metric.get("scale", ()), metric.get("several", False)
     return Scorer(metric["name"], contract, check, *forms, questions)
 
@@ -522,8 +596,12 @@ def read_list(text: str) -> set[str]:
     """Read a list of labels: as JSON, or separated by |, ;, line breaks, or else commas."""
     with suppress(ValueError):
         if isinstance(labels := json.loads(text), list):
-            return {label.strip() if isinstance(label, str) else json.dumps(label) for label in labels} - {""}
-    parts = re.split(r"[|;\n]", text.strip()) if re.search(r"[|;\n]", text.strip()) else text.split(",")
+            return {
+                label.strip() if isinstance(label, str) else json.dumps(label) for label in labels
+            } - {""}
+    parts = (
+        re.split(r"[|;\n]", text.strip()) if re.search(r"[|;\n]", text.strip()) else text.split(",")
+    )
     return {part.strip() for part in parts} - {""}
 
 
@@ -534,17 +612,23 @@ def list_f1(answered: set[str], expected: set[str]) -> float:
 
 
 def read_contract(run: Run) -> Json:
-    """Read the task's contract. For classify without labels, the labels are those of the training rows."""
+    """Read the task's contract. For classify without labels, the labels are those of the training
+    rows.
+    """
     contract = dict(run.task.get("contract") or {})
     if run.task["kind"] == "classify" and (run.task.get("several") or not contract.get("labels")):
-        assistant = read_json(run.folder / "methods" / run.methods[0].name / "assistant" / "assistant.json")
+        assistant = read_json(
+            run.folder / "methods" / run.methods[0].name / "assistant" / "assistant.json"
+        )
         contract |= {key: assistant["contract"][key] for key in ("labels", "json_schema")}
     return contract
 
 
 def build_example(row: Json) -> SimpleNamespace:
     """Build the arguments of a check function from the run folder."""
-    keys = {key: row[key] for key in ("id", "tags", "group")} | {"references": tuple(row["references"])}
+    keys = {key: row[key] for key in ("id", "tags", "group")} | {
+        "references": tuple(row["references"])
+    }
     return SimpleNamespace(**keys, text=row["input"], output=row["expected"])
 
 
@@ -569,10 +653,14 @@ def check_scores(label: str, rows: Sequence[Json], scorer: Scorer) -> Iterator[C
     """Count the rows with the stored scores, key by key."""
     recomputed = [scorer.score(row) for row in rows]
     for key in ("score", "keeps_contract", "check"):
-        checks = (Check(row["id"], row[key], recomputed[at][key], CLOSED) for at, row in enumerate(rows))
+        checks = (
+            Check(row["id"], row[key], recomputed[at][key], CLOSED) for at, row in enumerate(rows)
+        )
         differing = [check.label for check in checks if not check.is_ok]
         first = f", first {differing[0]}" if differing else ""
-        yield Check(f"{label}: rows with the same {key}{first}", len(rows), len(rows) - len(differing))
+        yield Check(
+            f"{label}: rows with the same {key}{first}", len(rows), len(rows) - len(differing)
+        )
 
 
 # Samples, resampled by units
@@ -582,8 +670,8 @@ def check_scores(label: str, rows: Sequence[Json], scorer: Scorer) -> Iterator[C
 class Sample:
     """One method's results on some rows as sums per unit.
 
-    `sums` is (G, 2): score and rows; for macro-F1, (G, 3C): rows right, predicted and expected per label; for kappa,
-    (G, K * K): rows with each expected and each answered score.
+    `sums` is (G, 2): score and rows; for macro-F1, (G, 3C): rows right, predicted and expected per
+    label; for kappa, (G, K * K): rows with each expected and each answered score.
     """
 
     sums: np.ndarray
@@ -606,7 +694,11 @@ class Sample:
     @property
     def effective_units(self) -> float:
         """The effective number of units of equal size (Kish 1965)."""
-        return self.units if self.macro else float(self.sums[:, 1].sum() ** 2 / (self.sums[:, 1] ** 2).sum())
+        return (
+            self.units
+            if self.macro
+            else float(self.sums[:, 1].sum() ** 2 / (self.sums[:, 1] ** 2).sum())
+        )
 
     @property
     def rows(self) -> int:
@@ -616,7 +708,9 @@ class Sample:
     @property
     def binary(self) -> bool:
         """Whether rows are ungrouped and either right or wrong."""
-        return not self.macro and self.rows == self.units and bool(np.isin(self.scores, (0, 1)).all())
+        return (
+            not self.macro and self.rows == self.units and bool(np.isin(self.scores, (0, 1)).all())
+        )
 
     @property
     def value(self) -> float:
@@ -653,13 +747,17 @@ class Sample:
         return np.asarray((self.sums[:, 0] - self.value * self.sums[:, 1]) / self.rows)
 
     def deviations(self, counts: np.ndarray) -> np.ndarray:
-        """Compute resampled aggregates minus the value; for a mean, to first order in the weights."""
+        """Compute resampled aggregates minus the value; for a mean, to first order in the
+        weights.
+        """
         weights = counts.astype(float)
         return self.of(weights @ self.sums) - self.unbounded if self.macro else weights @ self.pulls
 
     @cached_property
     def replicates(self) -> np.ndarray:
-        """Compute (BATCHES, RESAMPLES) deviations. Samples from the same number of units have the same resamples."""
+        """Compute (BATCHES, RESAMPLES) deviations. Samples from the same number of units have the
+        same resamples.
+        """
         columns = np.searchsorted(self.part_of, self.names) if self.part_of else slice(None)
         draws = resamples(len(self.part_of) or self.units, self.key)
         return np.stack([self.deviations(weights[:, columns]) for weights in draws])
@@ -671,7 +769,9 @@ def resamples(units: int, key: int) -> list[np.ndarray]:
     draws = []
     for batch in range(BATCHES):
         random = np.random.default_rng([SEED, key, batch])
-        draws.append(random.multinomial(units, np.full(units, 1 / units), RESAMPLES).astype(np.uint8))
+        draws.append(
+            random.multinomial(units, np.full(units, 1 / units), RESAMPLES).astype(np.uint8)
+        )
     return draws
 
 
@@ -680,11 +780,14 @@ def sample_rows(rows: Sequence[Json], scorer: Scorer | None = None, key: int = 0
     if scorer and scorer.questions:
         split = zip(*map(scorer.split_row, rows), strict=True)
         samples = tuple(
-            sample_rows([row for _, row in question], select_aggregate(question[0][0]), key) for question in split
+            sample_rows([row for _, row in question], select_aggregate(question[0][0]), key)
+            for question in split
         )
         scores = np.array([row["score"] for row in rows], dtype=float)
         sums = np.hstack([sample.sums for sample in samples])
-        return replace(samples[0], sums=sums, scores=scores, macro=True, scores_on_scale=0, questions=samples)
+        return replace(
+            samples[0], sums=sums, scores=scores, macro=True, scores_on_scale=0, questions=samples
+        )
     names = tuple(sorted({row["unit"] for row in rows}))
     index = {name: i for i, name in enumerate(names)}
     units = np.array([index[row["unit"]] for row in rows])
@@ -705,8 +808,9 @@ def select_aggregate(scorer: Scorer) -> Scorer | None:
 
 
 def build_label_sums(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
-    """Build (rows, 3C): right, predicted and expected for each of the C labels that at least one row expects; for
-    micro-F1 (rows, 3): their numbers over all labels."""
+    """Build (rows, 3C): right, predicted and expected for each of the C labels that at least one
+    row expects; for micro-F1 (rows, 3): their numbers over all labels.
+    """
     if scorer.metric == "value_f1":
         answers = [row["answer"] if row["score"] < 1 else row["expected"] for row in rows]
         pairs = zip(answers, (row["expected"] for row in rows), strict=True)
@@ -715,11 +819,14 @@ def build_label_sums(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
         right = [read_list(row["expected"]) for row in rows]
         answers = [scorer.list_labels(row) for row in rows]
     else:
-        right, answers = [{row["expected"]} for row in rows], [{scorer.predict(row)} for row in rows]
+        right = [{row["expected"]} for row in rows]
+        answers = [{scorer.predict(row)} for row in rows]
     # An answer that is right by another right output of the row counts as the first.
     guesses = [a if row["score"] < 1 else r for row, a, r in zip(rows, answers, right, strict=True)]
     if scorer.metric == "micro_f1":
-        return np.array([[len(r & g), len(g), len(r)] for r, g in zip(right, guesses, strict=True)], float)
+        return np.array(
+            [[len(r & g), len(g), len(r)] for r, g in zip(right, guesses, strict=True)], float
+        )
     labels = sorted(set().union(*right))
     expected = np.array([[label in wanted for label in labels] for wanted in right])
     predicted = np.array([[label in guess for label in labels] for guess in guesses])
@@ -727,8 +834,9 @@ def build_label_sums(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
 
 
 def build_score_tables(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
-    """Build (rows, K * K): 1 at the expected and the answered score. An answer that is another right score of the row
-    counts as the first."""
+    """Build (rows, K * K): 1 at the expected and the answered score. An answer that is another
+    right score of the row counts as the first.
+    """
     tables = np.zeros((len(rows), len(scorer.scale), len(scorer.scale)))
     for table, row in zip(tables, rows, strict=True):
         expected = scorer.scale.index(row["expected"])
@@ -754,7 +862,9 @@ class Recomputed:
 
     @property
     def allowed(self) -> float:
-        """The allowed difference of one more bootstrap from the mean; CLOSED if nothing is resampled."""
+        """The allowed difference of one more bootstrap from the mean; CLOSED if nothing is
+        resampled.
+        """
         num = self.values.size
         if num == 1:
             return CLOSED
@@ -782,11 +892,13 @@ def wilson(share: Any, n: Any, z: Any = Z) -> tuple[Any, Any]:
 def estimate(sample: Sample) -> tuple[Recomputed, Recomputed]:
     """Compute the bounds of a sample's own 95% interval.
 
-    Ungrouped rows that are right or wrong have Wilson's interval. Otherwise, Wilson's interval has the number of rows
-    that would give the bootstrap's standard error, and Student's quantile; if no unit differs, or the value is 0 or 1,
-    it has one row per unit. Kappa has a normal interval on Fisher's z scale. Only macro-F1 and kappa are resampled.
+    Ungrouped rows that are right or wrong have Wilson's interval. Otherwise, Wilson's interval has
+    the number of rows that would give the bootstrap's standard error, and Student's quantile; if no
+    unit differs, or the value is 0 or 1, it has one row per unit. Kappa has a normal interval on
+    Fisher's z scale. Only macro-F1 and kappa are resampled.
     """
-    value, units = min(max(sample.value, 0.0), 1.0), sample.units
+    value = min(max(sample.value, 0.0), 1.0)
+    units = sample.units
     if sample.binary:
         low, high = wilson(value, sample.rows)
         return Recomputed(np.array([low])), Recomputed(np.array([high]))
@@ -819,19 +931,24 @@ def check_estimate(label: str, stored: Json, sample: Sample) -> Iterator[Check]:
 
 
 def newcombe(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Compute the interval of the difference of paired shares, right - other (Newcombe 1998, Statistics in Medicine
-    17, 2635, method 10)."""
+    """Compute the interval of the difference of paired shares, right - other (Newcombe 1998,
+    Statistics in Medicine 17, 2635, method 10).
+    """
     n = len(right)
-    e, f = int((right * other).sum()), int((right * (1 - other)).sum())
+    e = int((right * other).sum())
+    f = int((right * (1 - other)).sum())
     g = int(((1 - right) * other).sum())
     h = n - e - f - g
-    (low1, up1), (low2, up2) = wilson((e + f) / n, n), wilson((e + g) / n, n)
+    (low1, up1) = wilson((e + f) / n, n)
+    (low2, up2) = wilson((e + g) / n, n)
     product = (e + f) * (g + h) * (e + g) * (f + h)
     cross = e * h - f * g
     cross = max(cross - n / 2, 0) if cross > 0 else cross
     phi = cross / math.sqrt(product) if product else 0.0
-    below1, above1 = (e + f) / n - low1, up1 - (e + f) / n
-    below2, above2 = (e + g) / n - low2, up2 - (e + g) / n
+    below1 = (e + f) / n - low1
+    above1 = up1 - (e + f) / n
+    below2 = (e + g) / n - low2
+    above2 = up2 - (e + g) / n
     down = math.sqrt(max(below1**2 - 2 * phi * below1 * above2 + above2**2, 0))
     up = math.sqrt(max(above1**2 - 2 * phi * above1 * below2 + below2**2, 0))
     return (f - g) / n - down, (f - g) / n + up
@@ -839,7 +956,9 @@ def newcombe(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Difference:
-    """a - b: its standard error with a floor, and the skewness to each side; per batch if resampled."""
+    """a - b: its standard error with a floor, and the skewness to each side; per batch if
+    resampled.
+    """
 
     value: float
     units: int
@@ -848,7 +967,9 @@ class Difference:
     tilt_down: np.ndarray
 
     def bounds(self, critical: Any) -> tuple[Recomputed, Recomputed]:
-        """Compute the ends of the interval within -1 to 1; x solves x² = critical² (error² + tilt x)."""
+        """Compute the ends of the interval within -1 to 1; x solves x² = critical² (error² + tilt
+        x).
+        """
         if self.units == 1:
             return Recomputed(-np.ones(1)), Recomputed(np.ones(1))
         up, down = (root(critical, self.error, tilt) for tilt in (self.tilt_up, self.tilt_down))
@@ -865,27 +986,33 @@ def root(critical: Any, error: np.ndarray, tilt: np.ndarray) -> np.ndarray:
 def difference(a: Sample, b: Sample) -> Difference:
     """Compute the moments of a - b over units, with one unit's difference as the floor.
 
-    e² is the variance of the jackknife and m3 the third moment. L is the largest average difference of a unit's rows
-    (1 if no unit differs) times the root mean square of the units' sizes, as part of the mean (1 / G for macro-F1).
-    Then the standard error is max(e, L), and the slopes of the variance are max(m3 / e², L³ / (e² + L²)) upwards and
-    the same with -m3 downwards.
+    e² is the variance of the jackknife and m3 the third moment. L is the largest average difference
+    of a unit's rows (1 if no unit differs) times the root mean square of the units' sizes, as part
+    of the mean (1 / G for macro-F1). Then the standard error is max(e, L), and the slopes of the
+    variance are max(m3 / e², L³ / (e² + L²)) upwards and the same with -m3 downwards.
     """
     G = a.units
     if a.macro:
         deviations = a.replicates - b.replicates
         deviations = deviations - deviations.mean(axis=1, keepdims=True)
-        second, third = (deviations**2).mean(axis=1), (deviations**3).mean(axis=1)
+        second = (deviations**2).mean(axis=1)
+        third = (deviations**3).mean(axis=1)
     else:
         shares = a.sums[:, 1] / a.sums[:, 1].sum()
-        scale = (1 - 1 / G) / (1 - shares) if G > 1 else 1.0  # the jackknife over units of unequal size
+        scale = (
+            (1 - 1 / G) / (1 - shares) if G > 1 else 1.0
+        )  # the jackknife over units of unequal size
         pulls = (a.pulls - b.pulls) * scale
-        second, third = np.array([(pulls**2).sum()]), np.array([(pulls**3).sum()])
+        second = np.array([(pulls**2).sum()])
+        third = np.array([(pulls**3).sum()])
     squared = second * G / (G - 1) if G > 1 else second
     one_unit = largest_unit(a, b)
     skew = np.divide(third, squared, out=np.zeros_like(squared), where=squared > 1e-20)
     min_tilt = one_unit**3 / (squared + one_unit**2)
     error = np.maximum(np.sqrt(squared), one_unit)
-    return Difference(a.value - b.value, G, error, np.maximum(skew, min_tilt), np.maximum(-skew, min_tilt))
+    return Difference(
+        a.value - b.value, G, error, np.maximum(skew, min_tilt), np.maximum(-skew, min_tilt)
+    )
 
 
 def largest_unit(a: Sample, b: Sample) -> float:
@@ -899,7 +1026,9 @@ def largest_unit(a: Sample, b: Sample) -> float:
 
 
 def exact_flips(diffs: np.ndarray) -> float:
-    """Compute P(|sum of ± diffs| >= observed) for whole numbers, from the distribution of the sum."""
+    """Compute P(|sum of ± diffs| >= observed) for whole numbers, from the distribution of the
+    sum.
+    """
     sums = Counter({0: 1})
     for size in np.abs(diffs).astype(int):
         totals = {total + sign * size for total in sums for sign in (1, -1)}
@@ -910,16 +1039,20 @@ def exact_flips(diffs: np.ndarray) -> float:
 
 def flipped(a: Sample, b: Sample, signs: np.ndarray) -> np.ndarray:
     """Compute |a - b| after swapping both in the units whose sign is -1; (P, G) to (P,)."""
-    middle, half = (a.sums + b.sums).sum(axis=0) / 2, (a.sums - b.sums) / 2
+    middle = (a.sums + b.sums).sum(axis=0) / 2
+    half = (a.sums - b.sums) / 2
     turned = signs @ half
     return np.asarray(np.abs(a.of(middle + turned) - b.of(middle - turned)))
 
 
 def p_value(a: Sample, b: Sample) -> Recomputed:
-    """Compute the two-sided p-value of "swapping both in any unit changes nothing"; resampled if necessary."""
+    """Compute the two-sided p-value of "swapping both in any unit changes nothing"; resampled if
+    necessary.
+    """
     diffs = a.sums[:, 0] - b.sums[:, 0]
     if a.binary and b.binary:
-        gains, losses = int((diffs > 0).sum()), int((diffs < 0).sum())
+        gains = int((diffs > 0).sum())
+        losses = int((diffs < 0).sum())
         p = stats.binomtest(gains, gains + losses).pvalue if gains + losses else 1.0
         return Recomputed(np.array([p]))
     if not a.macro and np.allclose(diffs, np.round(diffs), atol=1e-9):
@@ -932,35 +1065,47 @@ def p_value(a: Sample, b: Sample) -> Recomputed:
         signs[:, differ] = list(itertools.product((1, -1), repeat=len(differ)))
         return Recomputed(np.array([float((flipped(a, b, signs) >= observed).mean())]))
     values = []
-    for batch in range(BATCHES):  # as many random patterns as for the stored p, and the observed pattern
-        signs = np.random.default_rng([SEED, 99, batch]).choice(np.array([-1.0, 1.0]), (PATTERNS, a.units))
+    for batch in range(
+        BATCHES
+    ):  # as many random patterns as for the stored p, and the observed pattern
+        signs = np.random.default_rng([SEED, 99, batch]).choice(
+            np.array([-1.0, 1.0]), (PATTERNS, a.units)
+        )
         values.append((1 + (flipped(a, b, signs) >= observed).sum()) / (PATTERNS + 1))
     return Recomputed(np.array(values))
 
 
 def check_p(p: Recomputed, stored: float) -> Check:
-    """Compare two p-values. A random one may be anywhere between the binomial quantiles of the level RARE."""
+    """Compare two p-values. A random one may be anywhere between the binomial quantiles of the
+    level RARE.
+    """
     if p.values.size == 1:
-        # A sum of many terms is exact to about 1e-15; below that, only that both are this small can agree.
+        # A sum of many terms is exact to about 1e-15; below that, only that both are this small can
+        # agree.
         return Check("headline: p", stored, p.mean, max(CLOSED * abs(p.mean), 1e-15))
     true = min(p.mean + 5 * float(p.values.std()) / math.sqrt(BATCHES) + 1 / PATTERNS, 1.0)
     ends = stats.binom.ppf([RARE / 2, 1 - RARE / 2], PATTERNS, true)
     ends[0] = stats.binom.ppf(RARE / 2, PATTERNS, max(2 * p.mean - true, 0))
-    return Check("headline: p", stored, p.mean, float(np.abs((ends + 1) / (PATTERNS + 1) - p.mean).max()))
+    return Check(
+        "headline: p", stored, p.mean, float(np.abs((ends + 1) / (PATTERNS + 1) - p.mean).max())
+    )
 
 
 # Choices on dev
 
 
 def choose(samples: Mapping[str, Sample], margin: float) -> str | None:
-    """Return the first (simplest) candidate whose paired difference to the best is surely above minus the margin, else
-    the best; of equal ones the first."""
+    """Return the first (simplest) candidate whose paired difference to the best is surely above
+    minus the margin, else the best; of equal ones the first.
+    """
     names = list(samples)
     if not names:
         return None
     best = max(names, key=lambda name: (round(samples[name].value, DIGITS), -names.index(name)))
     simpler = names[: names.index(best)]
-    near = [name for name in simpler if paired_interval(samples[name], samples[best])[0].mean > -margin]
+    near = [
+        name for name in simpler if paired_interval(samples[name], samples[best])[0].mean > -margin
+    ]
     return next(iter(near), best)
 
 
@@ -971,15 +1116,19 @@ def paired_interval(a: Sample, b: Sample) -> tuple[Recomputed, Recomputed]:
         return low, high
     low, high = difference(a, b).bounds(student(a.effective_units))
     if a.units < a.rows and not a.macro:  # grouped rows: no wider than the two intervals allow
-        (low_a, high_a), (low_b, high_b) = estimate(a), estimate(b)
+        (low_a, high_a) = estimate(a)
+        (low_b, high_b) = estimate(b)
         low = Recomputed(np.maximum(low.values, low_a.mean - high_b.mean))
         high = Recomputed(np.minimum(high.values, high_a.mean - low_b.mean))
     return low, high
 
 
 def count_hits(answer: str, outputs: Sequence[str]) -> tuple[int, int, int]:
-    """Count the values that are right, answered and expected, against the most similar right output."""
-    answered, rights = list_values(answer), map(list_values, outputs)
+    """Count the values that are right, answered and expected, against the most similar right
+    output.
+    """
+    answered = list_values(answer)
+    rights = map(list_values, outputs)
     hits = [((answered & right).total(), answered.total(), right.total()) for right in rights]
     return max(hits, key=lambda hit: 2 * hit[0] - hit[2])
 
@@ -991,7 +1140,9 @@ def value_f1(answer: str, outputs: Sequence[str]) -> float:
 
 
 def list_values(text: str) -> Counter[str]:
-    """Count the values of a JSON text, each with the keys that lead to it; null and "" are no values."""
+    """Count the values of a JSON text, each with the keys that lead to it; null and "" are no
+    values.
+    """
     values: Counter[str] = Counter()
 
     def add(value: Any, path: str, is_item: bool = False) -> None:
@@ -1014,7 +1165,8 @@ def check_dev(run: Run, scorer: Scorer) -> Iterator[Check]:
     """Check the pair that was chosen on dev, and the candidates of every method."""
     for side, tuned in (("untuned", False), ("tuned", True)):
         group = [m for m in run.methods if bool(m.info["tuned"]) is tuned and m.sides["dev"]]
-        # A method that another beat while it answered is not compared any more, unless all are beaten.
+        # A method that another beat while it answered is not compared any more, unless all are
+        # beaten.
         group = [m for m in group if not m.info.get("raced_out")] or group
         ids = set.intersection(*(set(m.sides["dev"]) for m in group)) if group else set()
         lines = {m.name: {key: m.sides["dev"][key] for key in ids} for m in group}
@@ -1029,22 +1181,31 @@ def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check
     """Check the dev estimate of every candidate, and the choice among them."""
     candidates = method.info["candidates"]
     samples = {name: build_sample(scorer, lines, 1) for name, lines in method.tried.items()}
-    yield Check(f"{method.name}: candidates", [candidate["name"] for candidate in candidates], list(samples))
+    yield Check(
+        f"{method.name}: candidates", [candidate["name"] for candidate in candidates], list(samples)
+    )
     for candidate in candidates:
         if candidate["name"] in samples:
             sample = samples[candidate["name"]]
-            yield from check_estimate(f"{method.name}: dev, {candidate['name']}", candidate["dev"], sample)
+            yield from check_estimate(
+                f"{method.name}: dev, {candidate['name']}", candidate["dev"], sample
+            )
     num_rows = max((len(lines) for lines in method.tried.values()), default=0)
-    in_race = {name: samples[name] for name, lines in method.tried.items() if len(lines) == num_rows}
+    in_race = {
+        name: samples[name] for name, lines in method.tried.items() if len(lines) == num_rows
+    }
     if method.held_out:
         in_race = {name: build_sample(scorer, lines, 1) for name, lines in method.held_out.items()}
     best = choose(in_race, run.info["margin"])
     chosen = [candidate["name"] for candidate in candidates if candidate["is_chosen"]]
     yield Check(f"{method.name}: chosen on dev", chosen, [best] if best is not None else [])
     if best is not None:
-        dev, tried = method.sides["dev"], method.tried[best]
+        dev = method.sides["dev"]
+        tried = method.tried[best]
         same = sum(dev.get(key) == line for key, line in tried.items())
-        yield Check(f"{method.name}: dev rows as the chosen candidate answered them", len(dev), same)
+        yield Check(
+            f"{method.name}: dev rows as the chosen candidate answered them", len(dev), same
+        )
 
 
 # The verdict
@@ -1052,7 +1213,9 @@ def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check
 
 @dataclass(frozen=True)
 class Ladder:
-    """The methods that are compared on the test; ordered pairs on the rows of both, and their differences."""
+    """The methods that are compared on the test; ordered pairs on the rows of both, and their
+    differences.
+    """
 
     samples: Mapping[str, Sample]
     beaten: Mapping[str, Sample]
@@ -1063,8 +1226,9 @@ class Ladder:
     def check_critical(self, stored: float | None) -> Check:
         """Check the 95% quantile of the largest |t| over pairs, raised for few units.
 
-        The quantile of one bootstrap lies between two quantiles of all batches together, whose levels are those of an
-        order statistic (Beta), whatever the distribution. This also holds where the quantile is raised to the lowest.
+        The quantile of one bootstrap lies between two quantiles of all batches together, whose
+        levels are those of an order statistic (Beta), whatever the distribution. This also holds
+        where the quantile is raised to the lowest.
         """
         units = min((a.units for a, _ in self.pairs.values()), default=2)
         if not self.differences:
@@ -1077,7 +1241,8 @@ class Ladder:
             / self.differences[pair].error[:, None]
             for pair in itertools.combinations(self.samples, 2)
         ]
-        rank, ends = LEVEL * RESAMPLES, np.array([RARE / 2, 0.5, 1 - RARE / 2])
+        rank = LEVEL * RESAMPLES
+        ends = np.array([RARE / 2, 0.5, 1 - RARE / 2])
         levels = stats.beta.ppf(ends, rank, RESAMPLES + 1 - rank)
         levels = np.minimum(LEVEL + (levels - LEVEL) * math.sqrt(1 + 1 / BATCHES), 1.0)
         quantiles = np.quantile(np.max(ts, axis=0), levels)
@@ -1097,15 +1262,20 @@ def build_ladder(run: Run, scorer: Scorer) -> Ladder:
         ids = lines[a].keys() & lines[b].keys()
         first, second = (build_sample(scorer, {key: lines[x][key] for key in ids}) for x in (a, b))
         pairs[a, b] = replace(first, part_of=units), replace(second, part_of=units)
-    return Ladder(samples, beaten, pairs, {names: difference(*pair) for names, pair in pairs.items()})
+    return Ladder(
+        samples, beaten, pairs, {names: difference(*pair) for names, pair in pairs.items()}
+    )
 
 
 def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
     """Check the comparison declared in advance."""
     stored = run.verdict["headline"]
-    tuned, untuned = run.info["decided"]["tuned"], run.info["decided"]["untuned"]
+    tuned = run.info["decided"]["tuned"]
+    untuned = run.info["decided"]["untuned"]
     if stored is None or tuned is None or untuned is None:
-        yield Check("headline: present", stored is not None, tuned is not None and untuned is not None)
+        yield Check(
+            "headline: present", stored is not None, tuned is not None and untuned is not None
+        )
         return
     yield Check("headline: tuned", stored["tuned"], tuned)
     yield Check("headline: untuned", stored["untuned"], untuned)
@@ -1130,7 +1300,8 @@ def check_pairs(run: Run, ladder: Ladder) -> Iterator[Check]:
     names = [(pair["a"], pair["b"]) for pair in run.verdict["pairs"]]
     yield Check("pairs: which", names, list(itertools.combinations(ladder.samples, 2)))
     for pair in run.verdict["pairs"]:
-        gap, stored_gap = ladder.differences[pair["a"], pair["b"]], pair["difference"]
+        gap = ladder.differences[pair["a"], pair["b"]]
+        stored_gap = pair["difference"]
         label = f"{pair['a']} - {pair['b']}"
         yield Check(f"{label}: value", stored_gap["value"], gap.value, CLOSED)
         yield Check(f"{label}: n", stored_gap["n"], gap.units)
@@ -1140,12 +1311,17 @@ def check_pairs(run: Run, ladder: Ladder) -> Iterator[Check]:
 
 
 def decide_status(run: Run, name: str, without: Iterable[str] = ()) -> str:
-    """Decide from the stored bounds against every other method, except some: among the best, worse or undecided."""
+    """Decide from the stored bounds against every other method, except some: among the best, worse
+    or undecided.
+    """
     bounds = []
     for pair in run.verdict["pairs"]:
         if not {pair["a"], pair["b"]} & {*without}:
-            low, high = pair["difference"]["low"], pair["difference"]["high"]
-            bounds += [(low, high)] if pair["a"] == name else [(-high, -low)] if pair["b"] == name else []
+            low = pair["difference"]["low"]
+            high = pair["difference"]["high"]
+            bounds += (
+                [(low, high)] if pair["a"] == name else [(-high, -low)] if pair["b"] == name else []
+            )
     margin = run.info["margin"]
     if bounds and all(low > -margin for low, _ in bounds):
         return "among the best"
@@ -1154,9 +1330,12 @@ def decide_status(run: Run, name: str, without: Iterable[str] = ()) -> str:
     return "worse" if any(high < -margin for _, high in bounds) else "undecided"
 
 
-def count_rows_to_decide(run: Run, ladder: Ladder, name: str, rivals: Iterable[str]) -> Recomputed | None:
-    """Compute N = n ((c + 0.84) SE / |m + d|)², where d is the difference to the best other one of the rivals; above n,
-    and None above 100,000."""
+def count_rows_to_decide(
+    run: Run, ladder: Ladder, name: str, rivals: Iterable[str]
+) -> Recomputed | None:
+    """Compute N = n ((c + 0.84) SE / |m + d|)², where d is the difference to the best other one of
+    the rivals; above n, and None above 100,000.
+    """
     others = [other for other in rivals if other != name]
     if not others:
         return None
@@ -1194,7 +1373,8 @@ def check_ladder(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Check]:
         yield Check(f"{name}: status", row["status"], statuses[name])
         is_countable = not is_open and not is_part and status == "undecided"
         rows = count_rows_to_decide(run, ladder, name, rivals) if is_countable else None
-        label, stored = f"{name}: rows to decide", row["rows_to_decide"]
+        label = f"{name}: rows to decide"
+        stored = row["rows_to_decide"]
         yield Check(label, stored, None) if rows is None else rows.check(label, stored)
     if run.task.get("costs"):
         yield from check_costs(run)
@@ -1214,24 +1394,33 @@ def score_most_frequent(run: Run, scorer: Scorer, ids: Iterable[str]) -> Sample 
         return None
     rows = {key: line for method in run.own for key, line in method.sides["test"].items()}
     lines = {key: {**rows[key], "answer": stored["answer"], "value": None} for key in ids}
-    return build_sample(scorer, {key: {**line, "score": scorer.score(line)["score"]} for key, line in lines.items()})
+    return build_sample(
+        scorer, {key: {**line, "score": scorer.score(line)["score"]} for key, line in lines.items()}
+    )
 
 
 def check_most_frequent(run: Run, scorer: Scorer) -> Iterator[Check]:
     """Check what the most frequent answer would score on all rows that were answered."""
     longest = max((method.sides["test"] for method in run.own), key=len)
     if (sample := score_most_frequent(run, scorer, longest)) is not None:
-        yield from check_estimate("most frequent answer", run.verdict["most_frequent"]["estimate"], sample)
+        yield from check_estimate(
+            "most frequent answer", run.verdict["most_frequent"]["estimate"], sample
+        )
 
 
 def decide(
-    run: Run, scorer: Scorer, names: Sequence[str], statuses: Mapping[str, str], values: Mapping[str, float]
+    run: Run,
+    scorer: Scorer,
+    names: Sequence[str],
+    statuses: Mapping[str, str],
+    values: Mapping[str, float],
 ) -> tuple[str, str]:
     """Decide which of the methods `names`, which may be recommended, is used, and why."""
     tests = {method.name: method.sides["test"] for method in run.own}
     better = set()  # pairs: the first is shown to be better, and not surely within the margin
     for pair in run.verdict["pairs"]:
-        low, high = pair["difference"]["low"], pair["difference"]["high"]
+        low = pair["difference"]["low"]
+        high = pair["difference"]["high"]
         better |= {(pair["a"], pair["b"])} if low > 0 and high > run.info["margin"] else set()
         better |= {(pair["b"], pair["a"])} if high < 0 and -low > run.info["margin"] else set()
     headline = run.verdict["headline"]
@@ -1255,14 +1444,21 @@ def decide(
         if useful[name] and statuses[name] == "among the best":
             return name, "among the best"
     chosen = find_unbeaten(tests, names, better, useful)
-    return (chosen, "alone" if len(names) == 1 else "not beaten") if chosen else (today, "one answer")
+    return (
+        (chosen, "alone" if len(names) == 1 else "not beaten") if chosen else (today, "one answer")
+    )
 
 
 def find_unbeaten(
-    tests: Mapping[str, Any], names: Sequence[str], better: set[tuple[str, str]], useful: Mapping[str, bool]
+    tests: Mapping[str, Any],
+    names: Sequence[str],
+    better: set[tuple[str, str]],
+    useful: Mapping[str, bool],
 ) -> str | None:
-    """Find the simplest method that no other is shown to beat, of those that answered at least half as many rows as
-    any; only if there is none, of those with fewer rows that are shown to beat one of them."""
+    """Find the simplest method that no other is shown to beat, of those that answered at least half
+    as many rows as any; only if there is none, of those with fewer rows that are shown to beat one
+    of them.
+    """
     others = [*names]
     while others:
         most = max(len(tests[name]) for name in others)
@@ -1270,20 +1466,29 @@ def find_unbeaten(
         for name in measured:
             if useful[name] and not any((other, name) in better for other in names):
                 return name
-        others = [n for n in others if n not in measured and any((n, m) in better for m in measured)]
+        others = [
+            n for n in others if n not in measured and any((n, m) in better for m in measured)
+        ]
     return None
 
 
 def check_costs(run: Run) -> Iterator[Check]:
     """Check what a question costs with each method, and that the verdict leans to the cheapest."""
-    costs, stored = run.task["costs"], run.verdict["error_costs"]
+    costs = run.task["costs"]
+    stored = run.verdict["error_costs"]
     prices = {str(label): float(price) for label, price in (costs.get("labels") or {}).items()}
     means = {}
 
     def pay(line: Json) -> float:
         label = line["value"] if isinstance(line["value"], str) else line["answer"]
         wrong = prices.get(label.strip(), float(costs.get("wrong", 1)))
-        return float(costs["handover"]) if line.get("handed_over") else wrong if line["score"] < 1 else 0.0
+        return (
+            float(costs["handover"])
+            if line.get("handed_over")
+            else wrong
+            if line["score"] < 1
+            else 0.0
+        )
 
     for method in run.own:
         means[method.name] = float(np.mean([pay(line) for line in method.sides["test"].values()]))
@@ -1296,13 +1501,18 @@ def check_costs(run: Run) -> Iterator[Check]:
 
 
 def check_test_rows(run: Run) -> Iterator[Check]:
-    """Check that each method answered the first rows of the same order, in the number that the run has stored."""
-    stored, ids = run.verdict["test_rows"], {m.name: list(m.sides["test"]) for m in run.own}
+    """Check that each method answered the first rows of the same order, in the number that the run
+    has stored.
+    """
+    stored = run.verdict["test_rows"]
+    ids = {m.name: list(m.sides["test"]) for m in run.own}
     longest = max(ids.values(), key=len)
     is_nested = all(set(rows) == set(longest[: len(rows)]) for rows in ids.values())
     yield Check("test rows: the first ones of one order", True, is_nested)
     yield Check("test rows: answered", stored["answered"], len(longest))
-    yield Check("test rows: in all", stored["total"], len(read_json(run.folder / "split.json")["test"]))
+    yield Check(
+        "test rows: in all", stored["total"], len(read_json(run.folder / "split.json")["test"])
+    )
     counts = {name: len(rows) for name, rows in ids.items()}
     yield Check("test rows: of each method", run.info["test_answered"], counts)
 
@@ -1329,7 +1539,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check-file", type=Path, help="the file of the task's check function")
     options = parser.parse_args(arguments)
     run = read_run(options.run)
-    scorer = build_scorer(run.info["metric"], read_contract(run), load_check(run, options.check_file))
+    scorer = build_scorer(
+        run.info["metric"], read_contract(run), load_check(run, options.check_file)
+    )
     checks = list(check_run(run, scorer))
     print_table(checks)
     return int(not all(check.is_ok for check in checks))

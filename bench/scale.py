@@ -3,9 +3,10 @@
     python bench/scale.py rows FOLDER NUM       # NUM rows answered by a baseline assistant
     python bench/scale.py check FOLDER NUM      # NUM rows of check_scale.py with labels, checked
 
-The texts are those of banking77 (ETUDE_DATA or ../shared/data), four labels for each customer; in `rows`, words of some
-are exchanged, so that most rows differ. Each step is a process of its own, whose largest memory is measured; its
-workers are other processes. An adapter is trained for one epoch.
+The texts are those of banking77 (ETUDE_DATA or ../shared/data), four labels for each customer; in
+`rows`, words of some are exchanged, so that most rows differ. Each step is a process of its own,
+whose largest memory is measured; its workers are other processes. An adapter is trained for one
+epoch.
 """
 
 import json
@@ -35,7 +36,10 @@ def measure(name: str, work: Callable[[], object]) -> None:
     if (process := os.fork()) == 0:
         result = work()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{name}: {time.monotonic() - started:,.1f} s, driver {peak:,.0f} MB{result or ''}", flush=True)
+        print(
+            f"{name}: {time.monotonic() - started:,.1f} s, driver {peak:,.0f} MB{result or ''}",
+            flush=True,
+        )
         os._exit(0)
     _, status = os.waitpid(process, 0)
     assert status == 0, f"{name} failed"
@@ -49,7 +53,9 @@ def write_rows(file: Path, num: int, rng: random.Random) -> None:
         for number in range(num):
             text, label = texts[number % len(texts)]
             if number >= len(texts):
-                text = " ".join(rng.choice(words) if rng.random() < 0.5 else word for word in text.split())
+                text = " ".join(
+                    rng.choice(words) if rng.random() < 0.5 else word for word in text.split()
+                )
             stream.write(json.dumps({"text": f"{text} {number}", "label": label}) + "\n")
 
 
@@ -76,7 +82,9 @@ def measure_rows(folder: Path, num: int) -> None:
         outputs[-1].unlink(missing_ok=True)
         measure(
             f"predict, {where}",
-            lambda where=where: etude.predict(run, folder / "many.jsonl", outputs[-1], on=where) and None,
+            lambda where=where: (
+                etude.predict(run, folder / "many.jsonl", outputs[-1], on=where) and None
+            ),
         )
     print("equal:", cmp(*outputs, shallow=False))
 
@@ -90,7 +98,9 @@ def measure_check(folder: Path, num: int) -> None:
 
     def check(where: str) -> None:
         findings = etude.check(folder, on=where)
-        (folder / f"findings-{where[:3]}").write_text("\n".join(map(repr, findings)), encoding="utf-8")
+        (folder / f"findings-{where[:3]}").write_text(
+            "\n".join(map(repr, findings)), encoding="utf-8"
+        )
 
     for where in ("local", "ray?workers=2"):
         measure(f"check, {where}", lambda where=where: check(where))

@@ -1,14 +1,18 @@
 """Measure how often search finds the right passage, before and after its encoder is trained.
 
-    python bench/search.py                                   recall@5 and MRR by keywords, by meaning and by both
-    python bench/search.py trained xquad_en --seconds 120       recall@1 and recall@5 before and after training
-    python bench/search.py ladder --budget 6m                `etude compare` on xquad_en, split by paragraph
+    python bench/search.py
+        recall@5 and MRR by keywords, by meaning and by both
+    python bench/search.py trained xquad_en --seconds 120
+        recall@1 and recall@5 before and after training
+    python bench/search.py ladder --budget 6m
+        `etude compare` on xquad_en, split by paragraph
 
-The right passage is, in xquad_en, the paragraph of the question (240 paragraphs); in chunking_eval_corpora, the passage
-with one of its references or the largest part of it (five long documents, searched together; every second question,
-because the other half was used to choose the weight of keywords). `trained` asks the questions whose passages no train
-or dev question needs, and in chunking_eval_corpora only those whose first reference is within one passage. Data: the
-folder named by ETUDE_DATA, else ../shared/data beside the checkout.
+The right passage is, in xquad_en, the paragraph of the question (240 paragraphs); in
+chunking_eval_corpora, the passage with one of its references or the largest part of it (five long
+documents, searched together; every second question, because the other half was used to choose the
+weight of keywords). `trained` asks the questions whose passages no train or dev question needs, and
+in chunking_eval_corpora only those whose first reference is within one passage. Data: the folder
+named by ETUDE_DATA, else ../shared/data beside the checkout.
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ from etude.stats.intervals import wilson
 from etude.stats.paired import newcombe_paired
 
 ENCODER = "all-minilm-l6-v2"
-DEPTH, NUM_FIRST = 10, 5
+DEPTH = 10
+NUM_FIRST = 5
 SHARES = {"test": 0.25, "dev": 0.15}
 """Shares of the passages that answer questions; the others belong to train."""
 TASK = """
@@ -65,7 +70,9 @@ Questions = list[tuple[str, set[int]]]
 def xquad_en() -> tuple[list[Passage], Questions, list[Pair]]:
     """Loads paragraphs of Wikipedia and questions about them."""
     rows = read_rows("xquad_en/xquad_en.jsonl")
-    places = {text: place for place, text in enumerate(dict.fromkeys(row["context"] for row in rows))}
+    places = {
+        text: place for place, text in enumerate(dict.fromkeys(row["context"] for row in rows))
+    }
     pairs = [(row["question"], places[row["context"]]) for row in rows]
     passages = [Passage(text, f"{place:03}.txt") for text, place in places.items()]
     return passages, [(question, {place}) for question, place in pairs], pairs
@@ -81,11 +88,16 @@ def chunking_eval_corpora() -> tuple[list[Passage], Questions, list[Pair]]:
     pairs: list[Pair] = []
     for row in read_rows("chunking_eval_corpora/questions_df.csv"):
         texts_of_file = texts[f"{row['corpus_id']}.md"]
-        references = [_normalise(reference["content"]) for reference in json.loads(row["references"])]
-        holders = [{place for place, text in texts_of_file.items() if ref in text} for ref in references]
+        references = [
+            _normalise(reference["content"]) for reference in json.loads(row["references"])
+        ]
+        holders = [
+            {place for place, text in texts_of_file.items() if ref in text} for ref in references
+        ]
         pairs += [(row["question"], min(holders[0]))] if holders[0] else []
         nearest = (
-            places or {max(texts_of_file, key=lambda place: partial_ratio(ref, texts_of_file[place]))}
+            places
+            or {max(texts_of_file, key=lambda place: partial_ratio(ref, texts_of_file[place]))}
             for places, ref in zip(holders, references, strict=True)
         )
         questions.append((row["question"], set().union(*nearest)))
@@ -114,7 +126,9 @@ def measure_quality() -> None:
                 for hits, (_, gold) in zip(ranked, questions, strict=True)
             ]
             num_hits = sum(place is not None and place <= NUM_FIRST for place in places)
-            share, low, high = (100 * value for value in (num_hits / len(places), *wilson(num_hits, len(places))))
+            share, low, high = (
+                100 * value for value in (num_hits / len(places), *wilson(num_hits, len(places)))
+            )
             mrr = np.mean([1 / place if place else 0 for place in places])
             recall = f"recall@{NUM_FIRST} {share:.1f}% ({low:.1f} to {high:.1f})"
             print(f"  {mode:8} {recall}, MRR@{DEPTH} {mrr:.3f}")
@@ -124,13 +138,18 @@ def measure_training(name: str, folder: Path, seconds: float | None) -> Iterator
     """Yields a line for each search, and the gain of training."""
     passages, _, pairs = SETS[name]()
     sides = split_pairs(pairs)
-    context = FitContext(Models(), Metric("exact_match", "answer"), folder, Effort(search_seconds=seconds))
+    context = FitContext(
+        Models(), Metric("exact_match", "answer"), folder, Effort(search_seconds=seconds)
+    )
     published = context.models.load_shared_encoder(ENCODER)
     started = time.perf_counter()
     tuned, facts = train_encoder(ENCODER, passages, sides["train"], sides["dev"], context)
     seconds = time.perf_counter() - started
     sizes = ", ".join(f"{len(rows)} {side}" for side, rows in sides.items())
-    yield f"{name}: {len(passages)} passages; questions: {sizes}; tuned in {seconds:.0f} s, {facts['scores']}"
+    yield (
+        f"{name}: {len(passages)} passages; questions: {sizes}; tuned in {seconds:.0f} s, "
+        f"{facts['scores']}"
+    )
     searches = {"keywords": Search(passages)}
     texts = [passage.text for passage in passages]
     for label, encoder in (("meaning", published), ("learned meaning", tuned)):
@@ -141,7 +160,10 @@ def measure_training(name: str, folder: Path, seconds: float | None) -> Iterator
         for label, search in searches.items()
     }
     for label, by_depth in hits.items():
-        figures = (f"recall@{depth} {_format_result(estimate(scores))}" for depth, scores in by_depth.items())
+        figures = (
+            f"recall@{depth} {_format_result(estimate(scores))}"
+            for depth, scores in by_depth.items()
+        )
         yield f"  {label}: {', '.join(figures)}"
     gain = newcombe_paired(hits["learned meaning"][1], hits["meaning"][1])
     yield f"  learned meaning before meaning, recall@1: {_format_result(gain)}"
@@ -163,11 +185,15 @@ def split_pairs(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
         end = begin + round(share * len(places))
         side_of |= dict.fromkeys(places[begin:end], side)
         begin = end
-    return {side: [pair for pair in pairs if side_of[pair[1]] == side] for side in ("train", *SHARES)}
+    return {
+        side: [pair for pair in pairs if side_of[pair[1]] == side] for side in ("train", *SHARES)
+    }
 
 
 def prepare_run(folder: Path, methods: str) -> Path:
-    """Creates a task folder: xquad_en with its paragraphs as documents. No paragraph has questions on two sides."""
+    """Creates a task folder: xquad_en with its paragraphs as documents. No paragraph has questions
+    on two sides.
+    """
     passages, _, pairs = xquad_en()
     (folder / "paragraphs").mkdir(parents=True, exist_ok=True)
     for passage in passages:
@@ -189,7 +215,9 @@ def _format_result(result: Any) -> str:
 
 def main() -> None:
     """Runs the measurements that the flags select."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command")
     trained = commands.add_parser("trained")
     trained.add_argument("sets", nargs="+", choices=list(SETS))
@@ -198,7 +226,9 @@ def main() -> None:
     ladder.add_argument("--budget", default="6m")
     ladder.add_argument("--methods", default="retrieval, fine_tune, fine_tune_retrieval")
     for command in (trained, ladder):
-        command.add_argument("--folder", type=Path, help="folder of the work; default: a temporary folder")
+        command.add_argument(
+            "--folder", type=Path, help="folder of the work; default: a temporary folder"
+        )
     flags = parser.parse_args()
     if flags.command is None:
         measure_quality()

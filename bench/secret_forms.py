@@ -1,4 +1,6 @@
-"""Generate random secrets in the formats that issuers document, each in a sentence. None of them is valid."""
+"""Generate random secrets in the formats that issuers document, each in a sentence. None of them is
+valid.
+"""
 
 import random
 import string
@@ -22,7 +24,14 @@ FORMS: dict[str, tuple[tuple[str, int] | str, ...]] = {
     "GitHub fine-grained token": ("github_pat_", (MIXED, 22), "_", (MIXED, 59)),
     "GitLab token": ("glpat-", (WEB, 20)),
     "Slack bot token": ("xoxb-", ("123456789", 12), "-", ("123456789", 12), "-", (MIXED, 24)),
-    "Slack webhook": ("https://hooks.slack.com/services/T", (UPPER, 8), "/B", (UPPER, 8), "/", (MIXED, 24)),
+    "Slack webhook": (
+        "https://hooks.slack.com/services/T",
+        (UPPER, 8),
+        "/B",
+        (UPPER, 8),
+        "/",
+        (MIXED, 24),
+    ),
     "Stripe live key": ("sk_live_", (MIXED, 24)),
     "Stripe restricted key": ("rk_live_", (MIXED, 24)),
     "OpenAI project key": ("sk-proj-", (WEB, 48), (MIXED, 1)),
@@ -60,7 +69,8 @@ FORMS: dict[str, tuple[tuple[str, int] | str, ...]] = {
     "password in a URL": ("postgres://app:", (MIXED, 14), "@db.example.org:5432/main"),
     "password after its label": ("password: ", (MIXED, 9), "!7"),
     "password in a sentence": ("my password is ", (MIXED, 8), "#3x"),
-    "PEM private key": ("-----BEGIN RSA PRIVATE KEY-----\n", (MIXED + "+/", 64), "\n-----END RSA PRIVATE KEY-----"),
+    "PEM private key": ("-----BEGIN RSA PRIVATE KEY-----\n", (MIXED + "+/", 64), "\n"
+    "-----END RSA PRIVATE KEY-----"),
     "OpenSSH private key": ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz", (MIXED, 62),
                             "\n-----END OPENSSH PRIVATE KEY-----"),
 }  # fmt: skip
@@ -68,15 +78,21 @@ FORMS: dict[str, tuple[tuple[str, int] | str, ...]] = {
 
 
 def plant_secrets(copies: int = 5, seed: int = 20261125) -> list[tuple[str, str, int, int]]:
-    """Return each format in `copies` sentences: its name, the text, and start and end of the random part."""
+    """Return each format in `copies` sentences: its name, the text, and start and end of the random
+    part.
+    """
     generator = random.Random(seed)
     rows = []
     for form, parts in FORMS.items():
         for sentence in SENTENCES[:copies]:
-            pieces = [part if isinstance(part, str) else _sample_text(generator, *part) for part in parts]
+            pieces = [
+                part if isinstance(part, str) else _sample_text(generator, *part) for part in parts
+            ]
             secret = "".join(pieces)
             before = sentence.index("{}")
-            random_parts = [number for number, part in enumerate(parts) if not isinstance(part, str)]
+            random_parts = [
+                number for number, part in enumerate(parts) if not isinstance(part, str)
+            ]
             start = before + sum(map(len, pieces[: random_parts[0]]))
             end = before + sum(map(len, pieces[: random_parts[-1] + 1]))
             rows.append((form, sentence.format(secret), start, end))

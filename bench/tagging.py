@@ -1,12 +1,14 @@
-"""Extraction without a language model: the baseline and `tag`, beside methods that ask one, and a reference.
+"""Extraction without a language model: the baseline and `tag`, beside methods that ask one, and a
+reference.
 
     python bench/tagging.py ncbi_disease snips_slots e2e_slots                   # 240 training rows
     python bench/tagging.py ncbi_disease --rows 0 --asked 0 --reference          # all training rows
 
-The sets come in their published splits (ladders.py). All methods have the same training and dev rows. The reference is
-token classification as in the example script of `transformers` (run_ner.py): BIO labels on the first token of each
-word, with the same weights, training rows and epochs as `tag`; it has no dev rows, so its last epoch counts. Printed is
-a Markdown row for each result. F1 is over the values of all fields; minutes are those of fitting and of all answers.
+The sets come in their published splits (ladders.py). All methods have the same training and dev
+rows. The reference is token classification as in the example script of `transformers` (run_ner.py):
+BIO labels on the first token of each word, with the same weights, training rows and epochs as
+`tag`; it has no dev rows, so its last epoch counts. Printed is a Markdown row for each result. F1
+is over the values of all fields; minutes are those of fitting and of all answers.
 """
 
 import argparse
@@ -32,19 +34,33 @@ from etude.runs.lifecycle import load_task_rows
 from etude.runs.record import read_method_records
 from etude.stats import estimate
 
-ENCODER, LEARNING_RATE, ROWS_PER_STEP, MAX_TOKENS, MIN_DEV = "all-minilm-l6-v2", 2e-4, 8, 256, 30
+ENCODER = "all-minilm-l6-v2"
+LEARNING_RATE = 2e-4
+ROWS_PER_STEP = 8
+MAX_TOKENS = 256
+MIN_DEV = 30
 Place = tuple[int, int]  # begin and end of a word in a text
-HEAD = "| set | training rows | method | test rows | exact match | F1 | minutes |\n" + "| --- " * 7 + "|"
+HEAD = (
+    "| set | training rows | method | test rows | exact match | F1 | minutes |\n"
+    + "| --- " * 7
+    + "|"
+)
 
 
 def main() -> None:
     """Print one row for each set and method."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sets", nargs="+", choices=EXTRACTIONS)
     parser.add_argument("--rows", type=int, default=240, help="training rows; 0: all")
     parser.add_argument("--test", type=int, default=500, help="test rows, at most")
-    parser.add_argument("--asked", type=int, default=100, help="those that a language model answers; 0: none")
-    parser.add_argument("--asking", default="constrained, fine_tune", help="the methods that ask it")
+    parser.add_argument(
+        "--asked", type=int, default=100, help="those that a language model answers; 0: none"
+    )
+    parser.add_argument(
+        "--asking", default="constrained, fine_tune", help="the methods that ask it"
+    )
     parser.add_argument("--reference", action="store_true", help="also train the reference")
     flags = parser.parse_args()
     print(HEAD)
@@ -61,8 +77,9 @@ def main() -> None:
 
 
 def cut_rows(task_file: Path, num_rows: int, num_test: int) -> Split:
-    """Sample the test rows, and with `num_rows` training and dev rows that are not similar to them; return the sides
-    of a comparison."""
+    """Sample the test rows, and with `num_rows` training and dev rows that are not similar to them;
+    return the sides of a comparison.
+    """
     sample_lines(task_file.with_name("test.jsonl"), num_test)
     task, dataset, test = load_task_rows(task_file, math.inf)
     sides = split(dataset, task.kind, task.seed, test)
@@ -79,14 +96,19 @@ def cut_rows(task_file: Path, num_rows: int, num_test: int) -> Split:
 def sample_lines(file: Path, number: int) -> None:
     """Keep at most `number` lines of a file, at random."""
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    file.write_text("".join(random.Random(0).sample(lines, min(number, len(lines)))), encoding="utf-8")
+    file.write_text(
+        "".join(random.Random(0).sample(lines, min(number, len(lines)))), encoding="utf-8"
+    )
 
 
 def compare_methods(task_file: Path, name: str, methods: str) -> int:
     """Compare methods without a budget, print their rows, and return the epochs of the last one."""
     file = task_file.with_name("methods.yaml")
-    file.write_text(f"{task_file.read_text('utf-8')}metric: exact_match\nmethods: [{methods}]\n", "utf-8")
-    run, epochs = compare(file, budget=math.inf, confirm=lambda question: True).run, 0
+    file.write_text(
+        f"{task_file.read_text('utf-8')}metric: exact_match\nmethods: [{methods}]\n", "utf-8"
+    )
+    run = compare(file, budget=math.inf, confirm=lambda question: True).run
+    epochs = 0
     for method, record in read_method_records(run).items():
         lines = [line for line in run.read_predictions(method) if line["side"] == "test"]
         seconds = record["fit_seconds"] + sum(line["seconds"] for line in lines)
@@ -100,16 +122,22 @@ def print_result(cells: Sequence[str], lines: Sequence[Mapping[str, Any]], secon
     values = compute_details("extract", lines).values
     shares = [estimate([line["score"] for line in lines]), *([values.f1] if values else [])]
     percents = [f"{format_percent(share.value)} ({format_interval(share)})" for share in shares]
-    print("| " + " | ".join([*cells, f"{len(lines):,}", *percents, f"{seconds / 60:.1f}"]) + " |", flush=True)
+    print(
+        "| " + " | ".join([*cells, f"{len(lines):,}", *percents, f"{seconds / 60:.1f}"]) + " |",
+        flush=True,
+    )
 
 
 def measure_reference(name: str, sides: Split, epochs: int) -> None:
     """Train the reference on the train side, and print its row."""
     started = time.perf_counter()
     train = [(row.input[-1].content, json.loads(row.output)) for row in sides.train]
-    is_list = {field: isinstance(leaf, list) for _, answer in train for field, leaf in answer.items()}
+    is_list = {
+        field: isinstance(leaf, list) for _, answer in train for field, leaf in answer.items()
+    }
     always = set.intersection(*(set(answer) for _, answer in train))
-    tagger, lines = train_reference(train, list(is_list), epochs), []
+    tagger = train_reference(train, list(is_list), epochs)
+    lines = []
     for row in sides.test:
         text = row.input[-1].content
         values = {field: list[str]() for field in always if is_list[field]}
@@ -122,31 +150,48 @@ def measure_reference(name: str, sides: Split, epochs: int) -> None:
 
 
 def label_words(text: str, words: Sequence[Place], answer: Mapping[str, Any]) -> list[str]:
-    """Return the label of each word: O, B-FIELD for the first word of a value, I-FIELD for its others. A value is at
-    its first occurrence as whole words without a label; one that does not occur is skipped."""
+    """Return the label of each word: O, B-FIELD for the first word of a value, I-FIELD for its
+    others. A value is at its first occurrence as whole words without a label; one that does not
+    occur is skipped.
+    """
     labels = ["O"] * len(words)
     leaves = ((field, leaf if isinstance(leaf, list) else [leaf]) for field, leaf in answer.items())
     pairs = [(field, value) for field, items in leaves for value in items]
-    for field, value in sorted(pairs, key=lambda pair: -len(pair[1])):  # "breast cancer" before "cancer"
+    for field, value in sorted(
+        pairs, key=lambda pair: -len(pair[1])
+    ):  # "breast cancer" before "cancer"
         for match in re.finditer(rf"(?<!\w){re.escape(value)}(?!\w)", text, re.IGNORECASE):
-            inside = [n for n, (begin, end) in enumerate(words) if begin < match.end() and end > match.start()]
+            inside = [
+                n
+                for n, (begin, end) in enumerate(words)
+                if begin < match.end() and end > match.start()
+            ]
             if {labels[word] for word in inside} == {"O"}:
-                labels[inside[0] : inside[-1] + 1] = [f"B-{field}", *[f"I-{field}"] * (len(inside) - 1)]
+                labels[inside[0] : inside[-1] + 1] = [
+                    f"B-{field}",
+                    *[f"I-{field}"] * (len(inside) - 1),
+                ]
                 break
     return labels
 
 
 def train_reference(rows: Sequence[tuple[str, Any]], fields: Sequence[str], epochs: int) -> Any:
-    """Train token classification on texts and answers. Return a pipeline, which finds the spans of fields in a text."""
+    """Train token classification on texts and answers. Return a pipeline, which finds the spans of
+    fields in a text.
+    """
     import torch
     import transformers as hf
 
     torch.manual_seed(0)
     names = ["O", *(f"{letter}-{field}" for field in fields for letter in "BI")]
-    folder, draw, encoded_rows = find_weights(ENCODER), random.Random(0), []
+    folder = find_weights(ENCODER)
+    draw = random.Random(0)
+    encoded_rows = []
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
     collate = hf.DataCollatorForTokenClassification(tokenizer)
-    model = hf.AutoModelForTokenClassification.from_pretrained(folder, id2label=dict(enumerate(names)))
+    model = hf.AutoModelForTokenClassification.from_pretrained(
+        folder, id2label=dict(enumerate(names))
+    )
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()  # products with weights in a mapped file are slow
     for text, answer in rows:
@@ -155,7 +200,9 @@ def train_reference(rows: Sequence[tuple[str, Any]], fields: Sequence[str], epoc
         firsts = [n for n, word in enumerate(ids) if word is not None and word != ids[n - 1]]
         labels = label_words(text, [encoded.word_to_chars(ids[token]) for token in firsts], answer)
         numbers = dict(zip(firsts, map(names.index, labels), strict=True))
-        encoded_rows.append({**encoded, "labels": [numbers.get(token, -100) for token in range(len(ids))]})
+        encoded_rows.append(
+            {**encoded, "labels": [numbers.get(token, -100) for token in range(len(ids))]}
+        )
     num_steps = epochs * math.ceil(len(rows) / ROWS_PER_STEP)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     schedule = hf.get_linear_schedule_with_warmup(optimizer, num_steps // 10, num_steps)

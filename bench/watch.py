@@ -1,23 +1,28 @@
-"""Measure the false alarms of `etude watch`, its delay after a change, and what picked questions gain.
+"""Measure the false alarms of `etude watch`, its delay after a change, and what picked questions
+gain.
 
     python bench/watch.py --streams 400      # 5,000 requests a stream: some minutes for each set
-    python bench/watch.py --pick 5           # banking77, five draws of 10 rows per label: some minutes
-    python bench/watch.py --bound 200        # banking77, 200 replays of 200 judged answers: a minute
+    python bench/watch.py --pick 5
+        banking77, five draws of 10 rows per label: some minutes
+    python bench/watch.py --bound 200
+        banking77, 200 replays of 200 judged answers: a minute
 
-20 of 77 labels, or 3 of 7, have no rows; two sets have no labels. Of the others, 2,000 rows (at most half) are training
-rows. For each stream, first held-out rows and then requests are drawn from the rest, without replacement if it is large
-enough, so nothing changes. In streams with a change, a share of the requests, after the first 1,000 or from the first
-on, has a label without rows; the delay counts from the change on, and streams with an alarm before it are left out.
-Each query of advising has about 20 wordings: the rows have some of them, and the requests others. In the streams of
-other words, the rows have the first half of each query's wordings in the alphabet and the requests the second, or the
-rows are Luma's and the requests one person's.
+20 of 77 labels, or 3 of 7, have no rows; two sets have no labels. Of the others, 2,000 rows (at
+most half) are training rows. For each stream, first held-out rows and then requests are drawn from
+the rest, without replacement if it is large enough, so nothing changes. In streams with a change, a
+share of the requests, after the first 1,000 or from the first on, has a label without rows; the
+delay counts from the change on, and streams with an alarm before it are left out. Each query of
+advising has about 20 wordings: the rows have some of them, and the requests others. In the streams
+of other words, the rows have the first half of each query's wordings in the alphabet and the
+requests the second, or the rows are Luma's and the requests one person's.
 
-With `--pick`, the baseline's linear model learns from 10 rows per label, answers the other rows of the train file, and
-learns again with some of these and their published labels: picked as `etude watch --pick` does, or at random. The
-difference on the test file has a 95% interval over the draws (Student). Then the same with 20 labels that have no rows
-at first. With `--bound`, 200 answers of this model are drawn in each replay and judged by the published labels. The
-bound is looked at after each: with confidences, without, and with a third of their probabilities of being wrong.
-Needs ../shared/data (ETUDE_DATA elsewhere).
+With `--pick`, the baseline's linear model learns from 10 rows per label, answers the other rows of
+the train file, and learns again with some of these and their published labels: picked as `etude
+watch --pick` does, or at random. The difference on the test file has a 95% interval over the draws
+(Student). Then the same with 20 labels that have no rows at first. With `--bound`, 200 answers of
+this model are drawn in each replay and judged by the published labels. The bound is looked at after
+each: with confidences, without, and with a third of their probabilities of being wrong. Needs
+../shared/data (ETUDE_DATA elsewhere).
 """
 
 import argparse
@@ -52,12 +57,17 @@ SETS = {
 }
 REWORDED = ("advising_reworded", "luma_reworded")
 ROOT = Path(__file__).parents[1]
-TRAIN, REQUESTS, BEFORE = 2_000, 5_000, 1_000
-ROWS_PER_LABEL, PICKS = 10, (40, 80, 160)
+TRAIN = 2_000
+REQUESTS = 5_000
+BEFORE = 1_000
+ROWS_PER_LABEL = 10
+PICKS = (40, 80, 160)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--streams", type=int, default=400)
     parser.add_argument("--sets", nargs="+", default=[*SETS, *REWORDED])
     parser.add_argument("--pick", type=int, metavar="DRAWS")
@@ -69,10 +79,14 @@ def main() -> None:
     for name in flags.sets:
         known, new = measure_distances(*read_texts(name))
         for held_out in (100, 300, 1_000):
-            alarms = [find_alarm(known, new, held_out, 0.0, 0, seed) for seed in range(flags.streams)]
+            alarms = [
+                find_alarm(known, new, held_out, 0.0, 0, seed) for seed in range(flags.streams)
+            ]
             number = sum(alarm is not None for alarm in alarms)
             low, high = wilson(number, len(alarms))
-            print(f"{name}, {held_out} held-out rows: {number} of {len(alarms)} streams with an alarm")
+            print(
+                f"{name}, {held_out} held-out rows: {number} of {len(alarms)} streams with an alarm"
+            )
             print(f"  {number / len(alarms):.1%}, {low:.1%} to {high:.1%}", flush=True)
             for share in (0.05, 0.1, 0.3) if len(new) and name in SETS else ():
                 for before in (BEFORE, 0):
@@ -82,7 +96,9 @@ def main() -> None:
 
 
 def read_texts(name: str) -> tuple[list[str], list[str]]:
-    """Reads the texts of labels with and without rows, or in the words of the rows and in others, in random order."""
+    """Reads the texts of labels with and without rows, or in the words of the rows and in others,
+    in random order.
+    """
     files, inputs, column, num_left_out = SETS.get(name, SETS["text2sql_geo_advising"])
     if name == "luma_reworded":
         rows = [row["input"] for row in read_rows(ROOT / "examples" / "luma" / "examples.jsonl")]
@@ -90,7 +106,9 @@ def read_texts(name: str) -> tuple[list[str], list[str]]:
         return random.Random(1).sample(rows, len(rows)), asked["ordinary requests"]
     folder = name if name in SETS else "text2sql_geo_advising"
     rows = [row for file in files for row in read_rows(f"{folder}/{file}")]
-    label_of = {"\n".join(row[part] for part in inputs).strip(): row.get(column, "") for row in rows}
+    label_of = {
+        "\n".join(row[part] for part in inputs).strip(): row.get(column, "") for row in rows
+    }
     left_out = {*random.Random(0).sample(sorted({*label_of.values()}), num_left_out)}
     if name == "advising_reworded":
         wordings = defaultdict(list)
@@ -106,7 +124,9 @@ def read_texts(name: str) -> tuple[list[str], list[str]]:
 
 
 def measure_distances(known: list[str], new: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Measures the distance to the nearest training row, of the texts that are not training rows."""
+    """Measures the distance to the nearest training row, of the texts that are not training
+    rows.
+    """
     vectors = Models().load_encoder("all-minilm-l6-v2").embed([*known, *new])
     train = min(TRAIN, len(known) // 2)
     distances = np.round(1 - (vectors[train:] @ vectors[:train].T).max(axis=1), 5)
@@ -114,7 +134,9 @@ def measure_distances(known: list[str], new: list[str]) -> tuple[np.ndarray, np.
 
 
 def find_alarm(known, new, held_out: int, share: float, before: int, seed: int) -> int | None:
-    """Returns after how many requests an alarm is raised in one stream; a change begins after `before` of them."""
+    """Returns after how many requests an alarm is raised in one stream; a change begins after
+    `before` of them.
+    """
     rng = np.random.default_rng(seed)
     is_enough = len(known) >= held_out + REQUESTS
     drawn = rng.permutation(known) if is_enough else rng.choice(known, held_out + REQUESTS)
@@ -125,21 +147,30 @@ def find_alarm(known, new, held_out: int, share: float, before: int, seed: int) 
 
 
 def print_delays(known, new, held_out: int, share: float, before: int, streams: int) -> None:
-    """Prints after how many requests the alarm comes if a share of those after the first `before` is new."""
+    """Prints after how many requests the alarm comes if a share of those after the first `before`
+    is new.
+    """
     alarms = [find_alarm(known, new, held_out, share, before, seed) for seed in range(streams)]
     delays = [math.inf if alarm is None else alarm + 1 - before for alarm in alarms]
     delays = [delay for delay in delays if delay > 0]
-    number, quantiles = sum(map(math.isfinite, delays)), np.quantile(delays, (0.5, 0.9), method="higher")
+    number = sum(map(math.isfinite, delays))
+    quantiles = np.quantile(delays, (0.5, 0.9), method="higher")
     median, most = ("never" if math.isinf(delay) else f"{delay:,.0f}" for delay in quantiles)
     low, high = wilson(number, len(delays))
-    print(f"  {share:.0%} new from request {before + 1:,} on: median {median}, 90% {most};", end=" ")
+    print(
+        f"  {share:.0%} new from request {before + 1:,} on: median {median}, 90% {most};", end=" "
+    )
     print(f"alarms: {number} of {len(delays)}, {low:.1%} to {high:.1%}", flush=True)
 
 
 def measure_picking(num_draws: int) -> None:
-    """Prints the points that picked questions gain over random ones, for each number of questions."""
+    """Prints the points that picked questions gain over random ones, for each number of
+    questions.
+    """
     files, _, column, num_new = SETS["banking77"]
-    train, test = ({row["text"]: row[column] for row in read_rows(f"banking77/{file}")} for file in files)
+    train, test = (
+        {row["text"]: row[column] for row in read_rows(f"banking77/{file}")} for file in files
+    )
     encoder = KnownVectors(Models().load_encoder("all-minilm-l6-v2"), [*train, *test])
 
     def score(predictor: Linear) -> float:
@@ -152,7 +183,8 @@ def measure_picking(num_draws: int) -> None:
             rows, pool = draw_rows(train, test, new, seed)
             fit = partial(Linear.fit, seed=seed, encoder=encoder)
             predictor = fit_calibrated(fit, rows)
-            texts, before = [text for text, _ in pool], score(predictor)
+            texts = [text for text, _ in pool]
+            before = score(predictor)
             unsure = 1 - np.exp([log for _, log in predictor.predict(texts)])
             vectors = encoder.embed(texts)
             distances = 1 - (vectors @ encoder.embed([text for text, _ in rows]).T).max(axis=1)
@@ -166,9 +198,15 @@ def measure_picking(num_draws: int) -> None:
                 gains["picked", number].append(scores[1] - scores[0])
         print(f"{new} labels without rows:")
         for (way, number), values in gains.items():
-            mean, error = statistics.mean(values), statistics.stdev(values) / num_draws**0.5
-            half, other = t.ppf(0.975, num_draws - 1) * error, {"picked": "random"}.get(way, "before")
-            print(f"  {number} {way} - {other}: {mean:+.1%} ({mean - half:+.1%} to {mean + half:+.1%})", end=" ")
+            mean = statistics.mean(values)
+            error = statistics.stdev(values) / num_draws**0.5
+            half = t.ppf(0.975, num_draws - 1) * error
+            other = {"picked": "random"}.get(way, "before")
+            print(
+                f"  {number} {way} - {other}: {mean:+.1%} ({mean - half:+.1%} to "
+                f"{mean + half:+.1%})",
+                end=" ",
+            )
             print(*(f"{value:+.1%}" for value in values), flush=True)
 
 
@@ -180,28 +218,50 @@ def fit_calibrated(fit, rows: list[tuple[str, str]]) -> Linear:
 
 
 def measure_bound(replays: int) -> None:
-    """Prints in how many replays the bound on wrong answers held at all looks, and how far it was above the truth."""
+    """Prints in how many replays the bound on wrong answers held at all looks, and how far it was
+    above the truth.
+    """
     files, _, column, _ = SETS["banking77"]
-    train, test = ({row["text"]: row[column] for row in read_rows(f"banking77/{file}")} for file in files)
+    train, test = (
+        {row["text"]: row[column] for row in read_rows(f"banking77/{file}")} for file in files
+    )
     encoder = KnownVectors(Models().load_encoder("all-minilm-l6-v2"), [*train])
     rows, pool = draw_rows(train, test, 0, 0)
     predictor = fit_calibrated(partial(Linear.fit, seed=0, encoder=encoder), rows)
     answers = predictor.predict([text for text, _ in pool])
-    wrong = np.array([float(answer != row[1]) for (answer, _), row in zip(answers, pool, strict=True)])
-    print(f"{len(wrong):,} answers, {wrong.mean():.1%} wrong; without judged answers, nothing is known")
+    wrong = np.array(
+        [float(answer != row[1]) for (answer, _), row in zip(answers, pool, strict=True)]
+    )
+    print(
+        f"{len(wrong):,} answers, {wrong.mean():.1%} wrong; without judged answers, nothing is "
+        "known"
+    )
     for factor, weights in ((1, (0.0, 1.0)), (1, (0.0,)), (1 / 3, (0.0, 1.0))):
-        held, highs, predicted = 0, [], factor * (1 - np.exp([log for _, log in answers]))
+        held = 0
+        highs = []
+        predicted = factor * (1 - np.exp([log for _, log in answers]))
         for seed in range(replays):
             drawn = np.random.default_rng(seed).integers(len(wrong), size=200)
             data = (wrong[drawn], predicted[drawn], np.full(200, predicted.mean()))
             held += (compute_log_wealth(wrong.mean(), *data, weights) < -np.log(ALPHA)).all()
-            highs.append([bound_share(*(part[:num] for part in data), weights) for num in (20, 50, 200)])
-        print(f"  predicted {predicted.mean():.1%}, weights {weights}: held in {held} of {replays};", end=" ")
-        print("mean bound after 20, 50 and 200:", *(f"{mean:.1%}" for mean in np.mean(highs, axis=0)))
+            highs.append(
+                [bound_share(*(part[:num] for part in data), weights) for num in (20, 50, 200)]
+            )
+        print(
+            f"  predicted {predicted.mean():.1%}, weights {weights}: held in {held} of {replays};",
+            end=" ",
+        )
+        print(
+            "mean bound after 20, 50 and 200:", *(f"{mean:.1%}" for mean in np.mean(highs, axis=0))
+        )
 
 
-def draw_rows(train, test, new: int, seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Draws rows for all labels but `new` ones, in random order, and returns them and other rows of the file."""
+def draw_rows(
+    train, test, new: int, seed: int
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Draws rows for all labels but `new` ones, in random order, and returns them and other rows of
+    the file.
+    """
     drawn = random.Random(seed)
     pool = [row for row in drawn.sample([*train.items()], len(train)) if row[0] not in test]
     labels = sorted({*train.values()})

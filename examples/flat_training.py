@@ -2,10 +2,10 @@
 
     python examples/flat_training.py rows.jsonl --model smollm2-135m-instruct
 
-Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA adds
-two products to each frozen matrix. The loss is torch's own, over all logits, one row at a time. The real loop
-(`src/etude/training/loop.py`) reaches the same losses on the same rows; a test compares them. There are no checkpoints,
-no best epoch and no adapter file: nothing is saved.
+Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA adds two
+products to each frozen matrix. The loss is torch's own, over all logits, one row at a time. The
+real loop (`src/etude/training/loop.py`) reaches the same losses on the same rows; a test compares
+them. There are no checkpoints, no best epoch and no adapter file: nothing is saved.
 """
 
 import argparse
@@ -31,14 +31,19 @@ Row = tuple[list[int], list[bool]]
 class Lora(nn.Module):
     """A frozen linear layer plus a product of rank R: y = W x + scale B A x."""
 
-    def __init__(self, base: nn.Linear, rank: int, scale: float, generator: torch.Generator) -> None:
+    def __init__(
+        self, base: nn.Linear, rank: int, scale: float, generator: torch.Generator
+    ) -> None:
         super().__init__()
         wide = torch.promote_types(base.weight.dtype, torch.float32)
         bound = 1 / math.sqrt(base.in_features)
         start = torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator)
-        self.base, self.scale = base, scale
+        self.base = base
+        self.scale = scale
         self.a = nn.Parameter(start.to(base.weight.device, wide))
-        self.b = nn.Parameter(torch.zeros(base.out_features, rank, dtype=wide, device=base.weight.device))
+        self.b = nn.Parameter(
+            torch.zeros(base.out_features, rank, dtype=wide, device=base.weight.device)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) -> (..., outputs)."""
@@ -52,7 +57,9 @@ def add_lora(module: nn.Module, rank: int, alpha: float, seed: int) -> list[nn.P
     module.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     head = module.get_output_embeddings()  # type: ignore[operator]
-    linear = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.Linear) and m is not head]
+    linear = [
+        (n, m) for n, m in module.named_modules() if isinstance(m, nn.Linear) and m is not head
+    ]
     parameters = []
     for name, base in linear:
         parent, _, leaf = name.rpartition(".")
@@ -63,7 +70,9 @@ def add_lora(module: nn.Module, rank: int, alpha: float, seed: int) -> list[nn.P
 
 
 def compute_loss(module: Any, row: Row) -> Tensor:
-    """Sum the losses of a row's learned tokens, in nats. A token is predicted from the tokens before it."""
+    """Sum the losses of a row's learned tokens, in nats. A token is predicted from the tokens
+    before it.
+    """
     ids, trained = (torch.tensor(values, device=module.device) for values in (row[0], row[1][1:]))
     logits = module(input_ids=ids[None]).logits[0, :-1]
     wide = torch.promote_types(logits.dtype, torch.float32)
@@ -76,7 +85,9 @@ def count_trained(rows: Sequence[Row]) -> int:
 
 
 def learning_rate(highest: float, warmup: float, step: int, steps: int) -> float:
-    """Compute the learning rate: linear from 0 up over the first `warmup` share of the steps, then linear down."""
+    """Compute the learning rate: linear from 0 up over the first `warmup` share of the steps, then
+    linear down.
+    """
     rising = max(1, round(warmup * steps))
     return highest * min((step + 1) / rising, (steps - step) / max(1, steps - rising))
 
@@ -94,10 +105,13 @@ def train(
     rows_per_step: int = 8,
     seed: int = 0,
 ) -> Iterator[dict[str, float]]:
-    """Train `module` in place; yield {"step", "loss"} for each step, {"epoch", "dev_loss"} for each epoch."""
+    """Train `module` in place; yield {"step", "loss"} for each step, {"epoch", "dev_loss"} for each
+    epoch.
+    """
     parameters = add_lora(module, rank, alpha, seed)
     optimizer = torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.999), weight_decay=0.0)
-    steps, step = epochs * math.ceil(len(rows) / rows_per_step), 0
+    steps = epochs * math.ceil(len(rows) / rows_per_step)
+    step = 0
     for epoch in range(1, epochs + 1):
         module.train()
         order = list(range(len(rows)))
@@ -106,7 +120,9 @@ def train(
             batch = [rows[index] for index in order[start : start + rows_per_step]]
             total = 0.0
             for row in batch:
-                loss = compute_loss(module, row) / count_trained(batch)  # every learned token has the same weight
+                loss = compute_loss(module, row) / count_trained(
+                    batch
+                )  # every learned token has the same weight
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -119,20 +135,25 @@ def train(
         with torch.no_grad():
             yield {
                 "epoch": epoch,
-                "dev_loss": sum(float(compute_loss(module, row)) for row in dev) / count_trained(dev),
+                "dev_loss": sum(float(compute_loss(module, row)) for row in dev)
+                / count_trained(dev),
             }
 
 
 def main() -> None:
     """Read the rows, train, print the losses."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("file", type=Path)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--epochs", type=int, default=3)
     flags = parser.parse_args()
     model = Models().get_trainable(ModelRef(flags.model))
     pairs = [json.loads(line) for line in flags.file.read_text(encoding="utf-8").splitlines()]
-    chats = [(Message("user", pair["input"]), Message("assistant", pair["output"])) for pair in pairs]
+    chats = [
+        (Message("user", pair["input"]), Message("assistant", pair["output"])) for pair in pairs
+    ]
     rows = [row for chat in chats for row in render_training(model.tokenizer, chat)]
     dev = rows[::10]
     train_rows = [row for index, row in enumerate(rows) if index % 10]

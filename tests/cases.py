@@ -8,5 +8,7 @@ import yaml
 
 def read_cases(test_file: str) -> dict[str, Any]:
     """Name of a list -> its texts, or its texts with what is expected of them."""
-    cases: dict[str, Any] = yaml.safe_load(Path(test_file).with_suffix(".yaml").read_text(encoding="utf-8"))
+    cases: dict[str, Any] = yaml.safe_load(
+        Path(test_file).with_suffix(".yaml").read_text(encoding="utf-8")
+    )
     return cases

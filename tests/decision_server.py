@@ -61,9 +61,12 @@ class DecisionServer:
             return {"type": "predicate", "name": question["name"], "probability": probability}
         options, key = ("levels", "label") if question["type"] == "score" else ("choices", "value")
         choices = [option[key] for option in question[options]]
-        label, sure = self.decide(text, choices), self.sure(text)
+        label = self.decide(text, choices)
+        sure = self.sure(text)
         rest = (1 - sure) / (len(choices) - 1)
-        probabilities = [{key: choice, "probability": sure if choice == label else rest} for choice in choices]
+        probabilities = [
+            {key: choice, "probability": sure if choice == label else rest} for choice in choices
+        ]
         decision = {"type": question["type"], "name": question["name"], "choice": label}
         return {**decision, "confidence": 2 * sure - 1, "probabilities": probabilities}
 
@@ -81,7 +84,9 @@ def serve_decisions(script: DecisionServer) -> Iterator[DecisionServer]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             is_known = self.path == "/v1/decisions"
-            content = json.dumps(script.answer(body) if is_known else {"error": "not found"}).encode()
+            content = json.dumps(
+                script.answer(body) if is_known else {"error": "not found"}
+            ).encode()
             self.send_response(200 if is_known else 404)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

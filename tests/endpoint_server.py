@@ -69,7 +69,9 @@ class ScriptedServer:
             self._at_once -= 1
 
     def may_answer(self, question: str) -> bool:
-        """Whether this question is answered now; it counts as answered then. No two share the last place."""
+        """Whether this question is answered now; it counts as answered then. No two share the last
+        place.
+        """
         with self._lock:
             allowed = self.hold_after is None or self.answered.total() < self.hold_after
             self.answered[question] += allowed
@@ -141,7 +143,11 @@ class Handler(BaseHTTPRequestHandler):
                     **({"logprobs": {"content": tokens}} if wanted else {}),
                 }
             ],
-            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}},
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 10,
+                "prompt_tokens_details": {"cached_tokens": 40},
+            },
         }
 
     def _misbehave(self, trouble: str) -> None:
@@ -166,7 +172,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         for word in script.say(body).split():
-            self.wfile.write(b"data: %s\n\n" % json.dumps({"choices": [{"delta": {"content": word}}]}).encode())
+            self.wfile.write(
+                b"data: %s\n\n" % json.dumps({"choices": [{"delta": {"content": word}}]}).encode()
+            )
         if "cut" not in script.troubles:
             self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
@@ -175,7 +183,9 @@ class Handler(BaseHTTPRequestHandler):
         content = json.dumps(body).encode()
         self._raw(status, content, len(content), headers)
 
-    def _raw(self, status: int, content: bytes, length: int, headers: dict[str, str] | None = None) -> None:
+    def _raw(
+        self, status: int, content: bytes, length: int, headers: dict[str, str] | None = None
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(length))
         for name, value in (headers or {}).items():

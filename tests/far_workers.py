@@ -21,13 +21,17 @@ class FarWorkers(Workers):
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
-    def map(self, function: Callable[..., Any], parts: Iterable[Any], *shared: object) -> Iterator[Any]:
+    def map(
+        self, function: Callable[..., Any], parts: Iterable[Any], *shared: object
+    ) -> Iterator[Any]:
         constants = cloudpickle.dumps((function, shared))
         self.sent.append(constants)
         for part in parts:
             self.sent.append(cloudpickle.dumps(part))
             own_function, own_shared = cloudpickle.loads(constants)
-            yield cloudpickle.loads(cloudpickle.dumps(own_function(cloudpickle.loads(self.sent[-1]), *own_shared)))
+            yield cloudpickle.loads(
+                cloudpickle.dumps(own_function(cloudpickle.loads(self.sent[-1]), *own_shared))
+            )
 
 
 @contextmanager
@@ -36,7 +40,9 @@ def open_far(workers: FarWorkers, where: str) -> Iterator[Workers]:
 
 
 def kill_worker() -> int:
-    """Kill one of the Ray workers that do parts, in a part or before the next one; returns its process id."""
+    """Kill one of the Ray workers that do parts, in a part or before the next one; returns its
+    process id.
+    """
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             title = (folder / "cmdline").read_bytes()

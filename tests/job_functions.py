@@ -13,7 +13,9 @@ def read_steps(folder: Path, name: str) -> list[str]:
 
 
 def count_steps(folder: str, name: str, num_steps: str, pause: str) -> None:
-    """Writes one line per step and resumes behind the last; leaves a mark if another job works at the same time."""
+    """Writes one line per step and resumes behind the last; leaves a mark if another job works at
+    the same time.
+    """
     root = Path(folder)
     (root / "pid.part").write_text(str(os.getpid()))
     (root / "pid.part").rename(root / "pid")

@@ -12,8 +12,12 @@ def start_command(command: str, task: Path, *options: str) -> subprocess.Popen[b
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def kill_when(process: subprocess.Popen[bytes], is_time: Callable[[], bool], seconds: float) -> None:
-    """Kills a process that still runs when it is time; after `seconds` it hangs, and a kill would prove nothing."""
+def kill_when(
+    process: subprocess.Popen[bytes], is_time: Callable[[], bool], seconds: float
+) -> None:
+    """Kills a process that still runs when it is time; after `seconds` it hangs, and a kill would
+    prove nothing.
+    """
     until = time.monotonic() + seconds
     while not is_time():
         assert time.monotonic() < until

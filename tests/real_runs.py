@@ -15,7 +15,9 @@ from etude.comparison import compare
 from small_task import write_task
 
 SHORT = 60.0
-"""A budget in seconds of a simulated clock, in which a batch of answers takes a second: too short for everything."""
+"""A budget in seconds of a simulated clock, in which a batch of answers takes a second: too short
+for everything.
+"""
 
 
 @contextmanager
@@ -34,8 +36,12 @@ def simulate_time() -> Iterator[None]:
 
 
 @functools.cache
-def real_run(kind: str = "answer", num: int = 150, budget: float | None = None, more: str = "") -> Path:
-    """The folder of a complete run, not to be changed: copy it first. `more` is added to the task file."""
+def real_run(
+    kind: str = "answer", num: int = 150, budget: float | None = None, more: str = ""
+) -> Path:
+    """The folder of a complete run, not to be changed: copy it first. `more` is added to the task
+    file.
+    """
     name = hashlib.sha256(repr((kind, num, budget, more)).encode()).hexdigest()[:12]
     folder = Path(os.environ["ETUDE_TEST_RUNS"]) / name
     done = folder.with_suffix(".done")

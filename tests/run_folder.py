@@ -1,8 +1,9 @@
 """A made-up run folder with every file a real one has: deterministic, and no model needed.
 
-The task is a robot librarian's: a request in, four lines out. Answers are drawn, not measured; the verdict on
-them is the real one. For states that a real comparison cannot be brought into: texts that attack the page, many
-rows, long answers. Elsewhere see `real_runs`; a test holds the keys of both alike.
+The task is a robot librarian's: a request in, four lines out. Answers are drawn, not measured; the
+verdict on them is the real one. For states that a real comparison cannot be brought into: texts
+that attack the page, many rows, long answers. Elsewhere see `real_runs`; a test holds the keys of
+both alike.
 """
 
 import hashlib
@@ -33,10 +34,34 @@ LABELS = {
     "few_shot": "Examples in the prompt",
     "fine_tune": "Fine-tuned",
 }
-RIGHT = {"baseline": 0.24, "prompt": 0.05, "clear_prompt": 0.22, "few_shot": 0.45, "fine_tune": 0.86}
-PROMPT_TOKENS = {"baseline": 0, "prompt": 148, "clear_prompt": 236, "few_shot": 611, "fine_tune": 64}
-CACHED_TOKENS = {"baseline": 0, "prompt": 120, "clear_prompt": 208, "few_shot": 580, "fine_tune": 30}
-SECONDS = {"baseline": 0.002, "prompt": 0.81, "clear_prompt": 0.84, "few_shot": 1.02, "fine_tune": 0.55}
+RIGHT = {
+    "baseline": 0.24,
+    "prompt": 0.05,
+    "clear_prompt": 0.22,
+    "few_shot": 0.45,
+    "fine_tune": 0.86,
+}
+PROMPT_TOKENS = {
+    "baseline": 0,
+    "prompt": 148,
+    "clear_prompt": 236,
+    "few_shot": 611,
+    "fine_tune": 64,
+}
+CACHED_TOKENS = {
+    "baseline": 0,
+    "prompt": 120,
+    "clear_prompt": 208,
+    "few_shot": 580,
+    "fine_tune": 30,
+}
+SECONDS = {
+    "baseline": 0.002,
+    "prompt": 0.81,
+    "clear_prompt": 0.84,
+    "few_shot": 1.02,
+    "fine_tune": 0.55,
+}
 FIT_SECONDS = {"baseline": 1.4, "clear_prompt": 96.0, "few_shot": 171.0, "fine_tune": 412.5}
 TRAIN_SECONDS = {"baseline": 1.3, "fine_tune": 371.0}
 
@@ -49,7 +74,13 @@ OPENERS = (
     "do you have anything with {theme}?? my nephew turned {age}",
     "We loved the last one. Something on {theme} again, ages {age}, not too long?",
 )
-TITLES = ("The Lantern Fox", "Nine Small Moons", "Captain Quill", "A Map of Whispers", "Moss and the Tide")
+TITLES = (
+    "The Lantern Fox",
+    "Nine Small Moons",
+    "Captain Quill",
+    "A Map of Whispers",
+    "Moss and the Tide",
+)
 
 
 @dataclass(frozen=True)
@@ -81,11 +112,17 @@ def write_run_folder(
     the next method's predictions end in a torn line. `spice` is put into every text that a user
     could have written. `long_answers` adds that many characters to every answer.
     """
-    rows = [_row(n, "dev", spice) for n in range(dev)] + [_row(n, "test", spice) for n in range(test)]
+    rows = [_row(n, "dev", spice) for n in range(dev)] + [
+        _row(n, "test", spice) for n in range(test)
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "run.json", _run(dev, test, status, spice))
-    (folder / "task.yaml").write_text("name: luma\nkind: answer\nexamples: examples.jsonl\n", encoding="utf-8")
-    _write(folder / "split.json", {"train": [], "dev": _ids(rows, "dev"), "test": _ids(rows, "test")})
+    (folder / "task.yaml").write_text(
+        "name: luma\nkind: answer\nexamples: examples.jsonl\n", encoding="utf-8"
+    )
+    _write(
+        folder / "split.json", {"train": [], "dev": _ids(rows, "dev"), "test": _ids(rows, "test")}
+    )
     _write_lines(folder / "findings.jsonl", _findings(spice))
     for name in finished:
         _write_method(folder / "methods" / name, name, rows, spice, long_answers)
@@ -98,10 +135,18 @@ def write_run_folder(
 
 def _row(number: int, side: str, spice: str) -> Made:
     rng = random.Random(f"{side}{number}")
-    theme, ages = rng.choice(THEMES), rng.choice(AGES)
+    theme = rng.choice(THEMES)
+    ages = rng.choice(AGES)
     words = rng.choice(OPENERS).format(theme=theme, age=ages.split("-")[0])
     end = spice + (SEALED if side == "test" else "")
-    return Made(f"{side}-{number:04d}", side, words + end, _answer(rng, theme, ages, "") + end, theme + spice, ages)
+    return Made(
+        f"{side}-{number:04d}",
+        side,
+        words + end,
+        _answer(rng, theme, ages, "") + end,
+        theme + spice,
+        ages,
+    )
 
 
 def _answer(rng: random.Random, theme: str, ages: str, fault: str) -> str:
@@ -160,13 +205,17 @@ def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str
 
 
 def _failure(rng: random.Random) -> str:
-    return rng.choice(("missing field: Ages", "missing field: Ages", "unexpected line", "over 60 words"))
+    return rng.choice(
+        ("missing field: Ages", "missing field: Ages", "unexpected line", "over 60 words")
+    )
 
 
 def _write_method(folder: Path, name: str, rows: list[Made], spice: str, long_answers: int) -> None:
     (folder / "assistant").mkdir(parents=True, exist_ok=True)
     _write(folder / "assistant" / "assistant.json", {"method": name})
-    _write_lines(folder / "predictions.jsonl", [_prediction(name, row, spice, long_answers) for row in rows])
+    _write_lines(
+        folder / "predictions.jsonl", [_prediction(name, row, spice, long_answers) for row in rows]
+    )
     _write(folder / "method.json", _method(name, spice))
     if name == "fine_tune":
         _write_lines(folder / "train.jsonl", _training())
@@ -190,8 +239,11 @@ def _method(name: str, spice: str) -> dict[str, Any]:
         "row_seconds": 0.1,
         "candidates": _candidates(name, spice),
         "notes": ["Rank 16 on all linear layers." + spice] if name == "fine_tune" else [],
-        "prompt": "<|im_start|>system\nYou are Luma, a robot librarian. Answer in four lines.<|im_end|>\n"
-        f"<|im_start|>user\nSomething about {THEMES[0]}, age 6?{spice}<|im_end|>\n<|im_start|>assistant\n",
+        "prompt": "<|im_start|>system\n"
+        "You are Luma, a robot librarian. Answer in four lines.<|im_end|>\n"
+        "<|im_start|>user\n"
+        f"Something about {THEMES[0]}, age 6?{spice}<|im_end|>\n"
+        "<|im_start|>assistant\n",
         "params": _params(spice) if name == "fine_tune" else {},
     }
 
@@ -201,7 +253,9 @@ def _params(spice: str) -> dict[str, Any]:
         "settings": {"epochs": 3, "rank": 16, "learning_rate": 2e-3},
         "reasons": {"rank": "16 beat 8 on few rows" + spice, "learning_rate": "set by the user"},
         "best_epoch": 2,
-        "supervision": ["1,680 rows: 90,000 tokens are learned (48%) and 97,000 only read." + spice],
+        "supervision": [
+            "1,680 rows: 90,000 tokens are learned (48%) and 97,000 only read." + spice
+        ],
         "shown_rows": [
             {
                 "row": "examples.jsonl:1",
@@ -239,7 +293,9 @@ def _training() -> list[dict[str, Any]]:
     for step in range(1, 241):
         epoch = (step - 1) // 80 + 1
         loss = 0.55 + 1.9 * math.exp(-step / 38) + rng.gauss(0, 0.05) - 0.06 * (epoch - 1)
-        lines.append({"step": step, "epoch": epoch, "loss": round(loss, 4), "tokens": 2048, "seconds": 1.7})
+        lines.append(
+            {"step": step, "epoch": epoch, "loss": round(loss, 4), "tokens": 2048, "seconds": 1.7}
+        )
         if step % 80 == 0:
             dev_loss = (0.71, 0.655, 0.662)[epoch - 1]
             lines.append({"epoch": epoch, "dev_loss": dev_loss, "best": epoch == 2})
@@ -270,7 +326,9 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
         "prompt_model": None,
         "engine": "local",
         "methods": list(METHODS),
-        "fingerprints": {name: hashlib.sha256(name.encode()).hexdigest() for name in ("task", "examples", "test")},
+        "fingerprints": {
+            name: hashlib.sha256(name.encode()).hexdigest() for name in ("task", "examples", "test")
+        },
         "metric": {
             "name": "passes",
             "label": "answers that pass the contract and the check",
@@ -287,7 +345,10 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
             "test": test,
             "notes": ["14 near-duplicates were kept on one side." + spice],
         },
-        "power": [{"disagree": d, "difference": 2.8 * math.sqrt(d / max(test, 1))} for d in (0.1, 0.2, 0.3)],
+        "power": [
+            {"disagree": d, "difference": 2.8 * math.sqrt(d / max(test, 1))}
+            for d in (0.1, 0.2, 0.3)
+        ],
         "elapsed_seconds": 852.0,
         "asked": True,
         "evidence": False,
@@ -303,7 +364,9 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
             "reasons": ["few_shot is best on dev, more than one standard error ahead." + spice],
         },
         "openings": 2,
-        "notes": ["documents: not used yet, retrieval is not among the methods of this version." + spice],
+        "notes": [
+            "documents: not used yet, retrieval is not among the methods of this version." + spice
+        ],
         "findings": _findings(spice),
     }
 
@@ -329,19 +392,29 @@ def _findings(spice: str) -> list[dict[str, Any]]:
 
 def _estimate(value: float, n: int) -> dict[str, Any]:
     """Wilson's interval, so that the made-up numbers look like real ones."""
-    z, n = 1.96, max(n, 1)
+    z = 1.96
+    n = max(n, 1)
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(value * (1 - value) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return {"value": value, "low": max(0.0, centre - half), "high": min(1.0, centre + half), "n": n}
 
 
 def _verdict(rows: list[Made], spice: str) -> Verdict:
-    """The real verdict on the made-up answers, with `spice` in the sentences that users have a part in."""
-    lines = {name: [_prediction(name, row, "", 0) for row in rows if row.side == "test"] for name in METHODS}
+    """The real verdict on the made-up answers, with `spice` in the sentences that users have a part
+    in.
+    """
+    lines = {
+        name: [_prediction(name, row, "", 0) for row in rows if row.side == "test"]
+        for name in METHODS
+    }
     test = build_scored_rows(next(iter(lines.values())), labels=False)
     methods = [
         build_method_result(
-            name, lines[name], test.ids, tuned=name == "fine_tune", train_seconds=TRAIN_SECONDS.get(name, 0.0)
+            name,
+            lines[name],
+            test.ids,
+            tuned=name == "fine_tune",
+            train_seconds=TRAIN_SECONDS.get(name, 0.0),
         )
         for name in METHODS
     ]

@@ -32,7 +32,10 @@ def serving(
     """The address of a server of these assistants."""
     settings = settings or ServerSettings()
     app = build_app(
-        {each.name: each for each in served}, ServingEngine(models or Models(), settings.limits), settings, hosted
+        {each.name: each for each in served},
+        ServingEngine(models or Models(), settings.limits),
+        settings,
+        hosted,
     )
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the server itself does
@@ -51,7 +54,9 @@ def serving(
 
 @contextmanager
 def open_client(*served: ServedModel, **options: Any) -> Iterator[Any]:
-    """A client of OpenAI's, connected to a server of these assistants; `options` are those of `serving`."""
+    """A client of OpenAI's, connected to a server of these assistants; `options` are those of
+    `serving`.
+    """
     import openai
 
     with (

@@ -24,7 +24,8 @@ def rows(kind: str, num: int, seed: int = 7) -> list[dict[str, object]]:
     draw = random.Random(f"{kind}/{seed}")
     made = []
     for number in range(num):
-        theme, age = draw.choice(THEMES), draw.randint(3, 12)
+        theme = draw.choice(THEMES)
+        age = draw.randint(3, 12)
         filler = " ".join("".join(draw.choices("abcdefghijklmnop", k=6)) for _ in range(4))
         asked = f"{draw.choice(OPENINGS)} {number} {filler} about {theme}, age {age}"
         made.append({"input": asked, "output": output(kind, theme, age), "tags": {"theme": theme}})
@@ -46,7 +47,9 @@ def write_json_lines(file: Path, rows: Iterable[object]) -> Path:
     return file
 
 
-def write_task(folder: Path, kind: str = "answer", model: str = "fake", num: int = 150, more: str = "") -> Path:
+def write_task(
+    folder: Path, kind: str = "answer", model: str = "fake", num: int = 150, more: str = ""
+) -> Path:
     """Writes examples.jsonl and task.yaml into a new folder and returns the task file."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json_lines(folder / "examples.jsonl", rows(kind, num))
@@ -92,10 +95,16 @@ def library(folder: Path) -> str:
 
 def chats(num: int, num_turns: int = 4, seed: int = 7) -> list[dict[str, object]]:
     """Conversations with 1 to `num_turns` turns of the assistant."""
-    asked, draw = iter(rows("answer", num * num_turns, seed)), random.Random(seed)
+    asked = iter(rows("answer", num * num_turns, seed))
+    draw = random.Random(seed)
     lines: list[dict[str, object]] = []
     for _ in range(num):
-        pairs, roles = [next(asked) for _ in range(draw.randint(1, num_turns))], ("user", "assistant")
-        turns = [turn for pair in pairs for turn in zip(roles, (pair["input"], pair["output"]), strict=True)]
+        pairs = [next(asked) for _ in range(draw.randint(1, num_turns))]
+        roles = ("user", "assistant")
+        turns = [
+            turn
+            for pair in pairs
+            for turn in zip(roles, (pair["input"], pair["output"]), strict=True)
+        ]
         lines.append({"messages": [{"role": role, "content": text} for role, text in turns]})
     return lines

@@ -23,7 +23,9 @@ from etude.task.contract import Contract
 from etude.types import Example, Message, ModelRef
 
 SHOTS = tuple(
-    Example(theme, (Message("user", f"a book about {theme}"),), f"Title: All about\n {theme}\nAges: 7")
+    Example(
+        theme, (Message("user", f"a book about {theme}"),), f"Title: All about\n {theme}\nAges: 7"
+    )
     for theme in ("dragons", "trains", 'the "wild" sea')
 )
 
@@ -31,7 +33,9 @@ SHOTS = tuple(
 def saved(folder: Path, model: str = "fake", **parts: object) -> Path:
     """The folder of an assistant whose answers have line breaks and quotes."""
     contract = Contract(fields=("Title", "Ages", "answer?"))
-    Assistant("few_shot", "answer", ModelRef(model), shots=SHOTS, contract=contract, **parts).save(folder / "a")  # type: ignore[arg-type]
+    Assistant("few_shot", "answer", ModelRef(model), shots=SHOTS, contract=contract, **parts).save(
+        folder / "a"
+    )  # type: ignore[arg-type]
     return folder / "a"
 
 
@@ -61,13 +65,26 @@ def table(file: Path, delimiter: str = ",") -> list[dict[str, str]]:
 
 def test_a_table_keeps_its_columns_and_gains_answer_fields_and_form(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    source, target = written(tmp_path / "in.csv", 200), tmp_path / "new" / "out.csv"
-    found = predict(saved(tmp_path), source, target, on_progress=lambda done, total, left: told.append((done, total)))
+    source = written(tmp_path / "in.csv", 200)
+    target = tmp_path / "new" / "out.csv"
+    found = predict(
+        saved(tmp_path),
+        source,
+        target,
+        on_progress=lambda done, total, left: told.append((done, total)),
+    )
     rows = table(found.file)
     assert [row["nr"] for row in rows] == [str(number) for number in range(200)]
     assert list(rows[0]) == [
         *("nr", "question", "answer"),
-        *("predicted_answer", "Title", "Ages", "predicted_predicted_answer", "keeps_contract", "problem"),
+        *(
+            "predicted_answer",
+            "Title",
+            "Ages",
+            "predicted_predicted_answer",
+            "keeps_contract",
+            "problem",
+        ),
     ]
     assert rows[2]["predicted_answer"] == 'Title: All about\n the "wild" sea\nAges: 7'
     assert (rows[2]["Ages"], rows[2]["keeps_contract"], rows[2]["answer"]) == ("7", "true", "gold")
@@ -90,7 +107,9 @@ def test_other_kinds_of_files_say_the_same(source: str, target: str, tmp_path: P
 
 def test_a_classifier_gives_label_and_confidence(tmp_path: Path) -> None:
     contract = Contract(labels=("dragons", "trains"))
-    shots = tuple(Example(name, (Message("user", f"about {name}"),), name) for name in contract.labels)
+    shots = tuple(
+        Example(name, (Message("user", f"about {name}"),), name) for name in contract.labels
+    )
     parts = {"shots": shots, "choices": contract.labels, "contract": contract}
     assistant = Assistant("few_shot", "classify", ModelRef("fake"), **parts)  # type: ignore[arg-type]
     assistant.save(tmp_path / "a")
@@ -127,7 +146,8 @@ def test_rows_that_cannot_be_answered_are_kept_and_say_why(tmp_path: Path) -> No
 
 
 def test_an_input_that_cannot_be_read_is_refused_whole(tmp_path: Path) -> None:
-    place, file = saved(tmp_path), tmp_path / "in.jsonl"
+    place = saved(tmp_path)
+    file = tmp_path / "in.jsonl"
     file.write_text('{"a": "x", "b": "y"}\nnothing\n')
     with pytest.raises(InputError) as error:
         predict(place, file, tmp_path / "out.csv")
@@ -144,7 +164,8 @@ def test_an_input_that_cannot_be_read_is_refused_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_the_output_is_the_same_wherever_it_was_cut(suffix: str, tmp_path: Path) -> None:
-    place, file = saved(tmp_path), written(tmp_path / f"in{suffix}", CHUNK + 30)
+    place = saved(tmp_path)
+    file = written(tmp_path / f"in{suffix}", CHUNK + 30)
     whole = predict(place, file, tmp_path / f"whole{suffix}").file.read_bytes()
     draw = random.Random(3)
     for number in range(20):
@@ -170,7 +191,8 @@ def part_of(place: Path, file: Path, output: Path) -> str:
 @pytest.mark.real
 def test_killed_twenty_times_the_output_equals_the_uninterrupted_one(tmp_path: Path) -> None:
     """SIGKILL at random moments, in processes forked from this one."""
-    file, output = written(tmp_path / "in.csv", 20 * CHUNK), tmp_path / "out.csv"
+    file = written(tmp_path / "in.csv", 20 * CHUNK)
+    output = tmp_path / "out.csv"
     whole = predict(saved(tmp_path), file, tmp_path / "whole.csv").file.read_bytes()
     place = saved(tmp_path / "slow", "fake:delay=0.002")
     kills = 0
@@ -190,7 +212,8 @@ def test_killed_twenty_times_the_output_equals_the_uninterrupted_one(tmp_path: P
 
 
 def test_one_process_at_a_time_writes_an_output(tmp_path: Path) -> None:
-    place, file = saved(tmp_path), written(tmp_path / "in.csv", 3)
+    place = saved(tmp_path)
+    file = written(tmp_path / "in.csv", 3)
 
     def again(*_: object) -> None:
         with pytest.raises(RunError, match="Another process is writing"):
@@ -199,8 +222,12 @@ def test_one_process_at_a_time_writes_an_output(tmp_path: Path) -> None:
     predict(place, file, tmp_path / "out.csv", on_progress=again)
 
 
-def test_ten_times_the_rows_take_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeModel, "complete", lambda self, requests: [done(request) for request in requests])
+def test_ten_times_the_rows_take_no_more_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        FakeModel, "complete", lambda self, requests: [done(request) for request in requests]
+    )
     peaks = []
     for number in (2 * CHUNK, 12 * CHUNK):
         file = written(tmp_path / f"{number}.jsonl", number)
@@ -217,8 +244,11 @@ def done(request: object) -> object:
     return Completion("Title: x\nAges: 1", "stop", 1, 0, 1, 0.0, -1.0)
 
 
-def test_the_command_says_where_the_answers_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    place, file = saved(tmp_path), written(tmp_path / "in.csv", 3)
+def test_the_command_says_where_the_answers_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = saved(tmp_path)
+    file = written(tmp_path / "in.csv", 3)
     assert main(["predict", str(place), str(file), "-o", str(tmp_path / "out.csv")]) == 0
     assert "3 rows, answered by few_shot." in capsys.readouterr().err
     assert main(["predict", str(place), str(file), "-o", str(tmp_path / "out.csv")]) == 2

@@ -1,4 +1,6 @@
-"""Workers: parts in this process and on a Ray cluster of two nodes, and what a dead worker costs."""
+"""Workers: parts in this process and on a Ray cluster of two nodes, and what a dead worker
+costs.
+"""
 
 import itertools
 import os
@@ -35,7 +37,9 @@ def multiply(part: int, factor: int) -> int:
 
 
 def refuse(part: int) -> int:
-    raise InputError([Issue("file:1", "wrong", str(part), "correct it"), Issue("file:2", "wrong", "", "do it")])
+    raise InputError(
+        [Issue("file:1", "wrong", str(part), "correct it"), Issue("file:2", "wrong", "", "do it")]
+    )
 
 
 def die_once(part: int, folder: Path, victim: int) -> tuple[int, int]:
@@ -57,8 +61,20 @@ def always_die(part: int) -> None:
 @pytest.mark.parametrize(
     ("text", "is_valid"),
     [
-        *((text, True) for text in ("local", "ray", "ray://host:10001", "ray?workers=4", "ray://host:1?workers=2")),
-        *((text, False) for text in ("", "Ray", "ray://", "ray?workers=0", "local?workers=2", "http://host")),
+        *(
+            (text, True)
+            for text in (
+                "local",
+                "ray",
+                "ray://host:10001",
+                "ray?workers=4",
+                "ray://host:1?workers=2",
+            )
+        ),
+        *(
+            (text, False)
+            for text in ("", "Ray", "ray://", "ray?workers=0", "local?workers=2", "http://host")
+        ),
     ],
 )
 def test_where_to_work(text: str, is_valid: bool) -> None:
@@ -75,7 +91,9 @@ def test_parts_in_this_process_are_done_one_by_one_and_as_needed() -> None:
         assert not workers.is_remote
 
 
-def test_a_cluster_that_was_killed_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_was_killed_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     assert is_reachable(read_own_address()), "Ray has no address to try"
     (tmp_path / "ray").mkdir()
@@ -90,10 +108,15 @@ def test_a_cluster_that_was_killed_is_not_waited_for(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("where", ["ray", "ray://127.0.0.2:1"])
-def test_a_cluster_that_is_named_and_not_there_is_an_error_at_once(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_is_named_and_not_there_is_an_error_at_once(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")
-    with pytest.raises(RunError, match=r"127\.0\.0\.2:1 .*nothing listens there.*RAY_ADDRESS"), open_workers(where):
+    with (
+        pytest.raises(RunError, match=r"127\.0\.0\.2:1 .*nothing listens there.*RAY_ADDRESS"),
+        open_workers(where),
+    ):
         pass
 
 
@@ -107,19 +130,30 @@ def test_a_cluster_that_does_not_start_is_an_error_with_a_remedy(
 
     def refuse(address: str, **_: object) -> None:
         addresses.append(address)
-        raise (ConnectionError if address == "auto" else Exception("The current node timed out during startup."))
+        raise (
+            ConnectionError
+            if address == "auto"
+            else Exception("The current node timed out during startup.")
+        )
 
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(RunError, match=r"own \(.*timed out during startup.*--on local"), open_workers("ray"):
+    with (
+        pytest.raises(RunError, match=r"own \(.*timed out during startup.*--on local"),
+        open_workers("ray"),
+    ):
         pass
     assert addresses == ["auto", "local"]
 
 
 @pytest.mark.real
-def test_results_come_in_the_order_of_the_parts_and_few_parts_are_read_ahead(two_nodes: Any) -> None:
+def test_results_come_in_the_order_of_the_parts_and_few_parts_are_read_ahead(
+    two_nodes: Any,
+) -> None:
     with open_workers("ray") as workers:
         assert workers.size == 2
-        assert list(workers.map(multiply, range(100), 7)) == list(Workers().map(multiply, range(100), 7))
+        assert list(workers.map(multiply, range(100), 7)) == list(
+            Workers().map(multiply, range(100), 7)
+        )
         assert list(workers.map(multiply, [], 7)) == []
         taken: list[int] = []
         endless = (taken.append(part) or part for part in itertools.count())
@@ -156,7 +190,10 @@ def test_a_worker_that_dies_costs_only_its_part(two_nodes: Any, tmp_path: Path) 
 
 @pytest.mark.real
 def test_a_part_that_kills_every_worker_is_an_error(two_nodes: Any) -> None:
-    with open_workers("ray") as workers, pytest.raises(RunError, match=f"stopped {MAX_LOSSES} workers"):
+    with (
+        open_workers("ray") as workers,
+        pytest.raises(RunError, match=f"stopped {MAX_LOSSES} workers"),
+    ):
         list(workers.map(always_die, range(3)))
 
 
@@ -178,7 +215,8 @@ def test_a_machine_that_goes_costs_only_its_part(two_nodes: Any, tmp_path: Path)
 def test_a_file_answered_by_two_nodes_equals_a_local_one_though_a_worker_is_killed(
     two_nodes: Any, tmp_path: Path, suffix: str
 ) -> None:
-    assistant, file = saved(tmp_path), written(tmp_path / f"in{suffix}", 2_000)
+    assistant = saved(tmp_path)
+    file = written(tmp_path / f"in{suffix}", 2_000)
     killed: list[int] = []
 
     def kill_one(done: int, total: int, remaining: float) -> None:
@@ -186,15 +224,20 @@ def test_a_file_answered_by_two_nodes_equals_a_local_one_though_a_worker_is_kill
             killed.append(kill_worker())
 
     local = predict(assistant, file, tmp_path / f"local{suffix}")
-    distributed = predict(assistant, file, tmp_path / f"ray{suffix}", on="ray", on_progress=kill_one)
+    distributed = predict(
+        assistant, file, tmp_path / f"ray{suffix}", on="ray", on_progress=kill_one
+    )
     assert killed
     assert distributed.file.read_bytes() == local.file.read_bytes()
     assert (distributed.num_rows, distributed.num_problems) == (local.num_rows, local.num_problems)
 
 
 @pytest.mark.real
-def test_rows_that_were_answered_here_are_not_answered_again_on_the_cluster(two_nodes: Any, tmp_path: Path) -> None:
-    assistant, file = saved(tmp_path), written(tmp_path / "in.jsonl", 1_000)
+def test_rows_that_were_answered_here_are_not_answered_again_on_the_cluster(
+    two_nodes: Any, tmp_path: Path
+) -> None:
+    assistant = saved(tmp_path)
+    file = written(tmp_path / "in.jsonl", 1_000)
     expected = predict(assistant, file, tmp_path / "expected.jsonl").file.read_bytes()
 
     def stop(done: int, total: int, remaining: float) -> None:
@@ -204,7 +247,13 @@ def test_rows_that_were_answered_here_are_not_answered_again_on_the_cluster(two_
     with pytest.raises(KeyboardInterrupt):
         predict(assistant, file, tmp_path / "out.jsonl", on_progress=stop)
     counts: list[int] = []
-    predict(assistant, file, tmp_path / "out.jsonl", on="ray", on_progress=lambda done, *_: counts.append(done))
+    predict(
+        assistant,
+        file,
+        tmp_path / "out.jsonl",
+        on="ray",
+        on_progress=lambda done, *_: counts.append(done),
+    )
     assert min(counts) > 500
     assert (tmp_path / "out.jsonl").read_bytes() == expected
 
@@ -223,8 +272,12 @@ def test_two_nodes_embed_documents_as_one_process(
         task = write_task(tmp_path / where, more=more)
         (task.parent / "books").mkdir()
         for number, text in enumerate(PASSAGES * 2):
-            (task.parent / "books" / f"{number}.txt").write_text(f"{text} {'now ' * number}", encoding="utf-8")
+            (task.parent / "books" / f"{number}.txt").write_text(
+                f"{text} {'now ' * number}", encoding="utf-8"
+            )
         summary = build_index(load_task(task), Models())
         assert (summary.passages, summary.embedded) == (16, 16)
-    here, there = (tmp_path / where / "index" / "task" / "vectors.safetensors" for where in ("local", "ray"))
+    here, there = (
+        tmp_path / where / "index" / "task" / "vectors.safetensors" for where in ("local", "ray")
+    )
     assert here.read_bytes() == there.read_bytes()

@@ -1,4 +1,6 @@
-"""Answers are logged batch by batch: wherever a run is cut, going on gives what an uncut run gives."""
+"""Answers are logged batch by batch: wherever a run is cut, going on gives what an uncut run
+gives.
+"""
 
 import json
 from collections.abc import Sequence
@@ -23,12 +25,25 @@ from etude.types import Example, Message, Model, ModelRef
 
 TEXTS = [f"row {n} of words" for n in range(37)]
 ROWS = Dataset(
-    tuple(Example(str(n), (Message("user", text),), text, location=f"a:{n}") for n, text in enumerate(TEXTS))
+    tuple(
+        Example(str(n), (Message("user", text),), text, location=f"a:{n}")
+        for n, text in enumerate(TEXTS)
+    )
 )
 METRIC = Metric("exact_match", "answer")
-SHOT = Example(id="s", input=(Message("user", "what"),), output="that", references=("this",), tags={"a": "b"})
+SHOT = Example(
+    id="s", input=(Message("user", "what"),), output="that", references=("this",), tags={"a": "b"}
+)
 ASSISTANT = Assistant(
-    "few_shot", "answer", ModelRef("fake"), "Be brief.", "user", (SHOT,), (), Contract(fields=("A", "B?")), 40
+    "few_shot",
+    "answer",
+    ModelRef("fake"),
+    "Be brief.",
+    "user",
+    (SHOT,),
+    (),
+    Contract(fields=("A", "B?")),
+    40,
 )
 
 
@@ -47,10 +62,14 @@ class OneFake:
 
 def texts(models: Models, log: AnswerLog | None = None) -> list[tuple[str, float]]:
     assistant = Assistant("prompt", "answer", ModelRef("fake"))
-    return [(row.answer.text, row.score.value) for row in evaluate(assistant, models, ROWS, METRIC, log)]
+    return [
+        (row.answer.text, row.score.value) for row in evaluate(assistant, models, ROWS, METRIC, log)
+    ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
 @given(cut=st.integers(0, 40_000))
 def test_a_log_cut_at_any_byte_is_completed_to_the_same_answers(
     cut: int, tmp_path_factory: pytest.TempPathFactory
@@ -86,7 +105,9 @@ def test_an_assistant_is_the_same_after_saving(tmp_path: Path) -> None:
     loaded = load(tmp_path / "one")
     loaded.save(tmp_path / "two")
     assert loaded == ASSISTANT
-    assert (tmp_path / "one" / "assistant.json").read_bytes() == (tmp_path / "two" / "assistant.json").read_bytes()
+    assert (tmp_path / "one" / "assistant.json").read_bytes() == (
+        tmp_path / "two" / "assistant.json"
+    ).read_bytes()
     assert loaded.fingerprint == ASSISTANT.fingerprint
 
 
@@ -111,7 +132,9 @@ def test_a_folder_without_an_assistant_says_what_to_do(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_an_assistant_that_holds_something_else_says_what_to_do(change: dict[str, object], tmp_path: Path) -> None:
+def test_an_assistant_that_holds_something_else_says_what_to_do(
+    change: dict[str, object], tmp_path: Path
+) -> None:
     ASSISTANT.save(tmp_path)
     file = tmp_path / "assistant.json"
     body = json.loads(file.read_text()) | change
@@ -142,12 +165,17 @@ def test_the_sample_of_scored_rows_has_their_mean() -> None:
 
 
 def test_rows_with_one_input_count_as_one() -> None:
-    copies = Dataset(tuple(replace(row, id=f"{row.id} again", input=ROWS[0].input) for row in ROWS.examples[:3]))
+    copies = Dataset(
+        tuple(replace(row, id=f"{row.id} again", input=ROWS[0].input) for row in ROWS.examples[:3])
+    )
     rows = evaluate(Assistant("prompt", "answer", ModelRef("fake")), OneFake(), copies, METRIC)
     assert build_sample(METRIC, [row.outcome for row in rows]).units == 1
 
 
-SHOWN = tuple(Example(id=str(n), input=(Message("user", "asked " * n),), output="told " * (9 - n)) for n in range(1, 9))
+SHOWN = tuple(
+    Example(id=str(n), input=(Message("user", "asked " * n),), output="told " * (9 - n))
+    for n in range(1, 9)
+)
 
 
 class CountingModel(FakeModel):
@@ -169,32 +197,44 @@ def test_as_many_examples_as_fit_stand_in_a_prompt_and_the_rest_is_counted(
     lengths: list[int], context: int, place: Literal["system", "user"]
 ) -> None:
     model = FakeModel(f"fake:context={context}")
-    assistant = Assistant("few_shot", "answer", ModelRef("fake"), "Be brief.", place, SHOWN, max_tokens=10)
+    assistant = Assistant(
+        "few_shot", "answer", ModelRef("fake"), "Be brief.", place, SHOWN, max_tokens=10
+    )
     asked = [[Message("user", "word " * length)] for length in lengths]
     for turns, request in zip(asked, assistant.prepare(asked, model), strict=True):
         kept = len(SHOWN) - request.shots_dropped
         assert request.messages == assistant.build_messages(turns, kept)
         assert model.count_tokens(request.messages) + request.max_tokens <= context
         if kept < len(SHOWN):
-            assert model.count_tokens(assistant.build_messages(turns, kept + 1)) + request.max_tokens > context
+            assert (
+                model.count_tokens(assistant.build_messages(turns, kept + 1)) + request.max_tokens
+                > context
+            )
 
 
 def test_tokens_are_counted_only_where_bytes_do_not_settle_it() -> None:
-    assistant = Assistant("few_shot", "answer", ModelRef("fake"), "", "system", SHOWN, max_tokens=10)
+    assistant = Assistant(
+        "few_shot", "answer", ModelRef("fake"), "", "system", SHOWN, max_tokens=10
+    )
     asked = [[Message("user", f"row {n}")] for n in range(100)]
-    roomy, narrow = CountingModel("fake:context=4000"), CountingModel("fake:context=260")
+    roomy = CountingModel("fake:context=4000")
+    narrow = CountingModel("fake:context=260")
     assistant.prepare(asked, roomy)
     assistant.prepare(asked, narrow)
     assert roomy.counted == 0
     assert len(asked) <= narrow.counted <= len(asked) + 2 * len(SHOWN)
 
 
-def test_what_was_left_out_of_a_prompt_stands_in_its_answer_also_after_a_resume(tmp_path: Path) -> None:
+def test_what_was_left_out_of_a_prompt_stands_in_its_answer_also_after_a_resume(
+    tmp_path: Path,
+) -> None:
     class Narrow(OneFake):
         def get(self, ref: ModelRef, *needs: str) -> Model:
             return FakeModel("fake:context=60")
 
-    assistant = Assistant("few_shot", "answer", ModelRef("fake"), "", "system", SHOWN, max_tokens=10)
+    assistant = Assistant(
+        "few_shot", "answer", ModelRef("fake"), "", "system", SHOWN, max_tokens=10
+    )
     dropped = [
         request.shots_dropped
         for request in assistant.prepare([row.input for row in ROWS], Narrow().get(assistant.model))
@@ -219,8 +259,14 @@ def test_a_folder_that_could_not_be_filled_leaves_the_old_one_as_it_was(tmp_path
 
 
 @pytest.mark.parametrize("names", [("zeta", "alpha", "mid"), ("alpha", "mid", "zeta")])
-def test_a_saved_schema_keeps_the_order_in_which_it_is_put_into_words(names: tuple[str, ...], tmp_path: Path) -> None:
-    schema = {"type": "object", "required": [*names], "properties": {name: {"type": "string"} for name in names}}
+def test_a_saved_schema_keeps_the_order_in_which_it_is_put_into_words(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    schema = {
+        "type": "object",
+        "required": [*names],
+        "properties": {name: {"type": "string"} for name in names},
+    }
     contract = Contract(json_schema=schema)
     saved = replace(ASSISTANT, contract=contract)
     saved.save(tmp_path / "one")

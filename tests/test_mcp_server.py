@@ -25,12 +25,21 @@ from etude.runs.folder import find_task_runs
 from etude.runs.openings import read_openings
 from etude.types import ModelRef
 
-TOOLS = set("write_task_file check_examples compare_methods show_verdict run_behaviour_test ask_assistant".split())
+TOOLS = set(
+    (
+        "write_task_file check_examples compare_methods show_verdict run_behaviour_test "
+        "ask_assistant"
+    ).split()
+)
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    rows = [{"input": f"question {n} about {pet}", "output": pet} for n in range(90) for pet in ("cats", "dogs")]
+    rows = [
+        {"input": f"question {n} about {pet}", "output": pet}
+        for n in range(90)
+        for pet in ("cats", "dogs")
+    ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     file = tmp_path / "task.yaml"
     file.write_text(
@@ -42,10 +51,15 @@ def task(tmp_path: Path) -> Path:
 
 
 def call(
-    tool: str, arguments: dict[str, Any], *, go_on: bool | None = None, questions: list[str] | None = None
+    tool: str,
+    arguments: dict[str, Any],
+    *,
+    go_on: bool | None = None,
+    questions: list[str] | None = None,
 ) -> tuple[bool, str]:
-    """Whether the tool failed, and its reply. `go_on`: what the user answers; None for a client that cannot ask.
-    `questions` gets the questions to the user."""
+    """Whether the tool failed, and its reply. `go_on`: what the user answers; None for a client
+    that cannot ask. `questions` gets the questions to the user.
+    """
 
     async def elicit(context: object, params: Any) -> mcp_types.ElicitResult:
         if questions is not None:
@@ -54,7 +68,9 @@ def call(
 
     async def run() -> tuple[bool, str]:
         async with Client(
-            build_server(), elicitation_callback=None if go_on is None else elicit, raise_exceptions=False
+            build_server(),
+            elicitation_callback=None if go_on is None else elicit,
+            raise_exceptions=False,
         ) as client:
             assert {listed.name for listed in (await client.list_tools()).tools} == TOOLS
             try:
@@ -75,9 +91,14 @@ def test_an_agent_that_knows_only_the_tools_gets_from_a_csv_to_a_verdict(tmp_pat
     assert any("kind: classify" in line for line in written["guesses"])
     fake = {"model": "fake", "encoder": "none", "methods": ["baseline", "prompt"]}
     fake = yaml.safe_load(written["text"]) | fake
-    Path(task).write_text(yaml.safe_dump(fake), encoding="utf-8")  # the packaged model takes minutes
+    Path(task).write_text(
+        yaml.safe_dump(fake), encoding="utf-8"
+    )  # the packaged model takes minutes
     failed, reply = call("check_examples", {"task": task})
-    assert (failed, json.loads(reply)["num_findings"]) == (False, len(json.loads(reply)["findings"]))
+    assert (failed, json.loads(reply)["num_findings"]) == (
+        False,
+        len(json.loads(reply)["findings"]),
+    )
     failed, reply = call("compare_methods", {"task": task}, go_on=True)
     assert not failed
     compared = json.loads(reply)
@@ -89,7 +110,9 @@ def test_an_agent_that_knows_only_the_tools_gets_from_a_csv_to_a_verdict(tmp_pat
     assert (failed, json.loads(reply)["answer"]) == (False, "cats")
     tested = json.loads(call("run_behaviour_test", {"place": task}, go_on=True)[1])
     assert (tested["passed"], tested["gates"]) == (None, [])
-    assert tested["result"].startswith("Ready: not yet, because the task sets no target. No gates are set: ")
+    assert tested["result"].startswith(
+        "Ready: not yet, because the task sets no target. No gates are set: "
+    )
 
 
 async def list_tools() -> list[Any]:
@@ -101,12 +124,17 @@ def test_every_tool_and_argument_is_described() -> None:
     for tool in asyncio.run(list_tools()):
         arguments = tool.input_schema
         assert tool.description
-        assert (tool.annotations.destructive_hint, tool.annotations.open_world_hint) == (False, False)
+        assert (tool.annotations.destructive_hint, tool.annotations.open_world_hint) == (
+            False,
+            False,
+        )
         assert arguments["additionalProperties"] is False
         assert all("description" in argument for argument in arguments["properties"].values())
 
 
-@pytest.mark.parametrize("arguments", [{"budget_minutes": -5}, {"budget_minutes": 0}, {"budget": 5}])
+@pytest.mark.parametrize(
+    "arguments", [{"budget_minutes": -5}, {"budget_minutes": 0}, {"budget": 5}]
+)
 def test_wrong_arguments_start_nothing(task: Path, arguments: dict[str, float]) -> None:
     failed, reply = call("compare_methods", {"task": str(task), **arguments}, go_on=True)
     assert failed
@@ -119,7 +147,12 @@ def test_only_another_budget_opens_the_test_again_and_the_user_is_told(task: Pat
     for arguments in ({"budget_minutes": 5}, {"budget_minutes": 5}, {}, {"budget_minutes": 6}):
         call("compare_methods", {"task": str(task), **arguments}, go_on=True, questions=questions)
     assert len(read_openings(task.parent / "runs")) == 2
-    assert ["opens its test again" in question for question in questions] == [False, False, False, True]
+    assert ["opens its test again" in question for question in questions] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_cancelled_comparison_stops_and_the_same_call_continues_it(task: Path) -> None:
@@ -130,7 +163,10 @@ def test_a_cancelled_comparison_stops_and_the_same_call_continues_it(task: Path)
         f"    time.sleep(0.05 * pathlib.Path({str(slow)!r}).exists())\n    return 1.0\n",
         encoding="utf-8",
     )
-    task.write_text(task.read_text().replace("kind: classify", "kind: answer\ncheck: check.py:fits"), encoding="utf-8")
+    task.write_text(
+        task.read_text().replace("kind: classify", "kind: answer\ncheck: check.py:fits"),
+        encoding="utf-8",
+    )
     lines: list[str] = []
 
     async def accept(context: object, params: object) -> mcp_types.ElicitResult:
@@ -140,11 +176,15 @@ def test_a_cancelled_comparison_stops_and_the_same_call_continues_it(task: Path)
         async with Client(build_server(), elicitation_callback=accept) as client:
             with anyio.CancelScope() as scope:
 
-                async def cancel_at_first(progress: float, total: float | None, message: str | None) -> None:
+                async def cancel_at_first(
+                    progress: float, total: float | None, message: str | None
+                ) -> None:
                     lines.append(message or "")
                     scope.cancel()
 
-                await client.call_tool("compare_methods", {"task": str(task)}, progress_callback=cancel_at_first)
+                await client.call_tool(
+                    "compare_methods", {"task": str(task)}, progress_callback=cancel_at_first
+                )
             assert scope.cancelled_caught
             slow.unlink()
             result = await client.call_tool("compare_methods", {"task": str(task)})
@@ -153,7 +193,9 @@ def test_a_cancelled_comparison_stops_and_the_same_call_continues_it(task: Path)
     assert not asyncio.run(cancel_then_continue())
     assert lines[0].startswith("180 rows: 100 train")
     (run,) = find_task_runs(task)
-    attempts = [timed.event.status for timed in read_events(run) if isinstance(timed.event, RunEnded)]
+    attempts = [
+        timed.event.status for timed in read_events(run) if isinstance(timed.event, RunEnded)
+    ]
     assert attempts == ["interrupted", "complete"]
 
 
@@ -209,7 +251,9 @@ def test_a_refusal_is_the_same_however_the_client_says_it(task: Path, action: st
         return mcp_types.ElicitResult(action=action)
 
     async def run() -> str:
-        async with Client(build_server(), elicitation_callback=refuse, raise_exceptions=False) as client:
+        async with Client(
+            build_server(), elicitation_callback=refuse, raise_exceptions=False
+        ) as client:
             result = await client.call_tool("compare_methods", {"task": str(task)})
         return str(result.content[0].text)
 
@@ -223,7 +267,9 @@ def test_a_place_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_printed_setting_of_a_client_starts_the_server(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_setting_of_a_client_starts_the_server(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     commands = []
     for client, (file, key) in MCP_CLIENTS.items():
         assert main(["mcp", "--print-config", client]) == 0

@@ -23,13 +23,17 @@ from etude.types import Answer, Example, Kind, Message
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
 def row(output: str, *references: str) -> Example:
-    return Example("r1", (Message("user", "question"),), output, references, location="rows.jsonl:7")
+    return Example(
+        "r1", (Message("user", "question"),), output, references, location="rows.jsonl:7"
+    )
 
 
 def answer(text: str, value: Any = None, form: bool | None = None) -> Answer:
@@ -43,13 +47,17 @@ def task(kind: Kind, **parts: Any) -> Task:
 
 def labelled(sizes: dict[str, int]) -> Dataset:
     outputs = [label for label, size in sizes.items() for _ in range(size)]
-    return Dataset(tuple(Example(str(i), (Message("user", str(i)),), out) for i, out in enumerate(outputs)))
+    return Dataset(
+        tuple(Example(str(i), (Message("user", str(i)),), out) for i, out in enumerate(outputs))
+    )
 
 
 # which metric
 
 
-@pytest.mark.parametrize(("largest", "name"), [(10, "accuracy"), (50, "accuracy"), (51, "macro_f1")])
+@pytest.mark.parametrize(
+    ("largest", "name"), [(10, "accuracy"), (50, "accuracy"), (51, "macro_f1")]
+)
 def test_skewed_labels_are_judged_by_macro_f1(largest: int, name: str) -> None:
     metric = choose_metric(task("classify"), labelled({"a": 10, "b": largest}))
     assert metric.name == name
@@ -61,9 +69,21 @@ def test_skewed_labels_are_judged_by_macro_f1(largest: int, name: str) -> None:
     [
         ("extract", {}, "exact_match", "because the task is to extract", False),
         ("extract", {"metric": "value_f1"}, "value_f1", "because the task file sets it", False),
-        ("answer", {"contract": Contract(max_words=5)}, "passes", "because the task has a contract", True),
+        (
+            "answer",
+            {"contract": Contract(max_words=5)},
+            "passes",
+            "because the task has a contract",
+            True,
+        ),
         ("rewrite", {}, "chrf", "because the task has neither contract nor check", True),
-        ("rewrite", {"metric": "exact_match"}, "exact_match", "because the task file sets it", False),
+        (
+            "rewrite",
+            {"metric": "exact_match"},
+            "exact_match",
+            "because the task file sets it",
+            False,
+        ),
         ("classify", {"metric": "macro_f1"}, "macro_f1", "because the task file sets it", False),
     ],
 )
@@ -75,12 +95,15 @@ def test_the_kind_decides_unless_the_task_does(
 
 
 def test_extraction_is_headed_by_f1_over_values_so_finding_nothing_scores_nothing() -> None:
-    """Entities: 139 of 200 rows have none, so the empty answer is right as a whole for 69.5% of them."""
+    """Entities: 139 of 200 rows have none, so the empty answer is right as a whole for 69.5% of
+    them.
+    """
     train = Dataset((row('{"names": ["Ada"]}'),))
     metric = choose_metric(task("extract"), train)
     assert metric.name == "value_f1"
     expected = ['{"names": []}'] * 139 + ['{"names": ["Ada", "Eve"]}'] * 61
-    scores, samples = {}, {}
+    scores = {}
+    samples = {}
     for name, text in (("nothing", '{"names": []}'), ("some", '{"names": ["Ada"]}')):
         rows = [metric.score(row(output), answer(text)) for output in expected]
         scores[name] = [score.other_metrics["exact_match"] for score in rows]
@@ -95,7 +118,9 @@ def test_extraction_is_headed_by_f1_over_values_so_finding_nothing_scores_nothin
     [(True, True, "contract and check"), (False, True, "the check"), (True, False, "the contract")],
 )
 def test_what_an_answer_has_to_pass_is_said(contract: bool, check: bool, label: str) -> None:
-    metric = Metric("passes", "answer", (lambda example, text: True) if check else None, contract=contract)
+    metric = Metric(
+        "passes", "answer", (lambda example, text: True) if check else None, contract=contract
+    )
     assert metric.label == f"share of answers that pass {label}"
 
 
@@ -111,7 +136,9 @@ def test_a_label_is_right_when_it_is_the_rows_or_a_reference() -> None:
 def test_macro_f1_scores_rows_as_right_or_wrong_and_aggregates_labels() -> None:
     metric = Metric("macro_f1", "classify")
     assert metric.score(row("a"), answer("a")).value == 1
-    interval = estimate_sample(metric.sample([1, 1, 1, 0], None, ["a", "a", "a", "b"], ["a", "a", "a", "a"]))
+    interval = estimate_sample(
+        metric.sample([1, 1, 1, 0], None, ["a", "a", "a", "b"], ["a", "a", "a", "a"])
+    )
     assert interval.value == pytest.approx((6 / 7 + 0) / 2)
     assert interval.low < interval.value < interval.high
 
@@ -142,7 +169,9 @@ def test_json_is_equal_whatever_its_layout_and_key_order(value: Any) -> None:
         ("total: -5", "total: 5", 0),
     ],
 )
-def test_exact_match_is_equality_of_meaning_not_of_layout(output: str, text: str, value: float) -> None:
+def test_exact_match_is_equality_of_meaning_not_of_layout(
+    output: str, text: str, value: float
+) -> None:
     assert exact(output, text) == value
 
 
@@ -151,7 +180,14 @@ def test_exact_match_is_equality_of_meaning_not_of_layout(output: str, text: str
 
 @pytest.mark.parametrize(
     ("form", "checked", "value"),
-    [(True, True, 1), (True, False, 0), (False, True, 0), (None, 0.5, 0.5), (False, 0.5, 0), (True, None, 1)],
+    [
+        (True, True, 1),
+        (True, False, 0),
+        (False, True, 0),
+        (None, 0.5, 0.5),
+        (False, 0.5, 0),
+        (True, None, 1),
+    ],
 )
 def test_an_answer_passes_contract_and_check(form: bool | None, checked: Any, value: float) -> None:
     check = None if checked is None else lambda example, text: checked
@@ -161,7 +197,8 @@ def test_an_answer_passes_contract_and_check(form: bool | None, checked: Any, va
 
 
 def test_chrf_is_sacrebleus_against_the_likest_right_output() -> None:
-    example, text = row("the owl is awake", "an owl that wakes"), "an owl awakes"
+    example = row("the owl is awake", "an owl that wakes")
+    text = "an owl awakes"
     oracle = sacrebleu.sentence_chrf(text, [example.output, *example.references]).score / 100
     score = Metric("chrf", "answer").score(example, answer(text))
     assert score.value == pytest.approx(oracle)
@@ -170,18 +207,29 @@ def test_chrf_is_sacrebleus_against_the_likest_right_output() -> None:
 
 def test_other_metrics_stand_beside_the_headline() -> None:
     passes = Metric("passes", "answer").score(row("yes"), answer("Yes"))
-    assert passes.other_metrics == {"exact_match": 1.0, "token_f1": 1.0, "chrf": pytest.approx(0.4, abs=0.4)}
+    assert passes.other_metrics == {
+        "exact_match": 1.0,
+        "token_f1": 1.0,
+        "chrf": pytest.approx(0.4, abs=0.4),
+    }
     score = Metric("exact_match", "extract").score(row("1"), answer("1"))
     assert score.other_metrics == {"right_fields": 1.0, "value_f1": 1.0}
-    assert Metric("accuracy", "classify").score(row("a"), answer("a")).other_metrics == {"macro_f1": 1.0}
-    assert Metric("macro_f1", "classify").score(row("a"), answer("b")).other_metrics == {"accuracy": 0.0}
+    assert Metric("accuracy", "classify").score(row("a"), answer("a")).other_metrics == {
+        "macro_f1": 1.0
+    }
+    assert Metric("macro_f1", "classify").score(row("a"), answer("b")).other_metrics == {
+        "accuracy": 0.0
+    }
 
 
 @given(st.sampled_from("ax\u00e9 "), st.integers(1, 3))
 @settings(deadline=None)
-def test_chrf_beside_another_headline_reads_only_the_start_of_long_texts(letter: str, times: int) -> None:
+def test_chrf_beside_another_headline_reads_only_the_start_of_long_texts(
+    letter: str, times: int
+) -> None:
     long = "the owl is awake. " * (CHRF_CHARACTERS // 10)
-    example, metric = row(long), Metric("passes", "answer")
+    example = row(long)
+    metric = Metric("passes", "answer")
     changed = long[:CHRF_CHARACTERS] + letter * 1_000 * times
     assert metric.score(example, answer(changed)).other_metrics["chrf"] == 1
     assert Metric("chrf", "answer").score(example, answer(changed)).value < 1
@@ -205,28 +253,41 @@ def test_chrf_beside_another_headline_reads_only_the_start_of_long_texts(letter:
 def test_right_fields_are_a_share_of_those_wanted_or_given(
     output: str, references: tuple[str, ...], text: str, value: float
 ) -> None:
-    others = Metric("exact_match", "extract").score(row(output, *references), answer(text)).other_metrics
+    others = (
+        Metric("exact_match", "extract").score(row(output, *references), answer(text)).other_metrics
+    )
     assert others["right_fields"] == pytest.approx(value)
 
 
 def test_answers_that_repeat_are_a_choice_among_known_answers() -> None:
-    repeated = Dataset(tuple(replace(row(f"Answer {number % 5}"), id=f"{number}") for number in range(20)))
+    repeated = Dataset(
+        tuple(replace(row(f"Answer {number % 5}"), id=f"{number}") for number in range(20))
+    )
     metric = choose_metric(task("answer"), repeated)
     assert (metric.name, metric.contract_only) == ("exact_match", False)
     assert metric.score(row("Ask  us"), answer("ask us")).value == 1
-    distinct = Dataset((*repeated, *(replace(row(f"Only {number}"), id=f"x{number}") for number in range(3))))
+    distinct = Dataset(
+        (*repeated, *(replace(row(f"Only {number}"), id=f"x{number}") for number in range(3)))
+    )
     assert choose_metric(task("answer"), distinct).name == "chrf"
     assert choose_metric(task("rewrite"), repeated).name == "chrf"
 
 
 @given(st.lists(st.tuples(*[st.sampled_from("abc")] * 3), min_size=1, max_size=30))
 @settings(deadline=None)
-def test_macro_f1_takes_a_further_right_label_as_the_first(rows: list[tuple[str, str, str]]) -> None:
+def test_macro_f1_takes_a_further_right_label_as_the_first(
+    rows: list[tuple[str, str, str]],
+) -> None:
     metric = Metric("macro_f1", "classify")
-    result = [metric.score(row(want, further), answer(given)).value for want, further, given in rows]
-    expected, guesses = [want for want, _, _ in rows], [given for _, _, given in rows]
+    result = [
+        metric.score(row(want, further), answer(given)).value for want, further, given in rows
+    ]
+    expected = [want for want, _, _ in rows]
+    guesses = [given for _, _, given in rows]
     meant = [want if given in (want, further) else given for want, further, given in rows]
-    oracle = f1_score(expected, meant, labels=sorted(set(expected)), average="macro", zero_division=0)
+    oracle = f1_score(
+        expected, meant, labels=sorted(set(expected)), average="macro", zero_division=0
+    )
     assert metric.sample(result, None, expected, guesses).value == pytest.approx(oracle)
 
 
@@ -269,22 +330,42 @@ def test_the_nearest_right_score_counts() -> None:
     assert KAPPA.sample([1.0, 1.0], None, ["1", "5"], ["4", "5"]).value == 1
 
 
-@given(st.lists(st.tuples(st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcd"))), min_size=1, max_size=20))
-def test_lists_of_labels_are_scored_as_by_scikit_learn(pairs: list[tuple[set[str], set[str]]]) -> None:
-    scored = [LISTS.score(row(join_labels(right)), answer(join_labels(given))) for right, given in pairs]
-    expected, predicted = ([join_labels(side) for side in sides] for sides in zip(*pairs, strict=True))
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcd"))),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_lists_of_labels_are_scored_as_by_scikit_learn(
+    pairs: list[tuple[set[str], set[str]]],
+) -> None:
+    scored = [
+        LISTS.score(row(join_labels(right)), answer(join_labels(given))) for right, given in pairs
+    ]
+    expected, predicted = (
+        [join_labels(side) for side in sides] for sides in zip(*pairs, strict=True)
+    )
     encoder = MultiLabelBinarizer(classes=list("abcd"))
     truth, guess = (encoder.fit_transform(side) for side in zip(*pairs, strict=True))
     values = [score.value for score in scored]
-    assert np.mean(values) == pytest.approx(f1_score(truth, guess, average="samples", zero_division=1), abs=1e-9)
+    assert np.mean(values) == pytest.approx(
+        f1_score(truth, guess, average="samples", zero_division=1), abs=1e-9
+    )
     exact = [score.other_metrics["subset_accuracy"] for score in scored]
     assert np.mean(exact) == pytest.approx(accuracy_score(truth, guess), abs=1e-9)
     micro = LISTS.sample(values, None, expected, predicted, "micro_f1").value
     if truth.any():
-        assert micro == pytest.approx(f1_score(truth, guess, average="micro", zero_division=0), abs=1e-9)
+        assert micro == pytest.approx(
+            f1_score(truth, guess, average="micro", zero_division=0), abs=1e-9
+        )
         columns = truth.any(axis=0)
-        oracle = f1_score(truth, guess, labels=np.flatnonzero(columns), average="macro", zero_division=0)
-        assert LISTS.sample(values, None, expected, predicted, "macro_f1").value == pytest.approx(oracle, abs=1e-9)
+        oracle = f1_score(
+            truth, guess, labels=np.flatnonzero(columns), average="macro", zero_division=0
+        )
+        assert LISTS.sample(values, None, expected, predicted, "macro_f1").value == pytest.approx(
+            oracle, abs=1e-9
+        )
 
 
 def test_a_list_may_be_written_in_any_way() -> None:
@@ -294,7 +375,9 @@ def test_a_list_may_be_written_in_any_way() -> None:
 
 
 def test_a_scale_and_several_labels_have_their_own_headline() -> None:
-    assert choose_metric(task("classify", scale=SCALE), labelled({"1": 10, "2": 90})).name == "kappa"
+    assert (
+        choose_metric(task("classify", scale=SCALE), labelled({"1": 10, "2": 90})).name == "kappa"
+    )
     assert choose_metric(task("classify", several=True), labelled({"[]": 10})).name == "sample_f1"
     for metric in (KAPPA, LISTS):
         record = {key: getattr(metric, key) for key in ("name", "scale", "several")}

@@ -53,10 +53,15 @@ class Desk:
 
 
 def write_chats(folder: Path, num: int = 150, desk: str = DESK, seed: int = 3) -> Path:
-    """Conversations that ask for a book, and then whether it is on the shelf; returns the task file."""
-    draw, lines = random.Random(seed), []
+    """Conversations that ask for a book, and then whether it is on the shelf; returns the task
+    file.
+    """
+    draw = random.Random(seed)
+    lines = []
     for row in rows("answer", num, seed):
-        theme, lent = row["tags"]["theme"], draw.choice(THEMES[:2])  # type: ignore[index]
+        # type: ignore[index]
+        theme = row["tags"]["theme"]
+        lent = draw.choice(THEMES[:2])
         call = {"name": "on_shelf", "arguments": json.dumps({"theme": theme})}
         result = "lent" if theme == lent else "on the shelf"
         chat: list[dict[str, Any]] = [
@@ -67,14 +72,23 @@ def write_chats(folder: Path, num: int = 150, desk: str = DESK, seed: int = 3) -
             {"role": "tool", "tool_call_id": "1", "content": result},
             {"role": "assistant", "content": f"It is {result}."},
         ]
-        lines.append({"id": f"c{len(lines)}", "messages": chat, "tags": {"theme": theme, "lent": lent}})
+        lines.append(
+            {"id": f"c{len(lines)}", "messages": chat, "tags": {"theme": theme, "lent": lent}}
+        )
     folder.mkdir(parents=True, exist_ok=True)
     write_json_lines(folder / "examples.jsonl", lines)
     (folder / "desk.py").write_text(desk)
     task = folder / "task.yaml"
     task.write_text(
-        "kind: answer\nmodel: fake\nexamples: examples.jsonl\nturns: all\nmetric: exact_match\nencoder: none\n"
-        "methods: [prompt, few_shot, fine_tune]\ntools: desk.py:Desk\ninstructions: You are a librarian.\n"
+        "kind: answer\n"
+        "model: fake\n"
+        "examples: examples.jsonl\n"
+        "turns: all\n"
+        "metric: exact_match\n"
+        "encoder: none\n"
+        "methods: [prompt, few_shot, fine_tune]\n"
+        "tools: desk.py:Desk\n"
+        "instructions: You are a librarian.\n"
     )
     return task
 
@@ -97,9 +111,13 @@ def read_transcripts(run: Run, method: str = "fine_tune") -> list[dict[str, Any]
     return [line for line in map(json.loads, file.read_text().splitlines()) if "score" in line]
 
 
-def test_a_conversation_scores_as_much_as_its_worst_turn(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_conversation_scores_as_much_as_its_worst_turn(
+    task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["play", str(task), "--yes", "-m", "fine_tune"]) == 0
-    run, printed, rows = find_run(task), capsys.readouterr().out, read_rows(task)
+    run = find_run(task)
+    printed = capsys.readouterr().out
+    rows = read_rows(task)
     result = json.loads((run.folder / "plays.json").read_text())["fine_tune"]
     transcripts = read_transcripts(run)
     for line in transcripts:
@@ -110,14 +128,21 @@ def test_a_conversation_scores_as_much_as_its_worst_turn(task: Path, capsys: pyt
         assert line["score"] == (answers == [row[1]["content"], call, row[5]["content"]])
         # What the tool said depends on its argument, which is the assistant's own.
         calls = [json.loads(text.split("\n")[1]) for text in answers if "<tool_call>" in text]
-        asked, tags = [call["arguments"]["theme"] for call in calls], rows[line["id"]]["tags"]
+        asked = [call["arguments"]["theme"] for call in calls]
+        tags = rows[line["id"]]["tags"]
         assert line["finished"] == (asked == [tags["theme"]])
         said = ["lent" if theme == tags["lent"] else "on the shelf" for theme in asked]
-        results = [turn["content"] for turn in line["turns"] if "<tool_response>" in turn["content"]]
+        results = [
+            turn["content"] for turn in line["turns"] if "<tool_response>" in turn["content"]
+        ]
         assert results == [f"<tool_response>\n{text}\n</tool_response>" for text in said]
     assert 0 < result["played"]["value"] < 1
-    assert result["played"]["value"] == pytest.approx(sum(line["score"] for line in transcripts) / len(transcripts))
-    assert result["lost"]["value"] == pytest.approx(result["turns"]["value"] - result["played_turns"]["value"])
+    assert result["played"]["value"] == pytest.approx(
+        sum(line["score"] for line in transcripts) / len(transcripts)
+    )
+    assert result["lost"]["value"] == pytest.approx(
+        result["turns"]["value"] - result["played_turns"]["value"]
+    )
     scores = [score for line in transcripts for score in line["scores"]]
     assert result["played_turns"]["value"] == pytest.approx(sum(scores) / len(scores))
     assert 0 < result["played_turns"]["value"] < 1
@@ -128,7 +153,11 @@ def test_a_conversation_scores_as_much_as_its_worst_turn(task: Path, capsys: pyt
 @pytest.mark.real
 def test_a_play_that_was_killed_repeats_no_answer(task: Path) -> None:
     folder = find_run(task).folder / "plays" / "fine_tune"
-    kill_when(start_command("play", task, "-m", "fine_tune"), lambda: len([*folder.glob("answers/*.jsonl")]) >= 3, 60)
+    kill_when(
+        start_command("play", task, "-m", "fine_tune"),
+        lambda: len([*folder.glob("answers/*.jsonl")]) >= 3,
+        60,
+    )
     before = {file: file.read_bytes() for file in folder.rglob("*.jsonl")}
     assert not (folder.parent.parent / "plays.json").exists()
     play(find_run(task), ["fine_tune"])
@@ -137,10 +166,14 @@ def test_a_play_that_was_killed_repeats_no_answer(task: Path) -> None:
     for file in folder.glob("answers/*.jsonl"):
         numbers = [json.loads(text)["number"] for text in file.read_text().splitlines()]
         assert len(numbers) == len(set(numbers))
-    resumed = [(line["id"], line["score"], line["turns"]) for line in read_transcripts(find_run(task))]
+    resumed = [
+        (line["id"], line["score"], line["turns"]) for line in read_transcripts(find_run(task))
+    ]
     rmtree(folder)
     play(find_run(task), ["fine_tune"])
-    assert resumed == [(line["id"], line["score"], line["turns"]) for line in read_transcripts(find_run(task))]
+    assert resumed == [
+        (line["id"], line["score"], line["turns"]) for line in read_transcripts(find_run(task))
+    ]
 
 
 def test_a_finished_play_asks_nothing_again(task: Path) -> None:
@@ -148,27 +181,46 @@ def test_a_finished_play_asks_nothing_again(task: Path) -> None:
     files = {file: file.read_bytes() for file in find_run(task).folder.glob("plays/**/*.jsonl")}
     (task.parent / "desk.py").write_text(DESK + "\n")  # a new state of the tools that says the same
     file = find_run(task).folder / "plays.json"
-    file.write_text(file.read_text().replace("played_turns", "other"))  # as an earlier version wrote it
+    file.write_text(
+        file.read_text().replace("played_turns", "other")
+    )  # as an earlier version wrote it
     write_report(file.parent)
     assert "Run etude play again" in (file.parent / "report.md").read_text()
-    run, file = find_run(task), find_run(task).method_folder("prompt") / "predictions.jsonl"
-    file.write_text("".join(line for line in file.read_text().splitlines(True) if '"side": "dev"' in line))
+    run = find_run(task)
+    file = find_run(task).method_folder("prompt") / "predictions.jsonl"
+    file.write_text(
+        "".join(line for line in file.read_text().splitlines(True) if '"side": "dev"' in line)
+    )
     again = play(run, ["fine_tune"])
     assert again.results == first
-    assert f"prompt 0 of {run.info['split']['test']}." in again.notes[0], "not all its turns are answered"
+    assert f"prompt 0 of {run.info['split']['test']}." in again.notes[0], (
+        "not all its turns are answered"
+    )
     assert all(file.read_bytes() == content for file, content in files.items())
 
 
 def test_tools_that_hang_or_break_cost_their_conversation_only(task: Path) -> None:
     bad = 'if theme == "cooking": __import__("time").sleep(100)\n'
     bad += '        if theme == "space": raise KeyError(theme)\n        '
-    (task.parent / "desk.py").write_text(DESK.replace("self.asked.append", f"{bad}self.asked.append"))
-    result = play(find_run(task), ["fine_tune"], limits=ToolLimits(seconds=0.5)).results["fine_tune"]
+    (task.parent / "desk.py").write_text(
+        DESK.replace("self.asked.append", f"{bad}self.asked.append")
+    )
+    result = play(find_run(task), ["fine_tune"], limits=ToolLimits(seconds=0.5)).results[
+        "fine_tune"
+    ]
     transcripts = read_transcripts(find_run(task))
     named = [problem for line in transcripts for problem in line["problems"]]
-    assert {*named} == {"on_shelf failed: stopped after 0.5 s without a result", "on_shelf failed: KeyError: 'space'"}
+    assert {*named} == {
+        "on_shelf failed: stopped after 0.5 s without a result",
+        "on_shelf failed: KeyError: 'space'",
+    }
     assert result.problems == {"on_shelf failed": len(named)}
-    said = [turn["content"] for line in transcripts for turn in line["turns"] if "KeyError" in turn["content"]]
+    said = [
+        turn["content"]
+        for line in transcripts
+        for turn in line["turns"]
+        if "KeyError" in turn["content"]
+    ]
     assert {*said} == {"<tool_response>\nerror: KeyError: 'space'\n</tool_response>"}
     assert result.played.value > 0
 
@@ -186,10 +238,15 @@ def test_a_conversation_ends_at_the_limit_of_calls(task: Path) -> None:
 
 @pytest.mark.parametrize(
     ("body", "message"),
-    [('row.tags["nothing"]', "desk.py:16: .*KeyError: 'nothing'"), ("2", "returned neither a bool nor a number")],
+    [
+        ('row.tags["nothing"]', "desk.py:16: .*KeyError: 'nothing'"),
+        ("2", "returned neither a bool nor a number"),
+    ],
 )
 def test_errors_of_finished_are_reported_together(task: Path, body: str, message: str) -> None:
-    (task.parent / "desk.py").write_text(DESK.replace('"".join(self.asked) == row.tags["theme"]', body))
+    (task.parent / "desk.py").write_text(
+        DESK.replace('"".join(self.asked) == row.tags["theme"]', body)
+    )
     with pytest.raises(InputError, match=message) as caught:
         play(find_run(task))
     assert caught.value.count == 30
@@ -208,17 +265,25 @@ def test_rows_that_cannot_be_played_say_why(task: Path) -> None:
 
 
 def converse(client: Any, route: str, questions: list[str], **options: Any) -> list[dict[str, Any]]:
-    """Ask the questions one after another, and send back what came; returns the turns, with calls and results."""
+    """Ask the questions one after another, and send back what came; returns the turns, with calls
+    and results.
+    """
     sent: list[Any] = []
     for question in questions:
         sent.append({"role": "user", "content": question})
         if route == "responses":
             sent += client.responses.create(model="library", input=sent, **options).output
         elif route == "stream":
-            with client.chat.completions.stream(model="library", messages=sent, **options) as stream:
+            with client.chat.completions.stream(
+                model="library", messages=sent, **options
+            ) as stream:
                 sent.append(stream.get_final_completion().choices[0].message)
         else:
-            sent.append(client.chat.completions.create(model="library", messages=sent, **options).choices[0].message)
+            sent.append(
+                client.chat.completions.create(model="library", messages=sent, **options)
+                .choices[0]
+                .message
+            )
     turns = [turn if isinstance(turn, dict) else turn.model_dump() for turn in sent]
     return [part for turn in turns for part in (*(turn.get("steps") or ()), turn)]
 
@@ -230,38 +295,55 @@ def read_content(turn: dict[str, Any]) -> str:
 
 
 def read_rows(task: Path) -> dict[str, Any]:
-    return {line["id"]: line for line in map(json.loads, (task.parent / "examples.jsonl").read_text().splitlines())}
+    return {
+        line["id"]: line
+        for line in map(json.loads, (task.parent / "examples.jsonl").read_text().splitlines())
+    }
 
 
 @pytest.mark.parametrize("method", ["fine_tune", pytest.param("few_shot", marks=pytest.mark.real)])
-def test_conversations_with_a_server_are_those_that_were_played(method: str, task: Path, tmp_path: Path) -> None:
+def test_conversations_with_a_server_are_those_that_were_played(
+    method: str, task: Path, tmp_path: Path
+) -> None:
     models = Models(dtype="float32")  # in 16 bits, a near tie falls otherwise beside other rows
     if method == "few_shot":
         task = write_chats(tmp_path / "library", 40)
-        text = task.read_text().replace("model: fake", "model: smollm2-135m-instruct\nmax_tokens: 40")
+        text = task.read_text().replace(
+            "model: fake", "model: smollm2-135m-instruct\nmax_tokens: 40"
+        )
         task.write_text(text.replace("[prompt, few_shot, fine_tune]", "[few_shot]"))
         compare(task)
     play(find_run(task), [method], models=models)
-    transcripts = [line for line in read_transcripts(find_run(task), method) if "<tool_call>" in str(line["turns"])]
+    transcripts = [
+        line
+        for line in read_transcripts(find_run(task), method)
+        if "<tool_call>" in str(line["turns"])
+    ]
     (served,) = load_catalogue([str(task)], method, run_tools=True).values()
     with open_client(served, models=models) as client:
         for line, route in itertools.product(transcripts[:3], ("chat", "stream", "responses")):
             row = read_rows(task)[line["id"]]
             questions = [turn["content"] for turn in row["messages"] if turn["role"] == "user"]
             turns = converse(client, route, questions, metadata=row["tags"])
-            assert [read_content(turn) for turn in turns] == [turn["content"] for turn in line["turns"]]
+            assert [read_content(turn) for turn in turns] == [
+                turn["content"] for turn in line["turns"]
+            ]
     assert len(transcripts) >= 3
 
 
 def test_a_server_runs_only_what_it_is_asked_to_run(task: Path, tmp_path: Path) -> None:
-    (task.parent / "desk.py").write_text(DESK.replace("self.asked.append", "print(__import__('os')._exit(1))"))
-    row, record = read_rows(task)["c0"], TrafficRecord(tmp_path / "record")
+    (task.parent / "desk.py").write_text(
+        DESK.replace("self.asked.append", "print(__import__('os')._exit(1))")
+    )
+    row = read_rows(task)["c0"]
+    record = TrafficRecord(tmp_path / "record")
     questions = [row["messages"][0]["content"], row["messages"][2]["content"]]
     (served,) = load_catalogue([str(task)], "fine_tune", run_tools=True).values()
     asked: Any = [{"role": "user", "content": questions[1]}]
     with open_client(served, settings=ServerSettings(record=record)) as client:
         ask = partial(client.chat.completions.create, model="library", messages=asked)
-        broken, turns = converse(client, "chat", questions, metadata=row["tags"]), converse(client, "chat", questions)
+        broken = converse(client, "chat", questions, metadata=row["tags"])
+        turns = converse(client, "chat", questions)
         assert broken[4]["content"] == "error: it ended the process of the tools"
         assert turns[4]["content"] == "error: KeyError: 'lent'"
         # Calls that a client sends are not run, but they count as those of the conversation.
@@ -272,12 +354,17 @@ def test_a_server_runs_only_what_it_is_asked_to_run(task: Path, tmp_path: Path) 
         assert own.choices[0].message.tool_calls[0].function.name == "on_shelf"
         with pytest.raises(openai.BadRequestError, match="so n must be 1"):
             ask(n=2)
-        plain, run = ask(tool_choice="none"), ask()
+        plain = ask(tool_choice="none")
+        run = ask()
         assert "<tool_call>" in plain.choices[0].message.content
         # The second answer reads the question, the call and its result.
         assert run.usage.prompt_tokens > 2 * plain.usage.prompt_tokens
         assert run.usage.completion_tokens > plain.usage.completion_tokens
-    lines = [json.loads(line) for file in record.folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for file in record.folder.glob("*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
     assert [turn["role"] for turn in lines[1]["input"]] == ["user", "assistant"] * 2 + ["user"]
     assert "KeyError" in lines[3]["input"][-1]["content"]
     with open_client(*load_catalogue([str(task)], "fine_tune").values()) as client:
@@ -289,18 +376,26 @@ def test_calls_that_were_run_are_reported_if_the_next_answer_fails(
 ) -> None:
     long = DESK.replace('row.tags["lent"]', "None").replace('"on the shelf"', '"far " * 4500')
     (task.parent / "desk.py").write_text(long)
-    question, record = read_rows(task)["c0"]["messages"][2]["content"], TrafficRecord(tmp_path / "record")
+    question = read_rows(task)["c0"]["messages"][2]["content"]
+    record = TrafficRecord(tmp_path / "record")
     (served,) = load_catalogue([str(task)], "fine_tune", run_tools=True).values()
     with open_client(served, settings=ServerSettings(record=record)) as client:
         for route in ("chat", "responses"):
             _, call, result, answer = converse(client, route, [question])
-            assert (call["tool_calls"][0]["function"]["name"], result["role"]) == ("on_shelf", "tool")
+            assert (call["tool_calls"][0]["function"]["name"], result["role"]) == (
+                "on_shelf",
+                "tool",
+            )
             assert read_content(answer) == ""
         messages = [{"role": "user", "content": question}]
         *_, last = client.chat.completions.create(model="library", messages=messages, stream=True)
         assert last.choices[0].finish_reason == "length"
         assert "the assistant was stopped: Request 0 has" in last.choices[0].delta.handover_reason
-    lines = [json.loads(line) for file in record.folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for file in record.folder.glob("*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
     assert [(len(line["input"]), line["answer"]) for line in lines] == [(3, "")] * 3
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{question}\nHello\n"))
     assert main(["chat", str(task), "-m", "fine_tune", "--run-tools"]) == 0
@@ -308,10 +403,14 @@ def test_calls_that_were_run_are_reported_if_the_next_answer_fails(
 
 
 @pytest.mark.real
-def test_a_tool_that_hangs_holds_up_no_other_request_and_ends_with_its_client(task: Path, tmp_path: Path) -> None:
+def test_a_tool_that_hangs_holds_up_no_other_request_and_ends_with_its_client(
+    task: Path, tmp_path: Path
+) -> None:
     hang = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\n        "
     hang += "__import__('time').sleep(100 if self.lent == 'hang' else 0)\n        "
-    (task.parent / "desk.py").write_text(DESK.replace("self.asked.append", f"{hang}self.asked.append"))
+    (task.parent / "desk.py").write_text(
+        DESK.replace("self.asked.append", f"{hang}self.asked.append")
+    )
     question = read_rows(task)["c0"]["messages"][2]["content"]
     (served,) = load_catalogue([str(task)], "fine_tune", run_tools=True).values()
     with open_client(served) as client, ThreadPoolExecutor() as threads:
@@ -331,7 +430,9 @@ def test_a_tool_that_hangs_holds_up_no_other_request_and_ends_with_its_client(ta
 def test_chat_runs_the_calls_too(
     task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (task.parent / "desk.py").write_text(DESK.replace('row.tags["lent"]', 'len(row.input) == 1 and "nothing"'))
+    (task.parent / "desk.py").write_text(
+        DESK.replace('row.tags["lent"]', 'len(row.input) == 1 and "nothing"')
+    )
     question = read_rows(task)["c0"]["messages"][2]["content"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{question}\n"))
     assert main(["chat", str(task), "-m", "fine_tune", "--run-tools"]) == 0

@@ -28,7 +28,10 @@ def test_findings_are_a_sequence_and_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_watched", [False, True])
 def test_compare_prints_its_progress_if_somebody_watches(
-    is_watched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    is_watched: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_watched)
     verdict = compare(write_task(tmp_path, more="methods: [prompt, few_shot]\n")).verdict

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n"
+    "' + m['content'] + '<|im_end|>\n"
+    "' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n"
+    "' }}{% endif %}"
 )
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CORPUS = (
@@ -37,7 +39,10 @@ def build_tokenizer(template: str | None = CHATML, eos: str | None = "<|im_end|>
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_train_tokenizer(), eos_token=eos, pad_token="<|endoftext|>", extra_special_tokens=SPECIAL[1:]
+        tokenizer_object=_train_tokenizer(),
+        eos_token=eos,
+        pad_token="<|endoftext|>",
+        extra_special_tokens=SPECIAL[1:],
     )
     tokenizer.chat_template = template
     return tokenizer
@@ -64,7 +69,11 @@ def build_module(kind: str = "llama", seed: int = 0, **changes: Any) -> Any:
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **(shape | changes))).float().eval()
+        return (
+            AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **(shape | changes)))
+            .float()
+            .eval()
+        )
 
 
 def save_tiny_model(folder: Path, **changes: Any) -> Path:

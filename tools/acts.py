@@ -1,9 +1,11 @@
-"""Fit the classifier of acts, and write it to src/etude/limits/act_model.txt (about 150 kB of numbers, as one line).
+"""Fit the classifier of acts, and write it to src/etude/limits/act_model.txt (about 150 kB of
+numbers, as one line).
 
     python tools/acts.py
 
-It learns from act_lines.yaml and from answers of SmolLM2-135M in tests/acts.jsonl; answers that are marked "held out"
-are left out. It prints how many lines of each act are read right by classifiers not fitted on them (10 folds).
+It learns from act_lines.yaml and from answers of SmolLM2-135M in tests/acts.jsonl; answers that are
+marked "held out" are left out. It prints how many lines of each act are read right by classifiers
+not fitted on them (10 folds).
 """
 
 import json
@@ -24,11 +26,14 @@ def main() -> None:
     """Prints the accuracy for each act, and writes the classifier that is fitted on all lines."""
     rows, num_own = read_rows()
     acts = [act for _, act in rows]
-    counts, right = Counter(acts[:num_own]), Counter[str]()
+    counts = Counter(acts[:num_own])
+    right = Counter[str]()
     for fitted, left_out in StratifiedKFold(10, shuffle=True, random_state=0).split(rows, acts):
         model = fit([rows[position] for position in fitted])
         for text, act in (rows[position] for position in left_out if position < num_own):
-            right[act] += classify(text, "", "", model).act == ("answer" if act == GOES_ALONG else act)
+            right[act] += classify(text, "", "", model).act == (
+                "answer" if act == GOES_ALONG else act
+            )
     for act, number in counts.items():
         print(f"{act}: {right[act]} of {number}")
     MODEL_FILE.write_text(fit(rows).to_text() + "\n", encoding="ascii")

@@ -1,4 +1,6 @@
-"""The tables of the hosted API's page: the routes and fields of OpenAI's API that the server has."""
+"""The tables of the hosted API's page: the routes and fields of OpenAI's API that the server
+has.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,11 +28,14 @@ def find_served(route: OpenAIRoute) -> ApiRoute | None:
 
 
 def list_route_rows() -> Iterator[Sequence[str]]:
-    """Yield a row for each resource: its served routes, its other routes, and the reason. Resources that are not
-    served for the same reason share a row."""
+    """Yield a row for each resource: its served routes, its other routes, and the reason. Resources
+    that are not served for the same reason share a row.
+    """
     groups: dict[str, list[OpenAIRoute]] = {}
     for route in read_api_routes():
-        groups.setdefault(route.reason if route.method == "*" else find_resource(route), []).append(route)
+        groups.setdefault(route.reason if route.method == "*" else find_resource(route), []).append(
+            route
+        )
     for routes in groups.values():
         reasons = dict.fromkeys(route.reason for route in routes if not find_served(route))
         reasons.pop(NOT_SERVED, None)
@@ -52,8 +57,9 @@ def _join_routes(routes: Iterable[OpenAIRoute]) -> str:
 
 
 def list_field_rows() -> Iterator[Sequence[str]]:
-    """Yield a row for each route with a list of fields: the fields that are read, refused with an error, and
-    ignored."""
+    """Yield a row for each route with a list of fields: the fields that are read, refused with an
+    error, and ignored.
+    """
     for route in read_api_routes():
         served = find_served(route)
         body = route.fields and served and _find_body(served)
@@ -63,10 +69,18 @@ def list_field_rows() -> Iterator[Sequence[str]]:
         refused |= set(HOSTED) if body is CreateResponseRequest else set()
         kinds: dict[str, list[str]] = {"read": [], "refused": [], "ignored": []}
         for field in route.fields:
-            kinds["refused" if field in refused else "read" if field in body.model_fields else "ignored"].append(field)
+            kinds[
+                "refused"
+                if field in refused
+                else "read"
+                if field in body.model_fields
+                else "ignored"
+            ].append(field)
         yield f"`{route.method} {route.path}`", *(", ".join(fields) for fields in kinds.values())
 
 
 def _find_body(route: ApiRoute) -> type[BaseModel] | None:
     kinds = (parameter.annotation for parameter in signature(route.handler).parameters.values())
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return next(
+        (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None
+    )

@@ -1,10 +1,12 @@
-"""Fit the classifiers of clauses in danger and of forbidden subjects, and write src/etude/limits/clause_model.json.
+"""Fit the classifiers of clauses in danger and of forbidden subjects, and write
+src/etude/limits/clause_model.json.
 
     python tools/danger.py
 
-They learn from danger.yaml, subjects.yaml and generic.yaml of src/etude/limits. Thresholds come from 5 folds: the
-score that MIN_RECALL of the clauses in danger exceed, or MAX_ALARMS of the clauses that are not about a subject. All
-frames of a phrase are in one fold. It prints both shares, as they are to be expected for clauses by the same author.
+They learn from danger.yaml, subjects.yaml and generic.yaml of src/etude/limits. Thresholds come
+from 5 folds: the score that MIN_RECALL of the clauses in danger exceed, or MAX_ALARMS of the
+clauses that are not about a subject. All frames of a phrase are in one fold. It prints both shares,
+as they are to be expected for clauses by the same author.
 """
 
 import json
@@ -19,7 +21,8 @@ from etude.limits import clauses
 from etude.limits.fit import read_danger_clauses
 from etude.models.registry import Models
 
-MIN_RECALL, MAX_ALARMS = 0.9, 0.01
+MIN_RECALL = 0.9
+MAX_ALARMS = 0.01
 INVERSE_PENALTY = 3.0
 DIGITS = 3  # of a weight
 
@@ -29,12 +32,18 @@ def main() -> None:
     encoder = Models().load_shared_encoder(DEFAULT_ENCODER)
     subjects = read_table(clauses.__file__, "subjects.yaml")
     danger, look_alikes, general = read_danger_clauses()
-    frames, harmless = subjects.pop("frames"), subjects.pop("harmless")
+    frames = subjects.pop("frames")
+    harmless = subjects.pop("harmless")
     framed = {
         name: [(frame.format(phrase), phrase) for phrase in phrases for frame in frames]
         for name, phrases in {**subjects, "harmless": harmless}.items()
     }
-    rows = {"danger": ([(line, line) for line in danger], [(line, line) for line in look_alikes + general])}
+    rows = {
+        "danger": (
+            [(line, line) for line in danger],
+            [(line, line) for line in look_alikes + general],
+        )
+    }
     rows |= {
         name: (
             framed[name],
@@ -53,9 +62,16 @@ def main() -> None:
         is_hit = np.arange(len(vectors)) < len(positive)
         groups = np.unique([group for _, group in positive + negative], return_inverse=True)[1]
         scores = np.zeros(len(vectors))
-        for fitted, left_out in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(vectors, is_hit, groups):
-            scores[left_out] = fit(vectors[fitted], is_hit[fitted]).decision_function(vectors[left_out])
-        levels = np.quantile(scores[is_hit], 1 - MIN_RECALL), np.quantile(scores[~is_hit], 1 - MAX_ALARMS)
+        for fitted, left_out in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(
+            vectors, is_hit, groups
+        ):
+            scores[left_out] = fit(vectors[fitted], is_hit[fitted]).decision_function(
+                vectors[left_out]
+            )
+        levels = (
+            np.quantile(scores[is_hit], 1 - MIN_RECALL),
+            np.quantile(scores[~is_hit], 1 - MAX_ALARMS),
+        )
         threshold = float(levels[name != "danger"])
         alarms = np.mean(scores[~is_hit] >= threshold)
         print(
@@ -74,7 +90,9 @@ def main() -> None:
 
 def fit(vectors: np.ndarray, is_hit: np.ndarray) -> LogisticRegression:
     """Fits on clauses; both sides weigh the same."""
-    return LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=3000).fit(vectors, is_hit)
+    return LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=3000).fit(
+        vectors, is_hit
+    )
 
 
 if __name__ == "__main__":

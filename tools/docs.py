@@ -1,4 +1,5 @@
-"""Write the generated parts of the documentation: commands, methods and models, kinds of finding, the map of the code.
+"""Write the generated parts of the documentation: commands, methods and models, kinds of finding,
+the map of the code.
 
 `python tools/docs.py --check` writes nothing, and fails if a page differs from the generated one.
 """
@@ -29,7 +30,8 @@ sys.path.insert(0, str(PROJECT / "tests" / "properties"))
 
 from test_structure import ORDER  # noqa: E402 - the order of imports, which that test checks
 
-DOCS, ROOT = PROJECT / "docs", PROJECT / "src" / "etude"
+DOCS = PROJECT / "docs"
+ROOT = PROJECT / "src" / "etude"
 COMMANDS = (
     *(
         "",
@@ -59,7 +61,8 @@ Written by `make docs` from the commands' own help. Exit codes:
 | code | meaning |
 | --- | --- |
 | 0 | success |
-| 1 | a target or gate was missed, a method of `etude compare` failed, `--fail-on` matches, or you answered no |
+| 1 | a target or gate was missed, a method of `etude compare` failed, \
+`--fail-on` matches, or you answered no |
 | 2 | an error in the input, or a file that cannot be read or written |
 | 3 | a bug in Étude |
 | 130 | stopped by Ctrl-C |
@@ -68,13 +71,14 @@ Written by `make docs` from the commands' own help. Exit codes:
 
 METHODS_TABLE = """# Methods and models
 
-Written by `make docs` from the docstrings of the methods and the capabilities of the model backends.
+Written by `make docs` from the docstrings of the methods and the capabilities of the model
+backends.
 
 ## Methods
 
-Simplest first. Every method uses the rows, the contract, `kind`, `instructions`, `max_tokens` and `seed`; the last
-column lists the other keys of the [task file](task-file.md) that change its result. To write one:
-[add a method](architecture.md#add-a-method).
+Simplest first. Every method uses the rows, the contract, `kind`, `instructions`, `max_tokens` and
+`seed`; the last column lists the other keys of the [task file](task-file.md) that change its
+result. To write one: [add a method](architecture.md#add-a-method).
 
 """
 BACKENDS_HEAD = """
@@ -97,20 +101,36 @@ def commands(_: str) -> str:
 def methods(_: str) -> str:
     """Builds the page of methods and backends."""
     steps = [
-        (f"`{each.name}`", each.label, summary(each), yes(each.asks_model), yes(each.tuned), keys(each))
+        (
+            f"`{each.name}`",
+            each.label,
+            summary(each),
+            yes(each.asks_model),
+            yes(each.tuned),
+            keys(each),
+        )
         for each in METHODS
     ]
-    titles = ("method", "in reports", "what it does", "asks a language model", "changes weights", "keys")
+    titles = (
+        "method",
+        "in reports",
+        "what it does",
+        "asks a language model",
+        "changes weights",
+        "keys",
+    )
     backends = [
-        (each.name, each.names, *(yes(capability in each.can) for capability in CAPABILITIES)) for each in BACKENDS
+        (each.name, each.names, *(yes(capability in each.can) for capability in CAPABILITIES))
+        for each in BACKENDS
     ]
     tables = table(titles, steps), table(("backend", "names", *CAPABILITIES.values()), backends)
     return f"{METHODS_TABLE}{tables[0]}{BACKENDS_HEAD}{tables[1]}"
 
 
 def checks(page: str) -> str:
-    """Replaces the table of kinds in the page of checks: one row per name, or per family of names with one
-    description."""
+    """Replaces the table of kinds in the page of checks: one row per name, or per family of names
+    with one description.
+    """
     rows: dict[str, list[tuple[FindingKind, Sequence[str]]]] = {}
     for check in CHECKS:
         for kind in check.kinds:
@@ -119,7 +139,9 @@ def checks(page: str) -> str:
             rows.setdefault(name, []).append((kind, check.tasks))
     titles = ("kind", "severity", "what it reports", "tasks", "`--fix`")
     text = table(titles, [kind_row(name, found) for name, found in rows.items()])
-    return re.sub(r"(?<=<!-- kinds -->\n).*(?=<!-- /kinds -->)", lambda _: text, page, flags=re.DOTALL)
+    return re.sub(
+        r"(?<=<!-- kinds -->\n).*(?=<!-- /kinds -->)", lambda _: text, page, flags=re.DOTALL
+    )
 
 
 def kind_row(name: str, found: Iterable[tuple[FindingKind, Sequence[str]]]) -> Sequence[str]:
@@ -128,7 +150,13 @@ def kind_row(name: str, found: Iterable[tuple[FindingKind, Sequence[str]]]) -> S
     severities = ", ".join(one for one in SEVERITIES if any(one in kind.severity for kind in kinds))
     looked_at = [kind for kind in ALL if any(kind in each for each in tasks)]
     where = "all" if len(looked_at) == len(ALL) else ", ".join(looked_at)
-    return (f"`{name}`", severities, kinds[0].description.replace("|", r"\|"), where, yes(kinds[0].fixable))
+    return (
+        f"`{name}`",
+        severities,
+        kinds[0].description.replace("|", r"\|"),
+        where,
+        yes(kinds[0].fixable),
+    )
 
 
 def summary(method: Method) -> str:
@@ -161,10 +189,16 @@ def help_of(command: str) -> str:
 
 
 def architecture(page: str) -> str:
-    """Replaces the map in the page of the architecture: every package, in the order of imports, and its docstring."""
+    """Replaces the map in the page of the architecture: every package, in the order of imports, and
+    its docstring.
+    """
     rows = []
     for unit in ORDER:
-        rows += [(f"{unit}.py", ROOT / f"{unit}.py")] if (ROOT / f"{unit}.py").exists() else folders(ROOT / unit)
+        rows += (
+            [(f"{unit}.py", ROOT / f"{unit}.py")]
+            if (ROOT / f"{unit}.py").exists()
+            else folders(ROOT / unit)
+        )
     width = max(len(name) for name, _ in rows) + 2
     lines = [f"{name:{width}}{first_sentence(path)}" for name, path in rows]
     tree = "\n".join(("<!-- map -->", "```text", *lines, "```", "<!-- /map -->"))
@@ -173,13 +207,18 @@ def architecture(page: str) -> str:
 
 def hosted(page: str) -> str:
     """The page of the hosted API with the tables of what is served."""
-    routes, fields = table(ROUTE_TITLES, list_route_rows()), table(FIELD_TITLES, list_field_rows())
+    routes = table(ROUTE_TITLES, list_route_rows())
+    fields = table(FIELD_TITLES, list_field_rows())
     tables = f"<!-- conformance -->\n\n{routes}\n{fields}\n<!-- /conformance -->"
-    return re.sub("<!-- conformance -->.*<!-- /conformance -->", lambda _: tables, page, flags=re.DOTALL)
+    return re.sub(
+        "<!-- conformance -->.*<!-- /conformance -->", lambda _: tables, page, flags=re.DOTALL
+    )
 
 
 def folders(package: Path) -> list[tuple[str, Path]]:
-    """Lists a package and its inner packages: the name to print, and the file with the docstring."""
+    """Lists a package and its inner packages: the name to print, and the file with the
+    docstring.
+    """
     inner = sorted(path.parent for path in package.glob("*/__init__.py"))
     rows = [(f"{package.name}/", package), *((f"  {folder.name}/", folder) for folder in inner)]
     return [(name, folder / "__init__.py") for name, folder in rows]

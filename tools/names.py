@@ -1,4 +1,5 @@
-"""Count properties of the project's names, and fail beyond the limits in pyproject.toml (`[tool.etude.names]`).
+"""Count properties of the project's names, and fail beyond the limits in pyproject.toml
+(`[tool.etude.names]`).
 
     python tools/names.py [FOLDER] [--worst N]
 
@@ -21,17 +22,19 @@ ROOT = Path(__file__).parents[1]
 # Vague names: words for how a value was obtained, or for nothing, instead of what the value is.
 VAGUE_NAMES = frozenset(
     """
-    found known given made kept left said told asked held taken begun shown wanted written used noted done seen read
-    meant chosen drawn beside around further others more rest own old new both each one other whole part parts most
-    least few alone apart near like some place at what who why where when of by
+    found known given made kept left said told asked held taken begun shown wanted written used
+    noted done seen read meant chosen drawn beside around further others more rest own old new both
+    each one other whole part parts most least few alone apart near like some place at what who why
+    where when of by
     """.split()  # noqa: SIM905 - read as words
 )
 PARTICIPLE = re.compile(r"_?[a-z]+(ed|ept|eld|ound|iven|awn|own|old|aid)")
 VERBS = frozenset(
     """
-    get set load read write make build create check find parse run is has add remove save send format render compute
-    to from validate update start stop print show open close resolve apply split choose measure fit train export
-    convert merge register handle init generate delete list encode decode report tell ask answer score count mask plan
+    get set load read write make build create check find parse run is has add remove save send
+    format render compute to from validate update start stop print show open close resolve apply
+    split choose measure fit train export convert merge register handle init generate delete list
+    encode decode report tell ask answer score count mask plan
     """.split()  # noqa: SIM905 - read as words
 )
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -83,7 +86,9 @@ class Names:
         participles = sum(num for name, num in self.functions.items() if PARTICIPLE.fullmatch(name))
         shared_classes = sum(num for num in self.classes.values() if num > 1)
         return {
-            "vague-locals": 100 * sum(map(len, self.vague_locations.values())) / self.locals.total(),
+            "vague-locals": 100
+            * sum(map(len, self.vague_locations.values()))
+            / self.locals.total(),
             "participle-functions": 100 * participles / num_functions,
             "verb-functions": 100 * verbs / num_functions,
             "shared-classes": 100 * shared_classes / max(self.classes.total(), 1),
@@ -97,12 +102,16 @@ def main() -> None:
     """Prints the shares and their limits. Exits with 1 if one is beyond its limit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "src" / "etude")
-    parser.add_argument("--worst", type=int, default=0, help="list the N most frequent vague names with locations")
+    parser.add_argument(
+        "--worst", type=int, default=0, help="list the N most frequent vague names with locations"
+    )
     args = parser.parse_args()
     names = Names()
     for path in sorted(args.folder.rglob("*.py")):
         names.add_module(path)
-    limits = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["etude"]["names"]
+    limits = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["etude"][
+        "names"
+    ]
     beyond = []
     for key, share in names.shares().items():
         low, high = limits[key]
@@ -113,7 +122,10 @@ def main() -> None:
     for name, locations in worst[: args.worst]:
         print(f"{len(locations):5} {name}: {', '.join(locations[:4])}")
     if beyond:
-        sys.exit(f"Beyond the limits of pyproject.toml: {', '.join(beyond)}. Rename, or run with --worst 20.")
+        sys.exit(
+            f"Beyond the limits of pyproject.toml: {', '.join(beyond)}. Rename, or run with "
+            "--worst 20."
+        )
 
 
 def _first_word(function: str) -> str:

@@ -11,7 +11,10 @@ class Echo(BatchedModel):
 
     def complete(self, requests):
         """Return the last turn of each request."""
-        return [Completion(request.messages[-1].content, "stop", 1, 0, 1, 0.0, 0.0) for request in requests]
+        return [
+            Completion(request.messages[-1].content, "stop", 1, 0, 1, 0.0, 0.0)
+            for request in requests
+        ]
 
 
 def handles(name):

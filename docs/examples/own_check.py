@@ -10,7 +10,9 @@ def shouting(material):
     """Answers in capitals."""
     rows = [row for row, text in enumerate(material.outputs) if text.isupper()]
     if rows:
-        yield material.finding("shouting", "warning", rows, f"{len(rows)} answers shout.", "Write them in lower case.")
+        yield material.finding(
+            "shouting", "warning", rows, f"{len(rows)} answers shout.", "Write them in lower case."
+        )
 
 
 findings = check(sys.argv[1], checks=[*CHECKS, shouting])

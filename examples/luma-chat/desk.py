@@ -1,4 +1,6 @@
-"""Luma's desk: the one function that she may call, whether a conversation was done, and whether an answer is right."""
+"""Luma's desk: the one function that she may call, whether a conversation was done, and whether an
+answer is right.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,9 @@ SHELVES = [
 
 
 class Desk:
-    """The library on the day of a conversation. The row says until when its book is lent, or "no"; a conversation with
-    a user of `etude serve` or `etude chat` may not say it."""
+    """The library on the day of a conversation. The row says until when its book is lent, or "no";
+    a conversation with a user of `etude serve` or `etude chat` may not say it.
+    """
 
     def __init__(self, row: Any) -> None:
         self.lent = row.tags.get("lent", "no")
@@ -44,7 +47,11 @@ class Desk:
         """Look whether a book of the library is on its shelf now."""
         theme = catalogue()[title]  # another title is an error, which Luma reads
         self.looked_up.append(title)
-        return f"on shelf {SHELVES.index(theme) + 1}" if self.lent == "no" else f"lent until {self.lent}"
+        return (
+            f"on shelf {SHELVES.index(theme) + 1}"
+            if self.lent == "no"
+            else f"lent until {self.lent}"
+        )
 
 
 def finished(desk: Desk, row: Any) -> bool:
@@ -55,12 +62,17 @@ def finished(desk: Desk, row: Any) -> bool:
 def calls(turns: Any) -> list[str]:
     """The calls in a conversation, as JSON."""
     texts = [turn.content for turn in turns if turn.role == "assistant"]
-    return [call for text in texts for call in re.findall(r"<tool_call>(.*?)</tool_call>", text, re.DOTALL)]
+    return [
+        call
+        for text in texts
+        for call in re.findall(r"<tool_call>(.*?)</tool_call>", text, re.DOTALL)
+    ]
 
 
 def fits(example: Any, answer: str) -> bool:
-    """Whether an answer does what the row's does: recommend the same book for the same ages, make the same call, say
-    where the book is, or decline."""
+    """Whether an answer does what the row's does: recommend the same book for the same ages, make
+    the same call, say where the book is, or decline.
+    """
     return summary(answer) == summary(example.output)
 
 

@@ -1,4 +1,6 @@
-"""Checks that an answer of Luma recommends a book of catalogue/ (beside this file) that fits the request."""
+"""Checks that an answer of Luma recommends a book of catalogue/ (beside this file) that fits the
+request.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,12 @@ class Book:
 def fits(example: Any, answer: str) -> bool:
     """Whether `answer` recommends a book of the catalogue that suits the request.
 
-    In: an example with the tags `theme` ("dragons") and `age` ("6", or "6-7" if both must fit), and any
-    text. The text passes if its title is in the catalogue (case does not matter), that book has the theme
-    and covers the age, the Ages line equals that of the catalogue, it has a gentle note if and only if the
-    book has scary parts, and most words of the description and of the note are in the book's page, by their
-    first five letters. Never raises. Does not see a single wrong word among true ones, nor check the order
-    of the lines, which the contract checks.
+    In: an example with the tags `theme` ("dragons") and `age` ("6", or "6-7" if both must fit), and
+    any text. The text passes if its title is in the catalogue (case does not matter), that book has
+    the theme and covers the age, the Ages line equals that of the catalogue, it has a gentle note
+    if and only if the book has scary parts, and most words of the description and of the note are
+    in the book's page, by their first five letters. Never raises. Does not see a single wrong word
+    among true ones, nor check the order of the lines, which the contract checks.
     """
     return not why(example, answer)
 
@@ -55,8 +57,11 @@ def why(example: Any, answer: str) -> list[str]:
         "ages differ from the catalogue": ages != [book.ages],
         "note missing": book.scary and not any(field_values(answer, "Gentle note")),
         "note not due": not book.scary and bool(field_values(answer, "Gentle note")),
-        "wrong description": not describes(field_values(answer, "Why you might like it"), book.page),
-        "wrong note": bool(book.scary) and not describes(field_values(answer, "Gentle note"), book.scary),
+        "wrong description": not describes(
+            field_values(answer, "Why you might like it"), book.page
+        ),
+        "wrong note": bool(book.scary)
+        and not describes(field_values(answer, "Gentle note"), book.scary),
     }
     return [fault for fault, found in faults.items() if found]
 
@@ -75,7 +80,10 @@ def stems(text: str) -> set[str]:
 def field_values(answer: Any, name: str) -> list[str]:
     """The text after `name:` on each line that begins with it, in any case."""
     pattern = rf"^[ \t]*{re.escape(name)}[ \t]*:(.*)$"
-    return [text.strip() for text in re.findall(pattern, str(answer), flags=re.MULTILINE | re.IGNORECASE)]
+    return [
+        text.strip()
+        for text in re.findall(pattern, str(answer), flags=re.MULTILINE | re.IGNORECASE)
+    ]
 
 
 def tag(example: Any, name: str) -> str:
@@ -105,7 +113,18 @@ def read_book(document: str) -> Book:
     """The book that a document of the catalogue describes."""
     title, ages, themes, scary = (
         re.search(pattern, document, flags=re.MULTILINE)[1]  # type: ignore[index]
-        for pattern in (r"^# (.+)$", r"^- Ages: (.+)$", r"^- Themes: (.+)$", r"^- Scary parts: (.+)$")
+        for pattern in (
+            r"^# (.+)$",
+            r"^- Ages: (.+)$",
+            r"^- Themes: (.+)$",
+            r"^- Scary parts: (.+)$",
+        )
     )
     youngest, oldest = (int(age) for age in ages.split("-"))
-    return Book(title, (youngest, oldest), frozenset(themes.split(", ")), "" if scary == "none" else scary, document)
+    return Book(
+        title,
+        (youngest, oldest),
+        frozenset(themes.split(", ")),
+        "" if scary == "none" else scary,
+        document,
+    )

@@ -1,11 +1,12 @@
-"""Writes Luma's library: catalogue/, examples.jsonl and test.jsonl, from books.yaml and wordings.yaml.
+"""Writes Luma's library: catalogue/, examples.jsonl and test.jsonl, from books.yaml and
+wordings.yaml.
 
     python make_examples.py [FOLDER]
 
 The same seed writes the same bytes. A request is a theme and an age. Its answer is the book of that
-theme whose ages lie closest around the age, so that the same wish always has the same answer. For some
-wishes the only fitting book is marked `catalogue_only`: those wishes are asked in test.jsonl alone, and
-only a method that reads the catalogue can know the answer.
+theme whose ages lie closest around the age, so that the same wish always has the same answer. For
+some wishes the only fitting book is marked `catalogue_only`: those wishes are asked in test.jsonl
+alone, and only a method that reads the catalogue can know the answer.
 """
 
 from __future__ import annotations
@@ -27,13 +28,28 @@ from etude.text.normal_forms import to_canonical
 HERE = Path(__file__).parent
 SEED = 20
 AGES = range(3, 13)
-ROWS_TRAIN, ROWS_TEST, ROWS_UNSEEN = 1600, 400, 60
+ROWS_TRAIN = 1600
+ROWS_TEST = 400
+ROWS_UNSEEN = 60
 ASKERS = {"parent": 6, "grandparent": 3, "friend": 4, "child": 4, "teacher": 3, "hurried": 3}
 TWISTS = {"none": 6, "another age": 2, "unwanted theme": 2}
 """Who asks and what else is mentioned, with how often."""
 BANDS = {"3-4": 4, "5-6": 6, "7-8": 8, "9-10": 10, "11-12": 12}
 """Names of the age bands, with the oldest age of each."""
-COMMON = {"A", "An", "The", "Two", "Three", "Four", "Every", "Each", "Twins", "School", "Best", "Books"}
+COMMON = {
+    "A",
+    "An",
+    "The",
+    "Two",
+    "Three",
+    "Four",
+    "Every",
+    "Each",
+    "Twins",
+    "School",
+    "Best",
+    "Books",
+}
 """First words of a blurb that are no names."""
 TOO_ALIKE = 0.7
 """Of character 5-grams; stricter than the 0.8 from which etude calls two texts near-duplicates."""
@@ -105,18 +121,25 @@ def write_catalogue(books: list[Book], folder: Path) -> None:
 def make_rows(books: list[Book], words: dict[str, Any], rng: Random) -> tuple[list[Row], list[Row]]:
     """The rows of examples.jsonl and of test.jsonl, no two of them near-duplicates."""
     known, unseen = all_wishes(books, list(words["themes"]), words["unwanted"])
-    asker, texts = Asker(words, rng), Distinct()
+    asker = Asker(words, rng)
+    texts = Distinct()
     num_known = ROWS_TRAIN + ROWS_TEST - ROWS_UNSEEN
     rows = [make_row(wish, book, asker, texts, rng) for wish, book in dealt(known, num_known, rng)]
     rng.shuffle(rows)
-    new = [make_row(wish, book, asker, texts, rng) for wish, book in dealt(unseen, ROWS_UNSEEN, rng)]
+    new = [
+        make_row(wish, book, asker, texts, rng) for wish, book in dealt(unseen, ROWS_UNSEEN, rng)
+    ]
     test = rows[ROWS_TRAIN:] + new
     rng.shuffle(test)
     return rows[:ROWS_TRAIN], test
 
 
-def all_wishes(books: list[Book], themes: list[str], tiring: list[str]) -> tuple[list[Deal], list[Deal]]:
-    """Every wish that some book fits, with its answer: those the known books answer, and the others."""
+def all_wishes(
+    books: list[Book], themes: list[str], tiring: list[str]
+) -> tuple[list[Deal], list[Deal]]:
+    """Every wish that some book fits, with its answer: those the known books answer, and the
+    others.
+    """
     known: list[Deal] = []
     unseen: list[Deal] = []
     for theme in themes:
@@ -132,13 +155,19 @@ def all_wishes(books: list[Book], themes: list[str], tiring: list[str]) -> tuple
 
 
 def best(fitting: list[Book], theme: str, ages: tuple[int, int]) -> Book:
-    """The book with the theme as its main one, then the one for most ages, then the closest to the wish.
+    """The book with the theme as its main one, then the one for most ages, then the closest to the
+    wish.
 
     So a theme has few answers, and each is seen often enough to be learned.
     """
 
     def rank(book: Book) -> tuple[bool, int, int, str]:
-        return book.themes[0] != theme, book.youngest - book.oldest, distance(book, ages), book.title
+        return (
+            book.themes[0] != theme,
+            book.youngest - book.oldest,
+            distance(book, ages),
+            book.title,
+        )
 
     return min(fitting, key=rank)
 
@@ -160,21 +189,35 @@ def dealt(wishes: list[Deal], count: int, rng: Random) -> Iterator[Deal]:
 def make_row(wish: Wish, book: Book, asker: Asker, texts: Distinct, rng: Random) -> Row:
     """One row whose request resembles none before."""
     while True:
-        who, twist = (rng.choices(list(often), list(often.values()))[0] for often in (ASKERS, TWISTS))
+        who, twist = (
+            rng.choices(list(often), list(often.values()))[0] for often in (ASKERS, TWISTS)
+        )
         if who == "hurried" or (who == "teacher" and twist == "another age"):
             twist = "none"
         if who == "child" and wish.ages[0] < 5:
             who = "parent"  # the youngest do not type
         text = asker.ask(wish, who, twist)
         if texts.add(text):
-            return {"input": text, "output": answer(wish, book), "tags": tags(wish, book, who, twist)}
+            return {
+                "input": text,
+                "output": answer(wish, book),
+                "tags": tags(wish, book, who, twist),
+            }
 
 
 def answer(wish: Wish, book: Book) -> str:
     """The answer Luma should give: three lines, or four when the book has scary parts."""
     clause = as_clause(book.blurb)
-    about = f"A story about {wish.theme} in which" if len(book.title) % 2 else f"It is about {wish.theme}:"
-    lines = [f"Title: {book.title}", f"Ages: {book.youngest}-{book.oldest}", f"Why you might like it: {about} {clause}"]
+    about = (
+        f"A story about {wish.theme} in which"
+        if len(book.title) % 2
+        else f"It is about {wish.theme}:"
+    )
+    lines = [
+        f"Title: {book.title}",
+        f"Ages: {book.youngest}-{book.oldest}",
+        f"Why you might like it: {about} {clause}",
+    ]
     return "\n".join(lines + ([f"Gentle note: {book.note}"] if book.note else []))
 
 

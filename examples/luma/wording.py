@@ -1,4 +1,6 @@
-"""Puts a request for a book into words: who asks, for which child, how the age and the theme are said."""
+"""Puts a request for a book into words: who asks, for which child, how the age and the theme are
+said.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,9 @@ class Asker:
         self.rng = rng
 
     def ask(self, wish: Wish, asker: str, twist: str) -> str:
-        """One request. `asker` is a key of `people`, or child, teacher, hurried; `twist` is none, another
-        age or unwanted theme: what else is mentioned that must not lead astray."""
+        """One request. `asker` is a key of `people`, or child, teacher, hurried; `twist` is none,
+        another age or unwanted theme: what else is mentioned that must not lead astray.
+        """
         if asker == "child":
             return self.by_child(wish, twist)
         if asker == "teacher":
@@ -65,7 +68,11 @@ class Asker:
         return self.by_adult(wish, self.child(asker), twist)
 
     def by_adult(self, wish: Wish, child: Child, twist: str) -> str:
-        kinds = ["plain", "keen", "scene", "scene"] if self.words["themes"][wish.theme]["loves"] else ["plain", "scene"]
+        kinds = (
+            ["plain", "keen", "scene", "scene"]
+            if self.words["themes"][wish.theme]["loves"]
+            else ["plain", "scene"]
+        )
         frames = self.words["frames"][self.rng.choice(kinds)]
         parts = [self.fill(self.rng.choice(frames), wish, child)]
         if twist != "none":
@@ -106,12 +113,16 @@ class Asker:
 
     def twist(self, wish: Wish, child: Child | None, twist: str) -> str:
         """A sentence about another child's age or a theme that is not wanted."""
-        name = ("" if child else "kid_") + ("twist_age" if twist == "another age" else "twist_theme")
+        name = ("" if child else "kid_") + (
+            "twist_age" if twist == "another age" else "twist_theme"
+        )
         young, old = wish.ages
         return self.pick(name).format(
             **(child.forms if child else {}),
             sibling="cousin" if wish.theme == "a new baby" else self.pick("siblings"),
-            other=self.number(self.rng.choice([age for age in range(3, 13) if not young - 2 < age < old + 2])),
+            other=self.number(
+                self.rng.choice([age for age in range(3, 13) if not young - 2 < age < old + 2])
+            ),
             no=self.rng.choice(wish.unwanted),
         )
 
@@ -120,7 +131,9 @@ class Asker:
         theme = self.words["themes"][wish.theme]
         slots = {
             "about": self.rng.choice(theme["about"]),
-            "topic": self.rng.choice([about for about in theme["about"] if not about.startswith("a ")]),
+            "topic": self.rng.choice(
+                [about for about in theme["about"] if not about.startswith("a ")]
+            ),
             "loves": self.rng.choice(theme["loves"] or [""]),
             "mine": self.rng.choice(of_age(theme["mine"], wish.ages) or [""]),
             "name": self.rng.choice(self.words["names"][self.rng.choice(["she", "he"])]),
@@ -129,9 +142,13 @@ class Asker:
             "terse_kid": self.age("terse_kid", wish.ages).lower(),
             **{name: self.age(name, wish.ages) for name in ("class", "class_short", "class_kids")},
         }
-        return tidy(frame.format(**slots | (self.about_child(child, theme, wish.ages) if child else {})))
+        return tidy(
+            frame.format(**slots | (self.about_child(child, theme, wish.ages) if child else {}))
+        )
 
-    def about_child(self, child: Child, theme: dict[str, Any], ages: tuple[int, int]) -> dict[str, str]:
+    def about_child(
+        self, child: Child, theme: dict[str, Any], ages: tuple[int, int]
+    ) -> dict[str, str]:
         scenes = of_age(theme["scenes"], ages)
         scene = self.rng.choice([text for text in scenes if child.at_home or not WE.search(text)])
         # "my seven-year-old little girl" is what nobody says
@@ -202,4 +219,6 @@ def tidy(text: str) -> str:
 
 def capitals(text: str) -> str:
     """A capital at the start of each sentence."""
-    return re.sub(r"(^|[.!?]\)?\s+)(\(?)([a-z])", lambda found: found[1] + found[2] + found[3].upper(), text)
+    return re.sub(
+        r"(^|[.!?]\)?\s+)(\(?)([a-z])", lambda found: found[1] + found[2] + found[3].upper(), text
+    )

@@ -2,9 +2,9 @@
 
     python make_examples.py [FOLDER]
 
-The same seed writes the same bytes. Three of five messages speak of one thing (difficulty: easy). The
-others tell of one thing and want another (mixed): the label is always the wish. A customer writes up
-to three times, so rows are grouped by customer.
+The same seed writes the same bytes. Three of five messages speak of one thing (difficulty: easy).
+The others tell of one thing and want another (mixed): the label is always the wish. A customer
+writes up to three times, so rows are grouped by customer.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def make_rows(words: dict[str, Any], rng: Random) -> list[dict[str, str]]:
     seen: list[frozenset[str]] = []
     rows: list[dict[str, str]] = []
     while len(rows) < ROWS:
-        category, channel = CATEGORIES[len(rows) % len(CATEGORIES)], rng.choice(CHANNELS)
+        category = CATEGORIES[len(rows) % len(CATEGORIES)]
+        channel = rng.choice(CHANNELS)
         difficulty = "mixed" if rng.random() < SHARE_MIXED else "easy"
         text = writer.message(category, channel, difficulty)
         grams = shingles(text)
@@ -76,7 +77,9 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
 def customers(rng: Random) -> list[str]:
     """A customer number for every row; one in three customers comes back once or twice."""
     numbers = rng.sample(range(10000, 99999), ROWS)
-    return [f"C{number}" for number in numbers for _ in range(rng.choice((1, 1, 1, 1, 2, 3)))][:ROWS]
+    return [f"C{number}" for number in numbers for _ in range(rng.choice((1, 1, 1, 1, 2, 3)))][
+        :ROWS
+    ]
 
 
 class Writer:
@@ -92,7 +95,9 @@ class Writer:
         body = self.hard(category, note) if difficulty == "mixed" else self.easy(category, note)
         opening = self.rng.choice(self.words["openings"][channel])
         if note:
-            return sentences(self.filled(joined([opening, body] if self.rng.random() < 0.5 else [body, opening])))
+            return sentences(
+                self.filled(joined([opening, body] if self.rng.random() < 0.5 else [body, opening]))
+            )
         body = self.filled(self.with_aside(body, category))
         ending = self.rng.choice(self.words["endings"][channel])
         if channel == "chat":
@@ -114,7 +119,9 @@ class Writer:
         if kind == "two matters":
             return self.two_matters(category, note)
         if kind == "denied" and not note:
-            return joined([self.easy(category, note), self.rng.choice(self.words["denied"][category])])
+            return joined(
+                [self.easy(category, note), self.rng.choice(self.words["denied"][category])]
+            )
         case = self.rng.choice([case for case in self.words["mixed"] if category in case["asks"]])
         ask = self.rng.choice(case["asks"][category])
         return f'{case["noted"]} In their words: "{ask}"' if note else joined([case["said"], ask])
@@ -129,7 +136,9 @@ class Writer:
     def with_aside(self, body: str, category: str) -> str:
         """The body, half of the time with a remark that tells nothing about the wish."""
         asides = self.words["asides"]
-        aside = self.rng.choice(asides["anyone"] + (asides["complaint"] if category in COMPLAINTS else []))
+        aside = self.rng.choice(
+            asides["anyone"] + (asides["complaint"] if category in COMPLAINTS else [])
+        )
         return self.rng.choice((body, body, joined([aside, body]), joined([body, aside])))
 
     def filled(self, text: str) -> str:
@@ -137,7 +146,9 @@ class Writer:
         values = {name: self.rng.choice(choices) for name, choices in self.words["slots"].items()}
         values["order"] = str(self.rng.randrange(100000, 999999))
         values["their_device"] = values["device"].replace("my ", "their ")
-        text = re.sub(r"\b(on|by|since) \{day\}", lambda found: self.when(found[1], values["day"]), text)
+        text = re.sub(
+            r"\b(on|by|since) \{day\}", lambda found: self.when(found[1], values["day"]), text
+        )
         return re.sub(r"\ba (album)", r"an \1", text.format(**values))
 
     def when(self, word: str, day: str) -> str:

@@ -1,8 +1,9 @@
 """`etude predict`: answer every row of a file of inputs and write a file of answers.
 
-Both files are streams: a million rows need no more memory than a thousand. Answers are appended to `OUTPUT.HASH.part`
-(the hash is of assistant and input), which is renamed to the output when it is complete. Rows are answered in chunks
-that depend only on the input, so the output does not depend on where an earlier call was stopped.
+Both files are streams: a million rows need no more memory than a thousand. Answers are appended to
+`OUTPUT.HASH.part` (the hash is of assistant and input), which is renamed to the output when it is
+complete. Rows are answered in chunks that depend only on the input, so the output does not depend
+on where an earlier call was stopped.
 """
 
 import csv
@@ -37,9 +38,12 @@ from etude.runs.recommended import find_run_of, load, load_endpoints, read_input
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 from etude.types import Answer, Message
 
-CHUNK = 128  # rows that are answered together; if the process is killed, at most this many answers are lost
+# rows that are answered together; if the process is killed, at most this many answers are lost
+CHUNK = 128
 OnProgress = Callable[[int, int, float], None]
-"""Called after each chunk with the number of answered rows, of all rows, and the remaining seconds."""
+"""Called after each chunk with the number of answered rows, of all rows, and the remaining
+seconds.
+"""
 ReadAnswers = Callable[[int], Iterator[list[tuple[RawRow, Json]]]]
 """(number of the first row, a multiple of CHUNK) -> chunks of rows with their answer columns."""
 
@@ -65,24 +69,33 @@ def predict(
     on_progress: OnProgress = lambda done, total, left: None,
     confirm: Confirm = answer_unasked,
 ) -> AnswerFile:
-    """Answer every row of `file` (.jsonl, .csv or .tsv) with an assistant and write `output` (.jsonl, .csv or .tsv).
+    """Answer every row of `file` (.jsonl, .csv or .tsv) with an assistant and write `output`
+    (.jsonl, .csv or .tsv).
 
-    `path` is anything that `load` accepts; `method` replaces the recommended one. `input` lists the input columns; by
-    default those of the task's examples if the file has them, else columns with a usual name. All columns are kept;
-    `answer`, `label` (classify), `fields` (in a table one column each), `confidence`, `confidences` (in several
-    questions), `withheld` (an answer that a sentence replaces), `handed_over`, `keeps_contract`, `citations` and
-    `problem` are added if the assistant has them. A row whose input is empty or too long for the model is kept without
-    an answer.
+    `path` is anything that `load` accepts; `method` replaces the recommended one. `input` lists the
+    input columns; by default those of the task's examples if the file has them, else columns with a
+    usual name. All columns are kept; `answer`, `label` (classify), `fields` (in a table one column
+    each), `confidence`, `confidences` (in several questions), `withheld` (an answer that a sentence
+    replaces), `handed_over`, `keeps_contract`, `citations` and `problem` are added if the assistant
+    has them. A row whose input is empty or too long for the model is kept without an answer.
 
-    `on` (default: the task's `where`) is local, or a Ray cluster whose workers answer the chunks; the output is the
-    same. The same call continues an earlier one that was stopped. If a model behind a URL answers, `confirm` is asked
-    about the cost first. Raises InputError for a file that cannot be read (with all errors) or an output that exists,
-    RunError without an assistant or if another process writes the output, Declined if `confirm` says no.
+    `on` (default: the task's `where`) is local, or a Ray cluster whose workers answer the chunks;
+    the output is the same. The same call continues an earlier one that was stopped. If a model
+    behind a URL answers, `confirm` is asked about the cost first. Raises InputError for a file that
+    cannot be read (with all errors) or an output that exists, RunError without an assistant or if
+    another process writes the output, Declined if `confirm` says no.
     """
-    assistant, file, output = load(path, method), Path(file), Path(output)
+    assistant = load(path, method)
+    file = Path(file)
+    output = Path(output)
     refuse_existing(output, "delete it, or choose another name")
     if output.suffix.lower() not in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
-        raise InputError.of(str(output), "an unknown format", "", "use a file name that ends in .jsonl, .csv or .tsv")
+        raise InputError.of(
+            str(output),
+            "an unknown format",
+            "",
+            "use a file name that ends in .jsonl, .csv or .tsv",
+        )
     run = find_run_of(Path(path))
     names, total, columns = find_input_columns(file, input, read_input_columns(run))
     models = Models(endpoints=load_endpoints(assistant, run))
@@ -92,28 +105,47 @@ def predict(
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     # A service is asked from this process, which counts requests and cost.
     where = "local" if models.find_service(assistant.model.name) else on or read_where(run)
-    with _open_partial(output, assistant.fingerprint, digest, columns) as partial_file, open_workers(where) as workers:
+    with (
+        _open_partial(output, assistant.fingerprint, digest, columns) as partial_file,
+        open_workers(where) as workers,
+    ):
         read_answers = partial(_answer_rows, assistant, models, workers, file, columns)
         _write_rows(partial_file, layout, read_answers, total, on_progress)
     Path(partial_file.name).rename(output)
-    problems = sum(bool(row.cells[layout.columns["problem"]]) for row in read_raw_rows(RowReader(output)))
+    problems = sum(
+        bool(row.cells[layout.columns["problem"]]) for row in read_raw_rows(RowReader(output))
+    )
     return AnswerFile(output, assistant.method, total, problems)
 
 
 def _confirm_sending(
-    assistant: Assistant, models: Models, file: Path, columns: Sequence[str], total: int, confirm: Confirm
+    assistant: Assistant,
+    models: Models,
+    file: Path,
+    columns: Sequence[str],
+    total: int,
+    confirm: Confirm,
 ) -> None:
-    """Ask before rows go to a service. All prompts' tokens are estimated from the first chunk. Raises Declined."""
+    """Ask before rows go to a service. All prompts' tokens are estimated from the first chunk.
+    Raises Declined.
+    """
     if (service := models.find_service(assistant.model.name)) is None:
         return
-    model, reading = models.get(assistant.model), RowReader(file)
+    model = models.get(assistant.model)
+    reading = RowReader(file)
     limit = PromptLimit(assistant, model)
     rows = islice(read_raw_rows(reading), CHUNK)
     questions = [_read_question(Cells(reading, row), columns, limit) for row in rows]
-    requests = assistant.build_requests([turns for turns in questions if not isinstance(turns, str)], models)
-    tokens = sum(model.count_tokens(request.messages) for request in requests) / len(questions) * total
+    requests = assistant.build_requests(
+        [turns for turns in questions if not isinstance(turns, str)], models
+    )
+    tokens = (
+        sum(model.count_tokens(request.messages) for request in requests) / len(questions) * total
+    )
     sending = SendLimits(total, round(tokens), total * assistant.max_tokens)
-    confirm_service(service, sending, f"will get the rows of {file.name}", lambda event: None, confirm)
+    confirm_service(
+        service, sending, f"will get the rows of {file.name}", lambda event: None, confirm
+    )
 
 
 def _open_partial(output: Path, *inputs: object) -> BinaryIO:
@@ -130,7 +162,11 @@ def _open_partial(output: Path, *inputs: object) -> BinaryIO:
 
 
 def _write_rows(
-    partial_file: BinaryIO, layout: "Layout", read_answers: ReadAnswers, total: int, on_progress: OnProgress
+    partial_file: BinaryIO,
+    layout: "Layout",
+    read_answers: ReadAnswers,
+    total: int,
+    on_progress: OnProgress,
 ) -> None:
     num_before = num_done = _cut_incomplete_row(partial_file, layout)
     started = time.perf_counter()
@@ -144,7 +180,9 @@ def _write_rows(
 
 
 def _cut_incomplete_row(stream: BinaryIO, layout: "Layout") -> int:
-    """Cut the file after its last whole row and return the number of rows. Writes the header of a new table."""
+    """Cut the file after its last whole row and return the number of rows. Writes the header of a
+    new table.
+    """
     stream.seek(0)
     num_whole = end = position = 0
     is_quoted = False
@@ -153,7 +191,8 @@ def _cut_incomplete_row(stream: BinaryIO, layout: "Layout") -> int:
         # A quoted value may contain line breaks; a quote inside it is doubled.
         is_quoted ^= bool(layout.delimiter) and line.count(b'"') % 2 == 1
         if line.endswith(b"\n") and not is_quoted:
-            num_whole, end = num_whole + 1, position
+            num_whole = num_whole + 1
+            end = position
     stream.truncate(end)
     if layout.delimiter and not num_whole:
         stream.write(layout.format_record([*layout.input_columns, *layout.columns.values()]))
@@ -161,9 +200,15 @@ def _cut_incomplete_row(stream: BinaryIO, layout: "Layout") -> int:
 
 
 def _answer_rows(
-    assistant: Assistant, models: Models, workers: Workers, file: Path, columns: Sequence[str], first_row: int
+    assistant: Assistant,
+    models: Models,
+    workers: Workers,
+    file: Path,
+    columns: Sequence[str],
+    first_row: int,
 ) -> Iterator[list[tuple[RawRow, Json]]]:
-    source, taken = islice(read_raw_rows(RowReader(file)), first_row, None), deque[list[RawRow]]()
+    source = islice(read_raw_rows(RowReader(file)), first_row, None)
+    taken = deque[list[RawRow]]()
 
     def take_chunks() -> Iterator[list[RawRow]]:
         while rows := list(islice(source, CHUNK)):
@@ -171,33 +216,53 @@ def _answer_rows(
             yield rows
 
     shared_models = None if workers.is_remote else models
-    for values in workers.map(_answer_chunk, take_chunks(), assistant, file, columns, shared_models):
+    for values in workers.map(
+        _answer_chunk, take_chunks(), assistant, file, columns, shared_models
+    ):
         yield list(zip(taken.popleft(), values, strict=True))
 
 
 def _answer_chunk(
-    rows: Sequence[RawRow], assistant: Assistant, file: Path, columns: Sequence[str], models: Models | None
+    rows: Sequence[RawRow],
+    assistant: Assistant,
+    file: Path,
+    columns: Sequence[str],
+    models: Models | None,
 ) -> list[Json]:
     """Return the answer columns of each row. Without `models`, those of this process are used."""
-    models, reading = models or get_shared_models(), RowReader(file)
+    models = models or get_shared_models()
+    reading = RowReader(file)
     limit = PromptLimit(assistant, models.get(assistant.model, *assistant.needs))
     questions = [_read_question(Cells(reading, row), columns, limit) for row in rows]
-    answers = iter(assistant.answer([turns for turns in questions if not isinstance(turns, str)], models))
-    return [{"problem": turns} if isinstance(turns, str) else _to_columns(next(answers)) for turns in questions]
+    answers = iter(
+        assistant.answer([turns for turns in questions if not isinstance(turns, str)], models)
+    )
+    return [
+        {"problem": turns} if isinstance(turns, str) else _to_columns(next(answers))
+        for turns in questions
+    ]
 
 
-def _read_question(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> tuple[Message, ...] | str:
+def _read_question(
+    cells: Cells, columns: Sequence[str], limit: PromptLimit
+) -> tuple[Message, ...] | str:
     """Return the turns of a row, or why it cannot be answered."""
     num_before = len(cells.reader.issues)
     turns = read_question(cells, columns, limit.assistant.row_systems)
     if new_issues := cells.reader.issues[num_before:]:
         del cells.reader.issues[num_before:]
         return new_issues[0][1].message
-    return turns if limit.fits(turns) else f"longer than the {limit.tokens:,} tokens that a prompt may have"
+    return (
+        turns
+        if limit.fits(turns)
+        else f"longer than the {limit.tokens:,} tokens that a prompt may have"
+    )
 
 
 def _to_columns(answer: Answer) -> Json:
-    problem = "; ".join((*answer.failures, *(["stopped by the length limit"] if answer.truncated else [])))
+    problem = "; ".join(
+        (*answer.failures, *(["stopped by the length limit"] if answer.truncated else []))
+    )
     fields = answer.value if isinstance(answer.value, dict) else {}
     return {
         "answer": answer.shown,
@@ -216,10 +281,16 @@ def _to_columns(answer: Answer) -> Json:
 
 
 class Layout:
-    """The columns of the output; formats a row as a JSON line or, with a delimiter, as a record of a table."""
+    """The columns of the output; formats a row as a JSON line or, with a delimiter, as a record of
+    a table.
+    """
 
-    def __init__(self, assistant: Assistant, input_columns: Sequence[str], delimiter: str | None) -> None:
-        self.input_columns, self.delimiter, contract = input_columns, delimiter, assistant.contract
+    def __init__(
+        self, assistant: Assistant, input_columns: Sequence[str], delimiter: str | None
+    ) -> None:
+        self.input_columns = input_columns
+        self.delimiter = delimiter
+        contract = assistant.contract
         schema = contract.json_schema if contract else None
         names = [name.removesuffix("?").strip() for name in contract.fields] if contract else []
         fields = (names or [*(schema or {}).get("properties", {})]) if delimiter else []
@@ -229,7 +300,9 @@ class Layout:
             "label": is_label,
             "fields": not fields and bool(names or schema) and not is_label,
             "confidences": bool(assistant.questions),
-            "confidence": bool(assistant.choices or assistant.questions or assistant.answer_confidence),
+            "confidence": bool(
+                assistant.choices or assistant.questions or assistant.answer_confidence
+            ),
             "withheld": bool(assistant.unsure_sentence),
             "handed_over": assistant.handover is not None or assistant.has_limits,
             "limit": assistant.has_limits,
@@ -257,7 +330,9 @@ class Layout:
         text = io.StringIO()
         # Readers treat quotes in a TSV file as quotation marks only if all its values are quoted.
         quoting: Literal[0, 1] = csv.QUOTE_ALL if self.delimiter == "\t" else csv.QUOTE_MINIMAL
-        writer = csv.writer(text, delimiter=str(self.delimiter), lineterminator="\n", quoting=quoting)
+        writer = csv.writer(
+            text, delimiter=str(self.delimiter), lineterminator="\n", quoting=quoting
+        )
         writer.writerow(map(_format_cell, values))
         return text.getvalue().encode(errors="backslashreplace")
 
@@ -267,7 +342,15 @@ def _choose_free_name(name: str, taken: Sequence[str]) -> str:
 
 
 def _format_cell(value: Any) -> str:
-    """Format a value for a table: a text unchanged, texts joined by `; `, "" for None, anything else as JSON."""
+    """Format a value for a table: a text unchanged, texts joined by `; `, "" for None, anything
+    else as JSON.
+    """
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "; ".join(value)
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return (
+        value
+        if isinstance(value, str)
+        else ""
+        if value is None
+        else json.dumps(value, ensure_ascii=False)
+    )

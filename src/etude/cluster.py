@@ -1,7 +1,9 @@
-"""Workers that do the parts of a command's work: in this process, or on a Ray cluster. Nothing else imports Ray.
+"""Workers that do the parts of a command's work: in this process, or on a Ray cluster. Nothing else
+imports Ray.
 
-A command cuts its work into parts that do not depend on each other. `map` hands them out and yields the results in the
-order of the parts, so a result does not depend on the number of workers. Ray decides on which machine a worker runs.
+A command cuts its work into parts that do not depend on each other. `map` hands them out and yields
+the results in the order of the parts, so a result does not depend on the number of workers. Ray
+decides on which machine a worker runs.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ Result = TypeVar("Result")
 
 WHERE_SYNTAX = "local, ray, ray://HOST:PORT, or with a number of workers ray?workers=4"
 _WHERE = re.compile(r"local|(?P<address>ray(?:://[^\s?]+)?)(?:\?workers=(?P<workers>[1-9]\d*))?")
-PARTS_AHEAD = 4  # parts for each worker that may be finished or in progress before the next result is ready
+PARTS_AHEAD = (
+    4  # parts for each worker that may be finished or in progress before the next result is ready
+)
 MAX_LOSSES = 3  # workers that one part may lose; then the part itself is the likely cause
 
 
@@ -49,8 +53,12 @@ class Workers:
     is_remote = False
     """Whether parts are done in other processes, which need the same files at the same paths."""
 
-    def map(self, function: Callable[..., Result], parts: Iterable[Part], *shared: object) -> Iterator[Result]:
-        """Yield `function(part, *shared)` for each part, in order. `parts` is read only as far as needed."""
+    def map(
+        self, function: Callable[..., Result], parts: Iterable[Part], *shared: object
+    ) -> Iterator[Result]:
+        """Yield `function(part, *shared)` for each part, in order. `parts` is read only as far as
+        needed.
+        """
         return (function(part, *shared) for part in parts)
 
 
@@ -58,10 +66,11 @@ THIS_PROCESS = Workers()
 
 
 class RayWorkers(Workers):
-    """One part at a time for each GPU of the cluster, or for each core if it has no GPU, or `num_workers` at a time.
+    """One part at a time for each GPU of the cluster, or for each core if it has no GPU, or
+    `num_workers` at a time.
 
-    Ray itself repeats the part of a process that dies (killed, out of memory, its machine gone). Processes stay alive
-    between parts, so that weights are loaded once in each.
+    Ray itself repeats the part of a process that dies (killed, out of memory, its machine gone).
+    Processes stay alive between parts, so that weights are loaded once in each.
     """
 
     is_remote = True
@@ -71,7 +80,8 @@ class RayWorkers(Workers):
 
         self._ray = ray
         total = ray.cluster_resources()
-        num_cpus, num_gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
+        num_cpus = int(total.get("CPU", 1))
+        num_gpus = int(total.get("GPU", 0))
         self.size = num_workers or num_gpus or max(1, num_cpus)
         # A worker with more cores than any machine has would never start.
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -83,13 +93,17 @@ class RayWorkers(Workers):
             max_calls=0,  # a process with a GPU would otherwise end after each part
         )(_run_part)
 
-    def map(self, function: Callable[..., Result], parts: Iterable[Part], *shared: object) -> Iterator[Result]:
-        """Yield `function(part, *shared)` for each part, in order; the function raises its own errors here.
+    def map(
+        self, function: Callable[..., Result], parts: Iterable[Part], *shared: object
+    ) -> Iterator[Result]:
+        """Yield `function(part, *shared)` for each part, in order; the function raises its own
+        errors here.
 
         Raises RunError if a part loses MAX_LOSSES workers.
         """
         arguments = [self._ray.put(value) for value in (function, *shared)]
-        source, results = enumerate(parts), dict[int, Any]()
+        source = enumerate(parts)
+        results = dict[int, Any]()
         running: dict[Any, int] = {}
         num_yielded = 0
         try:
@@ -106,7 +120,9 @@ class RayWorkers(Workers):
                     yield results.pop(num_yielded)
                     num_yielded += 1
         finally:
-            if self._ray.is_initialized():  # after an error or an early end, nobody waits for these parts
+            if (
+                self._ray.is_initialized()
+            ):  # after an error or an early end, nobody waits for these parts
                 for reference in running:
                     self._ray.cancel(reference, force=True)
 
@@ -118,9 +134,10 @@ class RayWorkers(Workers):
             raise error.cause from None
         except errors.RayError as error:
             raise RunError(
-                f"Part {number + 1:,} of the work stopped {MAX_LOSSES} workers (the last: {_shorten(error)}). If they "
-                "ran out of memory, use fewer workers, as in ray?workers=2. If they did not start, install the same "
-                "version of Étude and Python on every machine of the cluster."
+                f"Part {number + 1:,} of the work stopped {MAX_LOSSES} workers (the last: "
+                f"{_shorten(error)}). If they ran out of memory, use fewer workers, as in "
+                "ray?workers=2. If they did not start, install the same version of Étude and "
+                "Python on every machine of the cluster."
             ) from error
 
 
@@ -130,17 +147,21 @@ def _run_part(part: _Box, function: Callable[..., object], *shared: object) -> _
 
 @dataclass
 class _Box:
-    """A part or a result. Ray sends an object of a class as a whole, but a list tuple by tuple, which is slow."""
+    """A part or a result. Ray sends an object of a class as a whole, but a list tuple by tuple,
+    which is slow.
+    """
 
     value: Any
 
 
 @contextmanager
 def open_workers(where: str) -> Iterator[Workers]:
-    """Yield the workers that `where` names: this process (local), a Ray cluster that runs here or is started here
-    (ray), or a distant one (ray://HOST:PORT). A connection that the caller has made is used as it is.
+    """Yield the workers that `where` names: this process (local), a Ray cluster that runs here or
+    is started here (ray), or a distant one (ray://HOST:PORT). A connection that the caller has made
+    is used as it is.
 
-    Raises InputError for another text, MissingExtraError without Ray, RunError if the cluster does not answer.
+    Raises InputError for another text, MissingExtraError without Ray, RunError if the cluster does
+    not answer.
     """
     match = parse_where(where)
     if match["address"] is None:
@@ -161,11 +182,14 @@ def open_workers(where: str) -> Iterator[Workers]:
 
 
 def _connect(address: str) -> None:
-    """Connect to a cluster; "ray" is the one of RAY_ADDRESS or of this machine, else a new one, which Ray guards by a
-    token. Says on stderr to which cluster. Raises RunError."""
+    """Connect to a cluster; "ray" is the one of RAY_ADDRESS or of this machine, else a new one,
+    which Ray guards by a token. Says on stderr to which cluster. Raises RunError.
+    """
     import ray
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its usage to its makers
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # Ray would report its usage to its makers
     # Ray would repeat a part without end if each worker had too little memory for it.
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_LOSSES - 1))
     # If one part fails, errors of the parts that are then left are not printed.
@@ -173,7 +197,8 @@ def _connect(address: str) -> None:
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     named = os.environ.get("RAY_ADDRESS", "") if address == "ray" else address
     address_to_try = named or read_own_address()
-    title, is_there = f"the Ray cluster {address_to_try}", is_reachable(address_to_try)
+    title = f"the Ray cluster {address_to_try}"
+    is_there = is_reachable(address_to_try)
     try:
         if named and not is_there:
             raise ConnectionError("nothing listens there")
@@ -191,9 +216,10 @@ def _connect(address: str) -> None:
         ray.init("local", include_dashboard=False, **quiet)
     except Exception as error:  # Ray raises all kinds of errors, also Exception itself
         message = (
-            f"There is no connection to {title} ({_shorten(error)}). Check the address (RAY_ADDRESS, or --on "
-            "ray://HOST:PORT) and its token (RAY_AUTH_MODE=token and RAY_AUTH_TOKEN). If Ray starts too slowly, free "
-            "memory and cores, or work without it: --on local."
+            f"There is no connection to {title} ({_shorten(error)}). Check the address "
+            "(RAY_ADDRESS, or --on ray://HOST:PORT) and its token (RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN). If Ray starts too slowly, free memory and cores, or work without "
+            "it: --on local."
         )
         raise RunError(message) from error
 
@@ -208,7 +234,8 @@ def read_own_address() -> str:
 def is_reachable(address: str) -> bool:
     """Whether something listens at the address of a cluster, or it names no port to try.
 
-    For a cluster that was killed, and so left its address behind, Ray itself would wait for many minutes.
+    For a cluster that was killed, and so left its address behind, Ray itself would wait for many
+    minutes.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():

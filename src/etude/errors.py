@@ -10,8 +10,8 @@
     ├── RunError    (RuntimeError)        a run folder cannot be read, resumed or written
     └── Declined                          the user answered a question with no
 
-A message is one sentence on what was wrong, the value that Étude got, and what to do now. A failed `assert` is a bug in
-Étude and never replaces one of these.
+A message is one sentence on what was wrong, the value that Étude got, and what to do now. A failed
+`assert` is a bug in Étude and never replaces one of these.
 """
 
 import json
@@ -58,7 +58,9 @@ class EtudeError(Exception):
     exit_code = 2
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copy without `__init__`, whose arguments are not those of the message, when a worker sends the error."""
+        """Copy without `__init__`, whose arguments are not those of the message, when a worker
+        sends the error.
+        """
         return _restore_error, (type(self), self.args), self.__dict__
 
 
@@ -67,8 +69,9 @@ def _restore_error(kind: type[EtudeError], arguments: tuple[object, ...]) -> Etu
 
 
 class InputError(EtudeError, ValueError):
-    """The user's input is wrong. `issues` lists all errors, not only the first; `count` is their number if `issues`
-    does not contain every one."""
+    """The user's input is wrong. `issues` lists all errors, not only the first; `count` is their
+    number if `issues` does not contain every one.
+    """
 
     def __init__(self, issues: Iterable[Issue], count: int | None = None) -> None:
         self.issues: tuple[Issue, ...] = tuple(issues)
@@ -77,7 +80,14 @@ class InputError(EtudeError, ValueError):
         super().__init__("\n".join(str(issue) for issue in self.issues))
 
     @classmethod
-    def of(cls, location: str, message: str, value: str = "", remedy: str = "", kind: str = "unreadable") -> Self:
+    def of(
+        cls,
+        location: str,
+        message: str,
+        value: str = "",
+        remedy: str = "",
+        kind: str = "unreadable",
+    ) -> Self:
         """Build the error of a single issue."""
         return cls([Issue(location, message, value, remedy, kind)])
 
@@ -95,7 +105,9 @@ def format_install(extra: str) -> str:
 
 
 def _find_source() -> str:
-    """Return the opening quote and what pip installs: this package, or for a checkout its folder."""
+    """Return the opening quote and what pip installs: this package, or for a checkout its
+    folder.
+    """
     with suppress(metadata.PackageNotFoundError, ValueError, KeyError):
         origin = json.loads(metadata.distribution("etude").read_text("direct_url.json") or "{}")
         if origin["dir_info"].get("editable"):
@@ -112,11 +124,15 @@ class GrammarError(ModelError):
 
 
 class TrainingDiverged(ModelError):  # noqa: N818 - an event, not an error of the code
-    """The loss of a training jumped or is NaN. Every training process raises it at the same step."""
+    """The loss of a training jumped or is NaN. Every training process raises it at the same
+    step.
+    """
 
 
 class ServiceError(ModelError):
-    """A service does not answer, or a limit on requests or cost is reached: the same for every method that asks it."""
+    """A service does not answer, or a limit on requests or cost is reached: the same for every
+    method that asks it.
+    """
 
 
 class RunError(EtudeError, RuntimeError):
@@ -124,8 +140,8 @@ class RunError(EtudeError, RuntimeError):
 
 
 RUN_REMEDY = (
-    "Delete the run's folder and run the same command again, or add --fresh to it: `etude compare TASK --fresh`, "
-    "`etude train TASK --fresh`."
+    "Delete the run's folder and run the same command again, or add --fresh to it: `etude compare "
+    "TASK --fresh`, `etude train TASK --fresh`."
 )
 """The remedy for an unreadable file of a run."""
 
@@ -142,8 +158,14 @@ def quote_value(value: object, limit: int = 80) -> str:
 
 
 def quote_setting(value: object, limit: int = 80) -> str:
-    """Like `quote_value` for values of a task file: a text in quotes, other values as YAML and JSON write them."""
-    text = quote_value(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+    """Like `quote_value` for values of a task file: a text in quotes, other values as YAML and JSON
+    write them.
+    """
+    text = (
+        quote_value(value)
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, default=repr)
+    )
     return _truncate(text, limit)
 
 
@@ -152,4 +174,6 @@ def _truncate(text: str, limit: int) -> str:
 
 
 STOPPING_ERRORS = (InputError, RunError, Declined, ServiceError, OSError)
-"""Errors that stop a comparison: every method would raise them, or only the user can correct them."""
+"""Errors that stop a comparison: every method would raise them, or only the user can correct
+them.
+"""

@@ -45,16 +45,24 @@ class ScoredAnswer:
     @property
     def outcome(self) -> RowOutcome:
         """The row as statistics use it."""
-        return RowOutcome(self.score.value, self.example.output, predicted_label(self.answer), get_unit(self.example))
+        return RowOutcome(
+            self.score.value,
+            self.example.output,
+            predicted_label(self.answer),
+            get_unit(self.example),
+        )
 
 
 OnBatch = Callable[[Sequence[ScoredAnswer], int, int, float], None]
-"""Called after each batch with its rows, the number of rows answered so far, the number of all rows, and the seconds
-that the remaining rows will take at the current speed."""
+"""Called after each batch with its rows, the number of rows answered so far, the number of all
+rows, and the seconds that the remaining rows will take at the current speed.
+"""
 
 
 def get_unit(example: Example) -> str:
-    """Return the unit that counts once in statistics: the row's group, else its input, which other rows may share."""
+    """Return the unit that counts once in statistics: the row's group, else its input, which other
+    rows may share.
+    """
     return f"group {example.group}" if example.group is not None else f"input {input_key(example)}"
 
 
@@ -78,7 +86,8 @@ def build_sample(metric: Metric, rows: Sequence[RowOutcome]) -> UnitSums:
 class AnswerLog:
     """Completions on disk, one line per batch, so that a kill loses at most the current batch.
 
-    An incomplete last line is dropped when the log is read. Without a file, nothing is written or resumed.
+    An incomplete last line is dropped when the log is read. Without a file, nothing is written or
+    resumed.
     """
 
     file: Path | None = None
@@ -113,8 +122,9 @@ class AnswerLog:
 
 
 def open_answer_log(folder: Path, assistant: Assistant, rows: Dataset) -> AnswerLog:
-    """Open the answer log of these rows and this assistant. The file name contains the fingerprints of both, so the
-    answers of a different assistant are never reused."""
+    """Open the answer log of these rows and this assistant. The file name contains the fingerprints
+    of both, so the answers of a different assistant are never reused.
+    """
     return AnswerLog(folder / "answers" / f"{assistant.fingerprint}-{rows.fingerprint[:16]}.jsonl")
 
 
@@ -128,11 +138,12 @@ def evaluate(
 ) -> list[ScoredAnswer]:
     """Answer and score every row, in the order of `rows`.
 
-    Batches that are in the log are not computed again. The model plans its batches from the whole list, so the numbers
-    do not depend on where an earlier run stopped.
+    Batches that are in the log are not computed again. The model plans its batches from the whole
+    list, so the numbers do not depend on where an earlier run stopped.
     """
     scored: dict[int, ScoredAnswer] = {}
-    seconds, inputs = 0.0, [example.input for example in rows]
+    seconds = 0.0
+    inputs = [example.input for example in rows]
     batches = answer_in_batches(
         assistant,
         models,
@@ -143,12 +154,17 @@ def evaluate(
     for number, answers in batches:
         started = time.perf_counter()
         batch_rows = {
-            position: ScoredAnswer(rows[position], answer, metric.score(rows[position], answer), number)
+            position: ScoredAnswer(
+                rows[position], answer, metric.score(rows[position], answer), number
+            )
             for position, answer in answers.items()
         }
         scored |= batch_rows
-        # Seconds are those that the model measured, so loading weights and reading logged batches do not count.
-        seconds += time.perf_counter() - started + sum(answer.seconds for answer in answers.values())
+        # Seconds are those that the model measured, so loading weights and reading logged batches
+        # do not count.
+        seconds += (
+            time.perf_counter() - started + sum(answer.seconds for answer in answers.values())
+        )
         if on_batch and scored:
             remaining = seconds / len(scored) * (len(rows) - len(scored)) / models.workers.size
             on_batch(list(batch_rows.values()), len(scored), len(rows), remaining)
@@ -167,7 +183,9 @@ def answer_in_batches(
     Batches in the log come first and are not computed again.
     """
     for batch in _run_batches(assistant, models, len(ids), build_requests, log):
-        answers = assistant.finish([ids[index] for index in batch.indices], batch.completions, batch.facts)
+        answers = assistant.finish(
+            [ids[index] for index in batch.indices], batch.completions, batch.facts
+        )
         yield batch.number, dict(zip(batch.indices, answers, strict=True))
 
 
@@ -190,7 +208,9 @@ def _run_batches(
         yield batch
     asked = [index for index in range(len(requests)) if index not in replies]
     questions = [requests[index] for index in asked]
-    for batch in _answer_requests(assistant, models, model, questions, log.batch_numbers) if asked else ():
+    for batch in (
+        _answer_requests(assistant, models, model, questions, log.batch_numbers) if asked else ()
+    ):
         indices = tuple(asked[index] for index in batch.indices)
         batch_requests = [requests[index] for index in indices]
         recorded = replace(
@@ -222,9 +242,15 @@ class _OtherBatches(Collection[int]):
 
 
 def _answer_requests(
-    assistant: Assistant, models: Models, model: Model, requests: Sequence[Request], done: frozenset[int]
+    assistant: Assistant,
+    models: Models,
+    model: Model,
+    requests: Sequence[Request],
+    done: frozenset[int],
 ) -> Iterator[Batch]:
-    """Answer the batches that are not done, here or on the workers: the model plans the same batches on each."""
+    """Answer the batches that are not done, here or on the workers: the model plans the same
+    batches on each.
+    """
     workers = models.workers
     if not workers.is_remote or models.find_service(assistant.model.name):
         yield from model.batches(requests, done)
@@ -235,16 +261,24 @@ def _answer_requests(
         yield from batches
 
 
-def _answer_part(others: _OtherBatches, requests: Sequence[Request], assistant: Assistant) -> list[Batch]:
+def _answer_part(
+    others: _OtherBatches, requests: Sequence[Request], assistant: Assistant
+) -> list[Batch]:
     models = get_shared_models()
     models.keep_only(assistant.model)
     return [*models.get(assistant.model, *assistant.needs).batches(requests, others)]
 
 
 def _drop_spread(completion: Completion, request: Request) -> Completion:
-    """Return the completion with the probabilities of its answer alone; a single answer has one in `logprob`."""
+    """Return the completion with the probabilities of its answer alone; a single answer has one in
+    `logprob`.
+    """
     spread = completion.choice_logprobs if request.questions else {}
-    keys = (join_answers({name: label}) for name, label in split_answers(completion.text).items()) if spread else ()
+    keys = (
+        (join_answers({name: label}) for name, label in split_answers(completion.text).items())
+        if spread
+        else ()
+    )
     return replace(completion, choice_logprobs={key: spread[key] for key in keys if key in spread})
 
 

@@ -1,8 +1,9 @@
-"""An MCP server: write a task file, check, compare, read a verdict, test and ask, as tools for editors and assistants.
+"""An MCP server: write a task file, check, compare, read a verdict, test and ask, as tools for
+editors and assistants.
 
-The tools call the same functions as the command line. Work that trains or takes minutes starts only after the client's
-user has confirmed it. Nothing is sent to another machine or paid: that needs a confirmation at the command line.
-Importing this module needs the extra `mcp`.
+The tools call the same functions as the command line. Work that trains or takes minutes starts only
+after the client's user has confirmed it. Nothing is sent to another machine or paid: that needs a
+confirmation at the command line. Importing this module needs the extra `mcp`.
 """
 
 import math
@@ -39,9 +40,9 @@ MAX_LOCATIONS = 10
 """Maximum number of locations of a finding in a reply."""
 BUDGET_MINUTES = 10.0
 INSTRUCTIONS = (
-    "Étude measures whether a task needs fine-tuning, a better prompt or no language model. For a file of examples, "
-    "call write_task_file first; then check_examples, compare_methods and show_verdict with the path of the task file. "
-    "Every number has its interval and n."
+    "Étude measures whether a task needs fine-tuning, a better prompt or no language model. For a "
+    "file of examples, call write_task_file first; then check_examples, compare_methods and "
+    "show_verdict with the path of the task file. Every number has its interval and n."
 )
 
 TaskFile = Annotated[str, Field(description="Path of a task file, which write_task_file writes.")]
@@ -51,8 +52,9 @@ Budget = Annotated[
     Field(
         ge=1,
         le=100_000,
-        description="Minutes of work. Default: the budget in the task file, else that of the task's latest "
-        f"comparison, else {BUDGET_MINUTES:g}. Another budget is another run, which opens the test again.",
+        description="Minutes of work. Default: the budget in the task file, else that of the "
+        f"task's latest comparison, else {BUDGET_MINUTES:g}. Another budget is another run, which "
+        "opens the test again.",
     ),
 ]
 
@@ -67,29 +69,45 @@ Outcome = ElicitationResult[Confirmation]
 """Also a refusal; the tool then says what to do."""
 
 
-async def confirm_compare(context: AnyContext, task: str, budget_minutes: float | None) -> Elicit[Confirmation]:
-    """Ask before methods are compared; if that opens the test of an earlier comparison again, say so."""
+async def confirm_compare(
+    context: AnyContext, task: str, budget_minutes: float | None
+) -> Elicit[Confirmation]:
+    """Ask before methods are compared; if that opens the test of an earlier comparison again, say
+    so.
+    """
     _require_questions(context, f"etude compare {task}")
     budget, opened = await _run_tool(lambda: choose_budget(task, budget_minutes))
     again = f" {opened.name} had another budget, so this opens its test again." if opened else ""
     limit = "without a time limit" if math.isinf(budget) else f"for about {format_time(budget)}"
-    return Elicit(f"Compare the methods of {task}? This trains models on this machine {limit}.{again}", Confirmation)
+    return Elicit(
+        f"Compare the methods of {task}? This trains models on this machine {limit}.{again}",
+        Confirmation,
+    )
 
 
 async def confirm_test(context: AnyContext, place: str) -> Elicit[Confirmation]:
     """Ask before an assistant is tested."""
     _require_questions(context, f"etude test {place}")
-    return Elicit(f"Test the assistant of {place}? It will answer up to a few hundred questions.", Confirmation)
+    return Elicit(
+        f"Test the assistant of {place}? It will answer up to a few hundred questions.",
+        Confirmation,
+    )
 
 
 async def write_task_file(
     examples: Annotated[
-        str, Field(description="Path of a .jsonl, .json, .csv, .tsv, .parquet or .xlsx file of examples.")
+        str,
+        Field(
+            description="Path of a .jsonl, .json, .csv, .tsv, .parquet or .xlsx file of examples."
+        ),
     ],
-    output: Annotated[str | None, Field(description="File to write. Default: task.yaml next to the examples.")] = None,
+    output: Annotated[
+        str | None, Field(description="File to write. Default: task.yaml next to the examples.")
+    ] = None,
 ) -> dict[str, Any]:
-    """Write a task file for a file of examples, and return what was guessed from the rows. Read the text and correct
-    wrong guesses in the file. No file is overwritten."""
+    """Write a task file for a file of examples, and return what was guessed from the rows. Read the
+    text and correct wrong guesses in the file. No file is overwritten.
+    """
     from etude.data.starter import write_starter
 
     starter = await _run_tool(lambda: write_starter(Path(examples), output))
@@ -121,10 +139,13 @@ async def show_verdict(place: Place) -> dict[str, Any]:
 
 
 class SlowTools:
-    """The tools that need models. One comparison or test runs at a time, and one question is answered at a time."""
+    """The tools that need models. One comparison or test runs at a time, and one question is
+    answered at a time.
+    """
 
     def __init__(self) -> None:
-        self.working, self.asking = Lock(), Lock()
+        self.working = Lock()
+        self.asking = Lock()
         self.load_once = lru_cache(load_to_ask)
 
     async def compare_methods(
@@ -134,8 +155,9 @@ class SlowTools:
         confirmation: Annotated[Outcome, Resolve(confirm_compare)],
         budget_minutes: Budget = None,
     ) -> dict[str, Any]:
-        """Compare baseline, prompts, retrieval and fine-tuning of a task file on one sealed test, and return the
-        verdict. After a cancellation, the same call continues the comparison."""
+        """Compare baseline, prompts, retrieval and fine-tuning of a task file on one sealed test,
+        and return the verdict. After a cancellation, the same call continues the comparison.
+        """
         from etude.comparison.compare import compare
 
         _require(confirmation)
@@ -160,29 +182,42 @@ class SlowTools:
         place: Place,
         confirmation: Annotated[Outcome, Resolve(confirm_test)],
         quick: Annotated[
-            bool, Field(description="Ask only some of the questions, which leaves many gates undecided.")
+            bool,
+            Field(description="Ask only some of the questions, which leaves many gates undecided."),
         ] = True,
     ) -> dict[str, Any]:
-        """Ask the recommended assistant normal, unusual, tricky and sensitive questions. `passed` is null if no gates
-        are set in the task file, or if too few cases were asked to decide them."""
+        """Ask the recommended assistant normal, unusual, tricky and sensitive questions. `passed`
+        is null if no gates are set in the task file, or if too few cases were asked to decide them.
+        """
         from etude.suites.output.summary import format_headline
         from etude.suites.run import run_suites
 
         _require(confirmation)
 
         def test() -> dict[str, Any]:
-            load_to_ask(Path(place))  # refuses an assistant whose questions would be sent to another machine
+            load_to_ask(
+                Path(place)
+            )  # refuses an assistant whose questions would be sent to another machine
             report_line = _build_progress(context)
             report = run_suites(
                 place,
                 quick=quick,
-                on_progress=lambda name, done, total, _: report_line(f"{name}: {done:,} of {total:,} cases"),
+                on_progress=lambda name, done, total, _: report_line(
+                    f"{name}: {done:,} of {total:,} cases"
+                ),
             )
             outcomes = {gate.outcome for gate in report.gates}
-            gates = [{"gate": gate.gate.text, "outcome": gate.outcome, "detail": gate.detail} for gate in report.gates]
+            gates = [
+                {"gate": gate.gate.text, "outcome": gate.outcome, "detail": gate.detail}
+                for gate in report.gates
+            ]
             return {
                 "result": f"{format_headline(report)}.",
-                "passed": False if "failed" in outcomes else True if outcomes == {"passed"} else None,
+                "passed": False
+                if "failed" in outcomes
+                else True
+                if outcomes == {"passed"}
+                else None,
                 "gates": gates,
                 "page": str(report.page),
             }
@@ -191,9 +226,13 @@ class SlowTools:
             return await _run_tool(test)
 
     async def ask_assistant(
-        self, place: Place, question: Annotated[str, Field(description="What a user of the assistant would write.")]
+        self,
+        place: Place,
+        question: Annotated[str, Field(description="What a user of the assistant would write.")],
     ) -> dict[str, Any]:
-        """Return the recommended assistant's answer to one question, with its confidence and sources."""
+        """Return the recommended assistant's answer to one question, with its confidence and
+        sources.
+        """
 
         def answer_question() -> Answer:
             # found for each question, because a new comparison may recommend another assistant
@@ -213,7 +252,9 @@ class SlowTools:
 
 
 def build_server() -> MCPServer[Any]:
-    """Build the server with its six tools. It loads each assistant once, and answers one question at a time."""
+    """Build the server with its six tools. It loads each assistant once, and answers one question
+    at a time.
+    """
     slow = SlowTools()
     tools = [
         build_tool(write_task_file, "Write a task file", is_idempotent=False),
@@ -229,7 +270,9 @@ def build_server() -> MCPServer[Any]:
 def build_tool(
     function: Callable[..., Any], title: str, is_read_only: bool = False, is_idempotent: bool = True
 ) -> Tool:
-    """Build a tool that refuses unknown arguments. No tool overwrites a file or reaches another machine."""
+    """Build a tool that refuses unknown arguments. No tool overwrites a file or reaches another
+    machine.
+    """
     hints = ToolAnnotations(
         title=title,
         read_only_hint=is_read_only,
@@ -246,12 +289,15 @@ def build_tool(
 
 
 def choose_budget(task_file: str, minutes: float | None) -> tuple[float, Run | None]:
-    """Choose the seconds of a comparison as `Budget` says. Return also the latest comparison whose test a new run
-    would open again, if the task has no comparison with this budget."""
+    """Choose the seconds of a comparison as `Budget` says. Return also the latest comparison whose
+    test a new run would open again, if the task has no comparison with this budget.
+    """
     task = load_task(Path(task_file), needs_model=False)
     runs = [run for run in find_task_runs(task.file) if run.command == "compare"]
     budgets = [run.info["budget_seconds"] or math.inf for run in runs]
-    budget = 60 * minutes if minutes else task.budget_seconds or next(iter(budgets), 60 * BUDGET_MINUTES)
+    budget = (
+        60 * minutes if minutes else task.budget_seconds or next(iter(budgets), 60 * BUDGET_MINUTES)
+    )
     opened = [run for run in runs if "openings" in run.info]
     return budget, opened[0] if opened and budget not in budgets else None
 
@@ -261,7 +307,12 @@ def read_verdict(run: Run) -> dict[str, Any]:
     if (verdict := run.verdict) is None:
         raise RunError(f"{run.folder} has no verdict. Compare the methods first.")
     rows = [
-        {"method": row.method, **asdict(row.estimate), "status": row.status, "learned_from": row.learned}
+        {
+            "method": row.method,
+            **asdict(row.estimate),
+            "status": row.status,
+            "learned_from": row.learned,
+        }
         for row in verdict.ladder
     ]
     return {
@@ -277,7 +328,9 @@ def _require_questions(context: AnyContext, command: str) -> None:
     """Raise ToolError, with the command to run instead, if the client cannot ask its user."""
     capabilities = context.client_capabilities
     if capabilities is None or capabilities.elicitation is None:
-        raise ToolError(f"This client cannot ask you for confirmation, so nothing was started. Run: {command}")
+        raise ToolError(
+            f"This client cannot ask you for confirmation, so nothing was started. Run: {command}"
+        )
 
 
 def _require(outcome: Outcome) -> None:
@@ -286,8 +339,10 @@ def _require(outcome: Outcome) -> None:
 
 
 def _build_progress(context: AnyContext) -> Callable[[str], None]:
-    """Build a function that sends a line of progress from the thread of `_run_tool`, and ends a cancelled call there.
-    The number that clients get is the seconds so far, because the end is not known."""
+    """Build a function that sends a line of progress from the thread of `_run_tool`, and ends a
+    cancelled call there. The number that clients get is the seconds so far, because the end is not
+    known.
+    """
     started = time.monotonic()
 
     def report_line(text: str) -> None:
@@ -298,9 +353,11 @@ def _build_progress(context: AnyContext) -> Callable[[str], None]:
 
 
 async def _run_tool(work: Callable[[], Result]) -> Result:
-    """Run `work` in a thread, so that the server can answer meanwhile. Étude's errors become errors of the tool.
+    """Run `work` in a thread, so that the server can answer meanwhile. Étude's errors become errors
+    of the tool.
 
-    A cancelled call ends at the next line of progress, and then returns: what it had locked is free again.
+    A cancelled call ends at the next line of progress, and then returns: what it had locked is free
+    again.
     """
 
     def run() -> Result:

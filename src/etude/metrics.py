@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 
 SKEWED = 5  # Largest over smallest class in rows, above which accuracy gives way to macro-F1.
 ALL_RIGHT = "all_right"
-MEAN_ERROR = "mean_error"  # the only metric of which less is better; its rows score a share of the scale
-Defaults = Mapping[str, Mapping[str, Any]]  # name of a function -> the values of arguments that are left out
+MEAN_ERROR = (
+    "mean_error"  # the only metric of which less is better; its rows score a share of the scale
+)
+Defaults = Mapping[
+    str, Mapping[str, Any]
+]  # name of a function -> the values of arguments that are left out
 # Every metric's name and what it is in words.
 LABELS: Mapping[str, str] = {
     "accuracy": "share of right labels",
@@ -52,12 +56,14 @@ LABELS: Mapping[str, str] = {
     "calls": "share of answers with exactly the expected function calls (their text is not judged)",
     "right_fields": "share of right fields",
 }
-# Metrics under which a row scores anything from 0 to 1. A check may grade too; that is not known beforehand.
+# Metrics under which a row scores anything from 0 to 1. A check may grade too; that is not known
+# beforehand.
 GRADED = (
     *("kappa", "sample_f1", "micro_f1", "question_mean"),
     *("value_f1", "chrf", "token_f1", "sari", "right_fields"),
 )
-# If chrF is not the headline, it reads only this many characters of each text: at most 10 ms a row; 30,000 took 200 ms.
+# If chrF is not the headline, it reads only this many characters of each text: at most 10 ms a row;
+# 30,000 took 200 ms.
 CHRF_CHARACTERS = 5_000
 
 CALL_PARTS: Mapping[str, str] = {
@@ -67,7 +73,9 @@ CALL_PARTS: Mapping[str, str] = {
     "arguments": "The right arguments too",
     "several": "Several calls, all right",
 }
-"""The parts of right function calls, in words. Of rows that need a call, each has a share of all of them."""
+"""The parts of right function calls, in words. Of rows that need a call, each has a share of all of
+them.
+"""
 
 _FIELD = "field "
 
@@ -120,7 +128,8 @@ class Metric:
     def contract_only(self) -> bool:
         """Whether nothing checks that an answer is right, which the verdict then says first.
 
-        Exact match, token F1 and calls do compare with the expected answer; chrF and SARI measure likeness alone.
+        Exact match, token F1 and calls do compare with the expected answer; chrF and SARI measure
+        likeness alone.
         """
         compares = self.name in ("exact_match", "token_f1", "calls")
         return self.kind in ("answer", "rewrite") and self.check is None and not compares
@@ -147,13 +156,23 @@ class Metric:
         if self.parts:
             return self._score_questions(example, answer, check_score)
         if self.name == "passes":  # with neither a contract nor a check, every answer passes
-            value = 0.0 if answer.keeps_contract is False else 1.0 if check_score is None else check_score
+            value = (
+                0.0
+                if answer.keeps_contract is False
+                else 1.0
+                if check_score is None
+                else check_score
+            )
         else:
             value = self._score_row(self.name, _ROW_SCORES, example, answer)
         return Score(value, answer.keeps_contract, check_score)
 
-    def _score_questions(self, example: Example, answer: Answer, check_score: float | None) -> Score:
-        """Score every question; a row is right if all are. Another right output counts only as a whole."""
+    def _score_questions(
+        self, example: Example, answer: Answer, check_score: float | None
+    ) -> Score:
+        """Score every question; a row is right if all are. Another right output counts only as a
+        whole.
+        """
         outputs = [select_labels(output, self.parts) for output in _list_right_outputs(example)]
         labels = select_labels(answer.text, self.parts)
         right = labels if labels in outputs else outputs[0]
@@ -162,12 +181,18 @@ class Metric:
             row = replace(example, output=output, references=())
             scores[part.label] = part.score(row, replace(answer, value=label)).value
         mean = sum(scores.values()) / len(scores)
-        return Score(mean, answer.keeps_contract, check_score, {ALL_RIGHT: float(labels == right), **scores})
+        return Score(
+            mean, answer.keeps_contract, check_score, {ALL_RIGHT: float(labels == right), **scores}
+        )
 
     def measure_labels(self, labels: Sequence[str], expected: Sequence[str]) -> float:
-        """Measure how right labels are, 0 to 1: the share of right ones, with a scale kappa, with several labels a row
-        the mean F1 of the rows, with several questions the mean of their metrics."""
-        scores = [self._score_label(label, right) for label, right in zip(labels, expected, strict=True)]
+        """Measure how right labels are, 0 to 1: the share of right ones, with a scale kappa, with
+        several labels a row the mean F1 of the rows, with several questions the mean of their
+        metrics.
+        """
+        scores = [
+            self._score_label(label, right) for label, right in zip(labels, expected, strict=True)
+        ]
         name = "question_mean" if self.parts else "kappa" if self.scale else "accuracy"
         return self.sample(scores, None, expected, labels, name).value
 
@@ -176,9 +201,14 @@ class Metric:
             return measure_overlap(split_labels(expected), split_labels(label))
         return float(label == expected)
 
-    def _score_row(self, name: str, row_scores: Mapping[str, RowScore], example: Example, answer: Answer) -> float:
-        """Score one answer by the metric `name`, of scores and lists against the nearest right output."""
-        label, outputs = predicted_label(answer), _list_right_outputs(example)
+    def _score_row(
+        self, name: str, row_scores: Mapping[str, RowScore], example: Example, answer: Answer
+    ) -> float:
+        """Score one answer by the metric `name`, of scores and lists against the nearest right
+        output.
+        """
+        label = predicted_label(answer)
+        outputs = _list_right_outputs(example)
         if name in _SCALE_METRICS:
             distance = min(self._measure_distance(label, output.strip()) for output in outputs)
             return distance if name == MEAN_ERROR else 1 - distance**2
@@ -188,8 +218,11 @@ class Metric:
         return row_scores[name](example, answer)
 
     def _measure_distance(self, label: str, expected: str) -> float:
-        """Measure the distance of two scores as a share of the scale; an invalid score has the largest distance."""
-        first, last = self.scale.index(expected), len(self.scale) - 1
+        """Measure the distance of two scores as a share of the scale; an invalid score has the
+        largest distance.
+        """
+        first = self.scale.index(expected)
+        last = len(self.scale) - 1
         return abs(self._find_position(label, first) - first) / last
 
     def _find_position(self, label: str | None, expected: int) -> int:
@@ -205,11 +238,11 @@ class Metric:
         predicted: Sequence[str | None] = (),
         name: str = "",
     ) -> stats.UnitSums:
-        """Make the sample of some rows under this metric, or the one called `name`: F1 over labels or values and kappa
-        are computed from labels or answers, all others from scores.
+        """Make the sample of some rows under this metric, or the one called `name`: F1 over labels
+        or values and kappa are computed from labels or answers, all others from scores.
 
-        There an answer that is right by another right label (score 1) counts as the row's first label, so that all
-        metrics call the same answers right.
+        There an answer that is right by another right label (score 1) counts as the row's first
+        label, so that all metrics call the same answers right.
         """
         name = name or self.name
         if self.parts and name != ALL_RIGHT:
@@ -220,7 +253,8 @@ class Metric:
         predicted = [label if score == 1 else prediction for score, label, prediction in rows]
         if name == "value_f1":
             rights = [
-                _count_right_values(answer or "", right) for answer, right in zip(predicted, expected, strict=True)
+                _count_right_values(answer or "", right)
+                for answer, right in zip(predicted, expected, strict=True)
             ]
             return stats.make_f1_sample(rights, units)
         if name == "kappa":
@@ -245,7 +279,9 @@ class Metric:
         predicted: Sequence[str | None],
         name: str,
     ) -> stats.UnitSums:
-        """Make the sample of one question, called by the label of its part, or else of the mean of all."""
+        """Make the sample of one question, called by the label of its part, or else of the mean of
+        all.
+        """
         right_rows = np.asarray(scores) == 1
         samples = {}
         for number, part in enumerate(self.parts):
@@ -259,43 +295,69 @@ class Metric:
 
 
 def describe_metric(metric: Metric) -> dict[str, Any]:
-    """Return the JSON from which `restore_metric` restores a metric, apart from its kind and check."""
+    """Return the JSON from which `restore_metric` restores a metric, apart from its kind and
+    check.
+    """
     settings = {key: getattr(metric, key) for key in ("scale", "several") if getattr(metric, key)}
     question = {"question": asdict(metric.question)} if metric.question else {}
     parts = {"parts": [describe_metric(part) for part in metric.parts]} if metric.parts else {}
     return {"name": metric.name, **settings, **question, **parts}
 
 
-def restore_metric(record: Mapping[str, Any], kind: Kind, check: CheckFunction | None = None) -> Metric:
+def restore_metric(
+    record: Mapping[str, Any], kind: Kind, check: CheckFunction | None = None
+) -> Metric:
     """Return the headline metric of a run from `metric` in its run.json."""
-    scale, several = tuple(record.get("scale", ())), record.get("several", False)
+    scale = tuple(record.get("scale", ()))
+    several = record.get("several", False)
     parts = tuple(restore_metric(part, kind) for part in record.get("parts", ()))
-    question = TaskQuestion(**{**body, "labels": tuple(body["labels"])}) if (body := record.get("question")) else None
-    return Metric(record["name"], kind, check, scale=scale, several=several, question=question, parts=parts)
+    question = (
+        TaskQuestion(**{**body, "labels": tuple(body["labels"])})
+        if (body := record.get("question"))
+        else None
+    )
+    return Metric(
+        record["name"], kind, check, scale=scale, several=several, question=question, parts=parts
+    )
 
 
 def choose_metric(task: Task, train: Dataset) -> Metric:
     """Choose the headline metric: the task's own, else by its kind and the training rows.
 
-    classify: accuracy, or macro-F1 if the largest class has over five times the rows of the smallest; with a scale
-    kappa, with several labels a row the F1 of its labels, and with several questions the mean of their metrics.
-    extract: F1 over values, or exact match if no answer has values. answer, rewrite: passes; with neither contract nor
-    check the calls of functions if any answer has some, exact match if answers of `answer` repeat, else chrF.
+    classify: accuracy, or macro-F1 if the largest class has over five times the rows of the
+    smallest; with a scale kappa, with several labels a row the F1 of its labels, and with several
+    questions the mean of their metrics. extract: F1 over values, or exact match if no answer has
+    values. answer, rewrite: passes; with neither contract nor check the calls of functions if any
+    answer has some, exact match if answers of `answer` repeat, else chrF.
     """
     check = task.check.load() if task.check else None
     if task.questions:
         parts = []
-        for question, part in zip(find_labels(task.questions, train), task.split_questions().values(), strict=True):
-            rows = replace(train, examples=tuple(select_question(row, question.name) for row in train))
+        for question, part in zip(
+            find_labels(task.questions, train), task.split_questions().values(), strict=True
+        ):
+            rows = replace(
+                train, examples=tuple(select_question(row, question.name) for row in train)
+            )
             parts.append(replace(choose_metric(replace(part, check=None), rows), question=question))
         reason = "because a row answers several questions"
-        return Metric("question_mean", task.kind, check, reason, task.contract is not None, parts=tuple(parts))
-    name, reason = (task.metric, "because the task file sets it") if task.metric else _choose_by_kind(task, train)
-    return Metric(name, task.kind, check, reason, task.contract is not None, task.scale, task.several)
+        return Metric(
+            "question_mean", task.kind, check, reason, task.contract is not None, parts=tuple(parts)
+        )
+    name, reason = (
+        (task.metric, "because the task file sets it")
+        if task.metric
+        else _choose_by_kind(task, train)
+    )
+    return Metric(
+        name, task.kind, check, reason, task.contract is not None, task.scale, task.several
+    )
 
 
 def predicted_label(answer: Answer) -> str:
-    """Return the label of an answer, or its list of labels as one text. An answer without a label gives its text."""
+    """Return the label of an answer, or its list of labels as one text. An answer without a label
+    gives its text.
+    """
     return to_label(answer.value, answer.text)
 
 
@@ -329,7 +391,10 @@ def _choose_by_kind(task: Task, train: Dataset) -> tuple[MetricName, str]:
     ratio = f"{max(sizes) / min(sizes):.1f}".removesuffix(".0")
     if max(sizes) > SKEWED * min(sizes):
         return "macro_f1", f"because the largest class has {ratio} times the rows of the smallest"
-    return "accuracy", f"because no class has over {SKEWED} times the rows of another (at most {ratio})"
+    return (
+        "accuracy",
+        f"because no class has over {SKEWED} times the rows of another (at most {ratio})",
+    )
 
 
 def _choose_for_texts(task: Task, train: Dataset) -> tuple[MetricName, str]:
@@ -377,18 +442,26 @@ def _count_right_values(answer: str, output: str) -> ValueHits:
 
 
 def _score_calls(example: Example, answer: Answer) -> float:
-    """1 if the answer calls the functions of a right output, in any order with equal arguments, or none if that has
-    none. A call that cannot be parsed is wrong."""
+    """1 if the answer calls the functions of a right output, in any order with equal arguments, or
+    none if that has none. A call that cannot be parsed is wrong.
+    """
     text, calls = split_calls(answer.text)
     outputs = (split_calls(output)[1] for output in _list_right_outputs(example))
-    return float(CALL_TAG not in text and any(_are_same_calls(calls, output, example.defaults) for output in outputs))
+    return float(
+        CALL_TAG not in text
+        and any(_are_same_calls(calls, output, example.defaults) for output in outputs)
+    )
 
 
 def _are_same_calls(calls: Sequence[Any], expected: Sequence[Any], defaults: Defaults) -> bool:
-    """Whether both have the same calls, each equally often. Calls and keys of arguments may be in any order, and an
-    argument that is left out has its default."""
+    """Whether both have the same calls, each equally often. Calls and keys of arguments may be in
+    any order, and an argument that is left out has its default.
+    """
     filled = (
-        [{**call, "arguments": {**defaults.get(call["name"], {}), **call["arguments"]}} for call in side]
+        [
+            {**call, "arguments": {**defaults.get(call["name"], {}), **call["arguments"]}}
+            for call in side
+        ]
         for side in (calls, expected)
     )
     answered, remaining = ([*map(_to_comparable, side)] for side in filled)
@@ -400,11 +473,13 @@ def _are_same_calls(calls: Sequence[Any], expected: Sequence[Any], defaults: Def
 
 
 def score_call_parts(answer: str, outputs: Sequence[str], defaults: Defaults) -> dict[str, float]:
-    """Score those of `CALL_PARTS` that the row has, each 0 or 1. A row where a call and no call are both right has
-    none. `defaults` are those of the row."""
+    """Score those of `CALL_PARTS` that the row has, each 0 or 1. A row where a call and no call are
+    both right has none. `defaults` are those of the row.
+    """
     expected = [split_calls(output)[1] for output in outputs]
     text, calls = split_calls(answer)
-    is_call, is_readable = CALL_TAG in answer, CALL_TAG not in text
+    is_call = CALL_TAG in answer
+    is_readable = CALL_TAG not in text
     if not any(expected):
         return {"no_call": float(not is_call)}
     if not all(expected):
@@ -412,31 +487,43 @@ def score_call_parts(answer: str, outputs: Sequence[str], defaults: Defaults) ->
     names = sorted(call["name"] for call in calls)
     has_names = any(names == sorted(call["name"] for call in output) for output in expected)
     is_right = any(_are_same_calls(calls, output, defaults) for output in expected)
-    parts = {"call": is_call, "functions": is_readable and has_names, "arguments": is_readable and is_right}
+    parts = {
+        "call": is_call,
+        "functions": is_readable and has_names,
+        "arguments": is_readable and is_right,
+    }
     if min(map(len, expected)) > 1:
         parts["several"] = parts["arguments"]
     return {name: float(value) for name, value in parts.items()}
 
 
 def _score_chrf(example: Example, answer: Answer, max_characters: int | None = None) -> float:
-    """sacrebleu's chrF2 against the most similar right output, 0 to 1, of the beginning of every text. Popović 2015."""
+    """sacrebleu's chrF2 against the most similar right output, 0 to 1, of the beginning of every
+    text. Popović 2015.
+    """
     outputs = [output[:max_characters] for output in _list_right_outputs(example)]
     return _load_chrf()(answer.text[:max_characters], outputs) / 100
 
 
 def _score_most_similar(measure: Callable[[str, str], float]) -> RowScore:
-    return lambda example, answer: max(measure(answer.text, output) for output in _list_right_outputs(example))
+    return lambda example, answer: max(
+        measure(answer.text, output) for output in _list_right_outputs(example)
+    )
 
 
 def count_value_hits(answer: str, outputs: Sequence[str]) -> dict[str, ValueHits]:
-    """Count for each field of a JSON answer its right, answered and expected values, by the most similar output.
+    """Count for each field of a JSON answer its right, answered and expected values, by the most
+    similar output.
 
-    A field is the path of its keys, joined by dots; the items of a list are its values, each counted once, in any
-    order. Null, "" and empty lists are no value. Text that is not JSON has no values.
+    A field is the path of its keys, joined by dots; the items of a list are its values, each
+    counted once, in any order. Null, "" and empty lists are no value. Text that is not JSON has no
+    values.
     """
     answered = _count_values(answer)
     hits = [_match_values(answered, _count_values(output)) for output in outputs]
-    return max(hits, key=lambda fields: sum(2 * field.right - field.expected for field in fields.values()))
+    return max(
+        hits, key=lambda fields: sum(2 * field.right - field.expected for field in fields.values())
+    )
 
 
 def _count_values(text: str) -> dict[str, Counter[str]]:
@@ -461,9 +548,14 @@ def _list_values(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _match_values(answered: Mapping[str, Counter[str]], expected: Mapping[str, Counter[str]]) -> dict[str, ValueHits]:
+def _match_values(
+    answered: Mapping[str, Counter[str]], expected: Mapping[str, Counter[str]]
+) -> dict[str, ValueHits]:
     none = Counter[str]()
-    pairs = {path: (answered.get(path, none), expected.get(path, none)) for path in {**expected, **answered}}
+    pairs = {
+        path: (answered.get(path, none), expected.get(path, none))
+        for path in {**expected, **answered}
+    }
     return {
         path: ValueHits((values & right_values).total(), values.total(), right_values.total())
         for path, (values, right_values) in pairs.items()
@@ -482,7 +574,8 @@ def _measure_right_fields(answer: str, output: str) -> float:
 
     Fields are the keys of JSON objects; an output that is not a JSON object counts as one field.
     """
-    answered, expected = _parse_fields(answer), _parse_fields(output)
+    answered = _parse_fields(answer)
+    expected = _parse_fields(output)
     num_right = sum(answered[key] == expected[key] for key in answered.keys() & expected.keys())
     keys = answered.keys() | expected.keys()
     return num_right / len(keys) if keys else 1.0
@@ -503,7 +596,8 @@ _OTHER_ROW_SCORES: Mapping[str, RowScore] = {
     "chrf": partial(_score_chrf, max_characters=CHRF_CHARACTERS),
     "right_fields": _score_most_similar(_measure_right_fields),
 }
-# Shown in addition to the headline. The first list replaces the metrics of the kind, the second is appended to them.
+# Shown in addition to the headline. The first list replaces the metrics of the kind, the second is
+# appended to them.
 _SEVERAL_METRICS = ("sample_f1", "subset_accuracy", "micro_f1", "macro_f1")
 _SCALE_METRICS = ("kappa", MEAN_ERROR)
 # Shown in addition to the headline, which is left out of these lists.
@@ -516,8 +610,10 @@ OTHER_METRICS: Mapping[Kind, tuple[str, ...]] = {
 
 
 def _to_canonical(text: str) -> tuple[str, Any]:
-    """Return the same value for equal answers: JSON without regard to key order, else the text without case, width of
-    characters and runs of white space. Signs and punctuation count: -5 is not 5."""
+    """Return the same value for equal answers: JSON without regard to key order, else the text
+    without case, width of characters and runs of white space. Signs and punctuation count: -5 is
+    not 5.
+    """
     try:
         return "json", _to_comparable(parse_json(text))
     except ValueError:

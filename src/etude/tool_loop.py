@@ -1,4 +1,6 @@
-"""A conversation whose calls are run: the assistant answers, its calls are run, and it answers again."""
+"""A conversation whose calls are run: the assistant answers, its calls are run, and it answers
+again.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,11 +37,13 @@ class ToolLoop:
     def take(self, text: str, step: ToolStep | None = None) -> ToolStep | None:
         """Add an answer, run its calls and add their results, which the next answer reads.
 
-        Returns None if there are no calls, or too many (`problem`). `step` has the results of a stopped play.
+        Returns None if there are no calls, or too many (`problem`). `step` has the results of a
+        stopped play.
         """
         self.turns.append(Message("assistant", text))
         self.problem = ""
-        calls, session = list_calls(text), self.session
+        calls = list_calls(text)
+        session = self.session
         if session is None or not calls:
             return None
         self.num_calls += len(calls)
@@ -49,7 +53,9 @@ class ToolLoop:
         if step:
             session.calls += step.calls
         else:
-            num_before, results, problems = len(session.calls), list[str](), list[str]()
+            num_before = len(session.calls)
+            results = list[str]()
+            problems = list[str]()
             for name, arguments in calls:
                 try:
                     results.append(session.call(name, arguments))
@@ -67,7 +73,9 @@ class ToolLoop:
 
 
 def load_tools(task_file: Path) -> ToolRef:
-    """Return the class under `tools:` in a task file. Raises InputError if there is none, or if it does not load."""
+    """Return the class under `tools:` in a task file. Raises InputError if there is none, or if it
+    does not load.
+    """
     task = load_task(task_file)
     if task.tools is None:
         remedy = "set tools: to a class that runs the calls, or leave out --run-tools"
@@ -76,9 +84,12 @@ def load_tools(task_file: Path) -> ToolRef:
     return task.tools
 
 
-def open_tools(ref: ToolRef | None, turns: list[Message], tags: Mapping[str, str] | None = None) -> ToolLoop:
-    """Begin a conversation that has no row: its object gets a row with the turns so far, the tags, and no answer. Calls
-    in these turns are counted, but not repeated."""
+def open_tools(
+    ref: ToolRef | None, turns: list[Message], tags: Mapping[str, str] | None = None
+) -> ToolLoop:
+    """Begin a conversation that has no row: its object gets a row with the turns so far, the tags,
+    and no answer. Calls in these turns are counted, but not repeated.
+    """
     row = Example("", tuple(turns), "", tags=tags or {})
     num_calls = sum(len(list_calls(turn.content)) for turn in turns if turn.role == "assistant")
     return ToolLoop(turns, ToolSession(ref, row) if ref else None, num_calls)

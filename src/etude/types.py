@@ -1,7 +1,7 @@
 """The nouns, as frozen values. No I/O, no behaviour except derived properties.
 
-Nouns that have their own module: Contract (task/contract.py), Task (task/definition.py), Dataset (data/dataset.py),
-Split (data/splits/), Assistant (assistant.py), Verdict (runs/verdict.py).
+Nouns that have their own module: Contract (task/contract.py), Task (task/definition.py), Dataset
+(data/dataset.py), Split (data/splits/), Assistant (assistant.py), Verdict (runs/verdict.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ Act = Literal["answer", "refuse", "ask_back", "hand_over", "incoherent"]
 """What an answer does. Incoherent output has no act of its own, and never counts as a refusal."""
 ACTS: tuple[Act, ...] = ("answer", "refuse", "ask_back", "hand_over", "incoherent")
 CLASSICAL = "classical"
-"""Name in a ModelRef of a classifier that is not a language model; the adapter folder contains the classifier."""
+"""Name in a ModelRef of a classifier that is not a language model; the adapter folder contains the
+classifier.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,10 @@ def join_turns(turns: Sequence[Message]) -> str:
 
 
 MADE = "made"  # the source of a row that a model wrote: `etude make`
-CANDIDATES = ".candidates.jsonl"  # suffix of the file, beside `made_rows:`, of all made rows that passed the gates
-AS_MADE = ".as-made.jsonl"  # suffix of the file, beside `made_rows:`, of its rows before people read them in the studio
+# suffix of the file, beside `made_rows:`, of all made rows that passed the gates
+CANDIDATES = ".candidates.jsonl"
+# suffix of the file, beside `made_rows:`, of its rows before people read them in the studio
+AS_MADE = ".as-made.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,9 @@ class Example:
     id: str
     """Unique within its Dataset; the row's own `id` column, else the hash of input and output."""
     input: tuple[Message, ...]
-    """The turns before the answer; the last one is the user's. The first may be a system turn of the row's own."""
+    """The turns before the answer; the last one is the user's. The first may be a system turn of
+    the row's own.
+    """
     output: str
     """The right answer."""
     references: tuple[str, ...] = ()
@@ -61,18 +67,25 @@ class Example:
     location: str = ""
     """`file:line` the row was read from."""
     source: str | None = None
-    """The document that the answer was written from, or file and location of a passage, as in citations. MADE for a row
-    that a model wrote."""
+    """The document that the answer was written from, or file and location of a passage, as in
+    citations. MADE for a row that a model wrote.
+    """
     answers: Mapping[str, str] = field(default_factory=dict)
     """Name of another model -> its stored answer, which a comparison scores beside the methods."""
     conversation: str | None = None
-    """With `turns: all`, the id of the row for the conversation's last turn; rows of earlier turns share it."""
+    """With `turns: all`, the id of the row for the conversation's last turn; rows of earlier turns
+    share it.
+    """
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Name of a function that the row offers -> the values of its arguments if they are left out."""
+    """Name of a function that the row offers -> the values of its arguments if they are left
+    out.
+    """
 
     @property
     def is_whole(self) -> bool:
-        """Whether this row has all turns of its conversation, because the answer is the last one."""
+        """Whether this row has all turns of its conversation, because the answer is the last
+        one.
+        """
         return self.conversation in (None, self.id)
 
     @property
@@ -82,13 +95,17 @@ class Example:
 
     @property
     def text(self) -> str:
-        """The input as one text: turns joined by a newline, the last user turn last, without a system turn."""
+        """The input as one text: turns joined by a newline, the last user turn last, without a
+        system turn.
+        """
         return join_turns(self.input)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskQuestion:
-    """One of several questions about each row: a choice among labels, such as yes and no, or a score."""
+    """One of several questions about each row: a choice among labels, such as yes and no, or a
+    score.
+    """
 
     name: str
     ask: str = ""
@@ -120,7 +137,9 @@ class Request:
     choices: tuple[str, ...] = ()
     """If set, the answer is exactly one of these texts; an endpoint cannot guarantee it."""
     shots_dropped: int = 0
-    """Shots of the Assistant that were left out because the prompt would not have fitted the context."""
+    """Shots of the Assistant that were left out because the prompt would not have fitted the
+    context.
+    """
     citations: tuple[str, ...] = ()
     """Names of the passages in the prompt, the best first."""
     sampling: Sampling | None = None
@@ -130,15 +149,21 @@ class Request:
     reply: Completion | None = None
     """The answer, if a limit turns the question away; then no model is asked."""
     nearness: float | None = None
-    """The cosine of the question with the nearest training question, 0 to 1, if hand-over looks at it."""
+    """The cosine of the question with the nearest training question, 0 to 1, if hand-over looks at
+    it.
+    """
     descriptions: Mapping[str, str] = field(default_factory=dict)
     """Choice -> what it means, for a model that reads it beside the messages."""
     passage_scores: tuple[float, ...] = ()
     """Scores of the two best passages, the best first."""
     scores_tokens: bool = False
-    """Whether the answer's log-probability is needed, from a model that computes it only if asked."""
+    """Whether the answer's log-probability is needed, from a model that computes it only if
+    asked.
+    """
     questions: tuple[TaskQuestion, ...] = ()
-    """The questions that the answer, a JSON object, has to answer, for a model that reads them beside the messages."""
+    """The questions that the answer, a JSON object, has to answer, for a model that reads them
+    beside the messages.
+    """
 
     @property
     def facts(self) -> PromptFacts:
@@ -170,20 +195,25 @@ class Completion:
     seconds: float
     """This request's share of its batch's wall-clock seconds."""
     logprob: float | None
-    """Sum of the log-probabilities of the answer's tokens; with choices, the log of the choice's probability among the
-    choices. None if the model does not report it."""
+    """Sum of the log-probabilities of the answer's tokens; with choices, the log of the choice's
+    probability among the choices. None if the model does not report it.
+    """
     limit: str = ""
     """Name of the limit that turned the question away."""
     min_logprob: float | None = None
     """The lowest log-probability of a token of the answer, if the model reports it."""
     choice_logprobs: Mapping[str, float] = field(default_factory=dict, compare=False)
-    """With choices, the log of each one's probability among them, if the model reports it. With several questions, the
-    keys are JSON objects of one question and one of its labels. Logs keep only those of several questions."""
+    """With choices, the log of each one's probability among them, if the model reports it. With
+    several questions, the keys are JSON objects of one question and one of its labels. Logs keep
+    only those of several questions.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a served answer is sampled. The default is the one that is measured: always the likeliest token."""
+    """How a served answer is sampled. The default is the one that is measured: always the likeliest
+    token.
+    """
 
     temperature: float = 0.0
     """0 takes the likeliest token; otherwise logits are divided by it."""
@@ -193,14 +223,18 @@ class Sampling:
     stop: tuple[str, ...] = ()
     """Texts before which the answer ends."""
     top_logprobs: int | None = None
-    """How many of the likeliest tokens to report at every position; None for no log-probabilities."""
+    """How many of the likeliest tokens to report at every position; None for no
+    log-probabilities.
+    """
     json_schema: str = ""
     """A schema, as JSON, that constrains the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A token of an answer, its log-probability, and the likeliest tokens at its position with theirs."""
+    """A token of an answer, its log-probability, and the likeliest tokens at its position with
+    theirs.
+    """
 
     text: str
     logprob: float
@@ -227,8 +261,9 @@ class Model(Protocol):
     name: str
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
-        """Answers the whole list batch by batch. The plan depends only on the whole list, so skipping the batches in
-        `done` does not change the others."""
+        """Answers the whole list batch by batch. The plan depends only on the whole list, so
+        skipping the batches in `done` does not change the others.
+        """
         ...
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -267,7 +302,9 @@ class LearningModel(Model, Protocol):
     """A Model with its own way of learning rows."""
 
     def learn(self, rows: Sequence[Example], folder: Path) -> tuple[str, str]:
-        """Writes an adapter that gives the rows' answers to `folder`. Returns a sentence and a note for the report."""
+        """Writes an adapter that gives the rows' answers to `folder`. Returns a sentence and a note
+        for the report.
+        """
         ...
 
 
@@ -284,8 +321,9 @@ class Answer:
     failures: tuple[str, ...]
     """Kinds of contract failure, e.g. "missing field: Ages"."""
     confidence: float | None
-    """Probability that the label, the labels of all questions or, with `handover:`, the text is right, else None; that
-    of labels is recalibrated if that helped on dev."""
+    """Probability that the label, the labels of all questions or, with `handover:`, the text is
+    right, else None; that of labels is recalibrated if that helped on dev.
+    """
     prompt_tokens: int
     cached_tokens: int
     answer_tokens: int
@@ -303,11 +341,15 @@ class Answer:
     stated_confidence: float | None = None
     """The probability as the model gave it, if `confidence` is recalibrated."""
     confidences: Mapping[str, float] = field(default_factory=dict)
-    """With several questions: the name of each -> the probability of its answer, like `confidence`."""
+    """With several questions: the name of each -> the probability of its answer, like
+    `confidence`.
+    """
     nearness: float | None = None
     """The Request's: how near the question is to the training questions, 0 to 1."""
     signals: Mapping[str, float] = field(default_factory=dict)
-    """Numbers from which the confidence in a text is computed; more of each means that it is more likely right."""
+    """Numbers from which the confidence in a text is computed; more of each means that it is more
+    likely right.
+    """
     sentence: str = ""
     """What is said instead of the text, because the answer is handed over."""
 
@@ -318,7 +360,9 @@ class Answer:
 
     @property
     def handover_score(self) -> float | None:
-        """What hand-over looks at: the confidence; for a label, times the root of its nearness if known (LOG.md)."""
+        """What hand-over looks at: the confidence; for a label, times the root of its nearness if
+        known (LOG.md).
+        """
         if self.confidence is None or self.nearness is None or self.signals:
             return self.confidence
         return self.confidence * float(self.nearness**0.5)
@@ -373,7 +417,9 @@ class MethodPair:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """One input with a chosen and a rejected answer. If a single answer was rated, the other one is ""."""
+    """One input with a chosen and a rejected answer. If a single answer was rated, the other one is
+    "".
+    """
 
     id: str
     input: tuple[Message, ...]
@@ -421,7 +467,9 @@ class Finding:
     locations: tuple[str, ...] = ()
     """`file:line` of each row, in the order of `rows`; also of rows that could not be read."""
     subjects: tuple[str, ...] = ()
-    """What is wrong in each row, in the order of `rows`, such as a field; empty if the kind is enough."""
+    """What is wrong in each row, in the order of `rows`, such as a field; empty if the kind is
+    enough.
+    """
     excerpts: tuple[Excerpt, ...] = ()
     """Passages of some of the rows."""
     numbers: Mapping[str, float] = field(default_factory=dict)

@@ -32,7 +32,11 @@ from etude.runs import Run
 
 SOME = settings(max_examples=60, deadline=None)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
@@ -90,20 +94,28 @@ def test_a_file_and_a_folder_are_replaced_whole_and_last_through_a_power_cut(
         with atomic_folder(tmp_path / "folder") as aside:
             (aside / "inner").write_bytes(content)
         assert (tmp_path / "folder" / "inner").read_bytes() == content
-        assert flushed[-2:] == [(tmp_path / "folder" / "inner").stat().st_ino, tmp_path.stat().st_ino]
+        assert flushed[-2:] == [
+            (tmp_path / "folder" / "inner").stat().st_ino,
+            tmp_path.stat().st_ino,
+        ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 @pytest.mark.parametrize(
-    "junk", ["", "{ half", "[1]", "12", '{"a": NaN}', '{"a": 1e999}', '{"a": ' + "[" * 100_000, b"\xff{}"]
+    "junk",
+    ["", "{ half", "[1]", "12", '{"a": NaN}', '{"a": 1e999}', '{"a": ' + "[" * 100_000, b"\xff{}"],
 )
 def test_junk_is_told_with_its_file_and_the_command(junk: str | bytes, tmp_path: Path) -> None:
     file = tmp_path / "verdict.json"
     file.write_bytes((junk if isinstance(junk, bytes) else junk.encode()) + b"\n")
-    with pytest.raises(RunError, match=r"verdict\.json cannot be read .*etude compare TASK --fresh"):
+    with pytest.raises(
+        RunError, match=r"verdict\.json cannot be read .*etude compare TASK --fresh"
+    ):
         read_json(file)
     with pytest.raises(
-        RunError, match=r"verdict\.json:1 cannot be read .*etude compare TASK --fresh.*etude train TASK --fresh"
+        RunError,
+        match=r"verdict\.json:1 cannot be read .*etude compare TASK --fresh.*etude train TASK "
+        r"--fresh",
     ):
         list(read_lines(file))
 
@@ -126,7 +138,10 @@ def test_no_number_is_written_that_could_not_be_read(value: float, tmp_path: Pat
 def test_a_runs_folder_that_is_a_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     run = Run(tmp_path / "runs" / "small-1")
-    with pytest.raises(RunError, match=r"small-1 cannot be written .* Give yourself permission"), run.lock():
+    with (
+        pytest.raises(RunError, match=r"small-1 cannot be written .* Give yourself permission"),
+        run.lock(),
+    ):
         pass
 
 

@@ -21,7 +21,9 @@ def test_a_lock_keeps_others_out_until_it_is_closed(tmp_path: Path) -> None:
         lock_file(fourth, shared=True)
 
 
-def test_without_fcntl_a_byte_behind_the_content_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fcntl_a_byte_behind_the_content_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[tuple[int, int]] = []
 
     def lock_byte(descriptor: int, mode: int, num_bytes: int) -> None:

@@ -11,9 +11,13 @@ from etude.base import torch_settings
 
 
 @pytest.mark.parametrize("own", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
-def test_threads_that_wait_spin_shortly_unless_the_user_says_otherwise(own: dict[str, str], tmp_path: Path) -> None:
+def test_threads_that_wait_spin_shortly_unless_the_user_says_otherwise(
+    own: dict[str, str], tmp_path: Path
+) -> None:
     # In place of torch, a module that prints what torch would read when it is loaded.
-    (tmp_path / "torch.py").write_text("import os\nprint(os.environ.get('GOMP_SPINCOUNT'))\nraise SystemExit")
+    (tmp_path / "torch.py").write_text(
+        "import os\nprint(os.environ.get('GOMP_SPINCOUNT'))\nraise SystemExit"
+    )
     env = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | own
     command = [sys.executable, "-c", "import etude.training"]
     env |= {"PYTHONPATH": str(tmp_path)}

@@ -34,7 +34,9 @@ def test_form(file: Path) -> None:
 
 
 def test_every_scalar_is_text(tmp_path: Path) -> None:
-    (tmp_path / "words.yaml").write_text("no: yes no on\nphrases: [at last, 'no']\n", encoding="utf-8")
+    (tmp_path / "words.yaml").write_text(
+        "no: yes no on\nphrases: [at last, 'no']\n", encoding="utf-8"
+    )
     words = read_words(str(tmp_path / "module.py"), "words.yaml")
     assert words == {"no": {"yes", "no", "on"}, "phrases": {"at last", "no"}}
     assert parse_words("one two") == parse_words(["one", "two"])
@@ -42,4 +44,9 @@ def test_every_scalar_is_text(tmp_path: Path) -> None:
 
 def test_any_of_keeps_alternatives_apart() -> None:
     found = merge_patterns(["a|b", r"c\d"])
-    assert [found.fullmatch(text) is not None for text in ("a", "B", "C1", "c")] == [True, True, True, False]
+    assert [found.fullmatch(text) is not None for text in ("a", "B", "C1", "c")] == [
+        True,
+        True,
+        True,
+        False,
+    ]

@@ -1,4 +1,6 @@
-"""Answers that stop before their end: cuts are named in any language, whole answers are left alone."""
+"""Answers that stop before their end: cuts are named in any language, whole answers are left
+alone.
+"""
 
 import random
 import time
@@ -19,8 +21,15 @@ from pairs import find_rows
 
 CASES = read_cases(__file__)
 FRAMES = {
-    "English": ("The {} of the pump must be cleaned with a soft cloth before you put it back into the {}.", " "),
-    "German": ("Bitte reinigen Sie den {} Ihrer Maschine mit einem weichen Tuch und trocknen Sie ihn im {}.", " "),
+    "English": (
+        "The {} of the pump must be cleaned with a soft cloth before you put it back into the {}.",
+        " ",
+    ),
+    "German": (
+        "Bitte reinigen Sie den {} Ihrer Maschine mit einem weichen Tuch und trocknen Sie ihn im "
+        "{}.",
+        " ",
+    ),
     "Japanese": ("{}の天気は晴れで、気温は高く、風は{}に吹きます。", ""),
 }
 NOUNS = ("filter", "basket", "tank", "motor", "kessel", "deckel", "griff", "sensor")
@@ -45,9 +54,14 @@ def find_truncated(outputs: list[str]) -> list[Finding]:
 @pytest.mark.parametrize("more", ["", " 😊"])
 def test_answers_cut_in_the_middle_are_named_in_any_language(language: str, more: str) -> None:
     frame, _ = FRAMES[language]
-    whole = [text + more * (position % 3 == 0) for position, text in enumerate(create_answers(frame))]
+    whole = [
+        text + more * (position % 3 == 0) for position, text in enumerate(create_answers(frame))
+    ]
     draw = random.Random(5)
-    cut = [text[: draw.randint(int(0.6 * len(text)), len(text) - 8)].rstrip() for text in create_answers(frame, 12)]
+    cut = [
+        text[: draw.randint(int(0.6 * len(text)), len(text) - 8)].rstrip()
+        for text in create_answers(frame, 12)
+    ]
     assert find_rows(find_truncated(whole + cut)) >= set(range(len(whole), len(whole) + 10))
     assert not find_rows(find_truncated(whole + cut)) & set(range(len(whole)))
 
@@ -58,7 +72,9 @@ def test_many_last_words_cost_time_in_proportion() -> None:
     opened = [f"We saw that nobody but them had been near the pump{a}{b}" for a, b in ends]
     began = time.process_time()
     assert find_rows(find_truncated([whole] * 1600 + opened)) == set()
-    assert time.process_time() - began < 5, "last words times the words of all answers take half a minute"
+    assert time.process_time() - began < 5, (
+        "last words times the words of all answers take half a minute"
+    )
 
 
 def test_words_of_english_that_end_sentences_elsewhere_are_no_cut() -> None:
@@ -94,7 +110,10 @@ def test_a_fence_is_closed_by_one_of_its_own_marks(text: str, unclosed: bool | N
 
 def test_code_that_is_never_closed_is_cut_where_others_close_theirs() -> None:
     closed = [f"```python\nprint({position})\n```" for position in range(60)]
-    cut = ["```python\nprint(100", "Like this:\n\n```python\nfor one in range(9):\n    print(one) # the number of"]
+    cut = [
+        "```python\nprint(100",
+        "Like this:\n\n```python\nfor one in range(9):\n    print(one) # the number of",
+    ]
     assert find_rows(find_truncated([*closed, *cut])) == {60, 61}
     assert len(find_truncated([*closed, *cut])) == 1
     assert not find_truncated([*closed, *[f"```\nprint({place}" for place in range(20)]])

@@ -1,4 +1,6 @@
-"""Languages and scripts: told where the evidence is strong, not told else; a stray one in a set is named."""
+"""Languages and scripts: told where the evidence is strong, not told else; a stray one in a set is
+named.
+"""
 
 from collections.abc import Sequence
 from itertools import product
@@ -9,7 +11,11 @@ from hypothesis import strategies as st
 from test_checks import create_pairs
 
 from cases import read_cases
-from etude.checks.language.identification import find_main_language, guess_language, identify_language
+from etude.checks.language.identification import (
+    find_main_language,
+    guess_language,
+    identify_language,
+)
 from etude.checks.language.wrong_language import check_answer_language, check_language
 from etude.checks.safety.personal import check_review
 from pairs import find_in, find_rows
@@ -23,7 +29,10 @@ def test_the_language_of_a_sentence(language: str) -> None:
     assert identify_language(SENTENCES[language]) == language
 
 
-@given(st.text(max_size=200), st.sampled_from(["SELECT name FROM t WHERE x = 3", "Anna Berg, Oslo", "3,14 kg"]))
+@given(
+    st.text(max_size=200),
+    st.sampled_from(["SELECT name FROM t WHERE x = 3", "Anna Berg, Oslo", "3,14 kg"]),
+)
 def test_nothing_is_told_of_single_words_and_code(text: str, code: str) -> None:
     assert identify_language(code) is None
     assert text.isascii() is False or identify_language(" ".join(text.split()[:3])) is None
@@ -66,7 +75,9 @@ def test_a_set_in_two_languages_has_none_of_its_own() -> None:
 def test_a_second_language_of_short_texts_is_no_exception() -> None:
     own = [(f"{SENTENCES['French']} {position}", f"{position}.") for position in range(60)]
     short = [text for text, language in SHORT.items() if language == "German"]
-    few, many = ([(f"{place}: {short[place % 2]}", f"{place}.") for place in range(num)] for num in (8, 60))
+    few, many = (
+        [(f"{place}: {short[place % 2]}", f"{place}.") for place in range(num)] for num in (8, 60)
+    )
     assert find_rows(find_in([*own, *few], check_language)) == set(range(60, 68))
     assert not len(find_in([*own, *many], check_language))
 
@@ -74,7 +85,9 @@ def test_a_second_language_of_short_texts_is_no_exception() -> None:
 def test_a_few_stray_texts_are_named_where_nearly_all_are_too_short_to_be_told() -> None:
     own = [(f"{SENTENCES['French']} {position}", f"{position}.") for position in range(20)]
     short = [(f"Où est le colis {place} ?", f"{place}.") for place in range(180)]
-    stray = [(text, "0.") for text, language in SHORT.items() if language not in ("French", "English")]
+    stray = [
+        (text, "0.") for text, language in SHORT.items() if language not in ("French", "English")
+    ]
     findings = find_rows(find_in([*own, *short, *stray], check_language))
     assert findings == set(range(200, 200 + len(stray)))
 
@@ -91,14 +104,21 @@ def test_labels_have_no_language() -> None:
 def test_languages_of_equal_number_are_told_in_one_order() -> None:
     others = [(SENTENCES[name], "Yes.") for name in ("French", "German")]
     english = [(SENTENCES["English"], "Yes.")] * 30
-    text = [find_in([*english, *rows], check_language).items[0].message for rows in (others, others[::-1])]
+    text = [
+        find_in([*english, *rows], check_language).items[0].message
+        for rows in (others, others[::-1])
+    ]
     assert text[0] == text[1]
     assert text[0].endswith("English: French in 1, German in 1.")
 
 
 def create_replies(num: int = 40) -> list[tuple[str, str]]:
     """Questions and answers in German, French and Spanish, some of them short."""
-    short = {"German": "Bitte warten Sie noch.", "French": "Je vous en prie, merci.", "Spanish": "Ya está en su casa."}
+    short = {
+        "German": "Bitte warten Sie noch.",
+        "French": "Je vous en prie, merci.",
+        "Spanish": "Ya está en su casa.",
+    }
     return [
         (f"{SENTENCES[language]} {n}", f"{SENTENCES[language] if n % 2 else text} {n}")
         for n, (language, text) in product(range(num), short.items())
@@ -115,16 +135,24 @@ def test_an_answer_in_another_language_than_its_input_is_named_where_nearly_all_
     findings = find_in([*create_replies(), *wrong], check_answer_language)
     assert find_rows(findings) == set(range(120, 124))
     assert "French answer to German input in 2" in next(iter(findings)).message
-    assert find_rows(find_in([*create_replies(), *wrong], check_answer_language, "rewrite")) == find_rows(findings)
+    assert find_rows(
+        find_in([*create_replies(), *wrong], check_answer_language, "rewrite")
+    ) == find_rows(findings)
     assert not len(find_in([*create_replies(), *wrong], check_answer_language, "extract"))
 
 
 @pytest.mark.parametrize(
     "pair",
     [
-        ("Was heißt denn das hier auf Deutsch?", f"Das heißt auf Englisch: “{SENTENCES['English']}”"),
+        (
+            "Was heißt denn das hier auf Deutsch?",
+            f"Das heißt auf Englisch: “{SENTENCES['English']}”",
+        ),
         (f"Wie kann ich das auf Spanisch sagen? {SENTENCES['German']}", SENTENCES["Spanish"]),
-        (f"Résumez ce que je vous envoie : {SENTENCES['English']} {SENTENCES['English']}", SENTENCES["French"]),
+        (
+            f"Résumez ce que je vous envoie : {SENTENCES['English']} {SENTENCES['English']}",
+            SENTENCES["French"],
+        ),
         (SENTENCES["German"], f"{SENTENCES['French']} {SENTENCES['German']}"),
         (SENTENCES["German"], "```\nthe and of a to in is that it for was with\n```"),
         (SENTENCES["German"], "SELECT a FROM b"),
@@ -144,8 +172,13 @@ def test_rows_that_ask_for_a_translation_do_not_keep_the_others_from_being_judge
 
 
 def test_a_set_in_two_languages_is_judged_though_questions_of_one_are_told_alone() -> None:
-    """Short questions in Spanish are not told: of the rows that can be judged nearly all are English."""
-    english = [(f"{SENTENCES['English']} {position}", f"{SENTENCES['English']} {position}") for position in range(60)]
+    """Short questions in Spanish are not told: of the rows that can be judged nearly all are
+    English.
+    """
+    english = [
+        (f"{SENTENCES['English']} {position}", f"{SENTENCES['English']} {position}")
+        for position in range(60)
+    ]
     spanish = [(f"Precio {place}?", f"{SENTENCES['Spanish']} {place}") for place in range(40)]
     wrong = (SENTENCES["English"], SENTENCES["French"])
     assert find_rows(find_in([*english, *spanish, wrong], check_answer_language)) == {100}
@@ -156,7 +189,10 @@ def test_translations_and_sets_of_one_language_have_no_other_language_of_answers
     assert not len(find_in(swapped, check_answer_language))
     assert not len(find_in([*create_replies()[::2], *swapped[1::2]], check_answer_language))
     assert not len(
-        find_in([*create_pairs(80), (SENTENCES["German"], "We will have it for you.")], check_answer_language)
+        find_in(
+            [*create_pairs(80), (SENTENCES["German"], "We will have it for you.")],
+            check_answer_language,
+        )
     )
 
 
@@ -185,7 +221,11 @@ def test_short_texts_tell_together_what_none_tells_alone() -> None:
 
 def test_capitals_of_short_german_texts_are_no_names() -> None:
     pairs = [(text, f"class_{row % 2}") for row, text in enumerate(TICKETS * 4)]
-    assert not [finding for finding in find_in(pairs, check_review, "classify") if finding.kind == "review_name"]
+    assert not [
+        finding
+        for finding in find_in(pairs, check_review, "classify")
+        if finding.kind == "review_name"
+    ]
     greeted = [f"Hi Maria, {text}" for text in ASKED * 5]
     (named,) = find_in([(text, "a") for text in greeted], check_review, "classify")
     assert len(named.rows) == 25

@@ -32,5 +32,8 @@ def test_talk_on_a_subject_is_no_advice() -> None:
 def test_questions_to_a_bank_hold_no_medical_or_legal_advice() -> None:
     with (data_folder("banking77") / "test.csv").open(encoding="utf-8", newline="") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
-    named = {name: [text for text in texts if entry.find(text)] for name, entry in load_phrases("advice.yaml").items()}
+    named = {
+        name: [text for text in texts if entry.find(text)]
+        for name, entry in load_phrases("advice.yaml").items()
+    }
     assert not any(named.values())

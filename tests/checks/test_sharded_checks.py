@@ -32,7 +32,8 @@ TEXTS = (
 def write_flawed_task(folder: Path, kind: str, num: int) -> Path:
     """A task whose rows have flaws of many kinds, in random places."""
     task = write_task(folder, kind, num=num)
-    file, chance = folder / "examples.jsonl", random.Random(7)
+    file = folder / "examples.jsonl"
+    chance = random.Random(7)
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     for line in lines:
         for column in ("input", "output") if kind == "answer" else ("input",):
@@ -49,7 +50,9 @@ def list_findings(findings: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", ["answer", pytest.param("classify", marks=pytest.mark.real)])
-def test_shards_change_no_finding(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_change_no_finding(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = write_flawed_task(tmp_path, kind, 250)
     here = check(task)
     workers = FarWorkers()
@@ -57,7 +60,9 @@ def test_shards_change_no_finding(kind: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("etude.checks.material.SHARD_ROWS", 37)
     there = check(task, on="ray")
     assert len(workers.sent) > 30
-    assert {"privacy_email", "injection", "threat", "encoding"} <= {finding.kind for finding in here}
+    assert {"privacy_email", "injection", "threat", "encoding"} <= {
+        finding.kind for finding in here
+    }
     assert list_findings(there) == list_findings(here)
 
 

@@ -1,4 +1,6 @@
-"""Style: what is split by chance is found and said in plain words, what the input tells is left alone."""
+"""Style: what is split by chance is found and said in plain words, what the input tells is left
+alone.
+"""
 
 import json
 import random
@@ -18,14 +20,20 @@ from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 
 Pair = tuple[str, str]
-WORDS = ("otter bridge comet violin bakery lantern orchid tunnel glacier mill harvest library ferry market").split()
+WORDS = (
+    "otter bridge comet violin bakery lantern orchid tunnel glacier mill harvest library ferry "
+    "market"
+).split()
 BY_NAME = {style.name: style for style in STYLES}
 
 
 def create_pairs(num: int = 120) -> list[Pair]:
-    draw, pairs = random.Random(7), []
+    draw = random.Random(7)
+    pairs = []
     for entry, other in (draw.sample(WORDS, 2) for _ in range(num)):
-        answer = f"The {entry} near the {other} is old, and the {draw.choice(WORDS)} beside it is older."
+        answer = (
+            f"The {entry} near the {other} is old, and the {draw.choice(WORDS)} beside it is older."
+        )
         pairs.append((f"Tell of the {entry} and the {other}.", answer))
     return pairs
 
@@ -33,7 +41,9 @@ def create_pairs(num: int = 120) -> list[Pair]:
 def find_styles(rows: Sequence[Pair]) -> dict[str, Finding]:
     """The findings of style in these inputs and answers."""
     examples = tuple(
-        Example(str(position), (Message("user", question),), text, location=f"rows.jsonl:{position + 1}")
+        Example(
+            str(position), (Message("user", question),), text, location=f"rows.jsonl:{position + 1}"
+        )
         for position, (question, text) in enumerate(rows)
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
@@ -41,10 +51,15 @@ def find_styles(rows: Sequence[Pair]) -> dict[str, Finding]:
     return {kind: finding for finding in findings for kind in (finding.kind, *finding.other_kinds)}
 
 
-def change_answers(change: Callable[[str], str], other: Callable[[str], str] = str, share: float = 0.5) -> list[Pair]:
+def change_answers(
+    change: Callable[[str], str], other: Callable[[str], str] = str, share: float = 0.5
+) -> list[Pair]:
     """A share of the answers made one way by chance, the others the other way."""
     draw = random.Random(3)
-    return [(question, (change if draw.random() < share else other)(text)) for question, text in create_pairs()]
+    return [
+        (question, (change if draw.random() < share else other)(text))
+        for question, text in create_pairs()
+    ]
 
 
 def append(suffix: str) -> Callable[[str], str]:
@@ -63,7 +78,9 @@ PLANTED: dict[str, list[Pair]] = {
     "markdown": change_answers(prepend("**Note.**")),
     "question": change_answers(append("Shall I go on?")),
     "emoji": change_answers(append("🎉")),
-    "date": change_answers(append("It opened on 2019-05-01."), append("It opened on 1 May 2019."), 1 / 3),
+    "date": change_answers(
+        append("It opened on 2019-05-01."), append("It opened on 1 May 2019."), 1 / 3
+    ),
 }
 
 
@@ -87,7 +104,8 @@ def test_features_of_one_phrase_are_one_finding_that_every_gate_knows() -> None:
     assert result["style_emoji"] is one
     assert "contain an emoji" in one.message
     apart = [
-        (question, text + " 😊" * (position % 3 == 0)) for position, (question, text) in enumerate(PLANTED["greeting"])
+        (question, text + " 😊" * (position % 3 == 0))
+        for position, (question, text) in enumerate(PLANTED["greeting"])
     ]
     assert find_styles(apart)["style_emoji"] is not find_styles(apart)["style_greeting"]
 
@@ -99,7 +117,8 @@ def test_answers_written_alike_have_no_finding() -> None:
 def test_the_sentence_is_the_one_a_person_would_say() -> None:
     share = sum("euros" in text for _, text in PLANTED["price"]) / len(PLANTED["price"])
     assert find_styles(PLANTED["price"])["style_price"].message == (
-        f"{share:.0%} of the answers give a price and {1 - share:.0%} do not; the inputs do not explain the difference."
+        f"{share:.0%} of the answers give a price and {1 - share:.0%} do not; the inputs do not "
+        "explain the difference."
     )
     told = find_styles(PLANTED["date"])["style_date"].message
     assert "answers write dates like 12 March 2024 and" in told
@@ -142,7 +161,9 @@ def test_a_price_is_known_in_each_form(text: str, form: int) -> None:
         ("list", "Es gibt:\n・一つ\n・二つ", 0),
     ],
 )
-def test_a_feature_is_known_and_nothing_else_is_taken_for_it(name: str, text: str, side: int) -> None:
+def test_a_feature_is_known_and_nothing_else_is_taken_for_it(
+    name: str, text: str, side: int
+) -> None:
     assert BY_NAME[name].find_side(text) == side
 
 
@@ -150,7 +171,11 @@ def test_prices_that_all_answers_give_are_told_by_their_forms_alone() -> None:
     draw = random.Random(2)
     forms = ("EUR {}.{}", "{}.{} EUR", "€{}.{}", "{},{} €")
     rows = [
-        (question, f"{text} It costs {draw.choice(forms).format(draw.randint(5, 80), draw.randint(10, 99))}.")
+        (
+            question,
+            f"{text} It costs "
+            f"{draw.choice(forms).format(draw.randint(5, 80), draw.randint(10, 99))}.",
+        )
         for question, text in create_pairs()
     ]
     result = find_styles(rows)
@@ -167,10 +192,14 @@ ASKED = {
 
 
 GREETINGS = (
-    "Hallo!|Guten Tag, Frau Roth!|Liebe Frau Kern,|Bonjour,|Chère madame Petit,|¡Hola!|Estimada señora:"
-    "|Buongiorno,|Goedemorgen,|Beste mevrouw Smit,|Olá,|Bom dia!"
+    "Hallo!|Guten Tag, Frau Roth!|Liebe Frau Kern,|Bonjour,|Chère madame Petit,|¡Hola!|Estimada "
+    "señora:|Buongiorno,|Goedemorgen,|Beste mevrouw Smit,|Olá,|Bom dia!"
 ).split("|")
-DATES = "12. März 2026|12 mars 2026|1er mai 2026|12 de marzo de 2026|12 marzo 2026|12 maart 2026".split("|")
+DATES = (
+    "12. März 2026|12 mars 2026|1er mai 2026|12 de marzo de 2026|12 marzo 2026|12 maart 2026".split(
+        "|"
+    )
+)
 
 
 @pytest.mark.parametrize("greeting", GREETINGS)
@@ -181,7 +210,13 @@ def test_greetings_are_known_in_seven_languages(greeting: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Liebe ist alles.", "Cher sings in Rome.", "Die Grüße kamen an und waren alt.", "Dag is een woord."]
+    "text",
+    [
+        "Liebe ist alles.",
+        "Cher sings in Rome.",
+        "Die Grüße kamen an und waren alt.",
+        "Dag is een woord.",
+    ],
 )
 def test_words_of_greeting_within_a_sentence_are_none(text: str) -> None:
     assert BY_NAME["greeting"].find_side(text) == 1
@@ -216,7 +251,8 @@ def test_an_answer_that_follows_the_form_of_its_input_is_no_finding() -> None:
     draw = random.Random(5)
     rows = []
     for question, text in create_pairs():
-        day, year = draw.randint(13, 28), draw.randint(1990, 2026)
+        day = draw.randint(13, 28)
+        year = draw.randint(1990, 2026)
         form = draw.choice((f"{day} May {year}", f"{year}-05-{day}"))
         rows.append((f"{question} Since {form}?", f"{text} Since {form}."))
     assert "style_date" not in find_styles(rows)
@@ -226,7 +262,8 @@ def test_an_answer_that_follows_the_form_of_its_input_is_no_finding() -> None:
 @given(st.text(max_size=80))
 def test_a_side_is_shown_by_marks_inside_the_text(text: str) -> None:
     for style in STYLES:
-        side, marks = style.find_side(text), style.find_spans(text)
+        side = style.find_side(text)
+        marks = style.find_spans(text)
         assert NOT_APPLICABLE <= side < len(style.phrases)
         assert all(0 <= low < high <= len(text) for low, high in marks)
         if 0 <= side < len(style.forms):
@@ -244,18 +281,34 @@ def test_a_split_is_surely_over_a_tenth(fewer: int, total: int) -> None:
 def test_an_input_that_tells_is_near_one_and_chance_near_a_half() -> None:
     draw = random.Random(1)
     questions = [f"{draw.choice(WORDS)} {number}" for number in range(400)]
-    assert cross_validate_auc(questions, ["otter" in text or "mill" in text for text in questions]) > 0.95
+    assert (
+        cross_validate_auc(questions, ["otter" in text or "mill" in text for text in questions])
+        > 0.95
+    )
     assert abs(cross_validate_auc(questions, [draw.random() < 0.5 for _ in questions]) - 0.5) < 0.12
 
 
 @pytest.mark.data
 def test_prices_and_dates_are_found_in_real_answers_and_nothing_in_consistent_ones() -> None:
-    text = (data_folder("rasbt_preferences") / "instruction-data-with-preference.json").read_text("utf-8")
-    rows, draw = json.loads(text), random.Random(0)
+    text = (data_folder("rasbt_preferences") / "instruction-data-with-preference.json").read_text(
+        "utf-8"
+    )
+    rows = json.loads(text)
+    draw = random.Random(0)
     questions = [f"{row['instruction']} {row['input']}" for row in rows]
     for name in ("output", "chosen", "rejected"):
         assert not find_styles(list(zip(questions, (row[name] for row in rows), strict=True)))
-    price = [f" It costs ${number % 90 + 3}." if draw.random() < 0.5 else "" for number in range(len(rows))]
-    date = [draw.choice((" Since 2024-03-12.", " Since 12 March 2024.", " Since 3 May 2023.")) for _ in rows]
-    planted = ["".join(parts) for parts in zip((row["chosen"] for row in rows), price, date, strict=True)]
-    assert {"style_price", "style_date"} <= set(find_styles(list(zip(questions, planted, strict=True))))
+    price = [
+        f" It costs ${number % 90 + 3}." if draw.random() < 0.5 else ""
+        for number in range(len(rows))
+    ]
+    date = [
+        draw.choice((" Since 2024-03-12.", " Since 12 March 2024.", " Since 3 May 2023."))
+        for _ in rows
+    ]
+    planted = [
+        "".join(parts) for parts in zip((row["chosen"] for row in rows), price, date, strict=True)
+    ]
+    assert {"style_price", "style_date"} <= set(
+        find_styles(list(zip(questions, planted, strict=True)))
+    )

@@ -52,33 +52,45 @@ def find_wrong_label(folder: Path, rows: Sequence[Row]) -> Finding | None:
 def choose_random(share: float) -> Callable[[int, str], str]:
     """Another label, drawn evenly, for this share of the rows."""
     draw = random.Random(7)
-    return lambda row, label: draw.choice([name for name in NAMES if name != label]) if draw.random() < share else label
+    return lambda row, label: (
+        draw.choice([name for name in NAMES if name != label]) if draw.random() < share else label
+    )
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
-def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(tmp_path: Path, share: float) -> None:
+def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(
+    tmp_path: Path, share: float
+) -> None:
     right = create_rows()
     answer = change_labels(right, choose_random(share))
     wrong = {f"news.csv:{row + 2}" for row in range(len(right)) if right[row] != answer[row]}
     findings = find_wrong_label(tmp_path, answer)
-    shares = re.search(r"Between ([\d.]+)% and ([\d.]+)% of all labels are probably wrong", findings.message)
+    shares = re.search(
+        r"Between ([\d.]+)% and ([\d.]+)% of all labels are probably wrong", findings.message
+    )
     low, high = shares.groups()
     assert float(low) <= 100 * len(wrong) / len(right) <= float(high)
     assert "The errors look random" in findings.message
     assert 0.5 * len(wrong) <= len(findings.locations) <= 1.05 * len(wrong)
     assert len(wrong.intersection(findings.locations)) >= 0.95 * len(findings.locations)
     lines = [int(location.rpartition(":")[2]) - 2 for location in findings.locations]
-    assert sum(right[row][1] == label for row, label in zip(lines, findings.subjects, strict=True)) >= 0.95 * len(lines)
+    assert sum(
+        right[row][1] == label for row, label in zip(lines, findings.subjects, strict=True)
+    ) >= 0.95 * len(lines)
 
 
 def test_a_habit_is_told_by_its_pair_of_labels(tmp_path: Path) -> None:
     draw = random.Random(3)
     answer = change_labels(
-        create_rows(), lambda _, label: "World" if label == "Business" and draw.random() < 0.3 else label
+        create_rows(),
+        lambda _, label: "World" if label == "Business" and draw.random() < 0.3 else label,
     )
     findings = find_wrong_label(tmp_path, answer)
     assert findings
-    assert f"The errors have a pattern: Business labelled as World in {len(findings.rows)} rows." in findings.message
+    assert (
+        f"The errors have a pattern: Business labelled as World in {len(findings.rows)} rows."
+        in findings.message
+    )
     assert set(findings.subjects) == {"Business"}
 
 
@@ -96,9 +108,13 @@ def test_labels_to_read_are_listed_without_naming_them_wrong(tmp_path: Path) -> 
     assert not findings.select_kinds("wrong_label")
     (finding,) = findings.select_kinds("unread_label")
     assert finding.severity == "note"
-    # the fifth whose text says nothing cannot be told from wrong labels; a guess is right in about a quarter of it
+    # the fifth whose text says nothing cannot be told from wrong labels; a guess is right in about
+    # a quarter of it
     assert 0.1 < finding.numbers["high"] < 0.25
-    assert f"Up to {finding.numbers['high']:.0%} of 600 labels could be wrong unnoticed" in finding.message
+    assert (
+        f"Up to {finding.numbers['high']:.0%} of 600 labels could be wrong unnoticed"
+        in finding.message
+    )
     assert "to read, it is not known how many are wrong" in finding.message
     lines = [int(location.rpartition(":")[2]) - 2 for location in finding.locations]
     assert all(hard[line][0].startswith("says") for line in lines)
@@ -115,7 +131,9 @@ def test_labels_to_read_are_listed_without_naming_them_wrong(tmp_path: Path) -> 
     assert named
     assert named.isdisjoint(unread)
     random_labels = [(text, draw.choice(NAMES)) for text, _ in create_rows()]
-    assert not check(write_task(tmp_path, random_labels)).select_kinds("wrong_label", "unread_label")
+    assert not check(write_task(tmp_path, random_labels)).select_kinds(
+        "wrong_label", "unread_label"
+    )
 
 
 def test_an_input_with_two_labels_is_named_as_a_contradiction_alone(tmp_path: Path) -> None:
@@ -124,9 +142,13 @@ def test_an_input_with_two_labels_is_named_as_a_contradiction_alone(tmp_path: Pa
     rows = [*answer, (text, "Sports" if label != "Sports" else "World"), answer[0]]
     findings = check(write_task(tmp_path, rows))
     named = {
-        kind: {location for finding in findings.select_kinds(kind) for location in finding.locations}
+        kind: {
+            location for finding in findings.select_kinds(kind) for location in finding.locations
+        }
         for kind in findings.kinds
     }
-    assert {"news.csv:2", f"news.csv:{len(rows)}", f"news.csv:{len(rows) + 1}"} <= named["contradiction"]
+    assert {"news.csv:2", f"news.csv:{len(rows)}", f"news.csv:{len(rows) + 1}"} <= named[
+        "contradiction"
+    ]
     for kind in ("wrong_label", "repeated_input", "near_duplicate"):
         assert named[kind].isdisjoint(named["contradiction"])

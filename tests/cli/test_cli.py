@@ -87,7 +87,9 @@ def test_all_errors_are_counted_if_only_some_are_listed(
 
 @pytest.fixture
 def ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
-    """Runs commands where nothing but ASCII can be shown or given; exit code and all that was shown."""
+    """Runs commands where nothing but ASCII can be shown or given; exit code and all that was
+    shown.
+    """
 
     def run(*arguments: str, typed: str = "") -> tuple[int, str]:
         output = io.BytesIO()
@@ -110,7 +112,9 @@ def test_every_command_works_on_an_ascii_terminal(
     write_json_lines(task / "é.jsonl", lines)
     assert ascii_terminal("init", str(task / "é.jsonl"))[0] == 0
     text = (task / "task.yaml").read_text(encoding="utf-8")
-    (task / "task.yaml").write_text(text.replace("smollm2-135m-instruct", "fake").replace("é", "é", 1), "utf-8")
+    (task / "task.yaml").write_text(
+        text.replace("smollm2-135m-instruct", "fake").replace("é", "é", 1), "utf-8"
+    )
     assert ascii_terminal("compare", str(task), "--yes")[0] == 0
     text = (task / "task.yaml").read_text(encoding="utf-8")
     (task / "task.yaml").write_text(text.replace("margin: 0.02", "margin: 0.03"), "utf-8")
@@ -118,13 +122,17 @@ def test_every_command_works_on_an_ascii_terminal(
     runs = sorted(path.name for path in (task / "runs").iterdir() if path.is_dir())
     commands = (("runs", "list"), ("runs", "show"), ("runs", "compare"))
     for command in commands:
-        assert ascii_terminal(*command, str(task), *(runs if command[1] == "compare" else []))[0] == 0
+        assert (
+            ascii_terminal(*command, str(task), *(runs if command[1] == "compare" else []))[0] == 0
+        )
     code, output = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
     assert (code, "?" in output) == (0, True)
     assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
 
 
-@pytest.mark.parametrize(("columns", "width"), [("60", 60), ("200", 200), ("", 110), ("wide", 110), ("3", 20)])
+@pytest.mark.parametrize(
+    ("columns", "width"), [("60", 60), ("200", 200), ("", 110), ("wide", 110), ("3", 20)]
+)
 def test_what_is_piped_is_as_wide_as_columns_says_and_has_no_spaces_at_the_ends(
     columns: str, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,10 +185,17 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
     assert run.verdict is not None
     story, _, end = output.rpartition("95% interval")  # the heading of the ladder
     board = story[story.rindex("on dev  ") :] if terminal else story
-    answered = [line for name in run.fitted_methods for line in run.read_predictions(name) if line["side"] == "dev"]
+    answered = [
+        line
+        for name in run.fitted_methods
+        for line in run.read_predictions(name)
+        if line["side"] == "dev"
+    ]
     samples = re.findall(r"\n    (.+)  \[(?:right|wrong)\]", story)
     assert bool(samples) == verbose
-    assert set(samples) <= {" | ".join(line["answer"].split("\n")) for line in answered}, "no answer to a test row"
+    assert set(samples) <= {" | ".join(line["answer"].split("\n")) for line in answered}, (
+        "no answer to a test row"
+    )
     for name in run.fitted_methods:
         assert re.search(rf"\n{name} .*\d%", board)
         assert re.search(rf"\n *{name} .*\d%", end)
@@ -199,7 +214,8 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
 def test_the_gate_and_nothing_else_turns_a_missed_target_into_exit_code_1(
     target: str | None, code: int, tmp_path: Path
 ) -> None:
-    # No method is surely all right on 50 rows, and the recommended one gets more than 1 in 100 right.
+    # No method is surely all right on 50 rows, and the recommended one gets more than 1 in 100
+    # right.
     extra = f"target: {target}\n" if target else ""
     task = write_task(tmp_path, "classify", more=f"methods: [prompt, fine_tune]\n{extra}")
     assert main(["compare", str(task), "--gate"]) == code
@@ -207,15 +223,21 @@ def test_the_gate_and_nothing_else_turns_a_missed_target_into_exit_code_1(
     assert main(["compare", str(task), "--gate"]) == code, "a finished run answers alike"
 
 
-def test_two_runs_are_compared_by_their_shared_test_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_runs_are_compared_by_their_shared_test_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The values, their difference and its sign, reached from predictions.jsonl by plain means."""
     task = write_task(tmp_path, "classify", num=220, more="methods: [baseline, few_shot]\n")
     first = compare(task).run
     # A fifth of the training answers become wrong: the second run is another one on the same test.
     split = json.loads((first.folder / "split.json").read_text())
     lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
-    tested = {line["input"] for line in first.read_predictions("baseline") if line["side"] == "test"}
-    for line in [line for line in lines if line["input"] not in tested][: len(split["train"]) * 4 // 5]:
+    tested = {
+        line["input"] for line in first.read_predictions("baseline") if line["side"] == "test"
+    }
+    for line in [line for line in lines if line["input"] not in tested][
+        : len(split["train"]) * 4 // 5
+    ]:
         line["output"] = "dragons"
     write_json_lines(tmp_path / "examples.jsonl", lines)
     second = compare(task).run
@@ -225,7 +247,11 @@ def test_two_runs_are_compared_by_their_shared_test_rows(tmp_path: Path, capsys:
     page = (tmp_path / "runs" / f"{first.name}--{second.name}.html").read_text()
     for name in ("baseline", "few_shot"):
         first_scores, two = (
-            {line["input"]: line["score"] for line in run.read_predictions(name) if line["side"] == "test"}
+            {
+                line["input"]: line["score"]
+                for line in run.read_predictions(name)
+                if line["side"] == "test"
+            }
             for run in (first, second)
         )
         assert set(first_scores) == set(two) == tested
@@ -237,7 +263,10 @@ def test_two_runs_are_compared_by_their_shared_test_rows(tmp_path: Path, capsys:
         assert values[:3] == pytest.approx([before, after, after - before], abs=0.051)
         assert values[3] <= values[2] <= values[4]
         assert values[5] == len(tested)
-        better, worse = (sum(sign * (two[key] - first_scores[key]) > 0 for key in first_scores) for sign in (1, -1))
+        better, worse = (
+            sum(sign * (two[key] - first_scores[key]) > 0 for key in first_scores)
+            for sign in (1, -1)
+        )
         exact = binomtest(better, better + worse).pvalue if better + worse else 1.0
         # McNemar's exact test, in two digits
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
@@ -318,7 +347,9 @@ def test_progress_shows_which_candidate_answers(tmp_path: Path) -> None:
 
 
 def test_the_remaining_time_of_answering_excludes_training(tmp_path: Path) -> None:
-    """Whatever came before the answers, here a pause in place of training, and on the test alike."""
+    """Whatever came before the answers, here a pause in place of training, and on the test
+    alike.
+    """
 
     class Slow(FineTune):
         def fit(self, *arguments: Any) -> Assistant:
@@ -337,8 +368,14 @@ def test_the_remaining_time_of_answering_excludes_training(tmp_path: Path) -> No
 def test_a_sensitive_question_that_nobody_answers_is_printed_and_means_no() -> None:
     screen = io.StringIO()
     console = RunConsole(Console(file=screen, width=200))
-    assert [console.confirm(question) for question in ("Long?", SensitiveQuestion("Send?"))] == [True, False]
-    assert screen.getvalue().splitlines() == ["Long? (no terminal to ask: yes)", "Send? (unanswered)"]
+    assert [console.confirm(question) for question in ("Long?", SensitiveQuestion("Send?"))] == [
+        True,
+        False,
+    ]
+    assert screen.getvalue().splitlines() == [
+        "Long? (no terminal to ask: yes)",
+        "Send? (unanswered)",
+    ]
 
 
 @pytest.mark.parametrize("first", [MethodStarted, MethodEnded])
@@ -352,7 +389,9 @@ def test_the_message_of_a_stopped_comparison_is_true(first: type, tmp_path: Path
             raise KeyboardInterrupt
 
     task = write_task(tmp_path, more="methods: [prompt, few_shot]\n")
-    compare(write_task(tmp_path, more="methods: [prompt]\n"))  # an older run, of which nothing is said
+    compare(
+        write_task(tmp_path, more="methods: [prompt]\n")
+    )  # an older run, of which nothing is said
     write_task(tmp_path, more="methods: [prompt, few_shot]\n")
     assert "before the first method was finished" in console.format_stop()
     with pytest.raises(KeyboardInterrupt):
@@ -360,18 +399,26 @@ def test_the_message_of_a_stopped_comparison_is_true(first: type, tmp_path: Path
     assert console.run is not None
     report = console.run / "report.html"
     assert report.exists() == (first is MethodEnded)
-    assert ("before the first method was finished" in console.format_stop()) == (first is MethodStarted)
+    assert ("before the first method was finished" in console.format_stop()) == (
+        first is MethodStarted
+    )
     assert (str(report) in console.format_stop()) == (first is MethodEnded)
 
 
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
-        (("index", "examples.jsonl"), "Create a task file for it with etude init {}/examples.jsonl"),
+        (
+            ("index", "examples.jsonl"),
+            "Create a task file for it with etude init {}/examples.jsonl",
+        ),
         (("compare", "new"), "Give a task file, or create one with etude init {}/new/rows.csv"),
         (("init", "new"), "a folder, not a file of rows. Give a file: {}/new/rows.csv"),
         (("init", "."), "a folder, not a file of rows. Give a file: {}/examples.jsonl"),
-        (("init", "exmples.jsonl"), "Did you mean {}/examples.jsonl? Otherwise, check the name and the permissions"),
+        (
+            ("init", "exmples.jsonl"),
+            "Did you mean {}/examples.jsonl? Otherwise, check the name and the permissions",
+        ),
         (("compare", "tsk.yaml"), "Did you mean {}/task.yaml? Otherwise give a task file"),
         (("chat", "tsk.yaml"), "Did you mean {}/task.yaml? Otherwise give a task file"),
         (("compare", "old"), "Did you mean {}/older? Otherwise give a task file"),
@@ -449,12 +496,18 @@ def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
 def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     console = Console(width=120, file=io.StringIO())
     board = CompareBoard(RunConsole(console))
-    form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
-    ended = MethodEnded("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None, 50, 50)
+    form = Estimate(1.0, 0.93, 1.0, 50)
+    check = Estimate(0.31, 0.2, 0.44, 50)
+    ended = MethodEnded(
+        "few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None, 50, 50
+    )
     board.handle_event(ended)
     assert "contract 100%, check 31%; 40 s" in format_method_result(ended)
     console.print(board.render())
-    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +50 +contract 100%, check 31%; 40 s", console.file.getvalue())
+    assert re.search(
+        r"few_shot +31.0% \(20.0 to 44.0\) +50 +contract 100%, check 31%; 40 s",
+        console.file.getvalue(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -466,8 +519,12 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
         (40, 50, 160, "n = 40 groups of 50 of 160 rows, limited by the budget; 1 s"),
     ],
 )
-def test_an_n_that_is_not_the_number_of_rows_says_why(n: int, num_rows: int, of_rows: int, told: str) -> None:
-    ended = MethodEnded("prompt", "dev", Estimate(0.3, 0.2, 0.4, n), None, None, 1.0, None, num_rows, of_rows)
+def test_an_n_that_is_not_the_number_of_rows_says_why(
+    n: int, num_rows: int, of_rows: int, told: str
+) -> None:
+    ended = MethodEnded(
+        "prompt", "dev", Estimate(0.3, 0.2, 0.4, n), None, None, 1.0, None, num_rows, of_rows
+    )
     assert format_method_result(ended) == f"prompt on dev: 30.0% (20.0 to 40.0), {told}"
 
 
@@ -518,7 +575,9 @@ def test_without_a_verdict_the_best_on_dev_answers(
     chat(task)
     output = capsys.readouterr().err
     assert output.startswith("baseline (classical)")
-    assert "The run has no verdict yet; of its 2 fitted methods, baseline is best on dev (" in output
+    assert (
+        "The run has no verdict yet; of its 2 fitted methods, baseline is best on dev (" in output
+    )
 
 
 @pytest.mark.parametrize("chats", [False, True])
@@ -536,7 +595,10 @@ def test_chat_carries_turns_along_only_where_the_examples_have_several(
         write_json_lines(tmp_path / "examples.jsonl", talks)
     compare(task)
     questions: list[int] = []
-    monkeypatch.setattr("etude.cli.chatting.print_answer", lambda _, turns, __: questions.append(len(turns)) or "yes")
+    monkeypatch.setattr(
+        "etude.cli.chatting.print_answer",
+        lambda _, turns, __: questions.append(len(turns)) or "yes",
+    )
     monkeypatch.setattr(sys, "stdin", io.StringIO("One?\nTwo?\n"))
     capsys.readouterr()
     chat(task)
@@ -547,13 +609,18 @@ def test_chat_carries_turns_along_only_where_the_examples_have_several(
 def test_chat_offers_the_functions_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task, file = copy_task(tmp_path, more="methods: [prompt]\n"), tmp_path / "tools.json"
-    functions = [{"type": "function", "function": {"name": "find_book", "parameters": {"type": "object"}}}]
+    task = copy_task(tmp_path, more="methods: [prompt]\n")
+    file = tmp_path / "tools.json"
+    functions = [
+        {"type": "function", "function": {"name": "find_book", "parameters": {"type": "object"}}}
+    ]
     file.write_text(json.dumps(functions), encoding="utf-8")
     prompts: list[str] = []
     monkeypatch.setattr(
         "etude.cli.chatting.print_answer",
-        lambda assistant, turns, _: prompts.append(assistant.build_messages(turns)[0].content) or "yes",
+        lambda assistant, turns, _: (
+            prompts.append(assistant.build_messages(turns)[0].content) or "yes"
+        ),
     )
     for arguments in ((), ("--tools", str(file))):
         monkeypatch.setattr(sys, "stdin", io.StringIO("One?\n"))
@@ -565,7 +632,9 @@ def test_chat_offers_the_functions_of_a_file(
     assert "tools.json" in capsys.readouterr().err
 
 
-def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chat_without_any_input_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = copy_task(tmp_path, more="methods: [baseline, prompt]\n")
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["chat", str(task)]) == 0
@@ -576,7 +645,14 @@ def test_a_conversation_keeps_the_latest_turns_that_fit_and_tells_every_loss_onc
     words: list[int], num_shots: int
 ) -> None:
     shot = Example("s", (Message("user", "q " * 12),), "a " * 12)
-    assistant = Assistant("few_shot", "answer", ModelRef("fake"), "Be brief.", shots=(shot,) * num_shots, max_tokens=10)
+    assistant = Assistant(
+        "few_shot",
+        "answer",
+        ModelRef("fake"),
+        "Be brief.",
+        shots=(shot,) * num_shots,
+        max_tokens=10,
+    )
     limit = PromptLimit(assistant, FakeModel("fake:context=70"))
     conversation = Conversation(limit)
     said: list[Message] = []
@@ -592,7 +668,11 @@ def test_a_conversation_keeps_the_latest_turns_that_fit_and_tells_every_loss_onc
         said.append(Message("assistant", "fine"))
         conversation.turns.append(said[-1])
     ranges = [re.findall(r"turns (\d+) to (\d+)", note) for note in notes]
-    gone = [turn for ((first, last),) in filter(None, ranges) for turn in range(int(first), int(last) + 1)]
+    gone = [
+        turn
+        for ((first, last),) in filter(None, ranges)
+        for turn in range(int(first), int(last) + 1)
+    ]
     assert gone == list(range(1, len(said) - len(conversation.turns) + 1))
     examples = [int(note[0]) for note in notes if "examples are left out" in note]
     assert examples == sorted(set(examples))
@@ -606,7 +686,9 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     leaning = replace(result.verdict, recommended=None, leaning="prompt")
     write_verdict(result.run.folder / "verdict.json", leaning)
     result.run.update(chats=True)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{n} is it{' there' * 14}\n" for n in range(4))))
+    monkeypatch.setattr(
+        sys, "stdin", io.StringIO("".join(f"{n} is it{' there' * 14}\n" for n in range(4)))
+    )
     capsys.readouterr()
     assert main(["chat", str(task)]) == 0
     out, err = capsys.readouterr()
@@ -616,10 +698,14 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     assert "Note" not in out
 
 
-def test_macro_f1_is_reported_with_its_reason_and_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_macro_f1_is_reported_with_its_reason_and_accuracy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = write_task(tmp_path, "classify", more="methods: [prompt]\n")
     labels = ["rare", *["usual"] * 9] * 22
-    made = [row | {"output": label} for row, label in zip(rows("classify", 220), labels, strict=True)]
+    made = [
+        row | {"output": label} for row, label in zip(rows("classify", 220), labels, strict=True)
+    ]
     write_json_lines(tmp_path / "examples.jsonl", made)
     assert main(["compare", str(task), "--verbose"]) == 0
     output = " ".join(capsys.readouterr().out.split())
@@ -632,14 +718,20 @@ def test_macro_f1_is_reported_with_its_reason_and_accuracy(tmp_path: Path, capsy
     assert re.search(rf"accuracy .*prompt .* {100 * right:.1f}%", output)
 
 
-@pytest.mark.parametrize(("width", "macro_f1"), [(60, False), (80, False), (80, True), (110, False), (110, True)])
+@pytest.mark.parametrize(
+    ("width", "macro_f1"), [(60, False), (80, False), (80, True), (110, False), (110, True)]
+)
 def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool) -> None:
     verdict = Run(real_run()).verdict
     assert verdict is not None
-    if macro_f1:  # the widest table: accuracy beside it, thousands of test rows, a stored model with a long name
+    # the widest table: accuracy beside it, thousands of test rows, a stored model with a long name
+    if macro_f1:
         ladder = tuple(
             replace(step, estimate=replace(step.estimate, n=1540), rows_to_decide=4000)
-            for step in (*verdict.ladder, replace(verdict.ladder[0], method="ft:gpt-4o-mini:acme:tickets:AbC12d"))
+            for step in (
+                *verdict.ladder,
+                replace(verdict.ladder[0], method="ft:gpt-4o-mini:acme:tickets:AbC12d"),
+            )
         )
         others = {step.method: {"accuracy": step.estimate} for step in ladder}
         verdict = replace(verdict, ladder=ladder, other_metrics=others)
@@ -653,8 +745,12 @@ def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool) -> None:
 
 @pytest.mark.parametrize("num_rows", [5, 6, 200])
 def test_errors_that_differ_only_in_row_and_value_are_one_line(num_rows: int) -> None:
-    issues = [Issue(f"r:{row}", "too long", f"{row} tokens", "cut it") for row in range(1, num_rows + 1)]
-    head, *lines = _format_error(InputError([*issues, Issue("r:9", "empty", "", "fill it")])).splitlines()
+    issues = [
+        Issue(f"r:{row}", "too long", f"{row} tokens", "cut it") for row in range(1, num_rows + 1)
+    ]
+    head, *lines = _format_error(
+        InputError([*issues, Issue("r:9", "empty", "", "fill it")])
+    ).splitlines()
     assert head == f"etude: {num_rows + 1} errors:"
     merged = [f"  r:1, r:2, r:3 and {num_rows - 3} more: too long (got 1 tokens, ...). Cut it."]
     assert lines[:-1] == (merged if num_rows > 5 else [f"  {issue}" for issue in issues])

@@ -1,4 +1,6 @@
-"""Where `etude check -o` writes: through devices, pipes and links, and never over a file of the task."""
+"""Where `etude check -o` writes: through devices, pipes and links, and never over a file of the
+task.
+"""
 
 import os
 import re
@@ -49,14 +51,22 @@ def test_an_open_file_is_written_through(task: Path, capfd: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("name", "begin"), [("found", "40 rows of"), ("Found.JSON", '{\n "task"'), ("found.htm", "<!")]
 )
-def test_the_name_of_the_file_says_the_format(name: str, begin: str, task: Path, tmp_path: Path) -> None:
+def test_the_name_of_the_file_says_the_format(
+    name: str, begin: str, task: Path, tmp_path: Path
+) -> None:
     assert main(["check", str(task), "-o", str(tmp_path / name)]) == 0
     assert (tmp_path / name).read_text(encoding="utf-8").startswith(begin)
 
 
-def test_a_check_needs_no_model_and_a_comparison_does(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_check_needs_no_model_and_a_comparison_does(
+    task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = task / "task.yaml" if task.is_dir() else task
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("model:")]
+    lines = [
+        line
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if not line.startswith("model:")
+    ]
     file.write_text("\n".join(lines), encoding="utf-8")
     assert main(["check", str(task)]) == main(["check", str(task), "--fix"]) == 0
     for verb in ("compare", "train"):

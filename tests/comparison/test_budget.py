@@ -19,7 +19,11 @@ from etude.runs.record import write_method_record
 from real_runs import SHORT, real_run, simulate_time
 from small_task import write_task
 
-SLOW = {"model": "fake:delay=1", "num": 700, "more": "methods: [baseline, prompt, few_shot, fine_tune]\n"}
+SLOW = {
+    "model": "fake:delay=1",
+    "num": 700,
+    "more": "methods: [baseline, prompt, few_shot, fine_tune]\n",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -29,17 +33,34 @@ def _simulated_time() -> Iterator[None]:
 
 
 def read_records(run: Run) -> dict[str, dict[str, Any]]:
-    return {name: json.loads((run.method_folder(name) / "method.json").read_text()) for name in run.fitted_methods}
+    return {
+        name: json.loads((run.method_folder(name) / "method.json").read_text())
+        for name in run.fitted_methods
+    }
 
 
-def test_every_method_gets_a_first_look_and_the_table_says_what_there_was_time_for(tmp_path: Path) -> None:
+def test_every_method_gets_a_first_look_and_the_table_says_what_there_was_time_for(
+    tmp_path: Path,
+) -> None:
     events: list[Event] = []
     run = compare(write_task(tmp_path, **SLOW), budget=SHORT, on_event=events.append).run
-    assert [row.method for row in run.verdict.ladder] == ["baseline", "prompt", "few_shot", "fine_tune"]
+    assert [row.method for row in run.verdict.ladder] == [
+        "baseline",
+        "prompt",
+        "few_shot",
+        "fine_tune",
+    ]
     assert "fine_tune" in run.info["longer_looks"], "a training that was cut is never given up"
     looks = run.info["looks"]
-    first_ended = [event for event in events if isinstance(event, MethodEnded) and event.side == "dev"][:4]
-    assert [event.method for event in first_ended] == ["baseline", "prompt", "few_shot", "fine_tune"]
+    first_ended = [
+        event for event in events if isinstance(event, MethodEnded) and event.side == "dev"
+    ][:4]
+    assert [event.method for event in first_ended] == [
+        "baseline",
+        "prompt",
+        "few_shot",
+        "fine_tune",
+    ]
     assert all(12 <= event.num_rows <= 24 for event in first_ended[1:])
     assert looks["few_shot/first"]["candidates"] == 1
     few_shot = read_records(run)["few_shot"]
@@ -51,17 +72,26 @@ def test_every_method_gets_a_first_look_and_the_table_says_what_there_was_time_f
     check_rescored(run.folder)
 
 
-def test_the_bigger_model_is_compared_also_if_all_its_prompts_are_out_of_the_race(tmp_path: Path) -> None:
+def test_the_bigger_model_is_compared_also_if_all_its_prompts_are_out_of_the_race(
+    tmp_path: Path,
+) -> None:
     more = f"{SLOW['more']}prompt_model: fake:delay=0.5\n"
-    run = compare(write_task(tmp_path, "classify", "fake:delay=1", 300, more), budget=10 * SHORT).run
-    assert all(record["raced_out"] for name, record in read_records(run).items() if name in ("prompt", "few_shot"))
+    run = compare(
+        write_task(tmp_path, "classify", "fake:delay=1", 300, more), budget=10 * SHORT
+    ).run
+    assert all(
+        record["raced_out"]
+        for name, record in read_records(run).items()
+        if name in ("prompt", "few_shot")
+    )
     assert (run.verdict.bigger.tuned, run.verdict.bigger.prompted) == ("fine_tune", "few_shot")
     assert run.verdict.bigger.text in (run.folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
 def test_a_resumed_run_repeats_no_look(after: int, tmp_path: Path) -> None:
-    task, ended = write_task(tmp_path, **SLOW), Counter[str]()
+    task = write_task(tmp_path, **SLOW)
+    ended = Counter[str]()
 
     def stop(event: Event) -> None:
         if isinstance(event, MethodEnded) and event.side == "dev":
@@ -75,7 +105,9 @@ def test_a_resumed_run_repeats_no_look(after: int, tmp_path: Path) -> None:
     before = Run(folder).info
     notes = list[str]()
     run = compare(
-        task, budget=SHORT, on_event=lambda event: (stop(event), notes.append(getattr(event, "text", "")))
+        task,
+        budget=SHORT,
+        on_event=lambda event: (stop(event), notes.append(getattr(event, "text", ""))),
     ).run
     assert notes[1].startswith(f"Continuing {run.name}")
     assert run.is_complete
@@ -107,11 +139,18 @@ def test_a_kill_before_a_longer_look_is_recorded_loses_no_method(
 @pytest.mark.parametrize(
     ("moment", "budget"),
     [
-        *(("baseline dev", None), ("few_shot dev", None), ("fine_tune answers", None), ("prompt test", None)),
+        *(
+            ("baseline dev", None),
+            ("few_shot dev", None),
+            ("fine_tune answers", None),
+            ("prompt test", None),
+        ),
         *(("fine_tune dev", 60.0), ("baseline test", 60.0)),
     ],
 )
-def test_ctrl_c_ends_a_run_with_a_verdict(moment: str, budget: float | None, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_run_with_a_verdict(
+    moment: str, budget: float | None, tmp_path: Path
+) -> None:
     stop = threading.Event()
 
     def press(event: Event) -> None:
@@ -155,9 +194,13 @@ def test_a_method_for_whose_first_look_there_is_no_time_is_named(tmp_path: Path)
     run = compare(write_task(tmp_path, **SLOW), budget=0.001, on_event=events.append).run
     assert run.fitted_methods == ["baseline"]
     assert list(run.info["not_measured"]) == ["prompt", "few_shot", "fine_tune"]
-    sentence = "prompt, few_shot and fine_tune were not measured: there was no time for a first look"
+    sentence = (
+        "prompt, few_shot and fine_tune were not measured: there was no time for a first look"
+    )
     assert sentence in run.verdict.sentence
-    assert any("few_shot is not measured" in event.text for event in events if isinstance(event, NoteEvent))
+    assert any(
+        "few_shot is not measured" in event.text for event in events if isinstance(event, NoteEvent)
+    )
     check_rescored(run.folder)
 
 
@@ -167,7 +210,10 @@ def test_a_prompt_is_left_out_rather_than_the_first_training(tmp_path: Path) -> 
     assert run.fitted_methods == ["baseline", "prompt", "fine_tune"]
     only_prompt = {**SLOW, "model": "fake:delay=3", "more": "methods: [prompt]\n"}
     verdict = compare(write_task(tmp_path / "prompt", **only_prompt), budget=40.0).verdict
-    assert verdict.caveats[-1] == "There was no time to ask prompt questions outside the task. Run etude test."
+    assert (
+        verdict.caveats[-1]
+        == "There was no time to ask prompt questions outside the task. Run etude test."
+    )
 
 
 def test_fewer_rows_are_named_in_verdict_and_ladder_with_the_baseline_on_as_many() -> None:

@@ -63,22 +63,35 @@ def list_notes(events: Sequence[Event]) -> str:
 def test_every_kind_of_task_reaches_a_verdict(kind: str) -> None:
     run = Run(real_run(kind))
     assert run.is_complete
-    assert run.fitted_methods == "baseline prompt clear_prompt few_shot similar_shot fine_tune".split()
+    assert (
+        run.fitted_methods == "baseline prompt clear_prompt few_shot similar_shot fine_tune".split()
+    )
     assert {step.method for step in run.verdict.ladder} == set(run.fitted_methods)
     ended = [timed.event for timed in read_events(run) if isinstance(timed.event, MethodEnded)]
     sides = [(name, side) for side in ("dev", "test") for name in run.fitted_methods]
     assert [(event.method, event.side) for event in ended] == sides
-    for name in ("run.json", "task.yaml", "split.json", "findings.jsonl", "report.html", "report.md"):
+    for name in (
+        "run.json",
+        "task.yaml",
+        "split.json",
+        "findings.jsonl",
+        "report.html",
+        "report.md",
+    ):
         assert (run.folder / name).exists()
 
 
 @pytest.mark.parametrize("more", ["", "check: checks.py:fits\n"])
 def test_form_and_check_are_told_as_the_estimates_of_the_verdict(more: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, more=more + QUICK)
-    (tmp_path / "checks.py").write_text("def fits(example, answer):\n    return answer == example.output\n")
+    (tmp_path / "checks.py").write_text(
+        "def fits(example, answer):\n    return answer == example.output\n"
+    )
     run, events = events_of(task)
     assert run.verdict is not None
-    for event in (event for event in events if isinstance(event, MethodEnded) and event.side == "test"):
+    for event in (
+        event for event in events if isinstance(event, MethodEnded) and event.side == "test"
+    ):
         stored = run.verdict.contract_rates[event.method]
         assert (event.keeps_contract, event.check) == (stored.keeps_contract, stored.passes_check)
         assert (event.keeps_contract is None, event.check is None) == (False, not more)
@@ -140,21 +153,37 @@ def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path
     before = {path.name: path.read_bytes() for path in first.folder.iterdir() if path.is_file()}
     remaining = first.folder.with_name(f"{first.name}.1")
     for _ in range(2):  # a second stop keeps no second copy
-        compare_until(task, lambda event: isinstance(event, NoteEvent) and "rows" in event.text, fresh=True)
-        assert {path.name: path.read_bytes() for path in remaining.iterdir() if path.is_file()} == before
+        compare_until(
+            task, lambda event: isinstance(event, NoteEvent) and "rows" in event.text, fresh=True
+        )
+        assert {
+            path.name: path.read_bytes() for path in remaining.iterdir() if path.is_file()
+        } == before
     second, _ = events_of(task)
     assert second.folder == first.folder
     assert second.info["id"] != Run(remaining).info["id"]
     assert {run.name for run in find_runs(tmp_path / "runs")} == {first.name, f"{first.name}.1"}
     third, events = events_of(task, fresh=True)
-    assert NoteEvent(f"Starting again from scratch. The earlier run is kept as {first.name}.2.") in events
+    assert (
+        NoteEvent(f"Starting again from scratch. The earlier run is kept as {first.name}.2.")
+        in events
+    )
     assert third.info["openings"] == 3
 
 
 @pytest.mark.parametrize(
-    "junk", ["junk", "[1]", '{"test": "ab12", "run": "small-1"}', '{"run": 1, "rows": []}', '{"run": "a", "rows": [1]}']
+    "junk",
+    [
+        "junk",
+        "[1]",
+        '{"test": "ab12", "run": "small-1"}',
+        '{"run": 1, "rows": []}',
+        '{"run": "a", "rows": [1]}',
+    ],
 )
-def test_junk_among_the_openings_is_told_before_anything_is_fitted(junk: str, tmp_path: Path) -> None:
+def test_junk_among_the_openings_is_told_before_anything_is_fitted(
+    junk: str, tmp_path: Path
+) -> None:
     task = write_task(tmp_path, more=QUICK)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "openings.jsonl").write_text(junk + "\n")
@@ -247,11 +276,15 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path
 
 
 class Toiling(Prompt):
-    """A first step that takes hours, keeps half of them in its folder, and is stopped as often as it is told to."""
+    """A first step that takes hours, keeps half of them in its folder, and is stopped as often as
+    it is told to.
+    """
 
     stops: ClassVar[list[BaseException]] = []
 
-    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
         """Leaves a file of its own; the next attempt would go on from it."""
         context.folder.mkdir(parents=True, exist_ok=True)
         (context.folder / "half").touch()
@@ -273,7 +306,8 @@ def test_a_fault_after_a_resume_leaves_the_work_of_the_earlier_attempt(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("error", "budget"), [(ModelError("The loss is NaN.\nMore."), None), (MemoryError("out of memory"), 60.0)]
+    ("error", "budget"),
+    [(ModelError("The loss is NaN.\nMore."), None), (MemoryError("out of memory"), 60.0)],
 )
 def test_a_method_that_fails_is_left_out_and_tried_again(
     error: Exception, budget: float | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -291,7 +325,9 @@ def test_a_method_that_fails_is_left_out_and_tried_again(
     assert "Traceback" in (failed.method_folder("prompt") / "error.txt").read_text()
     assert ">✘</span> failed<" in (failed.folder / "report.html").read_text()
     print_verdict(create_console(), failed, task)
-    assert any(line.split() == ["prompt", "failed"] for line in capsys.readouterr().out.splitlines())
+    assert any(
+        line.split() == ["prompt", "failed"] for line in capsys.readouterr().out.splitlines()
+    )
     run, events = events_of(task, methods=methods, budget=budget)
     assert run.folder == failed.folder
     assert {event.method for event in events if isinstance(event, MethodStarted)} == {
@@ -311,7 +347,8 @@ class FineTuneTwin(FineTune):
 
 def test_a_method_may_fail_on_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the best one, if all others were beaten on dev."""
-    task, answer_rows = write_task(tmp_path, more="evidence: full\n"), LadderRun.answer_rows
+    task = write_task(tmp_path, more="evidence: full\n")
+    answer_rows = LadderRun.answer_rows
     methods = [METHODS[0], Prompt(), FineTune(), FineTuneTwin()]
 
     def fail(self: LadderRun, assistant: Assistant, rows: Dataset, title: str, folder: Path) -> Any:
@@ -330,11 +367,15 @@ def test_a_method_may_fail_on_the_test(tmp_path: Path, monkeypatch: pytest.Monke
     assert [*first.failures.values()] == ["out of memory"]
     second = compare(task, methods=methods).verdict
     assert not second.failures
-    assert {row.method for row in second.ladder} == {row.method for row in first.ladder} | {*first.failures}
+    assert {row.method for row in second.ladder} == {row.method for row in first.ladder} | {
+        *first.failures
+    }
     assert len({row.estimate.n for row in second.ladder}) == 1, "all answer the whole test"
 
 
-def test_the_exit_code_says_that_a_method_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_code_says_that_a_method_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> Assistant:
         raise ModelError("No weights.")
 
@@ -369,7 +410,9 @@ def test_a_report_that_fails_too_does_not_hide_the_first_fault(
     assert "method.json cannot be read" in second
 
 
-def test_a_run_set_aside_between_opening_its_lock_and_holding_it_is_locked_anew(tmp_path: Path) -> None:
+def test_a_run_set_aside_between_opening_its_lock_and_holding_it_is_locked_anew(
+    tmp_path: Path,
+) -> None:
     class Overtaken(Run):
         def _lock_file(self) -> TextIO:
             lock = super()._open_lock()
@@ -412,7 +455,9 @@ def copy_parts(folder: Path) -> tuple[Path, Path]:
     return task, run
 
 
-@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("run.json", "verdict.json")])
+@pytest.mark.parametrize(
+    "part", [part for part in PARTS if part not in ("run.json", "verdict.json")]
+)
 def test_a_complete_run_without_a_part_is_no_finished_run(part: str, tmp_path: Path) -> None:
     task, run = copy_parts(tmp_path)
     shutil.rmtree(run / part) if (run / part).is_dir() else (run / part).unlink()
@@ -422,7 +467,9 @@ def test_a_complete_run_without_a_part_is_no_finished_run(part: str, tmp_path: P
 
 @pytest.mark.parametrize("part", [part for part in PARTS if not part.endswith("adapter")])
 @pytest.mark.parametrize("damage", ["junk", "cut"])
-def test_a_complete_run_with_a_broken_part_is_no_finished_run(part: str, damage: str, tmp_path: Path) -> None:
+def test_a_complete_run_with_a_broken_part_is_no_finished_run(
+    part: str, damage: str, tmp_path: Path
+) -> None:
     task, run = copy_parts(tmp_path)
     body = (run / part).read_bytes()
     (run / part).write_bytes(b"junk\n" if damage == "junk" else body[: len(body) // 2])
@@ -435,7 +482,9 @@ def test_a_broken_part_of_a_run_that_is_not_complete_is_told_likewise(tmp_path: 
     compare_until(task, lambda event: isinstance(event, MethodEnded))
     (file,) = tmp_path.glob("runs/*/methods/*/assistant/assistant.json")
     file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(RunError, match=r"assistant\.json cannot be read .*etude compare TASK --fresh"):
+    with pytest.raises(
+        RunError, match=r"assistant\.json cannot be read .*etude compare TASK --fresh"
+    ):
         compare(task)
     assert compare(task, fresh=True).run.is_complete
 
@@ -467,12 +516,16 @@ def test_a_broken_run_is_left_out_of_the_list_with_the_reason(
 def test_what_prompt_was_asked_on_dev_is_not_asked_again_by_clear_prompt(tmp_path: Path) -> None:
     run, _ = events_of(write_task(tmp_path, more="methods: [prompt, clear_prompt]\n"))
     asked = [line for line in run.read_predictions("prompt") if line["side"] == "dev"]
-    tried = map(json.loads, (run.method_folder("clear_prompt") / "tried.jsonl").read_text().splitlines())
+    tried = map(
+        json.loads, (run.method_folder("clear_prompt") / "tried.jsonl").read_text().splitlines()
+    )
     again = [line for line in tried if line.pop("candidate") == "as given"]
     assert again == asked, "the same answers, seconds included"
 
 
-def with_test(folder: Path, more: str, model: str = "fake:context=140", words: int = 70, **task: int) -> Path:
+def with_test(
+    folder: Path, more: str, model: str = "fake:context=140", words: int = 70, **task: int
+) -> Path:
     """A task with its own test file, whose fourth row is so many words longer."""
     file = write_task(folder, model=model, more=f"test: test.jsonl\n{more}", **task)
     lines = rows("answer", 60, seed=8)
@@ -481,7 +534,9 @@ def with_test(folder: Path, more: str, model: str = "fake:context=140", words: i
     return file
 
 
-def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_told(tmp_path: Path) -> None:
+def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_told(
+    tmp_path: Path,
+) -> None:
     run, events = events_of(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, few_shot]\n"))
     lines = [line for line in run.read_predictions("few_shot") if line["side"] == "test"]
     assert [" more more" in line["input"] for line in lines if line["shots_dropped"]] == [True]
@@ -529,11 +584,15 @@ def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
         f"assert compare({str(task)!r}).run.is_complete\n"
         "sys.exit(','.join({'torch', 'transformers'} & set(sys.modules)) or 0)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
 
 
-def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitted(tmp_path: Path) -> None:
+def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitted(
+    tmp_path: Path,
+) -> None:
     tiny = save_tiny_model(tmp_path / "tiny", max_position_embeddings=8192)
     task = write_task(tmp_path, model=str(tiny), more="max_tokens: 16\n")
     file = tmp_path / "examples.jsonl"
@@ -556,7 +615,9 @@ class Told(Method):
     label = "Everything told"
     rows: int = 4
 
-    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
         shown = replace(start, method=self.name, shots=train.examples[: self.rows])
         return context.choose([Candidate("the first rows", shown)], dev).assistant
 
@@ -578,7 +639,11 @@ BEGUN = {"epoch": 0, "dev_loss": 2.0, "best": True}
         [[*steps(1, 9)], [{"resumed_at_step": 9}, *steps(1, 9)]],
         [[*steps(1, 9)], [*steps(1, 9)]],
         [[*steps(1, 9), *steps(1, 5)], [{"resumed_at_step": 2}, *steps(3, 9)]],
-        [[*steps(1, 9), *steps(1, 5)], [{"resumed_at_step": 2}, *steps(3, 4)], [{"resumed_at_step": 4}, *steps(5, 9)]],
+        [
+            [*steps(1, 9), *steps(1, 5)],
+            [{"resumed_at_step": 2}, *steps(3, 4)],
+            [{"resumed_at_step": 4}, *steps(5, 9)],
+        ],
     ],
 )
 def test_every_step_of_two_trainings_is_written_once_wherever_a_kill_struck(
@@ -619,21 +684,27 @@ def test_the_time_left_counts_what_is_measured_on_dev(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(10, 500), min_size=3, max_size=40), st.floats(60, 1e5), st.data())
-def test_a_pause_is_no_part_of_the_pace(lengths: list[int], pause: float, data: st.DataObject) -> None:
+def test_a_pause_is_no_part_of_the_pace(
+    lengths: list[int], pause: float, data: st.DataObject
+) -> None:
     told: list[Event] = []
     paused = data.draw(st.integers(0, len(lengths) - 1))
     with TemporaryDirectory() as folder:
         log = TrainingLog("own", Path(folder) / "train.jsonl", told.append)
         for number, tokens in enumerate(lengths):
             seconds = tokens / 1000 + pause * (number == paused)
-            log({"step": number + 1, "steps": 99, "loss": 1.0, "tokens": tokens, "seconds": seconds})
+            log(
+                {"step": number + 1, "steps": 99, "loss": 1.0, "tokens": tokens, "seconds": seconds}
+            )
     for event in told[1:]:
         assert isinstance(event, StepTrained)
         assert event.tokens_per_second == pytest.approx(1000)
         assert event.remaining_seconds <= 99 * 0.5
 
 
-def test_what_two_trainings_begin_with_is_written_for_both_and_once_after_a_kill(tmp_path: Path) -> None:
+def test_what_two_trainings_begin_with_is_written_for_both_and_once_after_a_kill(
+    tmp_path: Path,
+) -> None:
     for _ in range(2):
         log = TrainingLog("own", tmp_path / "train.jsonl", lambda event: None)
         log(BEGUN)
@@ -657,7 +728,9 @@ def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) ->
         name = "spy"
         label = "Looks at its start"
 
-        def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
+        def fit(
+            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+        ) -> Assistant:
             seen.append(start)
             return context.choose([Candidate("start", start)], dev).assistant
 
@@ -665,19 +738,26 @@ def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) ->
     assert [start.method for start in seen] == ["told"]
 
 
-def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fitted(tmp_path: Path) -> None:
+def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fitted(
+    tmp_path: Path,
+) -> None:
     task = write_task(tmp_path, "classify", more="methods: [prompt]\n")
     lines = rows("classify", 150)
-    others = [{**lines[n], "input": str(lines[n]["input"]).upper(), "output": "maps"} for n in (3, 8, 40, 90)]
+    others = [
+        {**lines[n], "input": str(lines[n]["input"]).upper(), "output": "maps"}
+        for n in (3, 8, 40, 90)
+    ]
     write_json_lines(tmp_path / "examples.jsonl", [*lines, *others, lines[5]])
     run, events = events_of(task)
     (note,) = [line for line in list_notes(events).splitlines() if "more than one label" in line]
     pairs = "; ".join(
-        f"examples.jsonl:{line} and examples.jsonl:{other}" for line, other in ((4, 151), (9, 152), (41, 153))
+        f"examples.jsonl:{line} and examples.jsonl:{other}"
+        for line, other in ((4, 151), (9, 152), (41, 153))
     )
     assert note == (
-        f"Note: 4 inputs have more than one label, in 8 rows (5.2%): {pairs}; and 1 more. These rows contradict each "
-        "other, so no method can get all of them right. `etude check` lists them (contradiction)."
+        f"Note: 4 inputs have more than one label, in 8 rows (5.2%): {pairs}; and 1 more. These "
+        "rows contradict each other, so no method can get all of them right. `etude check` lists "
+        "them (contradiction)."
     )
     first_start = next(n for n, event in enumerate(events) if isinstance(event, MethodStarted))
     assert events.index(NoteEvent(note)) < first_start
@@ -686,7 +766,9 @@ def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fit
     assert (result.numbers["inputs"], result.numbers["rows"]) == (4, 8)
 
 
-def test_rows_that_an_earlier_run_opened_as_test_and_another_seed_trains_on_are_told(tmp_path: Path) -> None:
+def test_rows_that_an_earlier_run_opened_as_test_and_another_seed_trains_on_are_told(
+    tmp_path: Path,
+) -> None:
     task, first = copy_run(tmp_path)
     add_line(task, "seed: 1")
     second, events = events_of(task)
@@ -704,7 +786,9 @@ def test_a_damaged_answer_of_an_unfinished_run_is_told_with_its_file(tmp_path: P
     (run.folder / "verdict.json").unlink()
     file = run.method_folder("prompt") / "predictions.jsonl"
     file.write_bytes(file.read_bytes()[:300])
-    with pytest.raises(RunError, match=r"predictions.jsonl has 0 answers to dev rows, but \d+ are needed.*--fresh"):
+    with pytest.raises(
+        RunError, match=r"predictions.jsonl has 0 answers to dev rows, but \d+ are needed.*--fresh"
+    ):
         compare(task)
 
 
@@ -719,7 +803,9 @@ def test_card_numbers_are_asked_about_before_anything_is_spent(tmp_path: Path) -
     assert not list((tmp_path / "runs").glob("*/split.json"))
     asked: list[str] = []
     run = compare(task, confirm=lambda question: asked.append(question) is None).run
-    assert asked[0].startswith("1 row (0.7%) contains what looks like a payment card, in the input (examples.jsonl:5).")
+    assert asked[0].startswith(
+        "1 row (0.7%) contains what looks like a payment card, in the input (examples.jsonl:5)."
+    )
     assert "privacy_card" in (run.folder / "findings.jsonl").read_text()
     assert compare(task).run.is_complete
     # All conversations end with the same answer, but a model learns the answers before it, too.

@@ -1,4 +1,6 @@
-"""What a verdict says to use is one thing: sentence, badge, lean, advice and exit code, in simulated verdicts."""
+"""What a verdict says to use is one thing: sentence, badge, lean, advice and exit code, in
+simulated verdicts.
+"""
 
 import re
 from dataclasses import replace
@@ -8,22 +10,41 @@ import pytest
 
 from etude.comparison.decide import make_verdict
 from etude.metrics import Metric
-from etude.runs.verdict import CostResult, HeadlinePair, MethodResult, ScoredRows, Verdict, VerdictInputs
+from etude.runs.verdict import (
+    CostResult,
+    HeadlinePair,
+    MethodResult,
+    ScoredRows,
+    Verdict,
+    VerdictInputs,
+)
 from etude.task import Usage
 from etude.types import CLASSICAL
 
 LADDER = ("baseline", "prompt", "few_shot", "retrieval", "fine_tune_encoder", "fine_tune")
 METRICS = (
-    *(Metric("accuracy", "classify"), Metric("macro_f1", "classify"), Metric("exact_match", "extract")),
-    *(Metric("chrf", "rewrite"), Metric("passes", "answer"), Metric("passes", "answer", lambda row, text: 1)),
+    *(
+        Metric("accuracy", "classify"),
+        Metric("macro_f1", "classify"),
+        Metric("exact_match", "extract"),
+    ),
+    *(
+        Metric("chrf", "rewrite"),
+        Metric("passes", "answer"),
+        Metric("passes", "answer", lambda row, text: 1),
+    ),
 )
 
 
 def draw_inputs(draw: np.random.Generator) -> VerdictInputs:
-    """A comparison of some methods, on the first rows each, with whatever a task may have beside it."""
-    num, metric = int(draw.integers(20, 300)), METRICS[draw.integers(len(METRICS))]
+    """A comparison of some methods, on the first rows each, with whatever a task may have beside
+    it.
+    """
+    num = int(draw.integers(20, 300))
+    metric = METRICS[draw.integers(len(METRICS))]
     names = [name for name in LADDER if draw.random() < 0.6] or ["prompt"]
-    difficulty, quality = draw.random(num), draw.random()
+    difficulty = draw.random(num)
+    quality = draw.random()
     expected = draw.choice(list("aab"), num)
 
     def make_method(name: str, is_stored: bool = False) -> MethodResult:
@@ -44,7 +65,9 @@ def draw_inputs(draw: np.random.Generator) -> VerdictInputs:
     methods = [make_method(name) for name in names]
     longest = int(draw.integers(len(names)))
     methods[longest] = replace(
-        methods[longest], scores=(difficulty < quality).astype(float).tolist(), predicted=expected.tolist()
+        methods[longest],
+        scores=(difficulty < quality).astype(float).tolist(),
+        predicted=expected.tolist(),
     )
     beaten = {method.name for method in methods if draw.random() < 0.2} - {names[longest]}
     in_race = [method.name for method in methods if method.name not in beaten]
@@ -63,7 +86,9 @@ def draw_inputs(draw: np.random.Generator) -> VerdictInputs:
         total_rows=int(draw.choice([120, 1_500])),
         margin=float(draw.choice([0.0, 0.02, 0.1])),
         target=float(draw.random()) if draw.random() < 0.4 else None,
-        usage=Usage(facts_change="daily", requests_per_month=1_000) if draw.random() < 0.3 else Usage(),
+        usage=Usage(facts_change="daily", requests_per_month=1_000)
+        if draw.random() < 0.3
+        else Usage(),
         train_rows=1_000,
         full_seconds={name: 1_500.0 for name in tuned if draw.random() < 0.5},
         beaten=frozenset(beaten),
@@ -89,8 +114,12 @@ def check_decision(inputs: VerdictInputs, verdict: Verdict) -> None:
         assert (used.status == "among the best") == (verdict.basis == "among the best")
     if verdict.basis == "not beaten":
         most = max(row.rows for row in verdict.ladder if row.method in inputs.in_race.candidates)
-        shown = [pair for pair in verdict.pairs if pair.a == used.method and pair.difference.low > 0]
-        shown += [pair for pair in verdict.pairs if pair.b == used.method and pair.difference.high < 0]
+        shown = [
+            pair for pair in verdict.pairs if pair.a == used.method and pair.difference.low > 0
+        ]
+        shown += [
+            pair for pair in verdict.pairs if pair.b == used.method and pair.difference.high < 0
+        ]
         gain = verdict.headline if verdict.headline and verdict.headline.gains else None
         assert 2 * used.rows >= most or shown or (gain and gain.tuned == used.method)
         assert gain is None or gain.untuned != used.method or gain.difference.high <= inputs.margin
@@ -98,7 +127,10 @@ def check_decision(inputs: VerdictInputs, verdict: Verdict) -> None:
     for question in verdict.open:
         assert verdict.basis != "few rows"
         assert " would " in question
-        assert rows[question.removeprefix("whether ").split()[0]].status not in ("worse", "worse on dev")
+        assert rows[question.removeprefix("whether ").split()[0]].status not in (
+            "worse",
+            "worse on dev",
+        )
     for advice in verdict.advice:
         assert {*re.findall(r"; train (\w+) only", advice.text)} <= {verdict.leaning}
     if verdict.reaches_target:

@@ -27,7 +27,9 @@ LABELS = ("a", "b", "refund")
 COSTS = ErrorCosts(1.0, {"refund": 20.0}, 2.0)
 
 
-def make_line(number: int, expected: str, answered: str, handed_over: bool = False) -> dict[str, object]:
+def make_line(
+    number: int, expected: str, answered: str, handed_over: bool = False
+) -> dict[str, object]:
     more = {"handed_over": True} if handed_over else {}
     score = float(expected == answered)
     name = str(number)
@@ -47,9 +49,13 @@ def draw_lines(seed: int, accuracy: float, num: int = 300) -> list[dict[str, obj
 
 def make_row(number: int, expected: str, answered: str, confidence: float) -> ScoredAnswer:
     """A dev row with an answer and its confidence."""
-    answer = Answer(str(number), answered, answered, None, (), confidence, 1, 0, 1, 0.0, truncated=False)
+    answer = Answer(
+        str(number), answered, answered, None, (), confidence, 1, 0, 1, 0.0, truncated=False
+    )
     score = Score(float(expected == answered), None, None)
-    return ScoredAnswer(Example(str(number), (Message("user", str(number)),), expected), answer, score, 0)
+    return ScoredAnswer(
+        Example(str(number), (Message("user", str(number)),), expected), answer, score, 0
+    )
 
 
 def test_the_cost_is_the_confusion_matrix_times_the_prices() -> None:
@@ -59,11 +65,14 @@ def test_the_cost_is_the_confusion_matrix_times_the_prices() -> None:
     matrix = confusion_matrix(expected, [line["value"] for line in lines], labels=LABELS)
     np.fill_diagonal(matrix, 0)
     prices = [COSTS.price_wrong(label) for label in LABELS]
-    assert result.methods["one"].cost.value == pytest.approx(float((matrix * prices).sum()) / 300, abs=1e-9)
+    assert result.methods["one"].cost.value == pytest.approx(
+        float((matrix * prices).sum()) / 300, abs=1e-9
+    )
 
 
 def test_the_cheapest_is_named_and_surely_so_only_if_it_is() -> None:
-    good, bad = draw_lines(1, 0.95), draw_lines(2, 0.3)
+    good = draw_lines(1, 0.95)
+    bad = draw_lines(2, 0.3)
     sure = compare_costs(COSTS, {"bad": bad, "good": good})
     assert (sure.cheapest, sure.is_sure) == ("good", True)
     assert sure.text.startswith("By your costs, use good: a question costs")
@@ -78,7 +87,9 @@ def test_the_cheapest_is_named_and_surely_so_only_if_it_is() -> None:
 
 
 def test_a_rare_expensive_error_can_decide_against_the_more_accurate() -> None:
-    careless = [make_line(n, "a" if n < 290 else "b", "a" if n < 290 else "refund") for n in range(300)]
+    careless = [
+        make_line(n, "a" if n < 290 else "b", "a" if n < 290 else "refund") for n in range(300)
+    ]
     careful = [make_line(n, "a", "a" if n < 260 else "b") for n in range(300)]
     result = compare_costs(COSTS, {"careless": careless, "careful": careful})
     assert result.cheapest == "careful"
@@ -87,9 +98,15 @@ def test_a_rare_expensive_error_can_decide_against_the_more_accurate() -> None:
 
 @pytest.mark.parametrize(
     ("price", "claim"),
-    [(0.02, "would not cost more: 0.02"), (0.1, "may not cost more: 0.1"), (0.9, "would cost more: 0.9")],
+    [
+        (0.02, "would not cost more: 0.02"),
+        (0.1, "may not cost more: 0.1"),
+        (0.9, "would cost more: 0.9"),
+    ],
 )
-def test_handing_over_every_question_is_compared_with_the_cheapest_method(price: float, claim: str) -> None:
+def test_handing_over_every_question_is_compared_with_the_cheapest_method(
+    price: float, claim: str
+) -> None:
     lines = [make_line(n, "a", "a" if n < 93 else "b") for n in range(100)]
     result = compare_costs(ErrorCosts(handover=price), {"one": lines})
     assert result.text.endswith(f"Handing over every question {claim} each.")
@@ -111,7 +128,8 @@ def test_an_expensive_label_needs_a_surer_answer() -> None:
     draw = Random(5)
     rows = []
     for number in range(800):
-        confidence, label = draw.uniform(0.3, 1), draw.choice(LABELS)
+        confidence = draw.uniform(0.3, 1)
+        label = draw.choice(LABELS)
         others = [other for other in LABELS if other != label]
         right = label if draw.random() < confidence else draw.choice(others)
         rows.append(make_row(number, right, label, confidence))
@@ -136,13 +154,17 @@ def test_nothing_is_handed_over_if_a_person_costs_more_and_everything_if_less() 
     assert none.handover == 0.0
     assert everything.handover is not None
     assert everything.handover > 0.5
-    hopeless, _ = add_cost_handover(base, ErrorCosts(1.0, {}, 0.1), [make_row(n, "a", "b", 0.5) for n in range(100)])
+    hopeless, _ = add_cost_handover(
+        base, ErrorCosts(1.0, {}, 0.1), [make_row(n, "a", "b", 0.5) for n in range(100)]
+    )
     assert hopeless.handover is not None
     assert hopeless.handover > 0.9
 
 
 def test_costs_decide_between_methods_and_are_reported(tmp_path: Path) -> None:
-    more = "costs: {wrong: 1, labels: {dragons: 20}, handover: 0.5}\nmethods: [baseline, few_shot]\n"
+    more = (
+        "costs: {wrong: 1, labels: {dragons: 20}, handover: 0.5}\nmethods: [baseline, few_shot]\n"
+    )
     run = compare(write_task(tmp_path, "classify", num=300, more=more)).run
     verdict = run.verdict
     assert verdict.leaning == verdict.error_costs.cheapest == "baseline"
@@ -160,7 +182,9 @@ def test_costs_decide_between_methods_and_are_reported(tmp_path: Path) -> None:
 def test_sentences_are_about_the_method_that_costs_recommend(tmp_path: Path) -> None:
     more = "costs: {wrong: 1}\nhandover: 0.5\nmargin: 0.5\nmethods: [prompt, few_shot]\n"
     verdict = compare(write_task(tmp_path, "classify", num=240, more=more)).run.verdict
-    assert verdict.sentence.startswith("By your costs, use few_shot now, but it is too close to call")
+    assert verdict.sentence.startswith(
+        "By your costs, use few_shot now, but it is too close to call"
+    )
     assert verdict.leaning == "few_shot"
     assert any(caveat.startswith("Handing over: few_shot") for caveat in verdict.caveats)
 
@@ -169,10 +193,14 @@ def test_recalibration_and_thresholds_survive_saving(tmp_path: Path) -> None:
     thresholds = {"handover": 0.4, "label_handover": {"refund": 0.9}}
     maps = Recalibration("Platt", 0.5, -0.1)
     model = ModelRef("fake")
-    saved = Assistant("baseline", "classify", model, choices=LABELS, recalibration=maps, **thresholds)
+    saved = Assistant(
+        "baseline", "classify", model, choices=LABELS, recalibration=maps, **thresholds
+    )
     saved.save(tmp_path / "one")
     assert load(tmp_path / "one") == saved
-    assert saved.without_handover() == Assistant("baseline", "classify", ModelRef("fake"), choices=LABELS)
+    assert saved.without_handover() == Assistant(
+        "baseline", "classify", ModelRef("fake"), choices=LABELS
+    )
     plain = json.loads(Assistant("b", "classify", ModelRef("fake"))._to_json())
     assert not {"recalibration", "handover", "label_handover", "training"} & plain.keys()
 

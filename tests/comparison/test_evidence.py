@@ -30,7 +30,9 @@ def test_what_is_asked_for_is_kept_shown_and_said(tmp_path: Path) -> None:
     assert values == sorted(values)  # the fake model knows what it has seen
     assert result.doubling.value == pytest.approx(values[-1] - values[-2])
     assert any(f"from {train // 2:,} to {train:,} rows" in line for line in verdict.caveats)
-    remaining = sorted(path.name for path in (run.method_folder("fine_tune") / "evidence").iterdir())
+    remaining = sorted(
+        path.name for path in (run.method_folder("fine_tune") / "evidence").iterdir()
+    )
     assert remaining == [f"rows-{train // 2}", f"rows-{train // 4}"]
     assert not list(run.folder.glob("methods/*/evidence/*/work"))
     page = (run.folder / "report.html").read_text()
@@ -82,11 +84,15 @@ def test_ctrl_c_ends_the_extra_fits(tmp_path: Path) -> None:
 def _answers(run: Run) -> list[tuple[str, str, float]]:
     files = sorted(run.folder.glob("methods/fine_tune/evidence/*/predictions.jsonl"))
     assert len(files) == 2
-    return [(file.parent.name, line["id"], line["score"]) for file in files for line in read_lines(file)]
+    return [
+        (file.parent.name, line["id"], line["score"]) for file in files for line in read_lines(file)
+    ]
 
 
 def test_parts_are_nested_and_keep_groups_whole() -> None:
-    rows = Dataset(tuple(Example(f"{n}", f"input {n}", "x", group=f"g{n // 5}") for n in range(100)))
+    rows = Dataset(
+        tuple(Example(f"{n}", f"input {n}", "x", group=f"g{n // 5}") for n in range(100))
+    )
     small, large = ({row.id for row in _sample_part(rows, size, 0)} for size in (25, 50))
     assert small < large
     assert len({row.group for row in _sample_part(rows, 25, 0)}) == 5

@@ -27,7 +27,12 @@ from etude.report.headline import read_headline
 from etude.runs import find_run
 from etude.runs.details import compute_details
 from etude.runs.fingerprints import compute_fingerprints, list_changes
-from etude.stats.calibration import choose_threshold, compute_auroc, compute_risk_coverage, count_needed_answers
+from etude.stats.calibration import (
+    choose_threshold,
+    compute_auroc,
+    compute_risk_coverage,
+    count_needed_answers,
+)
 from etude.task import load_task
 from etude.task.definition import Handover
 from etude.types import Answer, Example, Message, ModelRef, Score, SearchRef
@@ -83,7 +88,8 @@ def test_a_threshold_from_dev_keeps_its_promise_in_95_of_100_draws(most: float) 
 def test_rows_of_one_group_are_one_proof(tmp_path: Path) -> None:
     """The same answers, each given for five alike rows, prove no more than once."""
     file = write_task(tmp_path, "classify", more="handover: 0.05\n")
-    task, base = load_task(file), Assistant("baseline", "classify", ModelRef("fake"), "")
+    task = load_task(file)
+    base = Assistant("baseline", "classify", ModelRef("fake"), "")
     sure, right = easy(100, 3)
 
     def noted(copies: int) -> str:
@@ -112,7 +118,9 @@ def test_too_few_rows_or_too_many_errors_give_no_threshold() -> None:
     assert choose_threshold([0.9] * 200, [1] * 200, 0.05) == 0.9
 
 
-@pytest.mark.parametrize(("sure", "right"), [([], []), ([0.5], [2]), ([1.5], [1]), ([0.5, 0.5], [1])])
+@pytest.mark.parametrize(
+    ("sure", "right"), [([], []), ([0.5], [2]), ([1.5], [1]), ([0.5, 0.5], [1])]
+)
 def test_what_is_no_confidence_is_refused(sure: list[float], right: list[float]) -> None:
     with pytest.raises(ValueError, match=r"confidence|right"):
         compute_auroc(sure, right)
@@ -121,7 +129,9 @@ def test_what_is_no_confidence_is_refused(sure: list[float], right: list[float])
 def test_a_classifier_hands_over_below_the_threshold_everywhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = write_task(tmp_path, "classify", num=400, more="handover: 0.1\nmethods: [baseline, few_shot]\n")
+    task = write_task(
+        tmp_path, "classify", num=400, more="handover: 0.1\nmethods: [baseline, few_shot]\n"
+    )
     run = compare(task).run
     method = "few_shot"
     assistant = load(run.assistant_folder(method))
@@ -132,18 +142,28 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
     lines = [line for line in run.read_predictions(method) if line["side"] == "test"]
     answer = assistant.answer(lines[0]["input"])
     assert answer.handed_over == bool(lines[0].get("handed_over"))
-    notes = json.loads((run.method_folder(method) / "method.json").read_text(encoding="utf-8"))["notes"]
-    assert any("hands over questions below" in note or "hands over everything" in note for note in notes)
+    notes = json.loads((run.method_folder(method) / "method.json").read_text(encoding="utf-8"))[
+        "notes"
+    ]
+    assert any(
+        "hands over questions below" in note or "hands over everything" in note for note in notes
+    )
     record = json.loads((run.method_folder("baseline") / "method.json").read_text(encoding="utf-8"))
     assert any("hands over" in note and "train and dev rows" in note for note in record["notes"])
     result = run.verdict.details[method].handover if run.verdict else None
-    assert result.answered.value == pytest.approx(np.mean([not line.get("handed_over") for line in lines]))
+    assert result.answered.value == pytest.approx(
+        np.mean([not line.get("handed_over") for line in lines])
+    )
     assert main(["test", str(task), "--quick", "-m", method]) == 0
-    assert "handed over" in (run.folder / "tests" / method / "report.html").read_text(encoding="utf-8")
+    assert "handed over" in (run.folder / "tests" / method / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_an_assistant_that_answers_nothing_itself_is_not_said_to_be_usable(tmp_path: Path) -> None:
-    run = compare(write_task(tmp_path, "classify", num=120, more="handover: 0.01\nmethods: [baseline]\n")).run
+    run = compare(
+        write_task(tmp_path, "classify", num=120, more="handover: 0.01\nmethods: [baseline]\n")
+    ).run
     assert run.verdict is not None
     assert "hands every question over to a person and answers none itself" in run.verdict.sentence
     assert "hands every question over" in read_headline(run).ready
@@ -159,15 +179,18 @@ def test_a_task_without_handover_is_the_run_it_was(tmp_path: Path) -> None:
 
 
 def make_rows(num: int, seed: int, signal: float, lowest: float = 0.0) -> list[ScoredAnswer]:
-    """Texts of which seven in ten are right; `signal` is by how much their log-probability tells which. That of wrong
-    ones is about `lowest`."""
+    """Texts of which seven in ten are right; `signal` is by how much their log-probability tells
+    which. That of wrong ones is about `lowest`.
+    """
     rng = np.random.default_rng(seed)
     right = rng.random(num) < 0.7
     values = lowest + signal * right + rng.normal(size=num)
     return [
         ScoredAnswer(
             Example(str(at), (Message("user", f"question {at}"),), "a"),
-            Answer("a", "a", "a", None, (), None, 1, 0, 1, 0.0, False, signals={"mean_logprob": value}),
+            Answer(
+                "a", "a", "a", None, (), None, 1, 0, 1, 0.0, False, signals={"mean_logprob": value}
+            ),
             Score(float(hit), None, None),
             0,
         )
@@ -182,7 +205,9 @@ def test_texts_are_handed_over_if_their_signals_are_low(tmp_path: Path) -> None:
     assert task.handover is not None
     broken = 0
     for seed in range(8):
-        assistant, rated, notes = add_answer_confidence(base, task.handover, make_rows(300, seed, 4), 0)
+        assistant, rated, notes = add_answer_confidence(
+            base, task.handover, make_rows(300, seed, 4), 0
+        )
         assert not notes
         assistant, _ = add_handover(assistant, task, rated)
         others = make_rows(1000, 1000 + seed, 4)
@@ -190,7 +215,9 @@ def test_texts_are_handed_over_if_their_signals_are_low(tmp_path: Path) -> None:
         answered = [value for answer, value in test if not answer.handed_over]
         broken += np.mean(answered) < 0.9
         assert 0.5 < len(answered) / len(test) < 0.95
-        assert {answer.shown for answer, _ in test if answer.handed_over} == {"A person will answer."}
+        assert {answer.shown for answer, _ in test if answer.handed_over} == {
+            "A person will answer."
+        }
         assert {answer.shown for answer, _ in test if not answer.handed_over} == {"a"}
     assert broken <= 2
 
@@ -216,9 +243,15 @@ def test_a_score_that_no_answer_reaches_is_reported() -> None:
     assert "none scores 1; set right: under handover:" in note
 
 
-def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_is_handed_over_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """On dev, on the test, in a saved assistant, in a file of answers and in a behaviour test."""
-    more = "handover: {wrong: 0.4, say: A person will answer.}\nmethods: [similar_shot]\nmetric: exact_match\n"
+    more = (
+        "handover: {wrong: 0.4, say: A person will answer.}\n"
+        "methods: [similar_shot]\n"
+        "metric: exact_match\n"
+    )
     task = write_task(tmp_path, "extract", num=900, more=more)
     run = compare(task).run
     assistant = load(run.assistant_folder("similar_shot"))
@@ -237,12 +270,17 @@ def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.Capture
     assert shares == sorted(shares)
     write_json_lines(tmp_path / "new.jsonl", ({"input": line["input"]} for line in lines))
     predict(task, tmp_path / "new.jsonl", tmp_path / "out.jsonl", method="similar_shot")
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [row["handed_over"] for row in rows] == handed_over
     for row, line in zip(rows, lines, strict=True):
         texts = (row["answer"], row["withheld"])
         sentence = "A person will answer."
-        assert texts == ((sentence, line["answer"]) if line.get("handed_over") else (line["answer"], None))
+        assert texts == (
+            (sentence, line["answer"]) if line.get("handed_over") else (line["answer"], None)
+        )
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "Wrong answers of" in page
     assert page.count("loss-line") >= len(shares) - 1
@@ -253,7 +291,9 @@ def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.Capture
     assert "A person will answer" not in capsys.readouterr().out
     turns = [Message("user", lines[handed_over.index(True)]["input"])]
     assert print_answer(assistant, turns, Models()) == "A person will answer."
-    assert capsys.readouterr().out.startswith("A person will answer.\n\n(handed over to a person: only ")
+    assert capsys.readouterr().out.startswith(
+        "A person will answer.\n\n(handed over to a person: only "
+    )
 
 
 @pytest.mark.parametrize("settings", [{}, {"handover": 0.0}])
@@ -278,7 +318,9 @@ def test_answers_that_are_not_in_the_documents_have_rates_of_their_own() -> None
             **{"confidence": None, "score": 1.0, "value": answer, "references": []},
         }
 
-    pairs = [("not in the  documents", "Not in the documents.")] * 6 + [("Not in the documents.", "Yes.")] * 2
+    pairs = [("not in the  documents", "Not in the documents.")] * 6 + [
+        ("Not in the documents.", "Yes.")
+    ] * 2
     pairs += [("Yes.", "Yes.")] * 9 + [("Yes.", "NOT IN THE DOCUMENTS")]
     lines = [line(at, *pair) for at, pair in enumerate(pairs)]
     rates = compute_details("answer", lines, handover).unanswerable
@@ -301,7 +343,9 @@ def test_the_report_shows_both_rates_of_not_in_the_documents(tmp_path: Path) -> 
     rates = run.verdict.details["similar_shot"].unanswerable
     lines = [line for line in run.read_predictions("similar_shot") if line["side"] == "test"]
     expected = [line for line in lines if line["expected"] == sentence]
-    assert rates.answered.value == pytest.approx(np.mean([line["answer"] != sentence for line in expected]))
+    assert rates.answered.value == pytest.approx(
+        np.mean([line["answer"] != sentence for line in expected])
+    )
     said = "Not in the documents: similar_shot answers"
     assert any(caveat.startswith(said) for caveat in run.verdict.caveats)
     heading = "| Answered, but not in the documents | Not answered, but in the documents |"
@@ -318,16 +362,25 @@ def test_the_report_shows_both_rates_of_not_in_the_documents(tmp_path: Path) -> 
         ("answer", "handover: {wrong: 5}\n", "handover.wrong"),
     ],
 )
-def test_a_wrong_key_of_handover_is_an_error(tmp_path: Path, kind: str, more: str, message: str) -> None:
+def test_a_wrong_key_of_handover_is_an_error(
+    tmp_path: Path, kind: str, more: str, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         load_task(write_task(tmp_path, kind, more=more))
 
 
 def test_a_far_question_is_handed_over_however_sure_the_answer() -> None:
-    assistant = Assistant("baseline", "classify", ModelRef("fake"), choices=("a", "b"), handover=0.5)
+    assistant = Assistant(
+        "baseline", "classify", ModelRef("fake"), choices=("a", "b"), handover=0.5
+    )
     answer = Answer("1", "a", "a", None, (), None, 1, 0, 1, 0.0, truncated=False)
-    near, far = replace(answer, nearness=0.9), replace(answer, nearness=0.2)
-    assert [assistant.rate(one, 0.95).handed_over for one in (answer, near, far)] == [False, False, True]
+    near = replace(answer, nearness=0.9)
+    far = replace(answer, nearness=0.2)
+    assert [assistant.rate(one, 0.95).handed_over for one in (answer, near, far)] == [
+        False,
+        False,
+        True,
+    ]
     assert assistant.rate(far, 0.95).handover_score == pytest.approx(0.95 * 0.2**0.5)
     assert assistant.rate(far, None).handed_over is False
 
@@ -349,7 +402,9 @@ def test_nearness_is_the_largest_cosine_and_at_least_0() -> None:
 
 @pytest.mark.real
 def test_nearness_is_part_of_what_is_handed_over_everywhere(tmp_path: Path) -> None:
-    """With the packaged encoder: on dev, on the test, and in a saved assistant, which holds no training question."""
+    """With the packaged encoder: on dev, on the test, and in a saved assistant, which holds no
+    training question.
+    """
     more = "handover: 0.1\nmethods: [baseline, few_shot]\nencoder: all-minilm-l6-v2\n"
     task = write_task(tmp_path, "classify", num=400, more=more)
     run = compare(task).run
@@ -373,12 +428,26 @@ def test_nearness_is_part_of_what_is_handed_over_everywhere(tmp_path: Path) -> N
 
 @pytest.mark.real
 def test_the_packaged_model_hands_over_what_it_cannot_do(tmp_path: Path) -> None:
-    """It repeats words, and cannot spell backwards: in a comparison, the report, a file of answers and a server."""
+    """It repeats words, and cannot spell backwards: in a comparison, the report, a file of answers
+    and a server.
+    """
     pytest.importorskip("openai")
     from serving import open_client, serve_as
 
-    draw, sentence = random.Random(0), "A person will answer."
-    words = ["lamp", "river", "stone", "candle", "garden", "window", "bottle", "ladder", "pepper", "mirror"]
+    draw = random.Random(0)
+    sentence = "A person will answer."
+    words = [
+        "lamp",
+        "river",
+        "stone",
+        "candle",
+        "garden",
+        "window",
+        "bottle",
+        "ladder",
+        "pepper",
+        "mirror",
+    ]
     rows = []
     for number in range(150):
         pair = " ".join(draw.sample(words, 2))
@@ -388,8 +457,14 @@ def test_the_packaged_model_hands_over_what_it_cannot_do(tmp_path: Path) -> None
     (tmp_path / "examples.jsonl").write_text("\n".join(lines), encoding="utf-8")
     task = tmp_path / "task.yaml"
     task.write_text(
-        "kind: answer\nmodel: smollm2-135m-instruct\nexamples: examples.jsonl\ninstructions: Answer briefly.\n"
-        "metric: exact_match\nmethods: [few_shot]\nmax_tokens: 16\nencoder: none\n"
+        "kind: answer\n"
+        "model: smollm2-135m-instruct\n"
+        "examples: examples.jsonl\n"
+        "instructions: Answer briefly.\n"
+        "metric: exact_match\n"
+        "methods: [few_shot]\n"
+        "max_tokens: 16\n"
+        "encoder: none\n"
         f"handover: {{wrong: 0.4, say: {sentence}}}\n",
         encoding="utf-8",
     )
@@ -410,5 +485,7 @@ def test_the_packaged_model_hands_over_what_it_cannot_do(tmp_path: Path) -> None
     with open_client(serve_as("unsure", load(run.assistant_folder("few_shot")))) as client:
         for line, text in zip(asked, expected, strict=True):
             chat = [{"role": "user", "content": line["input"]}]
-            message = client.chat.completions.create(model="unsure", messages=chat).choices[0].message
+            message = (
+                client.chat.completions.create(model="unsure", messages=chat).choices[0].message
+            )
             assert (message.content, message.handover) == (text, text == sentence)

@@ -33,7 +33,9 @@ def strict(body: Body) -> str:
 
 
 def judged(folder: Path, url: str, labels: Sequence[bool] = (), say: str = "") -> Run:
-    """A comparison with a judge, and with so many answers labelled by people; the first half has a title."""
+    """A comparison with a judge, and with so many answers labelled by people; the first half has a
+    title.
+    """
     answers = ["Title: A" if n < len(labels) / 2 else "No" for n in range(len(labels))]
     lines = [
         {"prompt": f"Which book, {n}?", "completion": answer, "label": good}
@@ -60,7 +62,9 @@ def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_pat
     (untuned, tuned) = judge.shares
     assert (untuned.method, tuned.method) == ("prompt", "fine_tune")
     assert tuned.uncorrected.value > untuned.uncorrected.value
-    assert tuned.corrected.value == pytest.approx(min(1.0, (tuned.uncorrected.value + 20 / 22 - 1) / (20 / 22)))
+    assert tuned.corrected.value == pytest.approx(
+        min(1.0, (tuned.uncorrected.value + 20 / 22 - 1) / (20 / 22))
+    )
     assert judge.pair.wins + judge.pair.losses + judge.pair.ties == tuned.uncorrected.n
     assert judge.pair.losses == 0
     assert (verdict.sentence, verdict.ladder) == (plain.verdict.sentence, plain.verdict.ladder)
@@ -81,8 +85,12 @@ def test_an_unchecked_judge_is_marked(labels: list[bool], tmp_path: Path) -> Non
 
 
 @pytest.mark.real
-def test_a_judge_that_prefers_a_place_prefers_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serve_script(ScriptedServer(say=lambda body: "A" if "# Answer A" in str(body) else "perhaps")) as server:
+def test_a_judge_that_prefers_a_place_prefers_no_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve_script(
+        ScriptedServer(say=lambda body: "A" if "# Answer A" in str(body) else "perhaps")
+    ) as server:
         run = judged(tmp_path, server.url)
     judge = run.verdict.judge
     assert (judge.pair.wins, judge.pair.losses) == (0, 0)
@@ -90,7 +98,10 @@ def test_a_judge_that_prefers_a_place_prefers_no_answer(tmp_path: Path, capsys: 
     assert judge.unread == judge.num_replies == 2 * judge.pair.ties
     print_verdict(Console(width=200), run, tmp_path / "task.yaml")
     printed = capsys.readouterr().out
-    assert f"The judge replied neither yes nor no to {judge.unread} of {judge.unread} answers." in printed
+    assert (
+        f"The judge replied neither yes nor no to {judge.unread} of {judge.unread} answers."
+        in printed
+    )
     assert f"Sent to big at {server.url}: " in printed
 
 
@@ -110,7 +121,8 @@ def test_what_leaves_the_machine_is_asked_about_and_the_keys_are_checked(tmp_pat
 def test_kappa_is_that_of_scikit_learn() -> None:
     draw = np.random.default_rng(1)
     for n in (2, 5, 30, 400):
-        a, b = draw.random(n) < 0.6, draw.random(n) < 0.5
+        a = draw.random(n) < 0.6
+        b = draw.random(n) < 0.5
         b[: n // 2] = a[: n // 2]
         result = kappa(a, b)
         if len({*a, *b}) > 1:
@@ -124,9 +136,11 @@ def test_the_corrected_share_holds_the_true_one_and_its_interval_covers() -> Non
     draw = np.random.default_rng(5)
     covered = 0
     for _ in range(400):
-        people, rows = draw.random(60) < 0.5, draw.random(200) < 0.7
+        people = draw.random(60) < 0.5
+        rows = draw.random(200) < 0.7
         judge, said = (
-            np.where(truth, draw.random(len(truth)) < 0.9, draw.random(len(truth)) < 0.2) for truth in (people, rows)
+            np.where(truth, draw.random(len(truth)) < 0.9, draw.random(len(truth)) < 0.2)
+            for truth in (people, rows)
         )
         result = correct_share(make_score_sample(said.astype(float)), people, judge)
         covered += result.low <= 0.7 <= result.high

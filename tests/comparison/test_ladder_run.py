@@ -1,4 +1,6 @@
-"""How many test rows are answered: the clock alone decides, and what was answered is a prefix of one order."""
+"""How many test rows are answered: the clock alone decides, and what was answered is a prefix of
+one order.
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -26,7 +28,13 @@ from etude.task.definition import ErrorCosts
 from etude.types import Answer, ModelRef, Score
 from small_task import write_task
 
-SPEEDS = {"baseline": 0.0, "prompt": 0.5, "few_shot": 0.7, "fine_tune_encoder": 0.02, "fine_tune": 0.3}
+SPEEDS = {
+    "baseline": 0.0,
+    "prompt": 0.5,
+    "few_shot": 0.7,
+    "fine_tune_encoder": 0.02,
+    "fine_tune": 0.3,
+}
 
 
 class ClockedRun(LadderRun):
@@ -46,12 +54,18 @@ class ClockedRun(LadderRun):
     def work_folder(self, name: str) -> Path:
         return Path(name)
 
-    def answer_rows(self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path) -> list[ScoredAnswer]:
+    def answer_rows(
+        self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path
+    ) -> list[ScoredAnswer]:
         self.seconds[0] += self.delay * SPEEDS[title] * len(rows)
         self.rows.setdefault(title, []).extend(row.id for row in rows)
         score = Score(float(self.right.random() < 0.5), None, None)
-        answers = [Answer(row.id, "any", title, None, (), None, 0, 0, 0, 0.0, False) for row in rows]
-        return [ScoredAnswer(row, answer, score, 0) for row, answer in zip(rows, answers, strict=True)]
+        answers = [
+            Answer(row.id, "any", title, None, (), None, 0, 0, 0, 0.0, False) for row in rows
+        ]
+        return [
+            ScoredAnswer(row, answer, score, 0) for row, answer in zip(rows, answers, strict=True)
+        ]
 
 
 class ClockedTest(AnswerRounds):
@@ -67,7 +81,8 @@ class ClockedTest(AnswerRounds):
 def prepare_run(folder: Path) -> ClockedRun:
     """A run of five methods on 200 test rows, before its test."""
     task, dataset = load_dataset(load_task(write_task(folder, "classify", num=1000)))
-    parts, run = split(dataset, task.kind, task.seed), Run(folder / "run")
+    parts = split(dataset, task.kind, task.seed)
+    run = Run(folder / "run")
     run.update(format=1, decided={"tuned": "fine_tune", "untuned": "baseline"})
     methods = get_methods(list(SPEEDS))
     metric = choose_metric(task, parts.train)
@@ -77,13 +92,18 @@ def prepare_run(folder: Path) -> ClockedRun:
 def answer(
     ladder: ClockedRun, budget: float | None, seed: int, before: Mapping[str, int] | None = None
 ) -> tuple[dict[str, int], dict[str, list[str]], float]:
-    """Answer the test in so many seconds; returns rows of each method, their ids, and the seconds it took."""
-    ladder.seconds, ladder.right, ladder.rows = [0.0], random.Random(seed), {}
+    """Answer the test in so many seconds; returns rows of each method, their ids, and the seconds
+    it took.
+    """
+    ladder.seconds = [0.0]
+    ladder.right = random.Random(seed)
+    ladder.rows = {}
     ladder.run.update(first_block=None, test_answered=before or {})
     if before is None:
         ladder.run.update(test_shares=None)
     budget = budget and budget + CLOSING_SECONDS
-    ladder.clock, ladder.row_seconds = Clock(budget, 0.0, now=lambda: ladder.seconds[0]), dict(SPEEDS)
+    ladder.clock = Clock(budget, 0.0, now=lambda: ladder.seconds[0])
+    ladder.row_seconds = dict(SPEEDS)
     fitted = {name: Assistant(name, "classify", ModelRef("fake")) for name in SPEEDS}
     ClockedTest(ladder).answer(fitted, ladder.find_contenders([]))
     return ladder.run.info["test_answered"], ladder.rows, ladder.seconds[0]
@@ -115,7 +135,9 @@ def test_the_clock_decides_how_many_rows_and_no_answer_does(tmp_path: Path) -> N
     depends_on_time_alone()
 
 
-def test_contenders_answer_what_equal_shares_of_the_time_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contenders_answer_what_equal_shares_of_the_time_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("etude.comparison.ladder_run.MIN_SHARE_ROWS", 60)
     ladder = prepare_run(tmp_path)
     answered, _, taken = answer(ladder, 90, 0)
@@ -134,7 +156,9 @@ def test_a_continued_run_keeps_the_number_of_rows(tmp_path: Path) -> None:
     ladder = prepare_run(tmp_path)
     answered, rows, _ = answer(ladder, 150, 0)
     assert answered["prompt"] < len(ladder.split.test)
-    assert ClockedTest(ladder).count_expected_rows(ladder.find_contenders([])) == answered["fine_tune"]
+    assert (
+        ClockedTest(ladder).count_expected_rows(ladder.find_contenders([])) == answered["fine_tune"]
+    )
     assert answer(ladder, 1000, 0, answered)[:2] == (answered, rows)
 
 

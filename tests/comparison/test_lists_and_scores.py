@@ -43,7 +43,8 @@ def write_rows(file: Path, rows: Sequence[Sequence[str]]) -> Path:
 
 def write_lists(folder: Path, num: int = 220) -> Path:
     """Complaints as CSV, with their subjects divided by semicolons, at least one a row."""
-    draw, rows = random.Random(0), [["text", "subjects"]]
+    draw = random.Random(0)
+    rows = [["text", "subjects"]]
     for number in range(num):
         labels = draw.sample(list(WORDS), draw.choice((1, 1, 2, 3)))
         words = [word for label in labels for word in draw.sample(WORDS[label].split(), 2)]
@@ -59,8 +60,12 @@ def write_scores(folder: Path, num: int = 220) -> Path:
     for number in range(num):
         stars = draw.randint(1, 5)
         filler = "".join(draw.choices("abcdefghij", k=12))
-        rows.append({"review": f"{number} {filler} the stay was {MOODS[stars - 1]}", "stars": stars})
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        rows.append(
+            {"review": f"{number} {filler} the stay was {MOODS[stars - 1]}", "stars": stars}
+        )
+    (folder / "rows.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
     return folder / "rows.jsonl"
 
 
@@ -91,7 +96,9 @@ def test_init_says_what_the_labels_are(
     offers = re.findall("^# (?:handover|costs): .*", text, re.MULTILINE)
     assert bool(offers) == (metric == "kappa")
     for offer in offers:
-        (tmp_path / "task.yaml").write_text(text.replace(offer, offer.removeprefix("# ")), encoding="utf-8")
+        (tmp_path / "task.yaml").write_text(
+            text.replace(offer, offer.removeprefix("# ")), encoding="utf-8"
+        )
         load_task(tmp_path / "task.yaml")
 
 
@@ -171,7 +178,9 @@ def test_keys_that_do_not_fit_are_refused(lines: str, message: str, tmp_path: Pa
 def write_plain_task(folder: Path, outputs: list[dict[str, Any]], more: str) -> Path:
     rows = [{"input": f"row {number}"} | row for number, row in enumerate(outputs)]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    (folder / "task.yaml").write_text(f"kind: classify\nmodel: fake\nexamples: rows.jsonl\n{more}", encoding="utf-8")
+    (folder / "task.yaml").write_text(
+        f"kind: classify\nmodel: fake\nexamples: rows.jsonl\n{more}", encoding="utf-8"
+    )
     return folder / "task.yaml"
 
 
@@ -182,9 +191,17 @@ COST = r"costs\.labels has a label that no row has"
     ("outputs", "more", "message"),
     [
         ([{"output": ["a", "b"]}] * 3, "", "several: true"),
-        ([{"output": "1", "references": ["7"]}] * 2, "scale: [1, 2, 3]\n", "the label is not on the scale"),
+        (
+            [{"output": "1", "references": ["7"]}] * 2,
+            "scale: [1, 2, 3]\n",
+            "the label is not on the scale",
+        ),
         *(
-            ([{"output": str(n % 3 + 1)} for n in range(9)], f"{more}costs: {{labels: {{7: 20}}}}\n", COST)
+            (
+                [{"output": str(n % 3 + 1)} for n in range(9)],
+                f"{more}costs: {{labels: {{7: 20}}}}\n",
+                COST,
+            )
             for more in ("", "scale: [1, 2, 3]\n")
         ),
     ],
@@ -198,7 +215,8 @@ def test_rows_that_do_not_fit_their_keys_are_refused(
 
 @pytest.mark.real
 def test_lists_with_a_label_that_does_not_fit_are_found(tmp_path: Path) -> None:
-    file, draw = write_lists(tmp_path, 600), random.Random(1)
+    file = write_lists(tmp_path, 600)
+    draw = random.Random(1)
     with file.open(encoding="utf-8", newline="") as lines:
         header, *rows = csv.reader(lines)
     changed = range(0, 600, 15)
@@ -217,5 +235,7 @@ def test_spellings_of_labels_are_compared_one_by_one(tmp_path: Path) -> None:
     task = write_task(write_lists(tmp_path), "")
     rows = (tmp_path / "rows.csv").read_text(encoding="utf-8")
     (tmp_path / "rows.csv").write_text(rows.replace("; refund", "; Refund", 1), encoding="utf-8")
-    task.write_text(task.read_text(encoding="utf-8").replace("\n  - refund", "\n  - refund\n  - Refund"))
+    task.write_text(
+        task.read_text(encoding="utf-8").replace("\n  - refund", "\n  - refund\n  - Refund")
+    )
     assert "'Refund'" in check(task).select_kinds("label_spelling")[0].message

@@ -1,4 +1,6 @@
-"""A comparison whose rows and methods are shared out equals one in this process, and the test stays sealed."""
+"""A comparison whose rows and methods are shared out equals one in this process, and the test stays
+sealed.
+"""
 
 import sys
 from collections import Counter
@@ -39,7 +41,10 @@ def strip_times(value: Any) -> Any:
 
 def read_results(run: Run) -> dict[str, Any]:
     """All answers of a run, row by row, and what each method chose."""
-    results: dict[str, Any] = {"recommended": run.verdict.recommended, "sentence": run.verdict.sentence}
+    results: dict[str, Any] = {
+        "recommended": run.verdict.recommended,
+        "sentence": run.verdict.sentence,
+    }
     if evidence := run.verdict.evidence:
         results["evidence"] = (evidence.curve, evidence.doubling)
     for name in run.fitted_methods:
@@ -47,36 +52,49 @@ def read_results(run: Run) -> dict[str, Any]:
         results[name] = strip_times(list(read_lines(folder / "predictions.jsonl")))
         results[f"{name} tried"] = strip_times(list(read_lines(folder / "tried.jsonl")))
         record = read_json(folder / "method.json")
-        results[f"{name} choice"] = [(trial["name"], trial["is_chosen"]) for trial in record["candidates"]]
+        results[f"{name} choice"] = [
+            (trial["name"], trial["is_chosen"]) for trial in record["candidates"]
+        ]
     return results
 
 
 def share_out(monkeypatch: pytest.MonkeyPatch) -> FarWorkers:
     workers = FarWorkers()
-    monkeypatch.setattr(sys.modules["etude.comparison.compare"], "open_workers", partial(open_far, workers))
+    monkeypatch.setattr(
+        sys.modules["etude.comparison.compare"], "open_workers", partial(open_far, workers)
+    )
     return workers
 
 
 @pytest.mark.parametrize("kind", ["answer", pytest.param("classify", marks=pytest.mark.real)])
-def test_workers_change_no_answer_and_no_choice(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_change_no_answer_and_no_choice(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evidence: EvidenceLevel = "full" if kind == "answer" else "one_run"
     here = compare(write_task(tmp_path / "here", kind), methods=METHODS, evidence=evidence).run
     workers = share_out(monkeypatch)
     events: list[Event] = []
     there = compare(
-        write_task(tmp_path / "there", kind), methods=METHODS, evidence=evidence, on_event=events.append
+        write_task(tmp_path / "there", kind),
+        methods=METHODS,
+        evidence=evidence,
+        on_event=events.append,
     ).run
     assert workers.sent
     results = read_results(there)
     assert results == read_results(here)
-    together = [event.text for event in events if isinstance(event, NoteEvent) and "same time" in event.text]
+    together = [
+        event.text for event in events if isinstance(event, NoteEvent) and "same time" in event.text
+    ]
     assert together == ["Fitting at the same time: fine_tune, again ..."]
     ended = [(event.method, event.side) for event in events if isinstance(event, MethodEnded)]
     assert len(set(ended)) == len(ended) == (10 if evidence == "one_run" else 12)
     assert results["evidence"] if evidence == "full" else "evidence" not in results
 
 
-def test_a_method_that_fails_on_a_worker_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_that_fails_on_a_worker_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     share_out(monkeypatch)
     monkeypatch.setattr(Again, "fit", lambda *_: 1 / 0)
     run = compare(write_task(tmp_path), methods=METHODS).run
@@ -85,8 +103,11 @@ def test_a_method_that_fails_on_a_worker_is_left_out(tmp_path: Path, monkeypatch
     assert "fine_tune" in run.fitted_methods
 
 
-def test_no_worker_gets_a_test_row_before_the_test_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workers, num_sent = share_out(monkeypatch), 0
+def test_no_worker_gets_a_test_row_before_the_test_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = share_out(monkeypatch)
+    num_sent = 0
 
     def mark_opening(root: Path, *_: Any) -> int:
         nonlocal num_sent
@@ -98,8 +119,13 @@ def test_no_worker_gets_a_test_row_before_the_test_is_open(tmp_path: Path, monke
     run = compare(task, methods=METHODS).run
     inputs = {row.id: row.text for row in load_task_rows(task, None)[1]}
     counts = Counter(inputs.values())
-    tests = [inputs[row] for row in read_json(run.folder / "split.json")["test"] if counts[inputs[row]] == 1]
-    before, after = b"".join(workers.sent[:num_sent]), b"".join(workers.sent[num_sent:])
+    tests = [
+        inputs[row]
+        for row in read_json(run.folder / "split.json")["test"]
+        if counts[inputs[row]] == 1
+    ]
+    before = b"".join(workers.sent[:num_sent])
+    after = b"".join(workers.sent[num_sent:])
     assert num_sent > 3
     assert tests
     assert not [text for text in tests if text.encode() in before]
@@ -107,7 +133,9 @@ def test_no_worker_gets_a_test_row_before_the_test_is_open(tmp_path: Path, monke
 
 
 @pytest.mark.real
-def test_two_nodes_of_which_one_loses_a_worker_give_the_same_run(two_nodes: Any, tmp_path: Path) -> None:
+def test_two_nodes_of_which_one_loses_a_worker_give_the_same_run(
+    two_nodes: Any, tmp_path: Path
+) -> None:
     more = "methods: [baseline, prompt, retrieval, constrained, fine_tune]\n"
     here = compare(write_task(tmp_path / "here", more=more + library(tmp_path / "here"))).run
     killed: list[int] = []

@@ -33,7 +33,9 @@ def list_notes(task: Path, budget: float | None) -> list[str]:
 def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     tmp_path: Path, budget: float | None, answered: int
 ) -> None:
-    task = write_task(tmp_path, model="fake:delay=2", num=700, more="methods: [prompt, fine_tune]\n")
+    task = write_task(
+        tmp_path, model="fake:delay=2", num=700, more="methods: [prompt, fine_tune]\n"
+    )
     powers = [note for note in list_notes(task, budget) if "can show: " in note]
     (folder,) = (tmp_path / "runs").glob("small-*")
     info = json.loads((folder / "run.json").read_text())
@@ -41,8 +43,12 @@ def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     assert [line["difference"] for line in info["power"]] == expected
     assert (f"{answered} of 140 test rows" in powers[-1]) == (answered < 140)
     last = powers[-1].rpartition("can show: ")[2]
-    assert re.findall(r"([\d.]+) points", last) == [format_points(value) for value in expected if value is not None]
-    assert info["power_on_dev"]["difference"] == smallest_detectable(answered, info["power_on_dev"]["disagree"])
+    assert re.findall(r"([\d.]+) points", last) == [
+        format_points(value) for value in expected if value is not None
+    ]
+    assert info["power_on_dev"]["difference"] == smallest_detectable(
+        answered, info["power_on_dev"]["disagree"]
+    )
     for line in filter(None, expected):
         assert f"{100 * line:.1f} points" in (folder / "report.html").read_text(encoding="utf-8")
 
@@ -63,11 +69,17 @@ def test_too_few_rows_of_disagreement_are_said_to_show_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("more", "group"), [("metric: chrf\n", False), ("", True)])
-def test_scores_and_groups_have_a_smallest_difference_of_their_own(more: str, group: bool, tmp_path: Path) -> None:
-    """Of chrF by the spread of its scores, of groups by their number; after dev by what was seen there."""
+def test_scores_and_groups_have_a_smallest_difference_of_their_own(
+    more: str, group: bool, tmp_path: Path
+) -> None:
+    """Of chrF by the spread of its scores, of groups by their number; after dev by what was seen
+    there.
+    """
     task = write_task(tmp_path, num=320, more=f"methods: [baseline, fine_tune]\n{more}")
     if group:
-        lines = [{**row, "group": f"c{place // 4}"} for place, row in enumerate(rows("answer", 320))]
+        lines = [
+            {**row, "group": f"c{place // 4}"} for place, row in enumerate(rows("answer", 320))
+        ]
         (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     told: list[Event] = []
     run = compare(task, on_event=told.append).run
@@ -77,7 +89,8 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(more: str, gr
         for name in run.fitted_methods
         for side in ("dev", "test")
     }
-    test, dev = sides["baseline", "test"], sides["baseline", "dev"]
+    test = sides["baseline", "test"]
+    dev = sides["baseline", "dev"]
     units = len({line["unit"] for line in test})
     assert (units < len(test)) == group
     shares = (0.1, 0.2, 0.3) if group else (0.1**2, 0.2**2, 0.3**2)
@@ -88,9 +101,14 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(more: str, gr
         assert units < 20
         assert "none if two methods disagree on only 20% of rows" in texts
     else:
-        assert f"{format_points(expected[1] or 0)} points if two methods' scores for a row differ" in texts
+        assert (
+            f"{format_points(expected[1] or 0)} points if two methods' scores for a row differ"
+            in texts
+        )
     samples = (
-        make_score_sample([line["score"] for line in sides[name, "dev"]], [line["unit"] for line in dev])
+        make_score_sample(
+            [line["score"] for line in sides[name, "dev"]], [line["unit"] for line in dev]
+        )
         for name in ("fine_tune", "baseline")
     )
     seen = run.info["power_on_dev"]

@@ -52,7 +52,9 @@ def to_object(row: dict[str, Any]) -> dict[str, Any]:
 def test_columns_objects_and_chats_are_read_alike(tmp_path: Path) -> None:
     rows = make_question_rows(60)
     columns = load_dataset(load_task(write_question_task(tmp_path / "columns", rows)))[1]
-    objects: list[dict[str, Any]] = [{"text": row["text"], "output": to_object(row)} for row in rows]
+    objects: list[dict[str, Any]] = [
+        {"text": row["text"], "output": to_object(row)} for row in rows
+    ]
     chats = []
     for row in rows:
         answer = {"role": "assistant", "content": json.dumps(to_object(row))}
@@ -62,7 +64,9 @@ def test_columns_objects_and_chats_are_read_alike(tmp_path: Path) -> None:
         ("guessed", objects, "input: text"),
         ("chats", chats, "messages: messages"),
     ):
-        task, data = load_dataset(load_task(write_question_task(tmp_path / name, other, source=source)))
+        task, data = load_dataset(
+            load_task(write_question_task(tmp_path / name, other, source=source))
+        )
         assert [row.output for row in data] == [row.output for row in columns]
         assert not any(task.contract and task.contract.check(row.output) for row in data)
     assert [*split_answers(columns[0].output)] == [*LABELS]
@@ -82,11 +86,15 @@ def test_a_wrong_or_missing_answer_is_an_error_of_its_row_and_question(
 ) -> None:
     rows = make_question_rows(60)
     with pytest.raises(InputError, match=rf"rows.jsonl:3: {message}"):
-        load_dataset(load_task(write_question_task(tmp_path, [*rows[:2], rows[2] | change, *rows[3:]])))
+        load_dataset(
+            load_task(write_question_task(tmp_path, [*rows[:2], rows[2] | change, *rows[3:]]))
+        )
 
 
 def test_an_object_without_an_answer_is_an_error(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"text": row["text"], "output": to_object(row)} for row in make_question_rows(60)]
+    rows: list[dict[str, Any]] = [
+        {"text": row["text"], "output": to_object(row)} for row in make_question_rows(60)
+    ]
     del rows[4]["output"]["urgent"]
     with pytest.raises(InputError, match=r"rows.jsonl:5: urgent: there is no answer"):
         load_dataset(load_task(write_question_task(tmp_path, rows)))
@@ -95,7 +103,10 @@ def test_an_object_without_an_answer_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("several: true", "cannot be used together. Write two task files for the same rows, or a yes-or-no"),
+        (
+            "several: true",
+            "cannot be used together. Write two task files for the same rows, or a yes-or-no",
+        ),
         ("costs: {labels: {tone: 5}}", "costs.labels and questions cannot be used together"),
         ("contract: {labels: [a, b]}", "contract.labels and questions cannot be used together"),
         ("metric: accuracy", "metric and questions cannot be used together"),
@@ -108,14 +119,20 @@ def test_keys_that_do_not_fit_are_refused(lines: str, message: str, tmp_path: Pa
 
 def test_the_headline_is_the_mean_of_each_questions_metric(tmp_path: Path) -> None:
     task, data = load_rows(tmp_path)
-    metric, draw = choose_metric(task, data), random.Random(3)
+    metric = choose_metric(task, data)
+    draw = random.Random(3)
     assert [part.name for part in metric.parts] == ["accuracy", "accuracy", "kappa"]
     gold = [split_answers(row.output) for row in data]
     answers = [
-        {name: label if draw.random() < 0.6 else draw.choice(LABELS[name]) for name, label in row.items()}
+        {
+            name: label if draw.random() < 0.6 else draw.choice(LABELS[name])
+            for name, label in row.items()
+        }
         for row in gold
     ]
-    texts = [json.dumps(dict(reversed(row.items()))) for row in answers]  # the order of the keys is free
+    texts = [
+        json.dumps(dict(reversed(row.items()))) for row in answers
+    ]  # the order of the keys is free
     scores = [
         metric.score(row, Answer("", text, None, True, (), None, 0, 0, 0, 0.0, False))
         for row, text in zip(data, texts, strict=True)
@@ -124,11 +141,21 @@ def test_the_headline_is_the_mean_of_each_questions_metric(tmp_path: Path) -> No
     def select(rows: list[Any], name: str) -> list[str]:
         return [row[name] for row in rows]
 
-    wanted = [accuracy_score(select(gold, name), select(answers, name)) for name in ("topic", "urgent")]
-    wanted.append(cohen_kappa_score(select(gold, "mood"), select(answers, "mood"), weights="quadratic"))
-    expected, values = [row.output for row in data], [score.value for score in scores]
-    for again in (metric, restore_metric(json.loads(json.dumps(describe_metric(metric))), "classify")):
-        assert again.sample(values, None, expected, texts).value == pytest.approx(np.mean(wanted), abs=1e-9)
+    wanted = [
+        accuracy_score(select(gold, name), select(answers, name)) for name in ("topic", "urgent")
+    ]
+    wanted.append(
+        cohen_kappa_score(select(gold, "mood"), select(answers, "mood"), weights="quadratic")
+    )
+    expected = [row.output for row in data]
+    values = [score.value for score in scores]
+    for again in (
+        metric,
+        restore_metric(json.loads(json.dumps(describe_metric(metric))), "classify"),
+    ):
+        assert again.sample(values, None, expected, texts).value == pytest.approx(
+            np.mean(wanted), abs=1e-9
+        )
         for part, value in zip(again.parts, wanted, strict=True):
             own = [score.other_metrics[part.label] for score in scores]
             sample = again.sample(own, None, expected, texts, part.label)
@@ -138,9 +165,12 @@ def test_the_headline_is_the_mean_of_each_questions_metric(tmp_path: Path) -> No
     assert metric.measure_labels(texts, expected) == pytest.approx(np.mean(wanted), abs=1e-9)
 
 
-def test_an_answer_that_is_not_an_object_is_wrong_and_another_right_output_counts_as_a_whole(tmp_path: Path) -> None:
+def test_an_answer_that_is_not_an_object_is_wrong_and_another_right_output_counts_as_a_whole(
+    tmp_path: Path,
+) -> None:
     task, data = load_rows(tmp_path)
-    metric, row = choose_metric(task, data), data[0]
+    metric = choose_metric(task, data)
+    row = data[0]
 
     def score(text: str) -> float:
         other = join_answers({"topic": "tone", "urgent": "yes", "mood": "5"})
@@ -153,17 +183,22 @@ def test_an_answer_that_is_not_an_object_is_wrong_and_another_right_output_count
 
 def test_the_heads_are_those_of_each_question_alone(tmp_path: Path) -> None:
     task, data = load_rows(tmp_path)
-    texts, outputs = [row.text for row in data], [row.output for row in data]
+    texts = [row.text for row in data]
+    outputs = [row.output for row in data]
     heads = fit_linear(task, texts[:120], outputs[:120]).calibrate(texts[120:], outputs[120:])
     topics = [split_answers(output)["topic"] for output in outputs]
     alone = Linear.fit(texts[:120], topics[:120], 0).calibrate(texts[120:], topics[120:])
     answers = heads.predict(texts)
-    assert [split_answers(text)["topic"] for text, _ in answers] == [label for label, _ in alone.predict(texts)]
+    assert [split_answers(text)["topic"] for text, _ in answers] == [
+        label for label, _ in alone.predict(texts)
+    ]
     assert heads.heads["topic"].temperature == pytest.approx(alone.temperature, rel=1e-4)
     logs = heads.answer(texts[:9])[0]
     assert np.exp(logs).sum(axis=1) == pytest.approx(3, abs=1e-4)  # one for each question
     spread = dict(zip(heads.labels, logs[0], strict=True))
-    own = [spread[join_answers({name: label})] for name, label in split_answers(answers[0][0]).items()]
+    own = [
+        spread[join_answers({name: label})] for name, label in split_answers(answers[0][0]).items()
+    ]
     assert sum(own) == pytest.approx(answers[0][1], abs=1e-5)
     folder = save_classical(heads, tmp_path / "heads")
     assert load_model(ModelRef(CLASSICAL, folder), Models()).predictor.predict(texts) == answers
@@ -193,9 +228,12 @@ def test_checks_run_once_for_each_question(tmp_path: Path) -> None:
     assert few == [*LABELS]
 
 
-def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(encoder: str, tmp_path: Path) -> None:
+def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(
+    encoder: str, tmp_path: Path
+) -> None:
     task, data = load_rows(tmp_path, 40)
-    texts, outputs = [row.text for row in data], [row.output for row in data]
+    texts = [row.text for row in data]
+    outputs = [row.output for row in data]
     models = Models()
 
     def measure_loss(part: Task, labels: Sequence[str]) -> float:
@@ -212,18 +250,28 @@ def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(encoder: str, tmp
 
 @pytest.mark.real
 def test_a_tuned_encoder_answers_dev_as_it_was_scored(encoder: str, tmp_path: Path) -> None:
-    task = write_question_task(tmp_path, make_question_rows(160), f"encoder: {encoder}\nmethods: [fine_tune_encoder]\n")
+    task = write_question_task(
+        tmp_path, make_question_rows(160), f"encoder: {encoder}\nmethods: [fine_tune_encoder]\n"
+    )
     run = compare(task).run
-    record = json.loads((run.method_folder("fine_tune_encoder") / "method.json").read_text(encoding="utf-8"))
+    record = json.loads(
+        (run.method_folder("fine_tune_encoder") / "method.json").read_text(encoding="utf-8")
+    )
     assert max(record["params"]["scores"]) == pytest.approx(record["candidates"][0]["dev"]["value"])
 
 
 @pytest.fixture
 def decider() -> Iterator[str]:
-    """The address of a decision model that recognises the topic, and gives its last label to other questions."""
+    """The address of a decision model that recognises the topic, and gives its last label to other
+    questions.
+    """
 
     def decide(text: str, choices: list[str]) -> str:
-        topics = (choice for choice in choices if any(word in text for word in WORDS.get(choice, "-").split()))
+        topics = (
+            choice
+            for choice in choices
+            if any(word in text for word in WORDS.get(choice, "-").split())
+        )
         return next(topics, choices[-1])
 
     with serve_decisions(DecisionServer(decide=decide)) as server:
@@ -231,12 +279,22 @@ def decider() -> Iterator[str]:
 
 
 @pytest.mark.real
-def test_every_method_answers_and_the_run_is_used_like_any_other(decider: str, tmp_path: Path) -> None:
+def test_every_method_answers_and_the_run_is_used_like_any_other(
+    decider: str, tmp_path: Path
+) -> None:
     decision_model = f"decision_model: {{endpoint: {decider}, model: luna}}\n"
     task_file = write_question_task(tmp_path, make_question_rows(), decision_model)
     run = compare(task_file, confirm=lambda question: True).run
     verdict = run.verdict
-    names = {"baseline", "decide", "prompt", "clear_prompt", "few_shot", "similar_shot", "fine_tune"}
+    names = {
+        "baseline",
+        "decide",
+        "prompt",
+        "clear_prompt",
+        "few_shot",
+        "similar_shot",
+        "fine_tune",
+    }
     assert names <= set(run.fitted_methods)
     values = {step.method: step.estimate for step in verdict.ladder}
     assert values["baseline"].value > 0.9 > values["decide"].value > 0.3
@@ -258,7 +316,9 @@ def test_every_method_answers_and_the_run_is_used_like_any_other(decider: str, t
     assert done.num_problems == 0
     assert {name: line[name] for name in LABELS} == split_answers(rows[0].output)
     served = {name: load(run.assistant_folder(name)) for name in ("baseline", "decide")}
-    ways = (serve_as(name, assistant, tmp_path / f"{name}.jsonl") for name, assistant in served.items())
+    ways = (
+        serve_as(name, assistant, tmp_path / f"{name}.jsonl") for name, assistant in served.items()
+    )
     with serving(*ways) as url:
         body = {"model": "baseline", "messages": [{"role": "user", "content": rows[0].text}]}
         said = httpx2.post(f"{url}/v1/chat/completions", json=body).json()
@@ -292,7 +352,9 @@ def check_decisions(url: str, name: str, text: str, measured: Answer) -> None:
 
 
 def correct_in_the_studio(task_file: Path, folder: Path) -> None:
-    """A correction is checked, and the next file of examples has it in the columns of the questions."""
+    """A correction is checked, and the next file of examples has it in the columns of the
+    questions.
+    """
     studio = Studio(task_file)
     row = studio.data.list_examples()[0]
     assert studio.correct(row, "ana", '{"topic": "weather"}', "wrong")
@@ -301,7 +363,12 @@ def correct_in_the_studio(task_file: Path, folder: Path) -> None:
     assert studio.log.entries[-1].correction == '{"topic": "tone", "urgent": "yes", "mood": "5"}'
     apply_feedback(task_file)
     line = (folder / "rows.feedback.jsonl").read_text(encoding="utf-8").splitlines()[0]
-    assert json.loads(line) | {"text": ""} == {"text": "", "topic": "tone", "urgent": True, "stars": 5}
+    assert json.loads(line) | {"text": ""} == {
+        "text": "",
+        "topic": "tone",
+        "urgent": True,
+        "stars": 5,
+    }
 
 
 def make_scored_answer(line: dict[str, Any]) -> ScoredAnswer:
@@ -334,41 +401,57 @@ def test_the_confidence_in_a_row_follows_from_those_in_its_questions() -> None:
 
 @pytest.mark.real
 def test_a_row_with_an_unsure_answer_is_handed_over_and_the_promise_is_kept(tmp_path: Path) -> None:
-    rows, draw = make_question_rows(1500), random.Random(0)
+    rows = make_question_rows(1500)
+    draw = random.Random(0)
     for row in rows:
         if draw.random() < 0.3:
             row["text"] = " ".join(row["text"].split()[:2])  # says nothing about the answers
     more = "handover: 0.1\nmethods: [baseline, few_shot]\n"
     task_file = write_question_task(tmp_path, rows, more)
     run = compare(task_file).run
-    lines, assistant = run.read_predictions("baseline"), load(run.assistant_folder("baseline"))
+    lines = run.read_predictions("baseline")
+    assistant = load(run.assistant_folder("baseline"))
     for line in lines:
         is_unsure = line["confidence"] < assistant.handover
         assert is_unsure == bool(line.get("handed_over"))
     answered = [line for line in lines if line["side"] == "test" and not line.get("handed_over")]
     assert 0.5 < len(answered) / sum(line["side"] == "test" for line in lines) < 0.8
-    right, right_of_all = (np.mean([line["score"] == 1 for line in part]) for part in (answered, lines))
+    right, right_of_all = (
+        np.mean([line["score"] == 1 for line in part]) for part in (answered, lines)
+    )
     assert right > 0.9 > right_of_all
     asked = answered[0]["input"]
     assert assistant.answer(asked).confidence == pytest.approx(answered[0]["confidence"])
     bare = replace(assistant, recalibration=None, question_recalibrations={}).answer(asked)
     assert bare.confidence == pytest.approx(math.prod(bare.confidences.values()))
     handed_over = run.verdict.details["baseline"].handover
-    assert handed_over.wrong.value == pytest.approx(np.mean([line["score"] < 1 for line in answered]))
+    assert handed_over.wrong.value == pytest.approx(
+        np.mean([line["score"] < 1 for line in answered])
+    )
     record = json.loads((run.method_folder("few_shot") / "method.json").read_text(encoding="utf-8"))
-    assert any(note.startswith("hands over nothing, because its answers") for note in record["notes"])
-    scored, task, broken = [*map(make_scored_answer, lines)], load_task(task_file), 0
+    assert any(
+        note.startswith("hands over nothing, because its answers") for note in record["notes"]
+    )
+    scored = [*map(make_scored_answer, lines)]
+    task = load_task(task_file)
+    broken = 0
     for seed in range(200):
         sample = random.Random(seed).sample(scored, len(scored))
         chosen, _ = add_handover(replace(assistant, handover=None), task, sample[:200])
-        test = [row.score.value == 1 for row in sample[200:] if not chosen.hand_over(row.answer).handed_over]
+        test = [
+            row.score.value == 1
+            for row in sample[200:]
+            if not chosen.hand_over(row.answer).handed_over
+        ]
         broken += bool(test) and np.mean(test) < 0.9
     assert broken <= 10
 
 
 def test_the_cost_of_a_row_is_that_of_a_wrong_answer_to_any_question(tmp_path: Path) -> None:
     task = write_question_task(
-        tmp_path, make_question_rows(), "costs: {wrong: 3, handover: 1}\nmethods: [baseline, prompt]\n"
+        tmp_path,
+        make_question_rows(),
+        "costs: {wrong: 3, handover: 1}\nmethods: [baseline, prompt]\n",
     )
     run = compare(task).run
     costs = run.verdict.error_costs if run.verdict else None

@@ -24,7 +24,9 @@ def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Pat
     assert len(lines) == 1
     leading = load(limited.run.assistant_folder(limited.verdict.leaning))
     probe = [(Message("user", question),) for question in read_probe()]
-    turned_away = leading.find_limits(probe, leading.load_searches(get_shared_models()).clause_encoder)
+    turned_away = leading.find_limits(
+        probe, leading.load_searches(get_shared_models()).clause_encoder
+    )
     assert f"and {sum(map(bool, turned_away))} of our 20 questions outside the task" in lines[0]
     for name in limited.run.fitted_methods:
         assistant = load(limited.run.assistant_folder(name))
@@ -36,15 +38,22 @@ def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Pat
 
 
 def test_changed_limits_continue_the_run_and_count_as_an_opening(tmp_path: Path) -> None:
-    """Nothing is answered or fitted again, but the assistants, the task file in the run and the verdict are new."""
+    """Nothing is answered or fitted again, but the assistants, the task file in the run and the
+    verdict are new.
+    """
     file = write_task(tmp_path, "answer", more="methods: [prompt, few_shot]\n")
-    text, run = file.read_text(encoding="utf-8"), compare(file).run
+    text = file.read_text(encoding="utf-8")
+    run = compare(file).run
 
     def read_answers() -> dict[Path, bytes]:
-        files = [*run.folder.glob("methods/*/*.jsonl"), *run.folder.glob("methods/**/answers/*.jsonl")]
+        files = [
+            *run.folder.glob("methods/*/*.jsonl"),
+            *run.folder.glob("methods/**/answers/*.jsonl"),
+        ]
         return {path: path.read_bytes() for path in files}
 
-    answers, ladder = read_answers(), run.verdict and run.verdict.ladder
+    answers = read_answers()
+    ladder = run.verdict and run.verdict.ladder
     assert describe_changes(run) == ""
     folder = run.folder / "tests" / "prompt"
     folder.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""Stored answers of other models: scored as any row, never recommended, and compared with what Étude recommends."""
+"""Stored answers of other models: scored as any row, never recommended, and compared with what
+Étude recommends.
+"""
 
 import json
 from dataclasses import replace
@@ -29,7 +31,9 @@ METHODS = "methods: [baseline, prompt]\nmetric: exact_match\n"
 
 
 def write_stored_task(folder: Path, right: int = 5, **changes: str) -> Path:
-    """A task whose rows have answers of a model that is right on `right` of 6 rows; `changes`: id -> other answer."""
+    """A task whose rows have answers of a model that is right on `right` of 6 rows; `changes`: id
+    -> other answer.
+    """
     task = write_task(folder, more=METHODS)
     rows = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
     for number, row in enumerate(rows):
@@ -53,13 +57,18 @@ def test_the_headline_says_whether_the_model_can_be_replaced(tmp_path: Path, rig
     assert (headline.ready == "Ready: yes.") == can_replace
     assert can_replace or f"worse than {NAME}" in headline.ready
     assert "more time" not in headline.action, "the run had no limit"
-    for limits, option in (({"ended_early": True}, "--fresh"), ({"budget_seconds": 900}, "--budget 60m")):
+    for limits, option in (
+        ({"ended_early": True}, "--fresh"),
+        ({"budget_seconds": 900}, "--budget 60m"),
+    ):
         comparison.run.update(**limits)
         assert can_replace or read_headline(comparison.run).action.endswith(option)
     test_file = comparison.run.folder / "tests" / headline.method / "test.json"
     write_json(test_file, {"gates": [{"outcome": "passed"}, {"outcome": "too few cases"}]})
     reason = "too few cases were asked: 1 of 2 gates passed."
-    assert read_headline(comparison.run).ready == f"Ready: not yet, because {reason}", "as etude test says"
+    assert read_headline(comparison.run).ready == f"Ready: not yet, because {reason}", (
+        "as etude test says"
+    )
 
 
 def test_stored_answers_are_a_row_of_the_ladder_and_change_no_other(tmp_path: Path) -> None:
@@ -79,7 +88,9 @@ def test_stored_answers_are_a_row_of_the_ladder_and_change_no_other(tmp_path: Pa
     plain = task.read_text().replace(", answers: [stored]", "")
     (tmp_path / "with" / "plain.yaml").write_text(plain)
     without = compare(tmp_path / "with" / "plain.yaml").verdict
-    assert [(row.method, row.estimate) for row in without.ladder] == [(row.method, row.estimate) for row in own]
+    assert [(row.method, row.estimate) for row in without.ladder] == [
+        (row.method, row.estimate) for row in own
+    ]
     assert without.recommended == comparison.verdict.recommended
 
 
@@ -108,7 +119,9 @@ def test_an_empty_answer_is_an_answer_and_an_absent_one_is_none(tmp_path: Path) 
 
 
 def add_stored(inputs: VerdictInputs, scores: list[float]) -> VerdictInputs:
-    return replace(inputs, methods=[*inputs.methods, MethodResult("old", False, scores, is_stored=True)])
+    return replace(
+        inputs, methods=[*inputs.methods, MethodResult("old", False, scores, is_stored=True)]
+    )
 
 
 @given(st.integers(0, 400), st.integers(0, 399))
@@ -119,7 +132,11 @@ def test_stored_answers_are_never_recommended(right: int, start: int) -> None:
     assert verdict.recommended in (None, "few_shot", "fine_tune")
     assert verdict.leaning != "old"
     assert "old" in verdict.sentence
-    gap = verdict.pairs[-1].difference if verdict.leaning == "fine_tune" else verdict.pairs[-2].difference
+    gap = (
+        verdict.pairs[-1].difference
+        if verdict.leaning == "fine_tune"
+        else verdict.pairs[-2].difference
+    )
     says_yes = "can replace old: " in verdict.sentence
     says_no = "answers of old are better" in verdict.sentence
     assert says_yes == (gap.low >= -inputs.margin)

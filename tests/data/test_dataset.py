@@ -19,7 +19,11 @@ from etude.task import RowSource, Task
 from etude.types import Example, Message
 from small_task import chats
 
-ROWS = Dataset(tuple(Example(f"r{n}", (Message("user", f"q{n}"),), f"a{n}", location=f"f:{n}") for n in range(5)))
+ROWS = Dataset(
+    tuple(
+        Example(f"r{n}", (Message("user", f"q{n}"),), f"a{n}", location=f"f:{n}") for n in range(5)
+    )
+)
 
 
 def task_of(tmp_path: Path, rows: list[dict[str, Any]], **changes: Any) -> Task:
@@ -63,7 +67,8 @@ def test_the_fingerprint_is_not_of_where_rows_came_from_or_what_was_done() -> No
 
 @given(st.lists(st.integers(0, 4), unique=True))
 def test_a_selection_keeps_order_and_says_why(chosen: list[int]) -> None:
-    by_place, by_id = ROWS.select(chosen, "sample"), ROWS.select([f"r{n}" for n in chosen], "sample")
+    by_place = ROWS.select(chosen, "sample")
+    by_id = ROWS.select([f"r{n}" for n in chosen], "sample")
     assert by_place == by_id
     assert [row.id for row in by_place] == [f"r{n}" for n in chosen]
     assert by_place.history == (f"sample: {len(chosen)} of 5 rows",)
@@ -111,7 +116,10 @@ def test_what_is_changed_or_broken_in_the_test_file_is_noted(tmp_path: Path) -> 
     test.write_text("".join(json.dumps(row) + "\n" for row in lines))
     task = task_of(tmp_path, rows(30), test=RowSource(test), contract=Contract(max_words=2))
     found = load_test(load_dataset(task)[0])
-    assert "test.jsonl: answers with spaces or line breaks at the ends, which were removed: 1" in found.notes
+    assert (
+        "test.jsonl: answers with spaces or line breaks at the ends, which were removed: 1"
+        in found.notes
+    )
     assert "1 answer of the test file breaks the contract: test.jsonl:40" in found.notes
 
 
@@ -125,22 +133,30 @@ def test_the_same_file_is_the_same_dataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("own_test", [False, True])
-def test_the_least_rows_that_are_named_are_the_least_that_a_split_takes(tmp_path: Path, own_test: bool) -> None:
+def test_the_least_rows_that_are_named_are_the_least_that_a_split_takes(
+    tmp_path: Path, own_test: bool
+) -> None:
     def made(count: int) -> Dataset:
-        texts = [hashlib.sha256(f"{count} {number}".encode()).hexdigest() for number in range(count)]
+        texts = [
+            hashlib.sha256(f"{count} {number}".encode()).hexdigest() for number in range(count)
+        ]
         return Dataset(tuple(Example(text, (Message("user", text),), "a") for text in texts))
 
     test = RowSource(tmp_path / "test.jsonl") if own_test else None
     with pytest.raises(InputError, match="too few rows for a comparison; ") as caught:
         load_dataset(task_of(tmp_path, rows(5), test=test))
-    least = int(re.findall(r"too few rows for a comparison; the minimum is (\d+)", str(caught.value))[0])
+    least = int(
+        re.findall(r"too few rows for a comparison; the minimum is (\d+)", str(caught.value))[0]
+    )
     split(made(least), "answer", 0, made(60) if own_test else None)
     with pytest.raises(InputError):
         split(made(least - 1), "answer", 0, made(60) if own_test else None)
 
 
 @pytest.mark.parametrize("broken", [1, 2])
-def test_a_few_answers_that_break_the_contract_are_said_and_many_refused(tmp_path: Path, broken: int) -> None:
+def test_a_few_answers_that_break_the_contract_are_said_and_many_refused(
+    tmp_path: Path, broken: int
+) -> None:
     from etude.task.contract import Contract
 
     long = [{"input": f"x{number}", "output": "too many words"} for number in range(broken)]
@@ -154,7 +170,9 @@ def test_a_few_answers_that_break_the_contract_are_said_and_many_refused(tmp_pat
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_answer_of_a_conversation_is_a_question_on_one_side(seed: int, tmp_path: Path) -> None:
+def test_every_answer_of_a_conversation_is_a_question_on_one_side(
+    seed: int, tmp_path: Path
+) -> None:
     task = task_of(tmp_path, lines := chats(120, seed=seed))
     (_, last), (_, every) = (load_dataset(replace(task, turns=turns)) for turns in ("last", "all"))
     asked = {
@@ -166,8 +184,12 @@ def test_every_answer_of_a_conversation_is_a_question_on_one_side(seed: int, tmp
     assert {(*(turn.content for turn in row.input), row.output) for row in every} == asked
     assert len(every) == len(asked) == sum(len(line["messages"]) // 2 for line in lines)
 
-    # Training reads what it reads with `turns: last`: ids, turns, answers and lines, from which token rows are made.
-    to_train = [[(row.id, row.input, row.output, row.location) for row in rows] for rows in (every.whole, last)]
+    # Training reads what it reads with `turns: last`: ids, turns, answers and lines, from which
+    # token rows are made.
+    to_train = [
+        [(row.id, row.input, row.output, row.location) for row in rows]
+        for rows in (every.whole, last)
+    ]
     assert to_train[0] == to_train[1]
     share = sample_training_rows(task, every, 10)
     chosen = {row.conversation for row in share.whole}
@@ -186,8 +208,12 @@ def test_a_turn_of_weight_0_is_history_and_no_question(tmp_path: Path) -> None:
     for line in lines:
         line["messages"][1 if len(line["messages"]) > 2 else 0]["weight"] = 0  # type: ignore[index]
     _, every = load_dataset(task_of(tmp_path, lines, turns="all"))
-    numbers = [sum(turn.role == "assistant" for turn in row.input) + 1 for row in every if row.group]
+    numbers = [
+        sum(turn.role == "assistant" for turn in row.input) + 1 for row in every if row.group
+    ]
     assert numbers
     assert 1 not in numbers
     names = {1: "first", 2: "second"}
-    assert [row.tags["turn"] for row in every if row.group] == [names.get(num, "later") for num in numbers]
+    assert [row.tags["turn"] for row in every if row.group] == [
+        names.get(num, "later") for num in numbers
+    ]

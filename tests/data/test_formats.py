@@ -1,4 +1,6 @@
-"""Rows: what is written reads back the same, every shape is understood, every line keeps its number."""
+"""Rows: what is written reads back the same, every shape is understood, every line keeps its
+number.
+"""
 
 import csv
 import io
@@ -19,10 +21,16 @@ from etude.task import RowSource
 from etude.types import Example, Message
 from small_task import write_json_lines
 
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30).filter(str.strip)
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30
+).filter(str.strip)
 ANSWER = TEXT.map(str.strip)
 TAGS = st.dictionaries(st.sampled_from(["theme", "age"]), TEXT, max_size=2)
-MANY = st.lists(st.tuples(TEXT, ANSWER, st.lists(ANSWER, max_size=2), st.none() | TEXT, TAGS), min_size=1, max_size=6)
+MANY = st.lists(
+    st.tuples(TEXT, ANSWER, st.lists(ANSWER, max_size=2), st.none() | TEXT, TAGS),
+    min_size=1,
+    max_size=6,
+)
 
 
 def examples(rows: list[tuple[str, str, list[str], str | None, dict[str, str]]]) -> list[Example]:
@@ -33,7 +41,10 @@ def examples(rows: list[tuple[str, str, list[str], str | None, dict[str, str]]])
 
 
 def to_tuples(rows: LoadedRows) -> list[tuple[Any, ...]]:
-    return [(row.id, row.input, row.output, row.references, row.group, row.tags) for row in rows.examples]
+    return [
+        (row.id, row.input, row.output, row.references, row.group, row.tags)
+        for row in rows.examples
+    ]
 
 
 def read(tmp_path: Path, name: str, text: str | bytes, **columns: Any) -> LoadedRows:
@@ -56,26 +67,43 @@ def test_what_is_written_reads_back_the_same(
     rows = examples(drawn)
     file = tmp_path_factory.getbasetemp() / "rows.jsonl"
     write_json_lines(file, (asdict(row) | {"input": row.text, "system": system} for row in rows))
-    columns = {"references": ("references",), "group": "group", "tags": ("tags",), "system": "system"}
+    columns = {
+        "references": ("references",),
+        "group": "group",
+        "tags": ("tags",),
+        "system": "system",
+    }
     back = read_rows(RowSource(file, ("input",), "output", id="id", **columns))
-    assert to_tuples(back) == [(row.id, row.input, row.output, row.references, row.group, row.tags) for row in rows]
+    assert to_tuples(back) == [
+        (row.id, row.input, row.output, row.references, row.group, row.tags) for row in rows
+    ]
     assert set(back.systems) == {system}
 
 
-@given(rows=st.lists(st.tuples(TEXT, ANSWER), min_size=1, max_size=6), end=st.sampled_from(["\n", "\r\n"]))
+@given(
+    rows=st.lists(st.tuples(TEXT, ANSWER), min_size=1, max_size=6),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
 def test_what_pythons_own_writers_write_reads_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], end: str
 ) -> None:
     stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("input", "output"), *rows])
+    csv.writer(stream, lineterminator=end, quoting=csv.QUOTE_ALL).writerows(
+        [("input", "output"), *rows]
+    )
     lines = [json.dumps({"input": a, "output": b}, ensure_ascii=end == "\n") + end for a, b in rows]
-    for name, text in (("python.csv", "\ufeff" + stream.getvalue()), ("python.jsonl", "".join(lines))):
+    for name, text in (
+        ("python.csv", "\ufeff" + stream.getvalue()),
+        ("python.jsonl", "".join(lines)),
+    ):
         back = read(tmp_path_factory.getbasetemp(), name, text).examples
         assert [(row.text, row.output) for row in back] == rows
 
 
 @given(st.binary(max_size=200), st.sampled_from(["any.jsonl", "any.csv", "any.tsv"]))
-def test_any_bytes_are_rows_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, raw: bytes, name: str) -> None:
+def test_any_bytes_are_rows_or_an_input_error(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes, name: str
+) -> None:
     file = tmp_path_factory.getbasetemp() / name
     file.write_bytes(raw)
     try:
@@ -87,12 +115,16 @@ def test_any_bytes_are_rows_or_an_input_error(tmp_path_factory: pytest.TempPathF
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=8))
-def test_a_row_is_named_by_the_line_it_begins_on(tmp_path_factory: pytest.TempPathFactory, heights: list[int]) -> None:
+def test_a_row_is_named_by_the_line_it_begins_on(
+    tmp_path_factory: pytest.TempPathFactory, heights: list[int]
+) -> None:
     file = tmp_path_factory.getbasetemp() / "tall.csv"
     body = "".join('"{}",b\n'.format("\n".join("x" * height)) for height in heights)
     file.write_text("input,output\n" + body, newline="")
     begins = [2 + sum(heights[:number]) for number in range(len(heights))]
-    assert [row.location for row in read_rows(RowSource(file)).examples] == [f"tall.csv:{line}" for line in begins]
+    assert [row.location for row in read_rows(RowSource(file)).examples] == [
+        f"tall.csv:{line}" for line in begins
+    ]
 
 
 @pytest.mark.parametrize(
@@ -111,13 +143,37 @@ def test_a_row_is_named_by_the_line_it_begins_on(tmp_path_factory: pytest.TempPa
         ({"text": "a", "output": {"z": 1, "a": "é"}}, "a", '{"z": 1, "a": "é"}'),
         ({"body": "a", "Category": "b"}, "a", "b"),
         ({"left": "a", "right": "b"}, "a", "b"),
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "a", "b"),
-        ({"id": 4, "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, "a", "b"),
-        ({"conversation": [{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]}, "a", "b"),
-        ({"input": [{"role": "user", "content": "a"}], "output": [{"role": "assistant", "content": "b"}]}, "a", "b"),
+        (
+            {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+            "a",
+            "b",
+        ),
+        (
+            {
+                "id": 4,
+                "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}],
+            },
+            "a",
+            "b",
+        ),
+        (
+            {"conversation": [{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]},
+            "a",
+            "b",
+        ),
+        (
+            {
+                "input": [{"role": "user", "content": "a"}],
+                "output": [{"role": "assistant", "content": "b"}],
+            },
+            "a",
+            "b",
+        ),
     ],
 )
-def test_every_shape_is_understood(tmp_path: Path, row: dict[str, Any], text: str, answer: str) -> None:
+def test_every_shape_is_understood(
+    tmp_path: Path, row: dict[str, Any], text: str, answer: str
+) -> None:
     example = read(tmp_path, "rows.jsonl", json.dumps(row)).examples[0]
     assert (example.text, example.output, example.location) == (text, answer, "rows.jsonl:1")
 
@@ -127,7 +183,11 @@ def test_a_chat_keeps_its_turns_and_gives_its_system_message_apart(tmp_path: Pat
     row = {"messages": [{"role": role, "content": content, "name": "x"} for role, content in turns]}
     rows = read(tmp_path, "chat.jsonl", json.dumps(row))
     assert rows.systems == ("s",)
-    assert rows.examples[0].input == (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    assert rows.examples[0].input == (
+        Message("user", "a"),
+        Message("assistant", "b"),
+        Message("user", "c"),
+    )
     assert rows.examples[0].output == "d"
     assert any("keys other than role, content and weight" in note for note in rows.notes)
 
@@ -150,7 +210,11 @@ def test_what_the_assistant_says_before_the_user_is_left_out(tmp_path: Path) -> 
 
 def test_a_turn_of_weight_0_is_kept_and_not_learned(tmp_path: Path) -> None:
     turns = [("user", "a", 1), ("assistant", " b ", 0), ("user", "c", 1), ("assistant", "d", 1)]
-    row = {"messages": [{"role": role, "content": said, "weight": weight} for role, said, weight in turns]}
+    row = {
+        "messages": [
+            {"role": role, "content": said, "weight": weight} for role, said, weight in turns
+        ]
+    }
     rows = read(tmp_path, "chat.jsonl", json.dumps(row))
     asked = (Message("user", "a"), Message("assistant", "b", trained=False), Message("user", "c"))
     assert rows.examples[0].input == asked
@@ -178,7 +242,9 @@ TALK = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
         {"messages": [{"role": "developer", "content": "s"}, *TALK]},
     ],
 )
-def test_a_system_message_is_known_by_each_of_its_names(tmp_path: Path, row: dict[str, Any]) -> None:
+def test_a_system_message_is_known_by_each_of_its_names(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
     rows = read(tmp_path, "rows.jsonl", json.dumps(row))
     (example,) = rows.examples
     assert (rows.systems, example.input, example.output) == (("s",), (Message("user", "a"),), "b")
@@ -211,7 +277,9 @@ def test_content_in_text_parts_is_joined(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])
 @pytest.mark.parametrize("column", ["messages", "conversations"])
-def test_a_chat_that_is_written_as_json_in_a_text_is_read_as_turns(tmp_path: Path, column: str, name: str) -> None:
+def test_a_chat_that_is_written_as_json_in_a_text_is_read_as_turns(
+    tmp_path: Path, column: str, name: str
+) -> None:
     talk = [{"role": "user", "content": 'Say "é",\nplease'}, {"role": "assistant", "content": "é"}]
     cells = {"nr": "1", column: json.dumps(talk)}
     if name.endswith("jsonl"):
@@ -224,8 +292,12 @@ def test_a_chat_that_is_written_as_json_in_a_text_is_read_as_turns(tmp_path: Pat
     assert (row.text, row.output) == ('Say "é",\nplease', "é")
 
 
-@pytest.mark.parametrize("cell", ["", "[]", "[{'role': 'user'}]", '[{"role": "user", "content": "cut'])
-def test_a_chat_in_a_table_that_cannot_be_read_is_an_error_of_its_row_alone(tmp_path: Path, cell: str) -> None:
+@pytest.mark.parametrize(
+    "cell", ["", "[]", "[{'role': 'user'}]", '[{"role": "user", "content": "cut']
+)
+def test_a_chat_in_a_table_that_cannot_be_read_is_an_error_of_its_row_alone(
+    tmp_path: Path, cell: str
+) -> None:
     turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
     with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["messages", "n"], [json.dumps(turns), 1], [cell, 2]])
@@ -254,7 +326,9 @@ def test_mapped_columns_and_the_rest_is_said(tmp_path: Path) -> None:
 
 
 def test_a_column_without_a_name_that_is_not_used_is_told_in_words(tmp_path: Path) -> None:
-    rows = read(tmp_path, "t.csv", ",input,output,day\n0,a,b,c\n", input=("input",), output="output")
+    rows = read(
+        tmp_path, "t.csv", ",input,output,day\n0,a,b,c\n", input=("input",), output="output"
+    )
     assert rows.notes == ("t.csv: columns not used: a column without a name, day",)
 
 
@@ -275,7 +349,9 @@ def test_ids_are_stable_and_unique(tmp_path: Path) -> None:
 
 
 def test_an_id_that_stands_twice_names_both_lines(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"r\.csv:4: the id occurs twice \(got '1', first on line 2\)"):
+    with pytest.raises(
+        InputError, match=r"r\.csv:4: the id occurs twice \(got '1', first on line 2\)"
+    ):
         read(tmp_path, "r.csv", "id,input,output\n1,a,b\n2,a,b\n1,c,d\n")
 
 
@@ -287,13 +363,22 @@ def test_all_errors_are_found_and_fifty_are_spelled_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "[" * 100_000, '{"a": 1, "a": 2}'])
-def test_json_that_means_nothing_certain_is_an_error_of_its_line(tmp_path: Path, value: str) -> None:
+def test_json_that_means_nothing_certain_is_an_error_of_its_line(
+    tmp_path: Path, value: str
+) -> None:
     text = f'{{"input": "a", "output": "b"}}\n{{"input": "a", "output": {value}}}\n'
     assert issues(tmp_path, "r.jsonl", text) == ["r.jsonl:2"]
 
 
 def test_errors_of_bytes_values_and_shape_come_together_by_line(tmp_path: Path) -> None:
-    text = b'{"input": "a", "output": "b"}\n{"input": "\xff"}\n{"input": 1, "output": ""}\n\n{}\nnothing\n'
+    text = (
+        b'{"input": "a", "output": "b"}\n'
+        b'{"input": "\xff"}\n'
+        b'{"input": 1, "output": ""}\n'
+        b"\n"
+        b"{}\n"
+        b"nothing\n"
+    )
     assert issues(tmp_path, "r.jsonl", text) == [f"r.jsonl:{line}" for line in (2, 3, 3, 5, 5, 6)]
 
 
@@ -326,10 +411,14 @@ def test_quotes_in_tsv_that_enclose_nothing_join_no_rows(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"'])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_excels_line_that_names_the_separator_is_no_row(tmp_path: Path, first: str, mark: bytes) -> None:
+def test_excels_line_that_names_the_separator_is_no_row(
+    tmp_path: Path, first: str, mark: bytes
+) -> None:
     text = f"{first}\r\nFrage;Antwort\r\nWann, wo?;Um neun\r\n"
     rows = read(tmp_path, "rows.csv", mark + text.encode())
-    assert [(row.text, row.output, row.location) for row in rows.examples] == [("Wann, wo?", "Um neun", "rows.csv:3")]
+    assert [(row.text, row.output, row.location) for row in rows.examples] == [
+        ("Wann, wo?", "Um neun", "rows.csv:3")
+    ]
     assert not any("empty" in note for note in rows.notes)
 
 
@@ -343,7 +432,10 @@ def test_the_guess_is_a_sentence_and_can_be_set(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,body,category,customer\n1,a,b,c\n")
     peeked = peek_rows(tmp_path / "t.csv")
     guess = guess_columns(peeked, RowSource(tmp_path / "t.csv"))
-    assert guess.sentence == "t.csv: columns guessed from their names: input = body, output = category, id = id"
+    assert (
+        guess.sentence
+        == "t.csv: columns guessed from their names: input = body, output = category, id = id"
+    )
     set_by_user = guess_columns(peeked, RowSource(tmp_path / "t.csv", output="customer"))
     assert (set_by_user.source.input, set_by_user.source.output) == (("body",), "customer")
     assert "output" not in set_by_user.sentence
@@ -373,7 +465,9 @@ def test_real_files_are_read_whole(name: str, columns: dict[str, Any], rows: int
         ("cp1252", "Où est ma commande, déjà payée à la caisse ?"),
     ],
 )
-def test_a_file_in_another_encoding_is_one_error_with_the_command(encoding: str, text: str, tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_one_error_with_the_command(
+    encoding: str, text: str, tmp_path: Path
+) -> None:
     file = tmp_path / "rows.csv"
     rows = "input,output\n" + "".join(f"{text} {number},{text}\n" for number in range(60))
     file.write_bytes(rows.encode(encoding))
@@ -392,15 +486,25 @@ def test_what_comes_of_another_encoding_is_not_told_beside_it(
     lines = [f"Où est le n° {n} ?,{('Entrée', 'Sortie')[n % 2]}" for n in range(60)]
     (tmp_path / "rows.csv").write_bytes("\n".join(["texte,catégorie", *lines]).encode("cp1252"))
     examples = "{file: rows.csv, input: texte, output: catégorie}"
-    text = f"kind: classify\nmodel: fake\nexamples: {examples}\ncontract: {{labels: [Entrée, Sortie]}}\n"
+    text = (
+        "kind: classify\n"
+        "model: fake\n"
+        f"examples: {examples}\n"
+        "contract: {labels: [Entrée, Sortie]}\n"
+    )
     (tmp_path / "task.yaml").write_text(text, "utf-8")
-    for arguments in (["check", str(tmp_path)], ["init", str(tmp_path / "rows.csv"), "-o", str(tmp_path / "t.yaml")]):
+    for arguments in (
+        ["check", str(tmp_path)],
+        ["init", str(tmp_path / "rows.csv"), "-o", str(tmp_path / "t.yaml")],
+    ):
         assert main(arguments) == 2
         (told,) = capsys.readouterr().err.splitlines()
         assert "rows.csv:1: 61 lines are not UTF-8" in told
 
 
-def test_a_row_of_a_table_with_bytes_that_are_no_text_is_left_out_as_one_of_json_is(tmp_path: Path) -> None:
+def test_a_row_of_a_table_with_bytes_that_are_no_text_is_left_out_as_one_of_json_is(
+    tmp_path: Path,
+) -> None:
     lines = ["texte,catégorie", *(f"Où est {n} ?,Entrée" for n in range(9))]
     raw = "\n".join(lines).encode() + "\nLà,Entrée\n".encode("cp1252")
     (tmp_path / "rows.csv").write_bytes(raw)
@@ -419,7 +523,10 @@ def test_what_is_no_text_is_one_error(content: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("rows.jsonl", b'{"input": "a", "output": ' + b"1" * 10_000 + b"}\n"), ("rows.csv", b"input,output\ra,b\rc,d\r")],
+    [
+        ("rows.jsonl", b'{"input": "a", "output": ' + b"1" * 10_000 + b"}\n"),
+        ("rows.csv", b"input,output\ra,b\rc,d\r"),
+    ],
 )
 def test_no_words_of_python_reach_the_user(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
@@ -451,7 +558,8 @@ def test_a_list_of_objects_is_read_with_the_line_of_each_or_its_number(
 
 
 @pytest.mark.parametrize(
-    ("end", "line"), [("", 4), (",]", 4), ("] more", 4), ("]]", 4), (',\n"text"]', 5), (',\n{"input": 1}]', 5)]
+    ("end", "line"),
+    [("", 4), (",]", 4), ("] more", 4), ("]]", 4), (',\n"text"]', 5), (',\n{"input": 1}]', 5)],
 )
 def test_a_list_that_is_broken_is_an_error_at_its_line(tmp_path: Path, end: str, line: int) -> None:
     text = "[\n" + ",\n".join(map(json.dumps, LISTED)) + end
@@ -464,19 +572,30 @@ def test_lines_of_objects_are_read_whatever_the_file_is_called(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("spelling", [(True, False), ("true", "false"), ("True", "FALSE")])
-def test_answers_with_a_thumbs_down_are_not_taught(tmp_path: Path, spelling: tuple[object, object]) -> None:
+def test_answers_with_a_thumbs_down_are_not_taught(
+    tmp_path: Path, spelling: tuple[object, object]
+) -> None:
     lines = [
-        json.dumps({"prompt": f"q {n}", "completion": f"a {n}", "label": spelling[n % 2]}) + "\n" for n in range(6)
+        json.dumps({"prompt": f"q {n}", "completion": f"a {n}", "label": spelling[n % 2]}) + "\n"
+        for n in range(6)
     ]
     rows = read(tmp_path, "r.jsonl", "".join(lines))
     assert [row.output for row in rows.examples] == ["a 0", "a 2", "a 4"]
     assert "r.jsonl: rows with label: false, whose answers are not used: 3" in rows.notes
     assert len(read(tmp_path, "r.jsonl", "".join(lines), tags=("label",)).examples) == 6
-    assert [row.output for row in read(tmp_path, "r.jsonl", "".join(lines), output="label").examples]
+    assert [
+        row.output for row in read(tmp_path, "r.jsonl", "".join(lines), output="label").examples
+    ]
 
 
 def test_a_test_of_other_columns_is_refused_with_the_mapping_to_write(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        read(tmp_path, "held.csv", "nr,message,topic\n1,hello,a\n", input=("body",), output="category")
+        read(
+            tmp_path,
+            "held.csv",
+            "nr,message,topic\n1,hello,a\n",
+            input=("body",),
+            output="category",
+        )
     (issue,) = caught.value.issues
     assert "{file: held.csv, input: message, output: topic}" in issue.remedy

@@ -1,4 +1,6 @@
-"""Rows with a better and a worse answer: the better one is taught, and the worse one is not passed over in silence."""
+"""Rows with a better and a worse answer: the better one is taught, and the worse one is not passed
+over in silence.
+"""
 
 import json
 from pathlib import Path
@@ -22,7 +24,9 @@ def turn(role: str, text: str) -> dict[str, str]:
 
 
 def row(shape: str, asked: str, better: str, worse: str) -> dict[str, object]:
-    """A row as TRL, OpenAI (hosted) and others write it; in whole chats the question stands in both answers."""
+    """A row as TRL, OpenAI (hosted) and others write it; in whole chats the question stands in both
+    answers.
+    """
     if shape == "texts":
         return {"rejected": worse, "prompt": asked, "chosen": better}
     answers = {"chosen": better, "rejected": worse}
@@ -35,21 +39,29 @@ def row(shape: str, asked: str, better: str, worse: str) -> dict[str, object]:
     if shape == "hosted":
         asking = {"messages": [turn("user", asked)], "tools": [], "parallel_tool_calls": True}
         answers = {"preferred_output": better, "non_preferred_output": worse}
-        return {"input": asking, **{name: [turn("assistant", text)] for name, text in answers.items()}}
+        return {
+            "input": asking,
+            **{name: [turn("assistant", text)] for name, text in answers.items()},
+        }
     return {name: [turn("user", asked), turn("assistant", text)] for name, text in answers.items()}
 
 
-def write_rows(folder: Path, shape: str, rows: list[tuple[str, str, str]], columns: str = "") -> Path:
+def write_rows(
+    folder: Path, shape: str, rows: list[tuple[str, str, str]], columns: str = ""
+) -> Path:
     lines = "".join(json.dumps(row(shape, *pair)) + "\n" for pair in rows)
     (folder / "rows.jsonl").write_text("\n" + lines, encoding="utf-8")
     (folder / "task.yaml").write_text(
-        f"name: t\nkind: answer\nmodel: fake\nexamples: {{file: rows.jsonl{columns}}}\n", encoding="utf-8"
+        f"name: t\nkind: answer\nmodel: fake\nexamples: {{file: rows.jsonl{columns}}}\n",
+        encoding="utf-8",
     )
     return folder
 
 
 @pytest.mark.parametrize("shape", WORSE)
-def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, tmp_path: Path) -> None:
+def test_the_better_answer_is_what_is_taught_whatever_stands_first(
+    shape: str, tmp_path: Path
+) -> None:
     write_rows(tmp_path, shape, [("Why?", "Because.", "No idea.")])
     rows = read_rows(RowSource(tmp_path / "rows.jsonl"))
     (example,) = rows.examples
@@ -60,7 +72,10 @@ def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, t
 
 
 def test_answers_without_a_question_are_no_pair_of_input_and_output(tmp_path: Path) -> None:
-    rows = [{"chosen": f"Human: a{n} b c d\n\nAssistant: e", "rejected": f"Human: f{n}"} for n in range(9)]
+    rows = [
+        {"chosen": f"Human: a{n} b c d\n\nAssistant: e", "rejected": f"Human: f{n}"}
+        for n in range(9)
+    ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows))
     with pytest.raises(InputError, match="Write the input in a column named prompt"):
         read_rows(RowSource(tmp_path / "rows.jsonl"))
@@ -68,12 +83,19 @@ def test_answers_without_a_question_are_no_pair_of_input_and_output(tmp_path: Pa
 
 
 def test_hosted_preferences_are_written_by_init_and_masked_where_they_stand(tmp_path: Path) -> None:
-    pairs = [(f"Who knows matter {n} of jane.doe{n}@wombat-mail.com?", f"Nobody {n}.", "I") for n in range(9)]
+    pairs = [
+        (f"Who knows matter {n} of jane.doe{n}@wombat-mail.com?", f"Nobody {n}.", "I")
+        for n in range(9)
+    ]
     write_rows(tmp_path, "hosted", pairs)
     assert main(["init", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "new.yaml")]) == 0
     assert "  output: preferred_output\n" in (tmp_path / "new.yaml").read_text(encoding="utf-8")
     assert main(["check", str(tmp_path / "new.yaml"), "--fix"]) == 0
-    masked = [json.loads(line) for line in (tmp_path / "rows.fixed.jsonl").read_text().splitlines() if line]
+    masked = [
+        json.loads(line)
+        for line in (tmp_path / "rows.fixed.jsonl").read_text().splitlines()
+        if line
+    ]
     (question,) = masked[0]["input"].pop("messages")
     assert question["content"].startswith("Who knows matter 0 of ")
     assert question["content"].endswith("@example.org?")
@@ -94,11 +116,18 @@ def test_one_answer_of_several_turns_is_a_fault_of_its_row_alone(tmp_path: Path)
     assert main(["init", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "new.yaml")]) == 0
 
 
-def test_functions_beside_the_turns_of_an_input_are_read_and_other_keys_are_reported(tmp_path: Path) -> None:
+def test_functions_beside_the_turns_of_an_input_are_read_and_other_keys_are_reported(
+    tmp_path: Path,
+) -> None:
     hosted_row = row("hosted", "Why?", "Because.", "No idea.")
     tools = [{"type": "function", "function": {"name": "tides"}}]
     asking = {"messages": [turn("user", "Why?")], "tools": tools, "temperature": 0.5}
-    (tmp_path / "rows.jsonl").write_text(json.dumps({**hosted_row, "input": asking}), encoding="utf-8")
+    (tmp_path / "rows.jsonl").write_text(
+        json.dumps({**hosted_row, "input": asking}), encoding="utf-8"
+    )
     rows = read_rows(RowSource(tmp_path / "rows.jsonl"))
     assert rows.offers == (format_tools(tools),)
-    assert "rows.jsonl: keys of input other than messages and tools, which are not used: 1" in rows.notes
+    assert (
+        "rows.jsonl: keys of input other than messages and tools, which are not used: 1"
+        in rows.notes
+    )

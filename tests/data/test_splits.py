@@ -22,14 +22,22 @@ SIDES: tuple[Side, ...] = ("train", "dev", "test")
 
 
 def example(number: int, text: str, output: str = "x", group: str | None = None) -> Example:
-    return Example(f"r{number}", (Message("user", text),), output, group=group, location=f"rows.csv:{number + 2}")
+    return Example(
+        f"r{number}",
+        (Message("user", text),),
+        output,
+        group=group,
+        location=f"rows.csv:{number + 2}",
+    )
 
 
 def sentence(draw: random.Random) -> str:
     return " ".join("".join(draw.choices(LETTERS, k=6)) for _ in range(6))
 
 
-def rows(seed: int, n: int, repeated: float = 0.0, groups: int = 0, labels: int = 1) -> list[Example]:
+def rows(
+    seed: int, n: int, repeated: float = 0.0, groups: int = 0, labels: int = 1
+) -> list[Example]:
     """Random sentences; a share is a lightly edited copy of an earlier one; groups at random."""
     draw = random.Random(seed)
     texts: list[str] = []
@@ -67,9 +75,13 @@ def crossings(result: Split) -> list[tuple[str, str]]:
     everything = [row for part in (result.train, result.dev, result.test) for row in part]
     side = sides(result)
     clusters = cluster_near_duplicates([row.text for row in everything], alone=False)
-    near = [(everything[first], everything[other]) for first, *others in clusters for other in others]
+    near = [
+        (everything[first], everything[other]) for first, *others in clusters for other in others
+    ]
     firsts: dict[str, Example] = {}
-    grouped = [(firsts.setdefault(row.group, row), row) for row in everything if row.group is not None]
+    grouped = [
+        (firsts.setdefault(row.group, row), row) for row in everything if row.group is not None
+    ]
     return [(one.id, other.id) for one, other in near + grouped if side[one.id] != side[other.id]]
 
 
@@ -87,7 +99,9 @@ SOME = settings(max_examples=12, deadline=None)
 
 @SOME
 @given(DATASETS, KINDS, st.integers(0, 5))
-def test_every_row_has_one_side_and_nothing_crosses(examples: list[Example], kind: str, seed: int) -> None:
+def test_every_row_has_one_side_and_nothing_crosses(
+    examples: list[Example], kind: str, seed: int
+) -> None:
     result = split(dataset(examples), kind, seed)
     placed = [row.id for part in (result.train, result.dev, result.test) for row in part]
     assert sorted(placed) == sorted(row.id for row in examples)
@@ -113,19 +127,26 @@ def test_the_split_depends_on_rows_and_seed_and_not_on_their_order(
 ) -> None:
     shuffled = list(examples)
     shuffler.shuffle(shuffled)
-    once, again = split(dataset(examples), kind, seed), split(dataset(shuffled), kind, seed)
+    once = split(dataset(examples), kind, seed)
+    again = split(dataset(shuffled), kind, seed)
     assert sides(once) == sides(again)
-    assert [row.id for row in once.train] == [row.id for row in examples if sides(once)[row.id] == "train"]
+    assert [row.id for row in once.train] == [
+        row.id for row in examples if sides(once)[row.id] == "train"
+    ]
 
 
 def test_another_seed_gives_another_test() -> None:
     examples = rows(0, 300)
-    assert sides(split(dataset(examples), "answer", 0)) != sides(split(dataset(examples), "answer", 1))
+    assert sides(split(dataset(examples), "answer", 0)) != sides(
+        split(dataset(examples), "answer", 1)
+    )
 
 
 @SOME
 @given(st.integers(0, 10**6), st.integers(150, 1200), KINDS, st.sampled_from([1, 3, 12]))
-def test_sizes_are_exact_where_no_cluster_hinders(seed: int, n: int, kind: str, labels: int) -> None:
+def test_sizes_are_exact_where_no_cluster_hinders(
+    seed: int, n: int, kind: str, labels: int
+) -> None:
     result = split(dataset(rows(seed, n, labels=labels)), kind, seed)
     assert len(result.test) == max(round(n / 5), 50)
     assert len(result.dev) == max(round(n / 10), 30)
@@ -138,9 +159,13 @@ def test_test_and_dev_have_a_thousand_rows_at_most() -> None:
 
 @SOME
 @given(DATASETS, st.integers(0, 5), st.randoms(use_true_random=False))
-def test_outputs_have_no_say_without_labels(examples: list[Example], seed: int, draw: random.Random) -> None:
+def test_outputs_have_no_say_without_labels(
+    examples: list[Example], seed: int, draw: random.Random
+) -> None:
     corrected = [replace(row, output=str(draw.random())) for row in examples]
-    assert sides(split(dataset(examples), "answer", seed)) == sides(split(dataset(corrected), "answer", seed))
+    assert sides(split(dataset(examples), "answer", seed)) == sides(
+        split(dataset(corrected), "answer", seed)
+    )
 
 
 @SOME
@@ -158,7 +183,9 @@ def test_corrected_outputs_leave_every_row_where_it_was(
 @pytest.mark.real
 @SOME
 @given(st.integers(0, 10**6), st.integers(0, 299))
-def test_one_corrected_label_moves_few_rows_even_without_the_earlier_split(seed: int, row: int) -> None:
+def test_one_corrected_label_moves_few_rows_even_without_the_earlier_split(
+    seed: int, row: int
+) -> None:
     examples = rows(seed, 300, labels=4)
     corrected = [*examples[:row], replace(examples[row], output="label 0"), *examples[row + 1 :]]
     before, after = (sides(split(dataset(part), "classify", 0)) for part in (examples, corrected))
@@ -168,7 +195,9 @@ def test_one_corrected_label_moves_few_rows_even_without_the_earlier_split(seed:
 @pytest.mark.real
 @SOME
 @given(DATASETS, KINDS, st.integers(0, 5), st.integers(1, 200), st.integers(0, 10**6))
-def test_new_rows_move_no_old_row(examples: list[Example], kind: str, seed: int, more: int, other: int) -> None:
+def test_new_rows_move_no_old_row(
+    examples: list[Example], kind: str, seed: int, more: int, other: int
+) -> None:
     before = split(dataset(examples), kind, seed)
     added = [replace(row, id=f"new {row.id}", group=None) for row in rows(other + 10**7, more)]
     after = split(dataset([*examples, *added]), kind, seed, previous=before.assignments)
@@ -186,14 +215,19 @@ def test_new_rows_fill_the_sides_up_to_their_shares() -> None:
 
 def test_without_the_earlier_split_new_rows_move_few_old_ones() -> None:
     examples = rows(3, 1100)
-    before, after = (sides(split(dataset(part), "answer", 0)) for part in (examples[:1000], examples))
+    before, after = (
+        sides(split(dataset(part), "answer", 0)) for part in (examples[:1000], examples)
+    )
     assert sum(before[name] != after[name] for name in before) < 25
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "winner"), [("train", "test", "test"), ("train", "dev", "dev"), ("dev", "test", "test")]
+    ("first", "second", "winner"),
+    [("train", "test", "test"), ("train", "dev", "dev"), ("dev", "test", "test")],
 )
-def test_a_row_that_joins_two_sides_takes_both_to_the_stricter_one(first: Side, second: Side, winner: Side) -> None:
+def test_a_row_that_joins_two_sides_takes_both_to_the_stricter_one(
+    first: Side, second: Side, winner: Side
+) -> None:
     examples = rows(1, 200)
     before = split(dataset(examples), "answer", 0)
     one = next(row for row in examples if sides(before)[row.id] == first)
@@ -210,11 +244,19 @@ def test_a_row_that_joins_two_sides_takes_both_to_the_stricter_one(first: Side, 
 
 
 @SOME
-@given(DATASETS, KINDS, st.integers(0, 5), st.sampled_from([2, 5, 20, 60]), st.randoms(use_true_random=False))
+@given(
+    DATASETS,
+    KINDS,
+    st.integers(0, 5),
+    st.sampled_from([2, 5, 20, 60]),
+    st.randoms(use_true_random=False),
+)
 def test_rows_that_are_grouped_after_a_first_split_leave_its_test_only_by_name(
     examples: list[Example], kind: str, seed: int, groups: int, draw: random.Random
 ) -> None:
-    """Whatever the new groups tie together: nothing crosses, and the test does not swallow the rest."""
+    """Whatever the new groups tie together: nothing crosses, and the test does not swallow the
+    rest.
+    """
     before = split(dataset(examples), kind, seed)
     size = len(examples) // groups
     numbers = [n // size for n in range(len(examples))]
@@ -229,7 +271,11 @@ def test_rows_that_are_grouped_after_a_first_split_leave_its_test_only_by_name(
     assert not crossings(after)
     anew = [finding for finding in after.findings if finding.kind == "split_anew"]
     named = {name for finding in anew for name in finding.rows}
-    left = {name for name, side in sides(before).items() if side == "test" and sides(after)[name] != "test"}
+    left = {
+        name
+        for name, side in sides(before).items()
+        if side == "test" and sides(after)[name] != "test"
+    }
     assert left == named
     assert len(after.test) <= len(before.test) + len(examples) / 10
     if anew:
@@ -244,7 +290,9 @@ def test_a_group_column_put_in_after_a_first_split_splits_anew() -> None:
     (finding,) = after.findings
     assert finding.kind == "split_anew"
     assert set(finding.rows) == {row.id for row in before.test} - {row.id for row in after.test}
-    assert f"{len(finding.rows)} rows of the earlier test are now in train or dev" in finding.message
+    assert (
+        f"{len(finding.rows)} rows of the earlier test are now in train or dev" in finding.message
+    )
     assert len(after.test) == 60
 
 
@@ -278,7 +326,13 @@ def test_a_template_is_reported_and_trained_on() -> None:
 
 def test_rows_of_signs_alone_are_parted_like_any_others() -> None:
     faces = "😀😢😡🎉🔥👍🐙🌵🍕🚲🎻🧲🪁"
-    texts = [f"{one} {other} {third}" for one in faces for other in faces for third in faces[:2] if one != other]
+    texts = [
+        f"{one} {other} {third}"
+        for one in faces
+        for other in faces
+        for third in faces[:2]
+        if one != other
+    ]
     parts = split(dataset(example(number, text) for number, text in enumerate(texts)), "answer", 0)
     assert len(parts.assignments) == len(texts)
     assert not parts.findings
@@ -300,7 +354,9 @@ def test_rows_tied_to_the_users_test_are_left_out_and_listed() -> None:
     near = [example(2000 + n, row.text.upper() + "!") for n, row in enumerate(test[:7])]
     grouped = [example(3000 + n, sentence(random.Random(n)), group="shared") for n in range(3)]
     test[50] = replace(test[50], group="shared")
-    near[6], grouped[2] = (replace(row, group="talk", conversation="c") for row in (near[6], grouped[2]))
+    near[6], grouped[2] = (
+        replace(row, group="talk", conversation="c") for row in (near[6], grouped[2])
+    )
     result = split(dataset([*near, *rows(6, 200), *grouped]), "answer", 0, test=dataset(test))
     (finding,) = result.findings
     assert finding.kind == "test_overlap"
@@ -342,7 +398,9 @@ def test_a_hundred_rows_can_be_split() -> None:
 
 def test_a_few_large_groups_cannot_be_split() -> None:
     examples = [replace(row, group=f"g{number % 4}") for number, row in enumerate(rows(0, 200))]
-    with pytest.raises(InputError, match=r"rows that belong together \(up to 50\) .* Check the column in group:"):
+    with pytest.raises(
+        InputError, match=r"rows that belong together \(up to 50\) .* Check the column in group:"
+    ):
         split(dataset(examples), "answer", 0)
 
 
@@ -381,8 +439,12 @@ def test_a_carried_on_split_never_goes_without_dev_or_test(side: Side) -> None:
 
 @pytest.mark.parametrize("copies", [1, 2, 5])
 def test_a_label_is_left_to_train_on(copies: int) -> None:
-    rare = [example(5000 + n, sentence(random.Random(n + 777)), output="rare") for n in range(copies)]
-    common = [replace(row, output=f"label {number % 40}") for number, row in enumerate(rows(0, 200))]
+    rare = [
+        example(5000 + n, sentence(random.Random(n + 777)), output="rare") for n in range(copies)
+    ]
+    common = [
+        replace(row, output=f"label {number % 40}") for number, row in enumerate(rows(0, 200))
+    ]
     result = split(dataset([*common, *rare]), "classify", 0)
     assert {row.output for row in result.train} == {row.output for row in [*common, *rare]}
 
@@ -390,12 +452,15 @@ def test_a_label_is_left_to_train_on(copies: int) -> None:
 def labelled(name: str) -> list[Example]:
     with (data_folder("banking77") / name).open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
-    return [example(number, row["text"], output=row["category"]) for number, row in enumerate(table)]
+    return [
+        example(number, row["text"], output=row["category"]) for number, row in enumerate(table)
+    ]
 
 
 def worst_share(part: Sequence[Example], whole: Sequence[Example]) -> float:
     """How far any label's count in `part` is from its share, in rows."""
-    counts, shares = Counter(row.output for row in part), Counter(row.output for row in whole)
+    counts = Counter(row.output for row in part)
+    shares = Counter(row.output for row in whole)
     return max(abs(counts[label] - len(part) * n / len(whole)) for label, n in shares.items())
 
 

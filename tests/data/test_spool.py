@@ -15,7 +15,9 @@ ANY = st.text(st.characters())  # half characters among them
 
 
 @given(st.lists(ANY, max_size=20), st.data())
-def test_texts_come_back_in_any_order_and_while_more_are_added(texts: list[str], data: st.DataObject) -> None:
+def test_texts_come_back_in_any_order_and_while_more_are_added(
+    texts: list[str], data: st.DataObject
+) -> None:
     kept = DiskTexts()
     for number, text in enumerate(texts, 1):
         kept.append(text)
@@ -30,12 +32,31 @@ def test_texts_longer_than_a_block_are_read_whole_and_in_order() -> None:
     assert list(DiskTexts(texts)) == texts
 
 
-@given(ANY, ANY, st.lists(ANY, max_size=3), st.none() | ANY, st.dictionaries(ANY, ANY, max_size=3), st.booleans())
+@given(
+    ANY,
+    ANY,
+    st.lists(ANY, max_size=3),
+    st.none() | ANY,
+    st.dictionaries(ANY, ANY, max_size=3),
+    st.booleans(),
+)
 def test_rows_come_back_whole(
-    asked: str, given_: str, others: list[str], group: str | None, tags: dict[str, str], trained: bool
+    asked: str,
+    given_: str,
+    others: list[str],
+    group: str | None,
+    tags: dict[str, str],
+    trained: bool,
 ) -> None:
-    turns = (Message("user", asked), Message("assistant", given_, trained=trained), Message("user", asked))
-    rows = [Example(name, turns, given_, tuple(others), group, tags, f"rows.jsonl:{name}") for name in "abc"]
+    turns = (
+        Message("user", asked),
+        Message("assistant", given_, trained=trained),
+        Message("user", asked),
+    )
+    rows = [
+        Example(name, turns, given_, tuple(others), group, tags, f"rows.jsonl:{name}")
+        for name in "abc"
+    ]
     kept = Spool()
     for row in rows:
         kept.append(row)

@@ -1,4 +1,6 @@
-"""Functions that a model may call: read from each tool's files, taught as text, measured, and written back."""
+"""Functions that a model may call: read from each tool's files, taught as text, measured, and
+written back.
+"""
 
 import json
 import time
@@ -21,7 +23,13 @@ from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_question
 from etude.data.formats.read import LoadedRows, find_shared
 from etude.data.formats.row_reader import RawRow, RowReader
-from etude.data.formats.tools import format_tool_turn, format_tools, list_tool_names, split_calls, split_results
+from etude.data.formats.tools import (
+    format_tool_turn,
+    format_tools,
+    list_tool_names,
+    split_calls,
+    split_results,
+)
 from etude.data.formats.write import write_rows
 from etude.errors import InputError
 from etude.methods.shared.fit_context import initial_assistant
@@ -35,7 +43,11 @@ from etude.task import RowSource, load_task
 from etude.types import Answer, Example, Message
 from small_task import write_json_lines
 
-WEATHER = {"name": "weather", "description": "Of a town", "parameters": {"type": "object", "properties": {}}}
+WEATHER = {
+    "name": "weather",
+    "description": "Of a town",
+    "parameters": {"type": "object", "properties": {}},
+}
 TOOLS = [{"type": "function", "function": WEATHER}]
 STOCKS = "tool_calling/stock_toolcall_training.jsonl"
 
@@ -49,7 +61,11 @@ def weather_turns(town: str) -> list[dict[str, Any]]:
     """A chat of OpenAI's: a question, a call of two functions, what they gave back, an answer."""
     return [
         {"role": "user", "content": f"How is it in {town}?"},
-        {"role": "assistant", "content": None, "tool_calls": [call({"town": town}), call({}, "today", 1)]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [call({"town": town}), call({}, "today", 1)],
+        },
         {"role": "tool", "tool_call_id": "call_0", "content": "12 degrees"},
         {"role": "tool", "tool_call_id": "call_1", "content": "Monday"},
         {"role": "assistant", "content": f"12 degrees in {town} on Monday."},
@@ -66,7 +82,9 @@ def to_tuples(rows: LoadedRows) -> list[Any]:
 
 def test_calls_and_results_become_the_text_of_turns(tmp_path: Path) -> None:
     (row,) = read(
-        write_json_lines(tmp_path / "r.jsonl", [{"messages": weather_turns("Oslo"), "tools": TOOLS}])
+        write_json_lines(
+            tmp_path / "r.jsonl", [{"messages": weather_turns("Oslo"), "tools": TOOLS}]
+        )
     ).examples
     assert [(turn.role, turn.content) for turn in row.input[1:]] == [
         (
@@ -74,7 +92,15 @@ def test_calls_and_results_become_the_text_of_turns(tmp_path: Path) -> None:
             '<tool_call>\n{"name": "weather", "arguments": {"town": "Oslo"}}\n</tool_call>\n'
             '<tool_call>\n{"name": "today", "arguments": {}}\n</tool_call>',
         ),
-        ("user", "<tool_response>\n12 degrees\n</tool_response>\n<tool_response>\nMonday\n</tool_response>"),
+        (
+            "user",
+            "<tool_response>\n"
+            "12 degrees\n"
+            "</tool_response>\n"
+            "<tool_response>\n"
+            "Monday\n"
+            "</tool_response>",
+        ),
     ]
     assert row.output == "12 degrees in Oslo on Monday."
 
@@ -82,7 +108,10 @@ def test_calls_and_results_become_the_text_of_turns(tmp_path: Path) -> None:
 def test_llama_factorys_names_and_openais_older_ones_mean_the_same(tmp_path: Path) -> None:
     old = [
         {"role": "user", "content": "How is it in Oslo?"},
-        {"role": "assistant", "function_call": {"name": "weather", "arguments": '{"town": "Oslo"}'}},
+        {
+            "role": "assistant",
+            "function_call": {"name": "weather", "arguments": '{"town": "Oslo"}'},
+        },
         {"role": "function", "name": "weather", "content": "12 degrees"},
         {"role": "assistant", "content": "12 degrees."},
     ]
@@ -93,13 +122,19 @@ def test_llama_factorys_names_and_openais_older_ones_mean_the_same(tmp_path: Pat
         {"from": "gpt", "value": "12 degrees."},
     ]
     one = read(write_json_lines(tmp_path / "a.jsonl", [{"messages": old, "functions": [WEATHER]}]))
-    other = read(write_json_lines(tmp_path / "b.jsonl", [{"conversations": share, "tools": json.dumps([WEATHER])}]))
+    other = read(
+        write_json_lines(
+            tmp_path / "b.jsonl", [{"conversations": share, "tools": json.dumps([WEATHER])}]
+        )
+    )
     assert to_tuples(one) == to_tuples(other)
     assert one.tools == format_tools(TOOLS)
 
 
 @pytest.mark.parametrize("name", ["qwen2_5", "qwen3_instruct_2507"])
-def test_under_the_templates_that_know_these_tags_the_prompt_is_the_templates_own(name: str, tmp_path: Path) -> None:
+def test_under_the_templates_that_know_these_tags_the_prompt_is_the_templates_own(
+    name: str, tmp_path: Path
+) -> None:
     """Apart from how the functions on offer are worded."""
     tokenizer = tokenizer_for(name)
     turns = [{"role": "system", "content": "Be kind."}, *weather_turns("Oslo")]
@@ -113,7 +148,9 @@ def test_under_the_templates_that_know_these_tags_the_prompt_is_the_templates_ow
 
 def test_an_assistant_has_one_set_of_functions(tmp_path: Path) -> None:
     rows = [{"messages": weather_turns(f"Town {n}"), "tools": TOOLS} for n in range(9)]
-    shared = read(write_json_lines(tmp_path / "r.jsonl", [*rows, {"messages": weather_turns("Lima")}]))
+    shared = read(
+        write_json_lines(tmp_path / "r.jsonl", [*rows, {"messages": weather_turns("Lima")}])
+    )
     assert shared.tools == format_tools(TOOLS)
     assert list_tool_names(shared.tools) == ["weather"]
     assert shared.notes[-2].endswith("are listed below the instructions: weather")
@@ -122,12 +159,16 @@ def test_an_assistant_has_one_set_of_functions(tmp_path: Path) -> None:
 
 
 TIDES = {"type": "function", "function": {"name": "tides", "parameters": {"type": "object"}}}
-OWN = st.tuples(st.sampled_from(["", "Be kind.", "Be brief."]), st.sampled_from([[], TOOLS, [TIDES]]))
+OWN = st.tuples(
+    st.sampled_from(["", "Be kind.", "Be brief."]), st.sampled_from([[], TOOLS, [TIDES]])
+)
 OWN_SYSTEMS = st.lists(OWN, min_size=20, max_size=24)
 
 
 @given(own=OWN_SYSTEMS, instructions=st.sampled_from(["", "Answer."]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+)
 def test_functions_and_system_messages_of_a_row_belong_to_the_row(
     own: list[tuple[str, list[Any]]], instructions: str, tmp_path: Path
 ) -> None:
@@ -166,7 +207,9 @@ def test_functions_and_system_messages_of_a_row_belong_to_the_row(
 def task_of(folder: Path, rows: list[dict[str, Any]], more: str = "") -> Path:
     write_json_lines(folder / "rows.jsonl", rows)
     task = folder / "task.yaml"
-    task.write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n{more}", encoding="utf-8")
+    task.write_text(
+        f"name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n{more}", encoding="utf-8"
+    )
     return task
 
 
@@ -195,7 +238,9 @@ def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) ->
     assert task.instructions == f"Be kind.\n\n{format_tools(TOOLS)}"
     assert [row.text.split()[-1] for row in load_test(task) or ()] == ["town200?", "town201?"]
     write_json_lines(tmp_path / "own.jsonl", [{**calling(7), "tools": [TIDES]}])
-    with pytest.raises(InputError, match="the functions of the test differ from those of the examples"):
+    with pytest.raises(
+        InputError, match="the functions of the test differ from those of the examples"
+    ):
         load_test(task)
 
 
@@ -203,7 +248,9 @@ def write_call(arguments: dict[str, Any]) -> str:
     return format_tool_turn({"tool_calls": [call(arguments)]}, None)
 
 
-CALL_IN_OTHER_ORDER = '<tool_call>{"name": "weather", "arguments": {"b": [2.0], "a": 1}}</tool_call>'
+CALL_IN_OTHER_ORDER = (
+    '<tool_call>{"name": "weather", "arguments": {"b": [2.0], "a": 1}}</tool_call>'
+)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +264,11 @@ CALL_IN_OTHER_ORDER = '<tool_call>{"name": "weather", "arguments": {"b": [2.0], 
         ("Which town?", "<tool_call>weather</tool_call>", 0.0),
         (write_call({"a": 1}), write_call({"a": 1}) + "\n<tool_call>\n{", 0.0),
         ("Which town?", write_call({}), 0.0),
-        (write_call({"a": 1}) + write_call({"b": 2}), write_call({"b": 2}) + write_call({"a": 1}), 1.0),
+        (
+            write_call({"a": 1}) + write_call({"b": 2}),
+            write_call({"b": 2}) + write_call({"a": 1}),
+            1.0,
+        ),
         (write_call({"a": 1}) + write_call({"b": 2}), write_call({"a": 1}) * 2, 0.0),
         (write_call({"a": [1, 2]}), write_call({"a": [2, 1]}), 0.0),
         (write_call({"a": 1}), write_call({"a": 1, "days": 3}), 1.0),
@@ -225,7 +276,9 @@ CALL_IN_OTHER_ORDER = '<tool_call>{"name": "weather", "arguments": {"b": [2.0], 
         (write_call({"a": 1}), write_call({"a": 1, "days": 4}), 0.0),
     ],
 )
-def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: str, right: float) -> None:
+def test_an_answer_is_right_by_the_functions_that_it_calls(
+    wanted: str, answer: str, right: float
+) -> None:
     row = Example("a", (Message("user", "?"),), wanted, defaults={"weather": {"days": 3}})
     assert rescore.calls(answer, [wanted], row.defaults) == right
     given = Answer("a", answer, answer, None, (), None, 1, 0, 1, 0.0, False)
@@ -234,8 +287,16 @@ def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: 
 
 def test_an_argument_that_is_left_out_has_its_default() -> None:
     arguments = {"town": {"type": "string"}, "days": {"type": "integer", "default": 3}}
-    for parameters in (arguments, {"type": "object", "properties": arguments}, None, [], {"properties": None}):
-        defaults = call_texts.get_defaults(format_tools([{"name": "weather", "parameters": parameters}]))
+    for parameters in (
+        arguments,
+        {"type": "object", "properties": arguments},
+        None,
+        [],
+        {"properties": None},
+    ):
+        defaults = call_texts.get_defaults(
+            format_tools([{"name": "weather", "parameters": parameters}])
+        )
         assert defaults == ({"weather": {"days": 3}} if parameters and len(parameters) == 2 else {})
 
 
@@ -249,7 +310,9 @@ def test_an_argument_that_is_left_out_has_its_default() -> None:
         {"from": "function_call", "value": "weather"},
     ],
 )
-def test_calls_that_cannot_be_read_are_one_error_of_the_file(tmp_path: Path, turn: dict[str, Any]) -> None:
+def test_calls_that_cannot_be_read_are_one_error_of_the_file(
+    tmp_path: Path, turn: dict[str, Any]
+) -> None:
     talk = [{"role": "user", "content": "a"}, turn]
     with pytest.raises(InputError) as raised:
         read(write_json_lines(tmp_path / "r.jsonl", [{"messages": talk} for _ in range(9)]))
@@ -261,15 +324,23 @@ def test_calls_that_cannot_be_read_are_one_error_of_the_file(tmp_path: Path, tur
 
 def test_functions_that_are_no_list_are_refused(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    file = write_json_lines(tmp_path / "r.jsonl", [{"messages": talk, "tools": "search, calculator"}])
+    file = write_json_lines(
+        tmp_path / "r.jsonl", [{"messages": talk, "tools": "search, calculator"}]
+    )
     with pytest.raises(InputError, match=r"r\.jsonl:1: tools: .*rename the column"):
         read(file)
-    pairs = read(write_json_lines(tmp_path / "p.jsonl", [{"input": "a", "output": "b", "tools": "search"}]))
+    pairs = read(
+        write_json_lines(tmp_path / "p.jsonl", [{"input": "a", "output": "b", "tools": "search"}])
+    )
     assert pairs.notes[-1].endswith("columns not used: tools")
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=9).filter(str.strip)
-JSON = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | TEXT, lambda one: st.lists(one, max_size=2))
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=9).filter(
+    str.strip
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | TEXT, lambda one: st.lists(one, max_size=2)
+)
 ARGUMENTS = st.dictionaries(TEXT, JSON, max_size=2)
 CALLS = st.lists(st.tuples(TEXT, ARGUMENTS), min_size=1, max_size=2)
 
@@ -281,7 +352,9 @@ def chats(draw: st.DrawFn) -> list[dict[str, Any]]:
         turns.append({"role": "user", "content": draw(TEXT)})
         if calls := draw(st.just([]) | CALLS):
             listed = [call(arguments, name, at) for at, (name, arguments) in enumerate(calls)]
-            turns.append({"role": "assistant", "content": draw(st.none() | TEXT), "tool_calls": listed})
+            turns.append(
+                {"role": "assistant", "content": draw(st.none() | TEXT), "tool_calls": listed}
+            )
             turns += [{"role": "tool", "content": draw(TEXT)} for _ in listed]
         turns.append({"role": "assistant", "content": draw(TEXT)})
     if calls := draw(st.just([]) | CALLS):
@@ -293,7 +366,10 @@ def chats(draw: st.DrawFn) -> list[dict[str, Any]]:
 @settings(max_examples=25)
 @given(rows=st.lists(chats(), min_size=1, max_size=3), offered=st.booleans())
 def test_what_is_written_is_read_again_to_the_same_rows(
-    shape: str, rows: list[list[dict[str, Any]]], offered: bool, tmp_path_factory: pytest.TempPathFactory
+    shape: str,
+    rows: list[list[dict[str, Any]]],
+    offered: bool,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")
     made = [{"messages": turns} | ({"tools": TOOLS} if offered else {}) for turns in rows]
@@ -338,14 +414,24 @@ def test_kto_s_format_names_functions_in_the_system_message(tmp_path: Path) -> N
     assert [row.output for row in again.examples] == [row.output for row in rows.examples]
 
 
-@pytest.mark.parametrize("end", [[], [{"role": "tool", "content": "4"}, {"role": "assistant", "content": "Done."}]])
+@pytest.mark.parametrize(
+    "end", [[], [{"role": "tool", "content": "4"}, {"role": "assistant", "content": "Done."}]]
+)
 def test_a_task_of_short_calls_is_no_choice_among_labels(end: list[Any], tmp_path: Path) -> None:
     rows = [calling(number) for number in range(1, 200)]
     for number, row in enumerate(rows):
-        row["messages"][1:] = [{"role": "assistant", "tool_calls": [call({"do": "ab"[number % 2]})]}, *end]
+        row["messages"][1:] = [
+            {"role": "assistant", "tool_calls": [call({"do": "ab"[number % 2]})]},
+            *end,
+        ]
     assert main(["init", str(write_json_lines(tmp_path / "rows.jsonl", rows))]) == 0
     text = (tmp_path / "task.yaml").read_text(encoding="utf-8")
-    told = {"\nkind: answer\n": True, "# metric: calls": True, "\nturns: all\n": bool(end), "Use about": False}
+    told = {
+        "\nkind: answer\n": True,
+        "# metric: calls": True,
+        "\nturns: all\n": bool(end),
+        "Use about": False,
+    }
     assert {key: key in text for key in told} == told
 
 

@@ -38,7 +38,10 @@ METHOD = "prompt"
 def save_adapter(folder: Path) -> Path:
     folder.mkdir()
     name = "base_model.model.model.layers.0.mlp.down_proj"
-    tensors = {f"{name}.lora_A.weight": torch.ones(4, 64), f"{name}.lora_B.weight": torch.ones(48, 4)}
+    tensors = {
+        f"{name}.lora_A.weight": torch.ones(4, 64),
+        f"{name}.lora_B.weight": torch.ones(48, 4),
+    }
     save_file(tensors, folder / "adapter_model.safetensors")
     config = {
         "peft_type": "LORA",
@@ -78,7 +81,9 @@ def read_head(file: Path) -> dict[str, Any]:
 
 @pytest.mark.real
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft, for a name of transformers
-def test_the_folder_loads_in_transformers_and_peft_as_it_was_measured(tuned_run: Run, tmp_path: Path) -> None:
+def test_the_folder_loads_in_transformers_and_peft_as_it_was_measured(
+    tuned_run: Run, tmp_path: Path
+) -> None:
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -89,7 +94,9 @@ def test_the_folder_loads_in_transformers_and_peft_as_it_was_measured(tuned_run:
     messages = [{"role": "user", "content": "where is my card"}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     ids = torch.tensor([tokenizer(text, add_special_tokens=False).input_ids])
-    assert text == own.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text == own.tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True
+    )
     base = AutoModelForCausalLM.from_pretrained(tuned.model.name, dtype=torch.float32)
     with torch.no_grad():
         plain = base(input_ids=ids).logits
@@ -107,11 +114,17 @@ def test_the_card_is_one_that_the_hub_reads(tuned_run: Run, tmp_path: Path) -> N
     tuned = load(tuned_run.assistant_folder(METHOD))
     result = export_for_hub(tuned_run, tuned, tmp_path / "hub", "me/luma")
     card = hub.ModelCard.load(tmp_path / "hub" / "README.md")
-    assert (card.data.license, card.data.license_name, card.data.library_name) == ("other", "tiny", "peft")
+    assert (card.data.license, card.data.license_name, card.data.library_name) == (
+        "other",
+        "tiny",
+        "peft",
+    )
     assert card.data.tags == ["etude", "answer", METHOD]
     verdict = tuned_run.verdict
     [estimate] = [row.estimate for row in verdict.ladder if row.method == METHOD]
-    name, [measured] = model_index_to_eval_results(read_head(tmp_path / "hub" / "README.md")["model-index"])
+    name, [measured] = model_index_to_eval_results(
+        read_head(tmp_path / "hub" / "README.md")["model-index"]
+    )
     assert name == f"{tuned_run.info['name']} {METHOD}"
     assert measured.metric_value == pytest.approx(estimate.value, abs=1e-4)
     assert measured.metric_args["n"] == estimate.n
@@ -124,7 +137,9 @@ def test_the_card_is_one_that_the_hub_reads(tuned_run: Run, tmp_path: Path) -> N
     assert "> You are a librarian." in text
     # A path on this machine is not published; what is missing is said.
     assert str(tmp_path) not in card.content
-    assert str(tmp_path) not in (tmp_path / "hub" / "adapter_config.json").read_text(encoding="utf-8")
+    assert str(tmp_path) not in (tmp_path / "hub" / "adapter_config.json").read_text(
+        encoding="utf-8"
+    )
     assert "base_model" not in card.data.to_dict()
     assert "publish it too" in result.instructions
 
@@ -139,7 +154,9 @@ def test_an_adapter_over_a_gguf_file_is_published_merged_and_names_no_other_base
     write_json(record, read_json(record) | {"model": str(gguf)})
     tuned = load(folder)
     result = export_for_hub(tuned_run, tuned, tmp_path / "hub", "me/luma")
-    assert result.model == ModelRef(str(tmp_path / "hub")), "what is measured is what the card loads"
+    assert result.model == ModelRef(str(tmp_path / "hub")), (
+        "what is measured is what the card loads"
+    )
     head = read_head(tmp_path / "hub" / "README.md")
     assert (head["library_name"], "base_model" in head) == ("transformers", False)
     card = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
@@ -156,7 +173,9 @@ def test_licences_are_read_where_they_are_known(tmp_path: Path) -> None:
     for text in ("no head", "---\n- a list\n---\n", "---\n: [\n---\n", "---\ntags: [a]\n---\n"):
         (tmp_path / "README.md").write_text(text, encoding="utf-8")
         assert read_licence(str(tmp_path)) == {}
-    (tmp_path / "README.md").write_text("---\r\nlicense: mit\r\n---\r\n", encoding="utf-8", newline="")
+    (tmp_path / "README.md").write_text(
+        "---\r\nlicense: mit\r\n---\r\n", encoding="utf-8", newline=""
+    )
     assert read_licence(str(tmp_path)) == {"license": "mit"}
     packaged = find_licence_folder("smollm2-135m-instruct:4bit")
     assert packaged is None or "Apache" in (packaged / "LICENSE").read_text(encoding="utf-8")
@@ -218,12 +237,15 @@ def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a stand-in of the Hub on this machine."""
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    HubHandler.files, HubHandler.created = {}, []
+    HubHandler.files = {}
+    HubHandler.created = []
     with serve_handler(HubHandler) as url:
         yield url.removesuffix("/v1")
 
 
-def test_an_upload_sends_every_file_to_a_private_repository(hub_server: str, tmp_path: Path) -> None:
+def test_an_upload_sends_every_file_to_a_private_repository(
+    hub_server: str, tmp_path: Path
+) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Luma\n", encoding="utf-8")
     (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
     assert upload_folder(tmp_path, "me/luma", hub_server) == f"{hub_server}/me/luma"
@@ -232,7 +254,9 @@ def test_an_upload_sends_every_file_to_a_private_repository(hub_server: str, tmp
     assert created.get("private") is True or created["visibility"] == "private"
 
 
-def test_an_upload_that_fails_says_how_to_repeat_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_upload_that_fails_says_how_to_repeat_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ServiceError, match="hf upload me/luma"):
@@ -240,7 +264,10 @@ def test_an_upload_that_fails_says_how_to_repeat_it(monkeypatch: pytest.MonkeyPa
 
 
 def test_nothing_is_uploaded_without_a_yes(
-    tuned_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tuned_run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     sent: list[tuple[Path, str]] = []
 
@@ -249,7 +276,17 @@ def test_nothing_is_uploaded_without_a_yes(
         return "URL"
 
     monkeypatch.setattr("etude.cli.exporting.upload_folder", upload)
-    words = ["export", str(tuned_run.folder), "--to", "hub", "-m", METHOD, "--no-test", "--repo", "me/luma"]
+    words = [
+        "export",
+        str(tuned_run.folder),
+        "--to",
+        "hub",
+        "-m",
+        METHOD,
+        "--no-test",
+        "--repo",
+        "me/luma",
+    ]
     assert main([*words, "-o", str(tmp_path / "a")]) == 1
     printed = capsys.readouterr()
     assert not sent
@@ -259,6 +296,9 @@ def test_nothing_is_uploaded_without_a_yes(
     assert main([*words, "-o", str(tmp_path / "b"), "--yes"]) == 0
     assert sent == [(tmp_path / "b", "me/luma")]
     for wrong in (["--to", "adapter", "--repo", "me/luma"], ["--to", "hub", "--repo", "luma"]):
-        assert main(["export", str(tuned_run.folder), "-m", METHOD, "-o", str(tmp_path / "c"), *wrong]) == 2
+        assert (
+            main(["export", str(tuned_run.folder), "-m", METHOD, "-o", str(tmp_path / "c"), *wrong])
+            == 2
+        )
     folder = str(tuned_run.assistant_folder(METHOD))
     assert main(["export", folder, "--to", "hub", "-o", str(tmp_path / "d")]) == 0

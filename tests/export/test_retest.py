@@ -47,16 +47,22 @@ def test_a_wrong_prompt_is_caught(run: Run) -> None:
 
 @pytest.mark.real
 def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
-    """A model's own answers are the right ones, so that it scores 100% until something is changed on the way."""
+    """A model's own answers are the right ones, so that it scores 100% until something is changed
+    on the way.
+    """
     pytest.importorskip("torch")
     model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
     own = Assistant("prompt", "answer", ModelRef(str(model)), "Say what fits.", max_tokens=6)
     asked = [str(row["input"]) for row in rows("answer", 110)]
     answers = [answer.text for answer in own.answer(asked)]
     lines = [
-        {"input": text, "output": answer} for text, answer in zip(asked, answers, strict=True) if "\0" not in answer
+        {"input": text, "output": answer}
+        for text, answer in zip(asked, answers, strict=True)
+        if "\0" not in answer
     ]
-    task = write_task(tmp_path / "task", "answer", str(model), more="methods: [prompt]\nmax_tokens: 6\n")
+    task = write_task(
+        tmp_path / "task", "answer", str(model), more="methods: [prompt]\nmax_tokens: 6\n"
+    )
     text = task.read_text().replace("You are a librarian. ", "")
     task.write_text(text.replace(SETTINGS["answer"], ""))
     write_json_lines(task.parent / "examples.jsonl", lines)
@@ -67,7 +73,9 @@ def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
     found = measure_loss(run, assistant, written.model)
     assert (found.difference.value, found.num_equal) == (0.0, found.difference.n)
     template = tmp_path / "merged" / "chat_template.jinja"
-    template.write_text(template.read_text().replace("<|im_start|>", "### ").replace("<|im_end|>", ""))
+    template.write_text(
+        template.read_text().replace("<|im_start|>", "### ").replace("<|im_end|>", "")
+    )
     swapped = measure_loss(run, assistant, written.model)
     assert swapped.is_worse
     assert swapped.difference.high < 0
@@ -75,13 +83,17 @@ def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
 
 def test_rows_that_have_changed_are_not_answered(run: Run) -> None:
     task = run.folder.parents[1]
-    (task / "examples.jsonl").write_text((task / "examples.jsonl").read_text().replace("Title: ", "Title: The "))
+    (task / "examples.jsonl").write_text(
+        (task / "examples.jsonl").read_text().replace("Title: ", "Title: The ")
+    )
     assistant = load(run.assistant_folder("few_shot"))
     with pytest.raises(RunError, match="have changed"):
         measure_loss(run, assistant, assistant.model)
 
 
-def test_an_export_of_a_training_has_no_test_to_lose(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_of_a_training_has_no_test_to_lose(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     run.update(command="train")
     check_loss(run.folder, load(run.assistant_folder("prompt")), ModelRef("fake"), None)
     assert "was not measured" in capsys.readouterr().out

@@ -18,11 +18,15 @@ def test_kappa_is_that_of_the_two_peoples_last_judgements() -> None:
     entries = [say(0, "ana", "earlier", thumb="down")]
     for number, judged in enumerate(judgements):
         for reviewer, is_right in zip(("ana", "ben"), judged, strict=True):
-            entries.append(say(number, reviewer, **({"correction": "a"} if is_right else {"thumb": "down"})))
+            entries.append(
+                say(number, reviewer, **({"correction": "a"} if is_right else {"thumb": "down"}))
+            )
     assert measure_agreement(entries) == kappa(*zip(*judgements, strict=True))
 
 
-@pytest.mark.parametrize("other", [{"flag": True}, {"exclude": True}, {"choice": "answer", "other": "b"}])
+@pytest.mark.parametrize(
+    "other", [{"flag": True}, {"exclude": True}, {"choice": "answer", "other": "b"}]
+)
 def test_what_judges_no_answer_does_not_count(other: dict[str, object]) -> None:
     assert measure_agreement([say(0, "ana", thumb="up"), say(0, "ben", **other)]) is None
     undone = [say(0, "ana", thumb="up"), say(0, "ben", thumb="up"), say(0, "ben", "x", undo="ben0")]

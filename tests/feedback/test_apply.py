@@ -1,4 +1,6 @@
-"""What people said becomes rows: resolved between people, never of the test, and in the shape of the file."""
+"""What people said becomes rows: resolved between people, never of the test, and in the shape of
+the file.
+"""
 
 import json
 from dataclasses import replace
@@ -23,7 +25,8 @@ from etude.task import RowSource, load_task
 from etude.types import Message, ModelRef
 from small_task import write_task
 
-GOOD, WORSE = "Title: Dragons at Dawn\nAges: 7", "Title: Trains\nAges: 3"
+GOOD = "Title: Dragons at Dawn\nAges: 7"
+WORSE = "Title: Trains\nAges: 3"
 
 
 def gather_entries(task_file: Path, *said: dict[str, object]) -> GatheredFeedback:
@@ -105,7 +108,8 @@ def test_nothing_of_the_test_enters_by_hash_or_near_duplicate(task: Path) -> Non
     run = Run(task.parent / FOLDER / "small-1")
     parts = compute_split(run, loaded, rows, None)
     open_test(task.parent / FOLDER, "1", parts.test)
-    hidden, near = parts.test[0].text, f"{parts.test[1].text}, please!"
+    hidden = parts.test[0].text
+    near = f"{parts.test[1].text}, please!"
     chat = [
         *({"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes?"}),
         {"role": "user", "content": parts.test[2].text.upper()},
@@ -135,9 +139,13 @@ def test_apply_replaces_adds_and_updates_the_task_file(task: Path) -> None:
     before = source.read_bytes()
     lines = source.read_text().splitlines()
     third = json.loads(lines[2])
-    gather_entries(task, {"input": third["input"], "correction": GOOD}, {"correction": GOOD, "input": "New?"})
+    gather_entries(
+        task, {"input": third["input"], "correction": GOOD}, {"correction": GOOD, "input": "New?"}
+    )
     text = task.read_text()
-    task.write_text(text.replace("examples: examples.jsonl", "examples: examples.jsonl  # our rows"))
+    task.write_text(
+        text.replace("examples: examples.jsonl", "examples: examples.jsonl  # our rows")
+    )
     done = apply_feedback(task, update=True)
     assert done.count("feedback_added") == done.count("feedback_replaced") == 1
     new = done.files.fixed_file.read_text().splitlines()
@@ -160,14 +168,24 @@ def test_each_of_the_rows_with_one_input_is_corrected_or_left_out(tmp_path: Path
     texts = ("Where is my refund?", "where is my refund", "Where is my REFUND?")
     shared = [*zip(texts, ("trains", "ghosts", "ghosts"), strict=True)]
     with source.open("a") as stream:
-        stream.writelines(json.dumps({"input": text, "output": label}) + "\n" for text, label in shared)
+        stream.writelines(
+            json.dumps({"input": text, "output": label}) + "\n" for text, label in shared
+        )
     lines = source.read_text().splitlines()
     asked = {"input": shared[0][0], "answer": "trains"}
 
     gather_entries(task, {**asked, "exclude": True})
-    assert apply_feedback(task).files.fixed_file.read_text().splitlines() == [*lines[:-3], *lines[-2:]]
-    gather_entries(task, {"input": shared[1][0], "answer": "ghosts", "reviewer": "ben", "exclude": True})
-    assert apply_feedback(task).files.fixed_file.read_text().splitlines() == [*lines[:-3], lines[-1]]
+    assert apply_feedback(task).files.fixed_file.read_text().splitlines() == [
+        *lines[:-3],
+        *lines[-2:],
+    ]
+    gather_entries(
+        task, {"input": shared[1][0], "answer": "ghosts", "reviewer": "ben", "exclude": True}
+    )
+    assert apply_feedback(task).files.fixed_file.read_text().splitlines() == [
+        *lines[:-3],
+        lines[-1],
+    ]
     gather_entries(task, {**asked, "undo": "id0"}, {**asked, "reviewer": "ben", "undo": "id1"})
     gather_entries(task, {**asked, "correction": "ghosts"})
     done = apply_feedback(task)
@@ -182,19 +200,24 @@ def test_new_rows_train_and_a_corrected_row_keeps_its_side(task: Path) -> None:
     loaded, rows = load_dataset(load_task(task))
     before = compute_split(Run(task.parent / FOLDER / "small-1"), loaded, rows, None)
     texts = [f"{number} entirely new words {'xyz' * number}" for number in range(8)]
-    gather_entries(task, *({"input": text, "correction": GOOD} for text in (before.dev[0].text, *texts)))
+    gather_entries(
+        task, *({"input": text, "correction": GOOD} for text in (before.dev[0].text, *texts))
+    )
     done = apply_feedback(task, update=True)
     loaded, rows = load_dataset(load_task(task))
     after = compute_split(Run(task.parent / FOLDER / "small-2"), loaded, rows, None)
     added = {change.row for change in done.changes if not change.before}
     assert len(added) == 8
-    assert {row.text for row in after.train} >= {row.text for row in rows if "entirely new" in row.text}
+    assert {row.text for row in after.train} >= {
+        row.text for row in rows if "entirely new" in row.text
+    }
     assert [row.output for row in after.dev if row.text == before.dev[0].text] == [GOOD]
 
 
 ROWS = {
     "table.csv": 'id;question;answer;topic\n1;"Dragons; big?";Yes.;x\n2;Trains?;No.;y',
-    "chat.jsonl": '{"conversations": [{"from": "system", "value": "S."}, {"from": "human", "value": "Hi"}, '
+    "chat.jsonl": '{"conversations": [{"from": "system", "value": "S."}, {"from": "human", '
+    '"value": "Hi"}, '
     '{"from": "gpt", "value": "Hello"}]}\n',
     "numbers.jsonl": '{"id": "a", "text": "one", "label": 1, "tags": {"t": "u"}}\n',
     "plain.tsv": "text\tlabel\none\t1\n",
@@ -226,19 +249,25 @@ def offer(name: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    "systems", [("", "", ""), ("Be kind.",) * 3, ("Be kind.", "Be brief.", ""), ("", "", "Be brief.")]
+    "systems",
+    [("", "", ""), ("Be kind.",) * 3, ("Be kind.", "Be brief.", ""), ("", "", "Be brief.")],
 )
-@pytest.mark.parametrize("names", [("", "", ""), ("tides",) * 3, ("tides", "moon", "tides"), ("", "moon", "")])
+@pytest.mark.parametrize(
+    "names", [("", "", ""), ("tides",) * 3, ("tides", "moon", "tides"), ("", "moon", "")]
+)
 def test_a_new_row_has_the_system_message_and_functions_of_its_input(
     tmp_path: Path, systems: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
     lines = []
     for number in range(24):
-        system, name = systems[number % 3], names[number // 3 % 3]
+        system = systems[number % 3]
+        name = names[number // 3 % 3]
         head = [{"role": "system", "content": system}] if system else []
         asked = {"role": "user", "content": f"Question {number}?"}
         answer = {"role": "assistant", "content": "Yes."}
-        lines.append({"messages": [*head, asked, answer], **({"tools": offer(name)} if name else {})})
+        lines.append(
+            {"messages": [*head, asked, answer], **({"tools": offer(name)} if name else {})}
+        )
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     task_file = tmp_path / "task.yaml"
     task_file.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
@@ -273,7 +302,11 @@ def test_a_function_call_is_corrected(tmp_path: Path, shape: str, right: str) ->
         function = {**call, "arguments": json.dumps(call["arguments"])}
         chat = [{"role": "user", "content": "High tide?"}]
         chat.append({"role": "assistant", "content": None, "tool_calls": [{"function": function}]})  # type: ignore[dict-item]
-        line = {"messages": json.dumps(chat) if shape == "text" else chat, "tools": offer("tides"), "id": "a"}
+        line = {
+            "messages": json.dumps(chat) if shape == "text" else chat,
+            "tools": offer("tides"),
+            "id": "a",
+        }
     (tmp_path / "rows.jsonl").write_text(json.dumps(line) + "\n")
     task = tmp_path / "task.yaml"
     task.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
@@ -296,14 +329,20 @@ def test_a_correction_changes_only_the_row_with_the_same_system_message(tmp_path
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     task_file = tmp_path / "task.yaml"
     task_file.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
-    assert not [item for item in check(task_file).items if item.kind in ("contradiction", "repeated_input")]
+    assert not [
+        item for item in check(task_file).items if item.kind in ("contradiction", "repeated_input")
+    ]
     for text in ("Bread", "Ham"):
         chat = [{"role": "system", "content": systems[2]}, {"role": "user", "content": text}]
         gather_entries(task_file, {"input": chat, "answer": "?", "correction": f"Corrected {text}"})
     applied = apply_feedback(task_file, update=True)
     assert applied.count("feedback_replaced") == applied.count("feedback_added") == 1
     rows = read_task_feedback(load_task(task_file, needs_model=False))[1].rows
-    expected = {(text, system): f"{text}: {system}" for text in ("Cheese", "Bread", "Ham") for system in systems}
+    expected = {
+        (text, system): f"{text}: {system}"
+        for text in ("Cheese", "Bread", "Ham")
+        for system in systems
+    }
     expected |= {(text, systems[2]): f"Corrected {text}" for text in ("Bread", "Ham")}
     assert {(row.text, row.input[0].content): row.output for row in rows} == expected
 
@@ -341,10 +380,15 @@ def test_the_commands_list_apply_and_export(task: Path, capsys: pytest.CaptureFi
             {"prompt": question, "completion": [turn(WORSE)], "label": False},
         ],
         "preferences": [
-            {"prompt": asked, "chosen": [turn(GOOD)], "rejected": [turn(WORSE)]} for asked in (question, chat)
+            {"prompt": asked, "chosen": [turn(GOOD)], "rejected": [turn(WORSE)]}
+            for asked in (question, chat)
         ],
         "openai": [
-            {"input": {"messages": asked}, "preferred_output": [turn(GOOD)], "non_preferred_output": [turn(WORSE)]}
+            {
+                "input": {"messages": asked},
+                "preferred_output": [turn(GOOD)],
+                "non_preferred_output": [turn(WORSE)],
+            }
             for asked in (question, chat)
         ],
     }.items():

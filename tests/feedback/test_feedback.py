@@ -12,7 +12,13 @@ from etude.errors import InputError
 from etude.feedback import Feedback, FeedbackLog, read_feedback
 from etude.types import Message
 
-SAID = {"id": "1", "reviewer": "ana", "assistant": "run/prompt", "input": "Dragons?", "answer": "No."}
+SAID = {
+    "id": "1",
+    "reviewer": "ana",
+    "assistant": "run/prompt",
+    "input": "Dragons?",
+    "answer": "No.",
+}
 
 
 def entry(number: int | str, **said: object) -> Feedback:
@@ -34,7 +40,8 @@ def test_an_entry_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_an_entry_that_is_sent_twice_is_kept_once(tmp_path: Path) -> None:
-    log, other = FeedbackLog(tmp_path / "feedback.jsonl"), FeedbackLog(tmp_path / "feedback.jsonl")
+    log = FeedbackLog(tmp_path / "feedback.jsonl")
+    other = FeedbackLog(tmp_path / "feedback.jsonl")
     assert log.add(entry(1))
     assert not other.add(entry(1, correction="another"))
     assert other.add(entry(2))
@@ -60,12 +67,16 @@ def test_threads_write_at_once_and_nothing_is_lost_or_doubled(tmp_path: Path) ->
             log.add(entry(number))
 
     shared = FeedbackLog(file)
-    threads = [threading.Thread(target=write, args=(log,)) for log in (shared, shared, FeedbackLog(file))]
+    threads = [
+        threading.Thread(target=write, args=(log,)) for log in (shared, shared, FeedbackLog(file))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == [str(n) for n in range(20)]
+    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == [
+        str(n) for n in range(20)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +105,14 @@ def test_a_line_that_is_no_feedback_is_named(tmp_path: Path) -> None:
 
 
 def test_what_was_confirmed_outlives_a_kill(tmp_path: Path) -> None:
-    """A writer is killed while it writes: every entry that it has confirmed is there, once and whole."""
+    """A writer is killed while it writes: every entry that it has confirmed is there, once and
+    whole.
+    """
     file = tmp_path / "feedback.jsonl"
     code = (
-        "import itertools, sys\nfrom pathlib import Path\nfrom etude.feedback import FeedbackLog, read_feedback\n"
+        "import itertools, sys\n"
+        "from pathlib import Path\n"
+        "from etude.feedback import FeedbackLog, read_feedback\n"
         "log = FeedbackLog(Path(sys.argv[1]))\n"
         "said = {'reviewer': 'a', 'assistant': '', 'input': 'x', 'answer': 'y', 'thumb': 'up'}\n"
         "for number in itertools.count():\n"
@@ -106,7 +121,9 @@ def test_what_was_confirmed_outlives_a_kill(tmp_path: Path) -> None:
     )
     confirmed: list[str] = []
     for name in "ab":
-        writer = subprocess.Popen([sys.executable, "-c", code, str(file), name], stdout=subprocess.PIPE, text=True)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", code, str(file), name], stdout=subprocess.PIPE, text=True
+        )
         assert writer.stdout
         confirmed += [next(writer.stdout).strip() for _ in range(25)]
         writer.kill()

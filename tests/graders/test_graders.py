@@ -1,4 +1,6 @@
-"""Graders: the template and formula languages, similarity against definitions, and what each type of grader gives."""
+"""Graders: the template and formula languages, similarity against definitions, and what each type
+of grader gives.
+"""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +17,14 @@ from etude.graders.grade import Grade, Tools, grade, validate_grader
 from etude.graders.similarity import MEASURES, gleu, rouge_l
 from etude.graders.templates import check_formula, evaluate_formula, render_template
 
-ITEM = {"answer": "Paris", "nested": {"list": [{"text": "deep"}], "json": '{"symbols": ["A", "B"]}'}}
-SAMPLE = {"output_text": "paris", "output_tools": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]}
+ITEM = {
+    "answer": "Paris",
+    "nested": {"list": [{"text": "deep"}], "json": '{"symbols": ["A", "B"]}'},
+}
+SAMPLE = {
+    "output_text": "paris",
+    "output_tools": [{"function": {"name": "f", "arguments": '{"x": 1}'}}],
+}
 
 
 def check(operation: str, reference: str = "{{item.answer}}") -> dict[str, str]:
@@ -40,7 +48,15 @@ def test_a_template_resolves_paths(template: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["item.missing", "item.answer.x", "item[0]", "os.environ", "item.__class__", "item.nested.list[9]"]
+    "path",
+    [
+        "item.missing",
+        "item.answer.x",
+        "item[0]",
+        "os.environ",
+        "item.__class__",
+        "item.nested.list[9]",
+    ],
 )
 def test_a_template_that_names_nothing_is_an_error(path: str) -> None:
     with pytest.raises(InputError, match="a path that does not exist"):
@@ -49,7 +65,9 @@ def test_a_template_that_names_nothing_is_an_error(path: str) -> None:
 
 @given(st.text(), st.text())
 def test_inserted_text_is_never_a_template_itself(answer: str, output: str) -> None:
-    text = render_template("{{item.answer}}|{{sample.output_text}}", {"answer": answer}, {"output_text": output})
+    text = render_template(
+        "{{item.answer}}|{{sample.output_text}}", {"answer": answer}, {"output_text": output}
+    )
     assert text == f"{answer}|{output}"
 
 
@@ -71,8 +89,26 @@ def test_a_formula_is_arithmetic(formula: str, result: float) -> None:
 @pytest.mark.parametrize(
     "formula",
     [
-        *("__import__('os')", "a.real", "a if a else b", "[a]", "c", "a; b", "1/0", "9**9**9", "1e308*10"),
-        *("(-1)**0.5", "min()", "min(a, key=b)", "True", "'a'*3", "(" * 400 + ")" * 400, "a" * 2_000),
+        *(
+            "__import__('os')",
+            "a.real",
+            "a if a else b",
+            "[a]",
+            "c",
+            "a; b",
+            "1/0",
+            "9**9**9",
+            "1e308*10",
+        ),
+        *(
+            "(-1)**0.5",
+            "min()",
+            "min(a, key=b)",
+            "True",
+            "'a'*3",
+            "(" * 400 + ")" * 400,
+            "a" * 2_000,
+        ),
     ],
 )
 def test_anything_else_in_a_formula_is_refused(formula: str) -> None:
@@ -87,7 +123,8 @@ def test_no_formula_ends_in_another_error(formula: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "passed"), [("eq", False), ("ne", True), ("neq", True), ("like", False), ("ilike", True)]
+    ("operation", "passed"),
+    [("eq", False), ("ne", True), ("neq", True), ("like", False), ("ilike", True)],
 )
 def test_string_checks(operation: str, passed: bool) -> None:
     assert grade(check(operation), ITEM, SAMPLE, Tools()) == Grade(float(passed), passed)
@@ -114,7 +151,9 @@ PUBLISHED: dict[tuple[str, str], tuple[float, ...]] = {
     ("a b c d", "a b c d e f"): (0.8, 0.75, 0.666667, 0.5, 0, 0.8, 0.555556, 0.684267),
     ("a b c d e", "a b c d e"): (1, 1, 1, 1, 1, 1, 1, 0.996),
 }
-"""Text and reference -> the values of rouge-score 0.1.2 and NLTK 3.10.4 (METEOR without stems and synonyms)."""
+"""Text and reference -> the values of rouge-score 0.1.2 and NLTK 3.10.4 (METEOR without stems and
+synonyms).
+"""
 
 
 @pytest.mark.parametrize("pair", PUBLISHED)
@@ -200,9 +239,23 @@ def test_a_multi_grader_calculates() -> None:
         ({**SCORER, "range": [0, "1"]}, "range"),
         ({**SCORER, "input": ["text"]}, "input"),
         (SCORER, "--grader judge=URL#MODEL"),
-        ({"type": "multi", "name": "m", "graders": {"a": check("eq")}, "calculate_output": "a + b"}, "named 'b'"),
         (
-            {"type": "text_similarity", "name": "t", "input": "", "reference": "", "evaluation_metric": "cosine"},
+            {
+                "type": "multi",
+                "name": "m",
+                "graders": {"a": check("eq")},
+                "calculate_output": "a + b",
+            },
+            "named 'b'",
+        ),
+        (
+            {
+                "type": "text_similarity",
+                "name": "t",
+                "input": "",
+                "reference": "",
+                "evaluation_metric": "cosine",
+            },
             "encoder",
         ),
     ],

@@ -26,7 +26,13 @@ def build_chats(kind: str, num: int, seed: int = 7) -> list[dict[str, Any]]:
     if kind != "chat":
         return [chat(row["input"], row["output"]) for row in rows(kind, num, seed)]
     return [
-        {"messages": [turn("system", "Be brief."), *chat("hello", "hi")["messages"], *chat(*pair)["messages"]]}
+        {
+            "messages": [
+                turn("system", "Be brief."),
+                *chat("hello", "hi")["messages"],
+                *chat(*pair)["messages"],
+            ]
+        }
         for pair in ((row["input"], row["output"]) for row in rows("answer", num, seed))
     ]
 
@@ -63,16 +69,26 @@ def test_a_compare_job_has_the_verdict_of_etude_compare_and_a_batch_the_answers_
     folder.mkdir()
     (folder / "rows.jsonl").write_bytes(content)
     model = str(save_tiny_model(tmp_path / "same"))
-    task = {"name": "by hand", "kind": "answer", "model": model, "examples": "rows.jsonl", "seed": 3}
+    task = {
+        "name": "by hand",
+        "kind": "answer",
+        "model": model,
+        "examples": "rows.jsonl",
+        "seed": 3,
+    }
     task["train"] = {"epochs": 1, "rows_per_step": 8}
     (folder / "task.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
     assert main(["compare", str(folder), "--yes"]) == 0
     verdict = find_run(folder).verdict
-    ladder = [{"method": row.method, "status": row.status, **asdict(row.estimate)} for row in verdict.ladder]
+    ladder = [
+        {"method": row.method, "status": row.status, **asdict(row.estimate)}
+        for row in verdict.ladder
+    ]
     assert done.etude["ladder"] == ladder  # type: ignore[attr-defined]
     assert done.etude["recommended"] == verdict.recommended  # type: ignore[attr-defined]
 
-    # In bfloat16, a random model's answer also depends on the rounding, and so on what is answered together.
+    # In bfloat16, a random model's answer also depends on the rounding, and so on what is answered
+    # together.
     monkeypatch.setattr("etude.models.local.loading.choose_dtype", lambda device: "float32")
     get_shared_models.cache_clear()
     questions = [{"messages": row["messages"][:-1]} for row in build_chats(kind, 20, seed=9)]
@@ -81,8 +97,12 @@ def test_a_compare_job_has_the_verdict_of_etude_compare_and_a_batch_the_answers_
     assert main(["predict", str(folder), files[0], "-o", files[1]]) == 0
     predicted = [json.loads(text)["answer"] for text in Path(files[1]).read_text().splitlines()]
     bodies = [{"model": done.fine_tuned_model, **row} for row in questions]
-    file = upload_batch(client, [line(str(number), body=body) for number, body in enumerate(bodies)])
+    file = upload_batch(
+        client, [line(str(number), body=body) for number, body in enumerate(bodies)]
+    )
     batch = wait_for_batch(client, start(client, file).id)
     answers = read(client, batch.output_file_id)
-    texts = [answers[str(n)]["response"]["body"]["choices"][0]["message"]["content"] for n in range(20)]
+    texts = [
+        answers[str(n)]["response"]["body"]["choices"][0]["message"]["content"] for n in range(20)
+    ]
     assert texts == predicted

@@ -37,7 +37,12 @@ def client(stores: HostedStores) -> Iterator[openai.OpenAI]:
 
 def line(custom_id: str, **changes: Any) -> dict[str, Any]:
     body = {"model": "luma", "messages": [{"role": "user", "content": custom_id}]}
-    return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body} | changes
+    return {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": body,
+    } | changes
 
 
 def upload(client: openai.OpenAI, lines: list[Any]) -> str:
@@ -45,13 +50,19 @@ def upload(client: openai.OpenAI, lines: list[Any]) -> str:
     return client.files.create(file=("batch.jsonl", content), purpose="batch").id
 
 
-def start(client: openai.OpenAI, file_id: str, endpoint: Any = "/v1/chat/completions") -> openai.types.Batch:
+def start(
+    client: openai.OpenAI, file_id: str, endpoint: Any = "/v1/chat/completions"
+) -> openai.types.Batch:
     return client.batches.create(input_file_id=file_id, endpoint=endpoint, completion_window="24h")
 
 
 def wait(client: openai.OpenAI, batch_id: str) -> openai.types.Batch:
     deadline = time.monotonic() + SECONDS
-    while (batch := client.batches.retrieve(batch_id)).status not in ("completed", "failed", "cancelled"):
+    while (batch := client.batches.retrieve(batch_id)).status not in (
+        "completed",
+        "failed",
+        "cancelled",
+    ):
         assert time.monotonic() < deadline, batch
         time.sleep(0.05)
     return batch
@@ -68,10 +79,16 @@ def test_every_request_is_answered_once_as_it_would_be_alone(client: openai.Open
     lines = [*(line(f"q{n}") for n in range(20)), wrong]
     batch = wait(client, start(client, upload(client, lines)).id)
     assert batch.status == "completed"
-    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (21, 20, 1)
+    assert (
+        batch.request_counts.total,
+        batch.request_counts.completed,
+        batch.request_counts.failed,
+    ) == (21, 20, 1)
     responses = read(client, batch.output_file_id)
     assert set(responses) == {f"q{n}" for n in range(20)}
-    alone = client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "q7"}])
+    alone = client.chat.completions.create(
+        model="luma", messages=[{"role": "user", "content": "q7"}]
+    )
     body = responses["q7"]["response"]["body"]
     assert body["choices"][0]["message"]["content"] == alone.choices[0].message.content
     assert read(client, batch.error_file_id)["wrong"]["response"]["status_code"] == 400
@@ -85,7 +102,11 @@ def test_every_request_is_answered_once_as_it_would_be_alone(client: openai.Open
         ([line("a", url="/v1/embeddings")], "invalid_url", 1),
         ([{**line("a"), "custom_id": None}], "missing_required_parameter", 1),
         ([line("a", body={"model": "gpt-9", "messages": []})], "model_not_found", 1),
-        ([line("a", body={"model": "luma", "messages": [], "stream": True})], "streaming_unsupported", 1),
+        (
+            [line("a", body={"model": "luma", "messages": [], "stream": True})],
+            "streaming_unsupported",
+            1,
+        ),
         ([line("a", body={"messages": []})], "missing_required_parameter", 1),
         ([line("a", body={"model": "luma"})], "missing_required_parameter", 1),
         ([line("\ud800")], "invalid_json_line", 1),
@@ -115,12 +136,19 @@ def test_what_the_api_refuses_at_once(client: openai.OpenAI) -> None:
         client.batches.cancel(done.id)
 
 
-@pytest.mark.parametrize(("error", "status"), [(ValueError("broken"), "failed"), (OSError(28, "full"), "completed")])
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("broken"), "failed"), (OSError(28, "full"), "completed")]
+)
 def test_a_batch_that_cannot_be_run_delays_no_other(
-    client: openai.OpenAI, stores: HostedStores, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
+    client: openai.OpenAI,
+    stores: HostedStores,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: str,
 ) -> None:
     """It ends as failed; after a disk error it is tried again, and the others run meanwhile."""
-    validate, damaged = stores.batches.validate, stores.batches.create(FIELDS | {"input_file_id": "file-x"})
+    validate = stores.batches.validate
+    damaged = stores.batches.create(FIELDS | {"input_file_id": "file-x"})
     (damaged.folder / "state.json").write_text("{")
     bad_file, good_file = (upload(client, [line(name)]) for name in ("bad", "good"))
     is_broken = True
@@ -140,17 +168,17 @@ def test_a_batch_that_cannot_be_run_delays_no_other(
 
 def test_a_request_of_a_batch_has_no_time_limit(stores: HostedStores) -> None:
     """A client that waits for the same answer gets 408 (tests/serve/test_limits.py)."""
-    slow, settings = (
-        replace(ECHO, model=ModelRef("fake:delay=0.1")),
-        ServerSettings(ServingLimits(seconds=0.05, at_once=1)),
-    )
+    slow = replace(ECHO, model=ModelRef("fake:delay=0.1"))
+    settings = ServerSettings(ServingLimits(seconds=0.05, at_once=1))
     with open_client(serve_as("luma", slow), settings=settings, hosted=stores) as client:
         batch = wait(client, start(client, upload(client, [line(f"q{n}") for n in range(4)])).id)
     assert (batch.request_counts.completed, batch.request_counts.failed) == (4, 0)
 
 
 def test_a_byte_order_mark_and_blank_lines_mean_nothing(client: openai.OpenAI) -> None:
-    text = "\ufeff" + "\r\n\r\n".join(json.dumps(line(name), ensure_ascii=False) for name in ("a", "b\u2028", "c"))
+    text = "\ufeff" + "\r\n\r\n".join(
+        json.dumps(line(name), ensure_ascii=False) for name in ("a", "b\u2028", "c")
+    )
     file = client.files.create(file=("batch.jsonl", text.encode()), purpose="batch")
     batch = wait(client, start(client, file.id).id)
     assert set(read(client, batch.output_file_id)) == {"a", "b\u2028", "c"}
@@ -160,7 +188,11 @@ def test_a_cancelled_batch_says_when(client: openai.OpenAI, stores: HostedStores
     batch = start(client, upload(client, [line(f"q{n}") for n in range(200)]))
     assert isinstance(client.batches.cancel(batch.id).cancelling_at, int)
     done = wait(client, batch.id)
-    assert (done.status, type(done.cancelling_at), type(done.cancelled_at)) == ("cancelled", int, int)
+    assert (done.status, type(done.cancelling_at), type(done.cancelled_at)) == (
+        "cancelled",
+        int,
+        int,
+    )
 
 
 def test_a_stopped_server_goes_on_where_it_was(stores: HostedStores, tmp_path: Path) -> None:
@@ -190,7 +222,9 @@ def test_results_that_exceed_the_quota_fail_the_batch_once(tmp_path: Path) -> No
     assert len(stores.files.list()) == 1
 
 
-def test_a_kill_before_the_end_stores_the_results_once(client: openai.OpenAI, stores: HostedStores) -> None:
+def test_a_kill_before_the_end_stores_the_results_once(
+    client: openai.OpenAI, stores: HostedStores
+) -> None:
     batch = wait(client, start(client, upload(client, [line("a")])).id)
     killed = stores.batches.get(batch.id)
     killed.change_state("finalizing", output_file_id=None)
@@ -203,7 +237,11 @@ def test_batches_of_responses_decisions_and_embeddings(encoder: str, stores: Hos
     """Each line is answered as the route answers it alone."""
     labels = ("card", "refund")
     sorter = replace(ECHO, kind="classify", choices=labels, contract=Contract(labels=labels))
-    choice = {"type": "choice", "instructions": "?", "choices": [{"value": label} for label in labels]}
+    choice = {
+        "type": "choice",
+        "instructions": "?",
+        "choices": [{"value": label} for label in labels],
+    }
     bodies: dict[str, dict[str, Any]] = {
         "/v1/responses": {"model": "luma", "input": "the bear"},
         "/v1/decisions": {"model": "sorter", "input": "the bear", "questions": [choice]},
@@ -213,7 +251,10 @@ def test_batches_of_responses_decisions_and_embeddings(encoder: str, stores: Hos
     settings = ServerSettings(encoder=encoder)
     with open_client(*served, settings=settings, hosted=stores) as client:
         for endpoint, body in bodies.items():
-            lines = [line("right", url=endpoint, body=body), line("wrong", url=endpoint, body={**body, "input": 7})]
+            lines = [
+                line("right", url=endpoint, body=body),
+                line("wrong", url=endpoint, body={**body, "input": 7}),
+            ]
             batch = wait(client, start(client, upload(client, lines), endpoint).id)
             assert batch.usage.total_tokens > 0
             answered = read(client, batch.output_file_id)["right"]["response"]["body"]

@@ -27,7 +27,11 @@ from serving import open_client, serve_as, serving
 
 SECONDS = 30
 FAKE = Assistant("prompt", "answer", ModelRef("fake"))
-SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
+SCHEMA = {
+    "type": "object",
+    "properties": {"question": {"type": "string"}},
+    "required": ["question"],
+}
 WANTED = {"input": "{{sample.output_text}}", "reference": "{{item.answer}}"}
 EXACT = {"type": "string_check", "name": "exact", **WANTED, "operation": "eq"}
 SIMILAR = {"evaluation_metric": "rouge_1", "pass_threshold": 0.5}
@@ -52,7 +56,9 @@ def client(tmp_path: Path) -> Iterator[openai.OpenAI]:
 
 def create_eval(client: openai.OpenAI, *criteria: dict[str, Any], with_sample: bool = True) -> Any:
     source: Any = {"type": "custom", "item_schema": SCHEMA, "include_sample_schema": with_sample}
-    return client.evals.create(name="books", data_source_config=source, testing_criteria=list(criteria))
+    return client.evals.create(
+        name="books", data_source_config=source, testing_criteria=list(criteria)
+    )
 
 
 def list_items(rights: list[bool]) -> list[dict[str, Any]]:
@@ -80,14 +86,23 @@ def test_stored_samples_are_graded_by_every_criterion(client: openai.OpenAI) -> 
     ids = [criterion.id for criterion in evaluation.testing_criteria]
     assert [each.rpartition("-")[0] for each in ids] != ids
     done = run(client, evaluation.id, inline(list_items([True] * 6 + [False] * 4)))
-    assert (done.status, done.result_counts.total, done.result_counts.passed) == ("completed", 10, 6)
-    shares = {each.testing_criteria: (each.passed, each.failed) for each in done.per_testing_criteria_results}
+    assert (done.status, done.result_counts.total, done.result_counts.passed) == (
+        "completed",
+        10,
+        6,
+    )
+    shares = {
+        each.testing_criteria: (each.passed, each.failed)
+        for each in done.per_testing_criteria_results
+    }
     assert shares == {ids[0]: (6, 4), ids[1]: (6, 4), ids[2]: (10, 0)}
     rate = done.etude["pass_rate"]
     assert rate["low"] < rate["value"] == 0.6 < rate["high"]
     items = list(client.evals.runs.output_items.list(done.id, eval_id=evaluation.id, limit=3))
     assert [item.datasource_item_id for item in items] == list(range(10))
-    failed = list(client.evals.runs.output_items.list(done.id, eval_id=evaluation.id, status="fail"))
+    failed = list(
+        client.evals.runs.output_items.list(done.id, eval_id=evaluation.id, status="fail")
+    )
     assert [item.datasource_item_id for item in failed] == [6, 7, 8, 9]
     assert {result.name for result in failed[0].results} == set(ids)
 
@@ -112,11 +127,16 @@ def test_a_served_model_is_asked_with_the_template(client: openai.OpenAI) -> Non
         "type": "completions",
         "model": "luma",
         "input_messages": {"type": "template", "template": template},
-        "source": {"type": "file_content", "content": [{"item": {"question": f"word{n}"}} for n in range(5)]},
+        "source": {
+            "type": "file_content",
+            "content": [{"item": {"question": f"word{n}"}} for n in range(5)],
+        },
     }
     done = run(client, evaluation.id, source)
     items = list(client.evals.runs.output_items.list(done.id, eval_id=evaluation.id))
-    alone = client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "Say: word2"}])
+    alone = client.chat.completions.create(
+        model="luma", messages=[{"role": "user", "content": "Say: word2"}]
+    )
     assert items[2].sample.output[0].content == alone.choices[0].message.content
     assert done.per_model_usage[0].invocation_count == 5
     missing = run(client, evaluation.id, {**source, "model": "gpt-9"})
@@ -131,7 +151,9 @@ def test_a_whole_chat_completion_is_a_sample(client: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "the bear"}]
     completion = client.chat.completions.create(model="luma", messages=messages)
     text = completion.choices[0].message.content
-    calls: Any = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": [1]}'}}]
+    calls: Any = [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": [1]}'}}
+    ]
     call = completion.model_dump()
     call["choices"][0]["message"] |= {"content": '{"a": {"b": 7}}', "tool_calls": calls}
     argument = "{{sample.output_tools[0].function.arguments.x}}"
@@ -144,10 +166,18 @@ def test_a_whole_chat_completion_is_a_sample(client: openai.OpenAI) -> None:
     item = {"question": "q", "answer": text}
     items = [{"item": item, "sample": sample} for sample in (completion.model_dump(), call)]
     done = run(client, evaluation.id, inline(items))
-    shares = [(each.passed, each.failed, each.errored) for each in done.per_testing_criteria_results]  # type: ignore[attr-defined]
-    assert shares == [(1, 1, 0), (1, 0, 1), (1, 0, 1)]  # the first sample is no JSON and has no calls
+    shares = [
+        (each.passed, each.failed, each.errored) for each in done.per_testing_criteria_results
+    ]  # type: ignore[attr-defined]
+    assert shares == [
+        (1, 1, 0),
+        (1, 0, 1),
+        (1, 0, 1),
+    ]  # the first sample is no JSON and has no calls
     assert done.per_model_usage[0].total_tokens == 2 * completion.usage.total_tokens
-    output = client.evals.runs.output_items.list(done.id, eval_id=evaluation.id).data[0].sample.output
+    output = (
+        client.evals.runs.output_items.list(done.id, eval_id=evaluation.id).data[0].sample.output
+    )
     assert output[0].content == text
 
 
@@ -156,12 +186,24 @@ def test_a_whole_chat_completion_is_a_sample(client: openai.OpenAI) -> None:
     [
         (
             {"type": "item_reference", "item_reference": "item.chat"},
-            {"chat": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "q"}]},
+            {
+                "chat": [
+                    {"role": "system", "content": "Be short."},
+                    {"role": "user", "content": "q"},
+                ]
+            },
             {"max_completions_tokens": 5, "temperature": 0.0},
         ),
-        ({"type": "item_reference", "item_reference": "item.question"}, {}, {"text": {"format": {"type": "text"}}}),
         (
-            {"type": "template", "template": [{"role": "user", "content": {"type": "input_text", "text": "q"}}]},
+            {"type": "item_reference", "item_reference": "item.question"},
+            {},
+            {"text": {"format": {"type": "text"}}},
+        ),
+        (
+            {
+                "type": "template",
+                "template": [{"role": "user", "content": {"type": "input_text", "text": "q"}}],
+            },
             {},
             {"tools": [{"type": "function", "name": "find", "parameters": {"type": "object"}}]},
         ),
@@ -176,7 +218,10 @@ def test_sources_of_the_notebooks_are_understood(
         "model": "luma",
         "input_messages": messages,
         "sampling_params": settings,
-        "source": {"type": "file_content", "content": [{"item": {"question": "q", **items}, "sample": {}}]},
+        "source": {
+            "type": "file_content",
+            "content": [{"item": {"question": "q", **items}, "sample": {}}],
+        },
     }
     done = run(client, evaluation.id, source)
     (item,) = client.evals.runs.output_items.list(done.id, eval_id=evaluation.id)
@@ -189,10 +234,15 @@ def test_sources_of_the_notebooks_are_understood(
     ("criterion", "words"),
     [
         ({**EXACT, "operation": "is"}, "unknown operation"),
-        ({"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"}, "no code of clients"),
+        (
+            {"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"},
+            "no code of clients",
+        ),
     ],
 )
-def test_a_wrong_criterion_is_refused(client: openai.OpenAI, criterion: dict[str, Any], words: str) -> None:
+def test_a_wrong_criterion_is_refused(
+    client: openai.OpenAI, criterion: dict[str, Any], words: str
+) -> None:
     with pytest.raises(openai.BadRequestError, match=words):
         create_eval(client, criterion)
 
@@ -200,7 +250,9 @@ def test_a_wrong_criterion_is_refused(client: openai.OpenAI, criterion: dict[str
 def test_items_must_fit_the_schema(client: openai.OpenAI) -> None:
     evaluation = create_eval(client, EXACT)
     with pytest.raises(openai.BadRequestError, match="Item 2"):
-        client.evals.runs.create(evaluation.id, data_source=inline([*list_items([True]), {"item": {}}]))
+        client.evals.runs.create(
+            evaluation.id, data_source=inline([*list_items([True]), {"item": {}}])
+        )
 
 
 def test_evals_are_listed_changed_and_deleted(client: openai.OpenAI) -> None:
@@ -221,12 +273,19 @@ GRADES = st.builds(
 
 
 @given(st.lists(st.tuples(st.booleans(), GRADES, GRADES), min_size=1, max_size=6))
-def test_counts_add_up_and_an_errored_item_passes_nothing(items: list[tuple[bool, Grade, Grade]]) -> None:
+def test_counts_add_up_and_an_errored_item_passes_nothing(
+    items: list[tuple[bool, Grade, Grade]],
+) -> None:
     with TemporaryDirectory() as folder:
         store = EvalStore(Path(folder), FileStore(Path(folder), 0), Tools())
         config = {"type": "custom", "item_schema": {}}
         names = [{**EXACT, "name": name, "reference": "x"} for name in "ab"]
-        fields = {"data_source_config": config, "testing_criteria": names, "name": None, "metadata": None}
+        fields = {
+            "data_source_config": config,
+            "testing_criteria": names,
+            "name": None,
+            "metadata": None,
+        }
         source = inline([{"item": {"question": "q"}} for _ in items])
         eval_id = store.create(fields)["id"]
         run = store.create_run(eval_id, {"data_source": source, "name": None, "metadata": None})
@@ -236,7 +295,8 @@ def test_counts_add_up_and_an_errored_item_passes_nothing(items: list[tuple[bool
             results = grades if is_answered else store.grade_item(run, {}, sample)
             run.add_result(number, {"item": {}}, sample, results)
         run.change_state("completed")
-        described, statuses = run.describe(), [result["status"] for result in run.results]
+        described = run.describe()
+        statuses = [result["status"] for result in run.results]
     counts = described["result_counts"]
     assert counts["passed"] + counts["failed"] + counts["errored"] == counts["total"] == len(items)
     assert min(counts.values()) >= 0
@@ -251,7 +311,8 @@ def test_counts_add_up_and_an_errored_item_passes_nothing(items: list[tuple[bool
 
 
 def test_a_slow_judge_delays_no_chat_and_stops_for_a_client_that_left(tmp_path: Path) -> None:
-    num_running, is_released = Semaphore(0), Event()
+    num_running = Semaphore(0)
+    is_released = Event()
 
     def wait(model: str, messages: Any, schema: Any, is_wanted: Callable[[], bool]) -> str:
         num_running.release()
@@ -263,19 +324,27 @@ def test_a_slow_judge_delays_no_chat_and_stops_for_a_client_that_left(tmp_path: 
     body = {"grader": LABEL, "model_sample": "x", "item": {"question": "q"}}
     with serving(serve_as("luma", FAKE), hosted=stores) as url, ExitStack() as stack:
         stack.callback(is_released.set)
-        address, text = urlsplit(url), json.dumps(body).encode()
+        address = urlsplit(url)
+        text = json.dumps(body).encode()
         head = f"POST /v1/fine_tuning/alpha/graders/run HTTP/1.1\r\nHost: {address.netloc}\r\n"
         head += f"Content-Length: {len(text)}\r\n\r\n"
         leaving = stack.enter_context(ExitStack())
         for _ in range(2 * GRADER_THREADS):
-            connection = leaving.enter_context(socket.create_connection(("127.0.0.1", address.port or 0)))
+            connection = leaving.enter_context(
+                socket.create_connection(("127.0.0.1", address.port or 0))
+            )
             connection.sendall(head.encode() + text)
         for _ in range(GRADER_THREADS):
             assert num_running.acquire(timeout=SECONDS)
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=SECONDS)
-        assert client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "q"}])
+        assert client.chat.completions.create(
+            model="luma", messages=[{"role": "user", "content": "q"}]
+        )
         assert client.models.list().data
-        assert run(client, create_eval(client, EXACT).id, inline(list_items([True]))).status == "completed"
+        assert (
+            run(client, create_eval(client, EXACT).id, inline(list_items([True]))).status
+            == "completed"
+        )
         leaving.close()
         deadline = time.monotonic() + SECONDS
         while stores.grader_threads._pool._work_queue.qsize():
@@ -287,7 +356,9 @@ def test_a_slow_judge_delays_no_chat_and_stops_for_a_client_that_left(tmp_path: 
 
 
 def test_graders_alone(client: openai.OpenAI) -> None:
-    result = client.fine_tuning.alpha.graders.run(grader=EXACT, model_sample="x", item={"answer": "x"})
+    result = client.fine_tuning.alpha.graders.run(
+        grader=EXACT, model_sample="x", item={"answer": "x"}
+    )
     assert (result.reward, result.metadata.errors.other_error) == (1.0, False)
     assert client.fine_tuning.alpha.graders.validate(grader=EXACT).grader is not None
     with pytest.raises(openai.BadRequestError):

@@ -49,7 +49,9 @@ def test_a_file_is_described_read_listed_and_deleted(store: FileStore) -> None:
         (b"x" * 20_000, "x.bin", "user_data", "10,000 bytes"),
     ],
 )
-def test_a_refused_file_leaves_nothing(store: FileStore, content: bytes, name: str, purpose: str, words: str) -> None:
+def test_a_refused_file_leaves_nothing(
+    store: FileStore, content: bytes, name: str, purpose: str, words: str
+) -> None:
     with pytest.raises(ApiError, match=words):
         store.add(io.BytesIO(content), name, purpose)
     assert store.list() == []
@@ -96,12 +98,16 @@ def test_a_start_removes_what_a_kill_left_unfinished(tmp_path: Path) -> None:
     assert first.files.get(file["id"]) == file
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/b\\c", "\x00", "é" * 400, ""])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "/etc/passwd", "a/b\\c", "\x00", "é" * 400, ""]
+)
 def test_a_name_is_never_a_path(store: FileStore, name: str) -> None:
     file = store.add(io.BytesIO(b"x"), name, "user_data")
     inside = {path.relative_to(store.folder) for path in store.folder.rglob("*")}
     assert inside == {Path(file["id"]), Path(file["id"], "file.json"), Path(file["id"], "content")}
-    assert json.loads((store.folder / file["id"] / "file.json").read_text())["filename"] == name[-255:]
+    assert (
+        json.loads((store.folder / file["id"] / "file.json").read_text())["filename"] == name[-255:]
+    )
 
 
 @given(st.text())
@@ -110,7 +116,9 @@ def test_no_text_but_an_id_finds_a_file(text: str) -> None:
     assert FileStore(Path("/nowhere"), 1).find(text) is None
 
 
-@pytest.mark.parametrize("file_id", ["file-../../x", "file-" + "0" * 23, "..", "file-" + "0" * 24 + "/.."])
+@pytest.mark.parametrize(
+    "file_id", ["file-../../x", "file-" + "0" * 23, "..", "file-" + "0" * 24 + "/.."]
+)
 def test_an_id_is_no_path(store: FileStore, file_id: str) -> None:
     with pytest.raises(ApiError, match="No such File object"):
         store.get(file_id)
@@ -118,7 +126,8 @@ def test_an_id_is_no_path(store: FileStore, file_id: str) -> None:
 
 def test_pages_cover_a_list_once_and_end() -> None:
     objects = [{"id": str(n)} for n in range(7)]
-    seen, after = [], None
+    seen = []
+    after = None
     while True:
         page = paginate(objects, after, 3)
         seen += page["data"]

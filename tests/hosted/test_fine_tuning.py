@@ -1,4 +1,6 @@
-"""Fine-tuning jobs driven by the official client against a server in this process, with a tiny model."""
+"""Fine-tuning jobs driven by the official client against a server in this process, with a tiny
+model.
+"""
 
 import base64
 import json
@@ -31,7 +33,9 @@ def chat_rows(num_rows: int) -> bytes:
     lines = []
     for word in ("ab" * num_rows)[:num_rows]:
         question = {"role": "user", "content": f"the word here is {word}"}
-        lines.append(json.dumps({"messages": [question, {"role": "assistant", "content": word}]}) + "\n")
+        lines.append(
+            json.dumps({"messages": [question, {"role": "assistant", "content": word}]}) + "\n"
+        )
     return "".join(lines).encode()
 
 
@@ -39,7 +43,9 @@ def pair_rows(num_rows: int) -> bytes:
     texts = {"preferred_output": "a", "non_preferred_output": "b"}
     outputs = {name: [{"role": "assistant", "content": text}] for name, text in texts.items()}
     turns = ({"role": "user", "content": f"the word {n}"} for n in range(num_rows))
-    return b"".join(json.dumps({"input": {"messages": [turn]}, **outputs}).encode() + b"\n" for turn in turns)
+    return b"".join(
+        json.dumps({"input": {"messages": [turn]}, **outputs}).encode() + b"\n" for turn in turns
+    )
 
 
 @pytest.fixture
@@ -69,7 +75,9 @@ def upload(client: openai.OpenAI, content: bytes) -> str:
     return client.files.create(file=("rows.jsonl", content), purpose="fine-tune").id
 
 
-def create_job(client: openai.OpenAI, content: bytes, model: str = "gpt-4o-mini", **settings: Any) -> Any:
+def create_job(
+    client: openai.OpenAI, content: bytes, model: str = "gpt-4o-mini", **settings: Any
+) -> Any:
     file = upload(client, content)
     return client.fine_tuning.jobs.create(model=model, training_file=file, **settings)
 
@@ -96,7 +104,8 @@ def list_messages(client: openai.OpenAI, job_id: str) -> list[str]:
 
 @pytest.mark.real
 def test_a_supervised_job_from_upload_to_answer(client: openai.OpenAI) -> None:
-    steps, validation = {"n_epochs": 4, "batch_size": 8}, upload(client, chat_rows(6))
+    steps = {"n_epochs": 4, "batch_size": 8}
+    validation = upload(client, chat_rows(6))
     settings = {"validation_file": validation, "suffix": "my.suffix", "metadata": {"team": "books"}}
     job = create_job(client, chat_rows(24), hyperparameters=steps, **settings)
     assert job.status == "validating_files"
@@ -120,7 +129,9 @@ def test_a_supervised_job_from_upload_to_answer(client: openai.OpenAI) -> None:
     assert tuned | {"gpt-4o-mini", "babbage-002"} == names
     for name in tuned:
         assert ask(client, name).model == name
-    assert client.fine_tuning.jobs.list(extra_query={"metadata[team]": "books"}).data[0].id == job.id
+    assert (
+        client.fine_tuning.jobs.list(extra_query={"metadata[team]": "books"}).data[0].id == job.id
+    )
     assert client.fine_tuning.jobs.list(extra_query={"metadata[team]": "toys"}).data == []
     client.models.delete(done.fine_tuned_model or "")
     with pytest.raises(openai.NotFoundError):
@@ -129,34 +140,51 @@ def test_a_supervised_job_from_upload_to_answer(client: openai.OpenAI) -> None:
 
 @pytest.mark.real
 def test_files_as_in_the_cookbook_are_trained_on_answered_and_graded(client: openai.OpenAI) -> None:
-    """A toy file of chats, of which one begins with the assistant; a batch of chats; an eval with a string check."""
-    system, said = {"role": "system", "content": "You are a happy assistant."}, ("user", "assistant")
-    chats = [["I fell off my bike.", "Great!"], ["I lost my book.", "Read an ebook!", "I did.", "Well done!"]]
-    turns = [[{"role": said[n % 2], "content": text} for n, text in enumerate(chat)] for chat in chats]
+    """A toy file of chats, of which one begins with the assistant; a batch of chats; an eval with a
+    string check.
+    """
+    system = {"role": "system", "content": "You are a happy assistant."}
+    said = ("user", "assistant")
+    chats = [
+        ["I fell off my bike.", "Great!"],
+        ["I lost my book.", "Read an ebook!", "I did.", "Well done!"],
+    ]
+    turns = [
+        [{"role": said[n % 2], "content": text} for n, text in enumerate(chat)] for chat in chats
+    ]
     turns.append([{"role": "assistant", "content": "How are you?"}, *turns[0]])
     content = "\n".join(json.dumps({"messages": [system, *turns[n % 3]]}) for n in range(12))
     job = wait(client, create_job(client, content.encode(), hyperparameters={"n_epochs": 1}).id)
     assert job.status == "succeeded", job.error
-    model, url = job.fine_tuned_model or "", "/v1/chat/completions"
+    model = job.fine_tuned_model or ""
+    url = "/v1/chat/completions"
     body = {"model": model, "temperature": 0.1, "max_tokens": 9, "messages": [system, turns[0][0]]}
     line = {"custom_id": "task-0", "method": "POST", "url": url, "body": body}
     file = client.files.create(file=("tasks.jsonl", json.dumps(line).encode()), purpose="batch").id
-    batch = client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h")
+    batch = client.batches.create(
+        input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h"
+    )
     item = {"item": {"ticket_text": "My screen is black", "correct_label": "Hardware"}}
     file = client.files.create(file=("items.jsonl", json.dumps(item).encode()), purpose="evals").id
     schema = {"type": "object", "properties": {key: {"type": "string"} for key in item["item"]}}
     columns: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
     check: Any = {"type": "string_check", "name": "label", "operation": "eq"}
     check |= {"input": "{{ sample.output_text }}", "reference": "{{ item.correct_label }}"}
-    graded = client.evals.create(name="tickets", data_source_config=columns, testing_criteria=[check]).id
-    template = [{"role": "developer", "content": "Hi"}, {"role": "user", "content": "{{ item.ticket_text }}"}]
+    graded = client.evals.create(
+        name="tickets", data_source_config=columns, testing_criteria=[check]
+    ).id
+    template = [
+        {"role": "developer", "content": "Hi"},
+        {"role": "user", "content": "{{ item.ticket_text }}"},
+    ]
     source: Any = {"type": "responses", "model": model, "source": {"type": "file_id", "id": file}}
     source |= {"input_messages": {"type": "template", "template": template}}
     run = client.evals.runs.create(graded, name="tuned", data_source=source)
     deadline = time.monotonic() + SECONDS
     while (batch.status, run.status) != ("completed", "completed"):
         assert time.monotonic() < deadline, (batch, run)
-        batch, run = client.batches.retrieve(batch.id), client.evals.runs.retrieve(run.id, eval_id=graded)
+        batch = client.batches.retrieve(batch.id)
+        run = client.evals.runs.retrieve(run.id, eval_id=graded)
         time.sleep(0.1)
     answer = json.loads(client.files.content(batch.output_file_id or "").text)["response"]["body"]
     assert answer["model"] == model
@@ -168,7 +196,9 @@ def test_dpo_trains_a_tuned_model_further(client: openai.OpenAI) -> None:
     create = client.fine_tuning.jobs.create
     settings: Any = {"n_epochs": 1, "batch_size": 4}
     file = upload(client, chat_rows(24))
-    tuned = wait(client, create(model="gpt-4o-mini", training_file=file, hyperparameters=settings).id)
+    tuned = wait(
+        client, create(model="gpt-4o-mini", training_file=file, hyperparameters=settings).id
+    )
     model = tuned.fine_tuned_model or ""
     with pytest.raises(openai.BadRequestError, match="Only dpo"):
         create(model=model, training_file=file)
@@ -183,11 +213,17 @@ def test_dpo_trains_a_tuned_model_further(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.real
-def test_a_killed_worker_goes_on_and_a_cancelled_job_ends(client: openai.OpenAI, stores: HostedStores) -> None:
+def test_a_killed_worker_goes_on_and_a_cancelled_job_ends(
+    client: openai.OpenAI, stores: HostedStores
+) -> None:
     file = upload(client, chat_rows(24))
     parameters = {"hyperparameters": {"n_epochs": 6, "batch_size": 4}}
-    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, extra_body=parameters)
-    other = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, extra_body=parameters)
+    job = client.fine_tuning.jobs.create(
+        model="gpt-4o-mini", training_file=file, extra_body=parameters
+    )
+    other = client.fine_tuning.jobs.create(
+        model="gpt-4o-mini", training_file=file, extra_body=parameters
+    )
     deadline = time.monotonic() + SECONDS
     while not (stores.fine_tuning.folder / job.id / "steps.jsonl").exists():
         assert time.monotonic() < deadline
@@ -264,61 +300,98 @@ def test_what_can_never_work_is_refused_at_once(client: openai.OpenAI) -> None:
         client.fine_tuning.jobs.retrieve("ftjob-unknown")
     assert caught.value.code == "fine_tune_not_found"
     judge = {"type": "score_model", "name": "judge", "model": "big", "input": []}
-    unknown = {"type": "string_check", "name": "same", "input": "a", "reference": "b", "operation": "is"}
+    unknown = {
+        "type": "string_check",
+        "name": "same",
+        "input": "a",
+        "reference": "b",
+        "operation": "is",
+    }
     for grader, status, message in (
         (None, 400, "Add a grader"),
         (judge, 501, "cannot use score_model"),
         (
-            {"type": "multi", "name": "all", "graders": {"judge": judge}, "calculate_output": "judge"},
+            {
+                "type": "multi",
+                "name": "all",
+                "graders": {"judge": judge},
+                "calculate_output": "judge",
+            },
             501,
             "cannot use score_model",
         ),
         (unknown, 400, r"grader\.operation: an unknown operation"),
     ):
-        method: Any = {"type": "reinforcement", **({"reinforcement": {"grader": grader}} if grader else {})}
+        method: Any = {
+            "type": "reinforcement",
+            **({"reinforcement": {"grader": grader}} if grader else {}),
+        }
         with pytest.raises(openai.APIStatusError, match=message) as refused:
             create_job(client, chat_rows(12), method=method)
         assert refused.value.status_code == status
 
 
 def draw_method(threshold: float) -> Any:
-    """A method whose grader compares letters; a random model passes it sometimes if the threshold is low."""
+    """A method whose grader compares letters; a random model passes it sometimes if the threshold
+    is low.
+    """
     grader = {"type": "text_similarity", "name": "near", "evaluation_metric": "fuzzy_match"}
-    texts = {"input": "{{sample.output_text}}", "reference": "{{item.answer}}", "pass_threshold": threshold}
+    texts = {
+        "input": "{{sample.output_text}}",
+        "reference": "{{item.answer}}",
+        "pass_threshold": threshold,
+    }
     return {"type": "reinforcement", "reinforcement": {"grader": {**grader, **texts}}}
 
 
 def prompt_rows(num_rows: int) -> bytes:
     rows = [
-        {"messages": [{"role": "user", "content": f"the word {n}"}], "answer": "please cancel the transfer"}
+        {
+            "messages": [{"role": "user", "content": f"the word {n}"}],
+            "answer": "please cancel the transfer",
+        }
         for n in range(num_rows)
     ]
     return "\n".join(map(json.dumps, rows)).encode()
 
 
 @pytest.mark.real
-def test_a_reinforcement_job_trains_on_the_best_drawn_answers(client: openai.OpenAI, stores: HostedStores) -> None:
+def test_a_reinforcement_job_trains_on_the_best_drawn_answers(
+    client: openai.OpenAI, stores: HostedStores
+) -> None:
     file = upload(client, prompt_rows(30))
-    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, method=draw_method(0.4))
+    job = client.fine_tuning.jobs.create(
+        model="gpt-4o-mini", training_file=file, method=draw_method(0.4)
+    )
     done = wait(client, job.id)
     assert done.status == "succeeded", done.error
     assert done.method.reinforcement.grader.name == "near"
     messages = list_messages(client, job.id)
     assert any("rejection sampling, not reinforcement learning" in message for message in messages)
     folder = stores.fine_tuning.get(job.id).folder
-    draws, best = list(read_lines(folder / "draws.jsonl")), list(read_lines(folder / "best.jsonl"))
+    draws = list(read_lines(folder / "draws.jsonl"))
+    best = list(read_lines(folder / "best.jsonl"))
     assert len(draws) == 30
-    assert [row["messages"][-1]["content"] for row in best] == [draw["text"] for draw in draws[:24] if draw["passes"]]
+    assert [row["messages"][-1]["content"] for row in best] == [
+        draw["text"] for draw in draws[:24] if draw["passes"]
+    ]
     measured = done.model_dump()["etude"]["held_back"]
-    assert measured["before"]["value"] == pytest.approx(sum(draw["share"] for draw in draws[24:]) / 6)
+    assert measured["before"]["value"] == pytest.approx(
+        sum(draw["share"] for draw in draws[24:]) / 6
+    )
     assert 0 <= measured["after"]["value"] <= 1
-    for threshold, message in ((0.0, "All of the answers drawn"), (1.0, "None of the answers drawn")):
+    for threshold, message in (
+        (0.0, "All of the answers drawn"),
+        (1.0, "None of the answers drawn"),
+    ):
         job = create_job(client, prompt_rows(12), method=draw_method(threshold))
         failed = wait(client, job.id)
         assert (failed.status, failed.error.code) == ("failed", "no_signal")  # type: ignore[union-attr]
         assert message in failed.error.message  # type: ignore[union-attr,operator]
     answered = upload(client, chat_rows(12))
-    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=answered, method=draw_method(0.4))
+    job = client.fine_tuning.jobs.create(
+        model="gpt-4o-mini", training_file=answered, method=draw_method(0.4)
+    )
     assert "rows.jsonl:1: not a prompt" in (wait(client, job.id).error.message or "")  # type: ignore[union-attr]
 
 
@@ -348,7 +421,9 @@ def test_models_of_completions_are_tuned_on_prompts(client: openai.OpenAI) -> No
     assert done.error.code == "invalid_n_examples"
 
 
-def test_the_untuned_model_answers_under_the_mapped_name(client: openai.OpenAI, tmp_path: Path) -> None:
+def test_the_untuned_model_answers_under_the_mapped_name(
+    client: openai.OpenAI, tmp_path: Path
+) -> None:
     assert {model.id for model in client.models.list()} == {"gpt-4o-mini", "babbage-002"}
     assert client.models.retrieve("gpt-4o-mini").id == "gpt-4o-mini"
     answer = ask(client, "gpt-4o-mini", max_tokens=3)
@@ -360,10 +435,13 @@ def test_the_untuned_model_answers_under_the_mapped_name(client: openai.OpenAI, 
 
 
 @pytest.mark.usefixtures("_no_worker")
-def test_a_retry_of_the_client_makes_no_second_job(client: openai.OpenAI, stores: HostedStores) -> None:
+def test_a_retry_of_the_client_makes_no_second_job(
+    client: openai.OpenAI, stores: HostedStores
+) -> None:
     file = upload(client, chat_rows(12))
     create = partial(client.fine_tuning.jobs.create, model="gpt-4o-mini", training_file=file)
-    first, retry = create(), {"x-stainless-retry-count": "1"}
+    first = create()
+    retry = {"x-stainless-retry-count": "1"}
     assert create(extra_headers=retry).id == first.id
     assert len({first.id, create(seed=3, extra_headers=retry).id, create().id}) == 3
     assert len(stores.fine_tuning.jobs) == 3
@@ -386,7 +464,9 @@ def test_the_result_file_is_a_table_within_the_quota(
     settings = {"result_files": encoding, "files": str(tmp_path / "files"), "quota": 10}
     write_json(job.folder / "job.json", settings)
     lines = [{"kind": "step", "step": n, "train_loss": 1 / n} for n in (1, 2)]
-    write_lines(job.folder / "steps.jsonl", [*lines, {"kind": "epoch", "step": 2, "valid_loss": 0.5}])
+    write_lines(
+        job.folder / "steps.jsonl", [*lines, {"kind": "epoch", "step": 2, "valid_loss": 0.5}]
+    )
     assert _store_metrics(job) == []
     (event,) = read_lines(job.folder / "events.jsonl")
     assert "cannot be stored" in event["message"]

@@ -32,7 +32,9 @@ def test_the_page_goes_from_a_file_to_an_answer(
     block, _ = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     monkeypatch.chdir(tmp_path)
     Path("training.jsonl").write_bytes(chat_rows(16))
-    stores = HostedStores(tmp_path / "jobs", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))})
+    stores = HostedStores(
+        tmp_path / "jobs", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))}
+    )
     with serving(hosted=stores) as url:
         exec(compile(block.replace("http://127.0.0.1:8000", url), "hosted.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
@@ -69,7 +71,9 @@ def test_the_page_goes_from_saved_evals_to_a_verdict(
 
 
 def run_shell_lines(page: Path) -> list[str]:
-    """Run the page's lines, with the fake model in the task that the first one writes; return their commands."""
+    """Run the page's lines, with the fake model in the task that the first one writes; return their
+    commands.
+    """
     blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
     lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
     for words in lines:
@@ -87,7 +91,9 @@ def test_a_job_and_the_answers_of_its_model_are_saved_and_compared_by_the_lines_
 ) -> None:
     """docs/from-openai.md, with this server in place of OpenAI's."""
     monkeypatch.chdir(tmp_path)
-    stores = HostedStores(tmp_path / "jobs", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))})
+    stores = HostedStores(
+        tmp_path / "jobs", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))}
+    )
     chats = [json.dumps(to_chat(row)).encode() for row in rows("classify", 200)]
     with serving(hosted=stores) as url:
         set_client(monkeypatch, url)
@@ -97,7 +103,10 @@ def test_a_job_and_the_answers_of_its_model_are_saved_and_compared_by_the_lines_
             for lines in (chats[:120], chats[120:])
         ]
         job = client.fine_tuning.jobs.create(
-            model="gpt-4o-mini", training_file=files[0], validation_file=files[1], hyperparameters={"n_epochs": 1}
+            model="gpt-4o-mini",
+            training_file=files[0],
+            validation_file=files[1],
+            hyperparameters={"n_epochs": 1},
         )
         while not job.finished_at:
             time.sleep(0.2)

@@ -10,7 +10,10 @@ from etude.index.documents import read_passages
 from etude.index.passages import MAX_WORDS
 from small_task import library, write_task
 
-PARAGRAPH = "The library is open from nine to five on every day but Sunday, and closed on public holidays. " * 3
+PARAGRAPH = (
+    "The library is open from nine to five on every day but Sunday, and closed on public holidays. "
+    * 3
+)
 
 
 def build_pdf(*pages: str) -> bytes:
@@ -28,7 +31,8 @@ def build_pdf(*pages: str) -> bytes:
             "/Resources << /Font << /F1 3 0 R >> >> >>"
         )
         parts.append(f"<< /Length {len(drawn)} >>\nstream\n{drawn}\nendstream")
-    body, places = "%PDF-1.4\n", []
+    body = "%PDF-1.4\n"
+    places = []
     for number, part in enumerate(parts, start=1):
         places.append(len(body))
         body += f"{number} 0 obj\n{part}\nendobj\n"
@@ -46,22 +50,28 @@ def write_docx(file: Path) -> None:
     document.add_heading("Fees", level=1)
     document.add_paragraph("A card costs ten euros.")
     table = document.add_table(rows=1, cols=2)
-    table.rows[0].cells[0].text, table.rows[0].cells[1].text = "late", "1 euro"
+    table.rows[0].cells[0].text = "late"
+    table.rows[0].cells[1].text = "1 euro"
     document.save(str(file))
 
 
 def build_page(title: str, body: str = PARAGRAPH) -> str:
     return (
-        f"<html><head><title>x</title></head><body><nav><ul><li><a href=a>menu</a></ul></nav><main><h1>{title}</h1>"
-        f"<p>{body}</p><p>Ask at the <b>desk</b>. {body}</p></main><footer>cookie policy</footer></body></html>"
+        "<html><head><title>x</title></head><body><nav><ul><li><a "
+        f"href=a>menu</a></ul></nav><main><h1>{title}</h1><p>{body}</p><p>Ask at the <b>desk</b>. "
+        f"{body}</p></main><footer>cookie policy</footer></body></html>"
     )
 
 
 def test_files_of_every_kind_are_read_with_their_places(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# One\n\nfirst", encoding="utf-8")
-    (tmp_path / "b.jsonl").write_text('{"name": "Two", "price": 3, "gone": null}\n', encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text(
+        '{"name": "Two", "price": 3, "gone": null}\n', encoding="utf-8"
+    )
     (tmp_path / "c.csv").write_text("name,price\nThree,4\n", encoding="utf-8")
-    (tmp_path / "d.html").write_text("<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8")
+    (tmp_path / "d.html").write_text(
+        "<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8"
+    )
     (tmp_path / "e.pdf").write_bytes(build_pdf("fifth one", "and its second page"))
     write_docx(tmp_path / "f.docx")
     (tmp_path / ".hidden.md").write_text("never", encoding="utf-8")
@@ -81,7 +91,9 @@ def test_records_of_parquet_are_read_and_long_ones_are_split(tmp_path: Path) -> 
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pytest.importorskip("pyarrow").table
     lines = "\n".join(["ten words are on this line and no others here"] * (MAX_WORDS // 5))
-    parquet.write_table(table({"title": ["short", "long"], "body": ["text", lines]}), tmp_path / "r.parquet")
+    parquet.write_table(
+        table({"title": ["short", "long"], "body": ["text", lines]}), tmp_path / "r.parquet"
+    )
     places = [passage.section for passage in read_passages(tmp_path)]
     assert places[0] == "record 1"
     assert places[1:3] == ["record 2", "record 2, part 2"]

@@ -33,8 +33,14 @@ def test_a_short_document_is_one_passage_and_a_long_one_follows_its_headings() -
     assert short == [Passage("# Bears\n\nA bear sleeps.", "bears.md")]
     body = " ".join(["word"] * (MAX_WORDS - 10))
     long = list(split_document(f"# Leave\n\n{body}\n\n## Sick\n\n{body}\n\n{body}", "leave.md"))
-    assert [passage.section for passage in long] == ["Leave", "Leave > Sick", "Leave > Sick, part 2"]
-    assert all(passage.text.startswith("Leave") for passage in long), "a passage can be understood alone"
+    assert [passage.section for passage in long] == [
+        "Leave",
+        "Leave > Sick",
+        "Leave > Sick, part 2",
+    ]
+    assert all(passage.text.startswith("Leave") for passage in long), (
+        "a passage can be understood alone"
+    )
     assert long[1].name == "leave.md: Leave > Sick"
 
 
@@ -48,7 +54,9 @@ def test_a_text_without_spaces_is_cut_too() -> None:
 def test_no_word_is_lost_between_a_document_and_its_passages(paragraphs: list[str]) -> None:
     text = "\n\n".join(paragraphs)
     kept = [word for passage in split_document(text, "a.txt") for word in split_words(passage.text)]
-    assert set(split_words(text)) <= set(kept) | {part for word in split_words(text) for part in kept if part in word}
+    assert set(split_words(text)) <= set(kept) | {
+        part for word in split_words(text) for part in kept if part in word
+    }
 
 
 def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
@@ -65,7 +73,10 @@ def test_keywords_find_the_passage_that_shares_rare_words() -> None:
 
 
 def test_gold_passages_are_those_an_answer_was_written_from() -> None:
-    passages = [Passage("Bear Counts the Stars. Ages 3-4.", "a"), Passage("The Last Train. Ages 8-9.", "b")]
+    passages = [
+        Passage("Bear Counts the Stars. Ages 3-4.", "a"),
+        Passage("The Last Train. Ages 8-9.", "b"),
+    ]
     answers = ["Title: The Last Train", "Title: Bear Counts the Stars", "I do not know"]
     assert find_gold_passages(Search(passages), answers) == [1, 0, None]
 
@@ -89,16 +100,27 @@ def test_both_searches_together_add_their_score() -> None:
     search = Search(passages, "both", Encoder(), vectors)  # type: ignore[arg-type]
     assert search.find(["waves"], 3) == [[2, 1, 0]], "no word is shared, so meaning decides"
     (scores,) = search._score(["train"])
-    np.testing.assert_allclose(scores, vectors[:, 1] + search.keywords.scores("train") / KEYWORD_SCALE, rtol=1e-6)
+    np.testing.assert_allclose(
+        scores, vectors[:, 1] + search.keywords.scores("train") / KEYWORD_SCALE, rtol=1e-6
+    )
     many = ["train", "waves"] * QUESTIONS_AT_ONCE
-    assert search.find(many, 2) == search.find(many[:2], 2) * QUESTIONS_AT_ONCE, "however many are asked together"
+    assert search.find(many, 2) == search.find(many[:2], 2) * QUESTIONS_AT_ONCE, (
+        "however many are asked together"
+    )
     assert search.find([], 1) == []
 
 
 def test_the_source_of_a_row_names_its_passage(tmp_path: Path) -> None:
-    passages = [Passage("Bear Counts", "a.md", "One"), Passage("The Last Train", "a.md", "Two"), Passage("c", "b.md")]
+    passages = [
+        Passage("Bear Counts", "a.md", "One"),
+        Passage("The Last Train", "a.md", "Two"),
+        Passage("c", "b.md"),
+    ]
     file = tmp_path / "rows.csv"
-    file.write_text("input,output,doc\nq,The Train,a.md\nq,x,a.md: One\nq,Bear Counts,b.md\nq,y,\n", encoding="utf-8")
+    file.write_text(
+        "input,output,doc\nq,The Train,a.md\nq,x,a.md: One\nq,Bear Counts,b.md\nq,y,\n",
+        encoding="utf-8",
+    )
     rows = read_rows(RowSource(file, ("input",), "output", source="doc")).examples
     assert find_known_passages(Search(passages), list(rows)) == [1, 0, 2, None]
 

@@ -1,4 +1,6 @@
-"""Jobs in child processes: the same end after a kill at any moment, one at a time, none twice, none lost."""
+"""Jobs in child processes: the same end after a kill at any moment, one at a time, none twice, none
+lost.
+"""
 
 import os
 import signal

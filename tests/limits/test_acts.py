@@ -1,4 +1,6 @@
-"""What an answer does: phrases, the classifier, and the answers that must not be mistaken for refusals."""
+"""What an answer does: phrases, the classifier, and the answers that must not be mistaken for
+refusals.
+"""
 
 import json
 import runpy
@@ -14,13 +16,19 @@ from etude.types import ACTS, Act
 
 CASES = read_cases(__file__)
 ROOT = Path(__file__).parents[2]
-LABELLED = [json.loads(line) for line in (ROOT / "tests" / "acts.jsonl").read_text(encoding="utf-8").splitlines()]
+LABELLED = [
+    json.loads(line)
+    for line in (ROOT / "tests" / "acts.jsonl").read_text(encoding="utf-8").splitlines()
+]
 
 
-@pytest.mark.parametrize(("source", "least"), [("xstest", 0.93), ("held out", 0.92), ("written", 0.98)])
+@pytest.mark.parametrize(
+    ("source", "least"), [("xstest", 0.93), ("held out", 0.92), ("written", 0.98)]
+)
 def test_the_act_reader_agrees_with_people(source: str, least: float) -> None:
-    """On answers of a small model to xstest, on more of them that neither the phrases nor the classifier were made
-    from, and on answers written for each act."""
+    """On answers of a small model to xstest, on more of them that neither the phrases nor the
+    classifier were made from, and on answers written for each act.
+    """
     rows = [
         row
         for row in LABELLED
@@ -44,10 +52,17 @@ def test_labelled_answers_are_of_every_act() -> None:
 
 def test_an_answer_that_keeps_the_contract_is_an_answer() -> None:
     fields = Contract(fields=("Title", "Note?"))
-    assert read_act("Title: The Boy\nNote: Please ask a librarian.", contract=fields).act == "answer"
+    assert (
+        read_act("Title: The Boy\nNote: Please ask a librarian.", contract=fields).act == "answer"
+    )
     assert read_act("Title: I'm sorry, I can't help with that.", contract=fields).act == "refuse"
-    assert read_act("cannot help", contract=Contract(labels=("cannot help", "help"))).act == "answer"
-    assert read_act("Go to the desk.", own_phrases={"hand_over": ["go to the desk"]}).act == "hand_over"
+    assert (
+        read_act("cannot help", contract=Contract(labels=("cannot help", "help"))).act == "answer"
+    )
+    assert (
+        read_act("Go to the desk.", own_phrases={"hand_over": ["go to the desk"]}).act
+        == "hand_over"
+    )
     assert read_act("Is it a fox?", "Is it a fox").act == "incoherent"
 
 
@@ -73,8 +88,12 @@ def test_the_classifier_leaves_fields_of_a_contract_and_long_questions_alone() -
 def test_answers_of_people_are_seldom_read_as_refusals() -> None:
     """On answers to medical questions, of which no phrase and no weight was made."""
     file = data_folder("medquad_sample") / "medquad.jsonl"
-    answers = [json.loads(line)["answer"] for line in file.read_text(encoding="utf-8").splitlines()[::20]]
-    declined = [answer for answer in answers if read_act(answer).act not in ("answer", "incoherent")]
+    answers = [
+        json.loads(line)["answer"] for line in file.read_text(encoding="utf-8").splitlines()[::20]
+    ]
+    declined = [
+        answer for answer in answers if read_act(answer).act not in ("answer", "incoherent")
+    ]
     assert len(declined) <= 0.03 * len(answers)
 
 
@@ -90,5 +109,9 @@ def test_a_sentence_of_the_documents_informs() -> None:
     assert read_act(answer).act != "answer"
     documents = " in spring the wait is ten days if you cannot come tell us one day before "
     assert read_act(answer, known_text=documents).act == "answer"
-    assert read_act("I'm sorry, I can't help.", known_text=" i m sorry i can t help ").act == "refuse"
-    assert read_act(f"{answer} I would rather not discuss this.", known_text=documents).act == "refuse"
+    assert (
+        read_act("I'm sorry, I can't help.", known_text=" i m sorry i can t help ").act == "refuse"
+    )
+    assert (
+        read_act(f"{answer} I would rather not discuss this.", known_text=documents).act == "refuse"
+    )

@@ -1,4 +1,6 @@
-"""Limits that are judged clause by clause: the form of a request hides nothing, and danger comes before everything."""
+"""Limits that are judged clause by clause: the form of a request hides nothing, and danger comes
+before everything.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +31,9 @@ DANGER = Limit("danger", "Call somebody.", ("The mast falls on us.",))
 SUBJECTS = Limit("subjects", "Not that.", ("smuggling",))
 LUMA_SUITE = Path(__file__).parents[2] / "examples" / "luma" / "suite.yaml"
 SAID = "The mast falls on us."
-WORDS = st.lists(st.sampled_from(["kite", "and", "but", "a", "book,", "sea.", "why?", "(so)", "-"]), max_size=12)
+WORDS = st.lists(
+    st.sampled_from(["kite", "and", "but", "a", "book,", "sea.", "why?", "(so)", "-"]), max_size=12
+)
 
 
 class HashEncoder:
@@ -37,13 +41,19 @@ class HashEncoder:
 
     def embed_layers(self, texts: Sequence[str], layers: Sequence[int]) -> npt.NDArray[np.float32]:
         seeds = [[*text.rstrip(".?! ").encode(), 0] for text in texts]
-        vectors = np.array([np.random.default_rng(seed).normal(size=384) for seed in seeds], dtype=np.float32)
+        vectors = np.array(
+            [np.random.default_rng(seed).normal(size=384) for seed in seeds], dtype=np.float32
+        )
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.tile(vectors, len(layers)) * np.repeat([0.0] * (len(layers) - 1) + [1.0], 384).astype(np.float32)
+        return np.tile(vectors, len(layers)) * np.repeat(
+            [0.0] * (len(layers) - 1) + [1.0], 384
+        ).astype(np.float32)
 
 
 @given(WORDS, WORDS)
-def test_a_sentence_is_judged_whatever_stands_around_it(before: list[str], after: list[str]) -> None:
+def test_a_sentence_is_judged_whatever_stands_around_it(
+    before: list[str], after: list[str]
+) -> None:
     text = f"{' '.join(before)}. {SAID} {' '.join(after)}"
     assert SAID in split_clauses(text)
     assert all(clause in text for clause in split_clauses(text))
@@ -68,7 +78,9 @@ def test_danger_is_handed_over_before_any_model_is_asked(tmp_path: Path) -> None
     assert load(tmp_path / "assistant") == assistant
     assert assistant.fingerprint != assistant.without_limits().fingerprint
     searches = Searches(clause_encoder=HashEncoder())  # type: ignore[arg-type]
-    requests = assistant.prepare([(Message("user", SAID),)], Models().get(ModelRef("fake")), searches)
+    requests = assistant.prepare(
+        [(Message("user", SAID),)], Models().get(ModelRef("fake")), searches
+    )
     (answer,) = assistant.finish(["a"], [request.reply for request in requests if request.reply])
     assert (answer.limit, answer.text, answer.handed_over) == ("danger", "Call somebody.", True)
 
@@ -78,13 +90,19 @@ class SideEncoder:
 
     def embed_layers(self, texts: Sequence[str], layers: Sequence[int]) -> npt.NDArray[np.float32]:
         hits = set(read_danger_clauses()[0])
-        return np.array([[1.0 if text in hits else -1.0, len(text) / 1e4] for text in texts], np.float32)
+        return np.array(
+            [[1.0 if text in hits else -1.0, len(text) / 1e4] for text in texts], np.float32
+        )
 
 
 def test_danger_is_fitted_on_rows_that_are_to_be_answered(tmp_path: Path) -> None:
     """A row in danger is harmless if it is answered, and no evidence if it is handed over."""
-    task, said = load_task(write_task(tmp_path, "answer")), read_danger_clauses()[0][0]
-    books = [Example(str(number), (Message("user", f"A kite, {number}?"),), "Up.") for number in range(20)]
+    task = load_task(write_task(tmp_path, "answer"))
+    said = read_danger_clauses()[0][0]
+    books = [
+        Example(str(number), (Message("user", f"A kite, {number}?"),), "Up.")
+        for number in range(20)
+    ]
     for output, finds in (("Please ask your doctor.", True), ("Up and away.", False)):
         rows = [*books, Example("x", (Message("user", said),), output)]
         limit, _ = fit_danger(replace(DANGER, examples=()), task, rows, SideEncoder())  # type: ignore[arg-type]
@@ -100,18 +118,33 @@ def test_limits_of_clauses_are_read(tmp_path: Path) -> None:
     assert read("{out_of_scope: No.}") == ()
     subjects = read("{refused: Never., subjects: [weapons, gambling]}")
     assert subjects == (Limit("subjects", "Never.", ("weapons", "gambling")),)
-    assert read("{danger: {say: Call., examples: [Mayday]}}") == (Limit("danger", "Call.", ("Mayday",)),)
+    assert read("{danger: {say: Call., examples: [Mayday]}}") == (
+        Limit("danger", "Call.", ("Mayday",)),
+    )
 
 
 def test_no_clause_is_twice_or_nearly_in_a_suite() -> None:
     """Otherwise `etude test` would ask what the classifier has learned."""
     table = read_table(clauses.__file__, "danger.yaml")
-    danger, look_alikes = ([line for group in table[side].values() for line in group] for side in table)
+    danger, look_alikes = (
+        [line for group in table[side].values() for line in group] for side in table
+    )
     assert len({*map(str.casefold, danger + look_alikes)}) == len(danger + look_alikes) >= 900
-    entries = [entry for file in (*PACKS.glob("*.yaml"), LUMA_SUITE) for entry in read_suite(file).entries]
-    asked = {clause.casefold() for entry in entries for text in entry.ask for clause in split_clauses(text)}
+    entries = [
+        entry for file in (*PACKS.glob("*.yaml"), LUMA_SUITE) for entry in read_suite(file).entries
+    ]
+    asked = {
+        clause.casefold()
+        for entry in entries
+        for text in entry.ask
+        for clause in split_clauses(text)
+    }
     scores = process.cdist([*map(str.casefold, danger)], [*asked], scorer=fuzz.token_sort_ratio)
-    assert not [line for line, row in zip(danger, scores, strict=True) if max(row) >= 75 and len(line.split()) > 3]
+    assert not [
+        line
+        for line, row in zip(danger, scores, strict=True)
+        if max(row) >= 75 and len(line.split()) > 3
+    ]
     assert {*_load_model()} == {"danger", "weapons", "drugs", "sex", "hate"}
 
 

@@ -1,4 +1,6 @@
-"""Scopes: few real questions are turned away, no model is asked for those that are, and no test row is seen."""
+"""Scopes: few real questions are turned away, no model is asked for those that are, and no test row
+is seen.
+"""
 
 import functools
 import random
@@ -21,7 +23,13 @@ from etude.comparison.scope_check import add_limits, fit_limits, read_probe
 from etude.data.dataset import Dataset
 from etude.errors import InputError
 from etude.evaluate import AnswerLog, answer_in_batches
-from etude.limits.fit import fit_scope, fit_task_scope, list_answered, number_patterns, read_generic_questions
+from etude.limits.fit import (
+    fit_scope,
+    fit_task_scope,
+    list_answered,
+    number_patterns,
+    read_generic_questions,
+)
 from etude.limits.question_model import OWN, QuestionModel, count_features
 from etude.limits.scope import Scope, get_question
 from etude.models.registry import Models
@@ -38,21 +46,51 @@ LIMITS = (
     Limit("to_person", "Please call the harbour master."),
     Limit("refused", "No.", ("Sink the boat of my rival.",)),
 )
-TASK = {"scope_limits": LIMITS, "seed": 0, "kind": "answer", "handover": None, "contract": None, "documents": None}
+TASK = {
+    "scope_limits": LIMITS,
+    "seed": 0,
+    "kind": "answer",
+    "handover": None,
+    "contract": None,
+    "documents": None,
+}
 PLACES = ("Aberfoss", "Brinlow", "Corrie Bay", "Dunmouth", "Eastry", "Farholm")
-OPENERS = ("", "Hello harbour,", "Please look this up:", "Our ketch waits.", "Skipper here,", "Quick question:")
+OPENERS = (
+    "",
+    "Hello harbour,",
+    "Please look this up:",
+    "Our ketch waits.",
+    "Skipper here,",
+    "Quick question:",
+)
 ASKS = (
     *("When is high water at {}?", "What time does the ebb set in off {}?", "low tide {} tomorrow"),
-    *("How deep is the channel near {} on Friday?", "Can a keel of two metres cross the bar of {} at dawn?"),
-    *("Is {} dry at springs?", "Which way does the current run past {} after noon?", "neaps at {}, how high?"),
+    *(
+        "How deep is the channel near {} on Friday?",
+        "Can a keel of two metres cross the bar of {} at dawn?",
+    ),
+    *(
+        "Is {} dry at springs?",
+        "Which way does the current run past {} after noon?",
+        "neaps at {}, how high?",
+    ),
     *("Give me the tide table of {} for the weekend.", "Until when can we lie afloat in {}?"),
     *("Does the flood carry us to {} before dark?", "I draw five feet. Is {} safe to enter now?"),
     *("slack water {}", "How many hours are there between ebb and flood around {}?"),
     *("Has the wind raised the sea level in {}?", "Will the sandbank off {} be covered by six?"),
-    *("Tell us the height of tide over the sill of {}.", "Where does the stream turn first, here or near {}?"),
-    *("We leave {} on Sunday. Which tide should we take?", "Are there overfalls near {} with a strong ebb?"),
+    *(
+        "Tell us the height of tide over the sill of {}.",
+        "Where does the stream turn first, here or near {}?",
+    ),
+    *(
+        "We leave {} on Sunday. Which tide should we take?",
+        "Are there overfalls near {} with a strong ebb?",
+    ),
     *("harbour gate of {}: opens when?", "What is the range of a spring tide in {}?"),
-    *("My ketch sits in the mud of {}. When does she float?", "How late is the tide at {} compared with yours?"),
+    *(
+        "My ketch sits in the mud of {}. When does she float?",
+        "How late is the tide at {} compared with yours?",
+    ),
 )
 TEMPLATES = {
     ("What is the status of order {}?", "Where is my order {}?", "When will order {} arrive?"): (
@@ -80,7 +118,8 @@ TEMPLATES = {
 def make_rows(num: int, seed: int) -> list[Example]:
     rng = random.Random(seed)
     texts = [
-        f"{rng.choice(OPENERS)} {rng.choice(ASKS).format(rng.choice(PLACES))} ({rng.randrange(10**4)})".strip()
+        f"{rng.choice(OPENERS)} {rng.choice(ASKS).format(rng.choice(PLACES))} "
+        f"({rng.randrange(10**4)})".strip()
         for _ in range(num)
     ]
     return to_rows(texts)
@@ -112,7 +151,9 @@ def test_real_questions_pass_and_others_do_not() -> None:
 
 
 @pytest.mark.parametrize("templates", TEMPLATES)
-def test_rows_of_few_templates_turn_away_no_question_in_other_words(templates: tuple[str, ...]) -> None:
+def test_rows_of_few_templates_turn_away_no_question_in_other_words(
+    templates: tuple[str, ...],
+) -> None:
     rows = to_rows(templates[number % len(templates)].format(1000 + number) for number in range(60))
     scope, notes = fit_scope(LIMITS, rows[:50], rows[50:], 0)
     assert scope is not None
@@ -121,16 +162,23 @@ def test_rows_of_few_templates_turn_away_no_question_in_other_words(templates: t
 
 
 @given(st.sampled_from(sum(TEMPLATES, ())), st.lists(st.integers(0, 10**9), min_size=1, max_size=9))
-def test_questions_that_differ_in_numbers_have_one_pattern(template: str, numbers: list[int]) -> None:
+def test_questions_that_differ_in_numbers_have_one_pattern(
+    template: str, numbers: list[int]
+) -> None:
     questions = [template.format(number) for number in numbers]
-    assert number_patterns([*questions, "Why is the sky blue?"]).tolist() == [0] * len(numbers) + [1]
+    assert number_patterns([*questions, "Why is the sky blue?"]).tolist() == [0] * len(numbers) + [
+        1
+    ]
 
 
 def test_a_limit_speaks_by_its_kind_and_the_first_for_all_others() -> None:
     scope = fit_tides()[0]
     assert ask(scope, "Sink the boat of my rival.") == ["refused"]
     only = replace(scope, limits=(LIMITS[1],))
-    assert set(ask(only, *(text for text, *_ in read_generic_questions()[:50]))) <= {"to_person", None}
+    assert set(ask(only, *(text for text, *_ in read_generic_questions()[:50]))) <= {
+        "to_person",
+        None,
+    }
 
 
 def test_a_short_follow_up_is_read_with_the_question_before_it() -> None:
@@ -148,26 +196,39 @@ def test_a_short_follow_up_is_read_with_the_question_before_it() -> None:
 
 
 def test_a_follow_up_is_turned_away_like_the_question_before_it() -> None:
-    scope, vague = fit_tides()[0], "And at Eastry, when is the ebb?"
+    scope = fit_tides()[0]
+    vague = "And at Eastry, when is the ebb?"
     assert ask(scope, vague) == [None]
-    poem, question = "Write a poem about the washing of dishes in a hotel.", "When is high water at Brinlow? (77)"
+    poem = "Write a poem about the washing of dishes in a hotel."
+    question = "When is high water at Brinlow? (77)"
     for forbidden, name in ((poem, "out_of_scope"), ("Sink the boat of my rival.", "refused")):
-        chats = [build_chat(*texts) for texts in ((forbidden, vague), (question, forbidden, vague, vague))]
+        chats = [
+            build_chat(*texts)
+            for texts in ((forbidden, vague), (question, forbidden, vague, vague))
+        ]
         assert [limit and limit.name for limit in scope.find_limits(chats)] == [name, name]
         assert scope.find_limits([build_chat(forbidden, question, vague)]) == [None]
 
 
 def build_chat(*questions: str) -> list[Message]:
-    turns = [turn for text in questions for turn in (Message("user", text), Message("assistant", "Yes."))]
+    turns = [
+        turn for text in questions for turn in (Message("user", text), Message("assistant", "Yes."))
+    ]
     return turns[:-1]
 
 
 def test_a_question_without_its_subject_is_searched_for_with_the_questions_before_it() -> None:
-    first, second = "Something about dragons, age 7", "and for my little brother, he is 4?"
+    first = "Something about dragons, age 7"
+    second = "and for my little brother, he is 4?"
     assert get_question(build_chat(first, second)) == f"{first}\n{second}"
     for third in ("And for the other one?", "and one that is shorter?"):
         assert get_question(build_chat(first, second, third)) == f"{first}\n{second}\n{third}"
-    for question in (first, "And one about trains?", "What about trains?", "And for " + "very " * 9 + "old people?"):
+    for question in (
+        first,
+        "And one about trains?",
+        "What about trains?",
+        "And for " + "very " * 9 + "old people?",
+    ):
         assert get_question(build_chat(second, question)) == question
     assert get_question(build_chat(second)) == second
 
@@ -175,7 +236,9 @@ def test_a_question_without_its_subject_is_searched_for_with_the_questions_befor
 def test_the_result_of_a_function_is_no_question() -> None:
     question = Message("user", "When is high water at Brinlow? (77)")
     call = Message("assistant", '<tool_call>\n{"name": "tide", "arguments": {}}\n</tool_call>')
-    result = Message("user", '<tool_response>\n{"height": "4.1 m", "station": "Brinlow"}\n</tool_response>')
+    result = Message(
+        "user", '<tool_response>\n{"height": "4.1 m", "station": "Brinlow"}\n</tool_response>'
+    )
     assert fit_tides()[0].find_limits([(question, call, result)]) == [None]
 
 
@@ -198,7 +261,9 @@ def test_a_floor_is_one_of_enough_scores_and_its_share_falls_with_their_number(
 
 
 def test_a_floor_keeps_its_promise_in_95_of_100_draws() -> None:
-    """Of 400 floors from 500 scores each, at most 5% (8% by chance) have more than 1% of further scores below."""
+    """Of 400 floors from 500 scores each, at most 5% (8% by chance) have more than 1% of further
+    scores below.
+    """
     rng = np.random.default_rng(5)
     floors = [choose_floor(rng.random(500), 0.01)[0] for _ in range(400)]
     assert np.mean(np.array(floors) > 0.01) <= 0.08
@@ -215,9 +280,14 @@ def test_too_few_normal_scores_keep_the_promise_on_average(num: int) -> None:
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6))
 def test_random_own_questions_are_told_from_generic_ones(seed: int) -> None:
-    """Words of no language, 30 to a task: new questions of the same words pass, and 5% of the 20 generic ones may."""
+    """Words of no language, 30 to a task: new questions of the same words pass, and 5% of the 20
+    generic ones may.
+    """
     rng = random.Random(seed)
-    words = ["".join(rng.choice("bdfgklmnprst") + rng.choice("aeiou") for _ in range(3)) for _ in range(30)]
+    words = [
+        "".join(rng.choice("bdfgklmnprst") + rng.choice("aeiou") for _ in range(3))
+        for _ in range(30)
+    ]
 
     def draw(num: int) -> list[Example]:
         texts = [" ".join(rng.sample(words, 6)) for _ in range(num)]
@@ -232,7 +302,9 @@ def test_random_own_questions_are_told_from_generic_ones(seed: int) -> None:
 
 def test_a_model_of_bytes_scores_as_before_it_was_packed() -> None:
     texts = [row.text for row in make_rows(40, 4)] + [text for text, *_ in read_generic_questions()]
-    model = QuestionModel.fit(count_features(texts), [OWN] * 40 + ["refused"] * (len(texts) - 40), [1.0] * len(texts))
+    model = QuestionModel.fit(
+        count_features(texts), [OWN] * 40 + ["refused"] * (len(texts) - 40), [1.0] * len(texts)
+    )
     assert np.allclose(model.score(texts), QuestionModel.from_text(model.to_text()).score(texts))
 
 
@@ -247,14 +319,21 @@ def test_a_question_that_is_turned_away_asks_no_model(tmp_path: Path) -> None:
     questions = ["When is high water at Eastry?", "How do I knit a scarf for my aunt?"]
     for asked in (assistant, loaded):
         real, other = asked.answer(questions)
-        assert (other.limit, other.text, other.handed_over) == ("out_of_scope", "I only know tides.", False)
+        assert (other.limit, other.text, other.handed_over) == (
+            "out_of_scope",
+            "I only know tides.",
+            False,
+        )
         assert (other.prompt_tokens, other.answer_tokens) == (0, 0)
         assert real.limit == ""
         assert real.prompt_tokens > 0
-    log, models = AnswerLog(tmp_path / "answers.jsonl"), Models()
+    log = AnswerLog(tmp_path / "answers.jsonl")
+    models = Models()
     chats = [(Message("user", text),) for text in questions]
     for _ in range(2):  # the second time from the log
-        batches = answer_in_batches(assistant, models, ["a", "b"], lambda: assistant.build_requests(chats, models), log)
+        batches = answer_in_batches(
+            assistant, models, ["a", "b"], lambda: assistant.build_requests(chats, models), log
+        )
         answers = {position: answer for _, batch in batches for position, answer in batch.items()}
         assert [answers[index].limit for index in (0, 1)] == ["", "out_of_scope"]
     assert "".join(assistant.stream(questions[1])) == "I only know tides."
@@ -262,21 +341,34 @@ def test_a_question_that_is_turned_away_asks_no_model(tmp_path: Path) -> None:
 
 def test_the_scope_sees_no_test_row(tmp_path: Path) -> None:
     class SealedSplit:
-        train, dev = Dataset(make_rows(60, 1)), Dataset(make_rows(20, 2))
+        train = Dataset(make_rows(60, 1))
+        dev = Dataset(make_rows(20, 2))
 
         def __getattr__(self, name: str) -> None:
             raise AssertionError(f"the scope reads {name}")
 
-    run = SimpleNamespace(info={"notes": []}, update=lambda **_: None, assistant_folder=lambda name: tmp_path / name)
+    run = SimpleNamespace(
+        info={"notes": []}, update=lambda **_: None, assistant_folder=lambda name: tmp_path / name
+    )
     task = SimpleNamespace(**TASK, limits=LIMITS, clause_limits=())
-    ladder_run = SimpleNamespace(task=task, split=SealedSplit(), run=run, models=None, on_event=lambda event: None)
+    ladder_run = SimpleNamespace(
+        task=task, split=SealedSplit(), run=run, models=None, on_event=lambda event: None
+    )
     plain = Assistant("prompt", "answer", ModelRef("fake"))
     unsure = replace(plain, handover=0.5)
-    fitted = {"prompt": plain, "unsure": unsure, "own": replace(unsure, handover_sentence="Ask Kim.")}
+    fitted = {
+        "prompt": plain,
+        "unsure": unsure,
+        "own": replace(unsure, handover_sentence="Ask Kim."),
+    }
     for name, assistant in fitted.items():
         assistant.save(tmp_path / name)
     scoped = add_limits(ladder_run, fitted, fit_limits(ladder_run))  # type: ignore[arg-type]
-    assert [assistant.unsure_sentence for assistant in scoped.values()] == ["", LIMITS[1].say, "Ask Kim."]
+    assert [assistant.unsure_sentence for assistant in scoped.values()] == [
+        "",
+        LIMITS[1].say,
+        "Ask Kim.",
+    ]
     for name, assistant in scoped.items():
         assert assistant.scope is not None
         assert load(tmp_path / name) == assistant
@@ -293,11 +385,14 @@ def test_limits_are_read_and_their_errors_have_lines(tmp_path: Path) -> None:
     text = task_file.read_text(encoding="utf-8")
     before = load_task(task_file)
     task_file.write_text(
-        f"{text}\nlimits:\n  refused: Never.\n  out_of_scope: {{say: No., examples: [Hello]}}\n", encoding="utf-8"
+        f"{text}\nlimits:\n  refused: Never.\n  out_of_scope: {{say: No., examples: [Hello]}}\n",
+        encoding="utf-8",
     )
     after = load_task(task_file)
     assert after.limits == (Limit("out_of_scope", "No.", ("Hello",)), Limit("refused", "Never."))
-    task_file.write_text(f"{text}\nlimits:\n  to_person: {{examples: [Hi]}}\n  never: x\n", encoding="utf-8")
+    task_file.write_text(
+        f"{text}\nlimits:\n  to_person: {{examples: [Hi]}}\n  never: x\n", encoding="utf-8"
+    )
     with pytest.raises(InputError) as error:
         load_task(task_file)
     assert len(error.value.issues) == 2
@@ -306,16 +401,24 @@ def test_limits_are_read_and_their_errors_have_lines(tmp_path: Path) -> None:
 
 
 def test_packaged_questions_are_many_and_none_is_of_a_suite() -> None:
-    """At least 400, none twice, none nearly a question of the starter pack, of the example's suite or of the probe."""
+    """At least 400, none twice, none nearly a question of the starter pack, of the example's suite
+    or of the probe.
+    """
     packaged = [text for text, *_ in read_generic_questions()]
     assert len(packaged) >= 400
     assert all(first != second for first, second in pairwise(sorted(map(str.casefold, packaged))))
     others = [*read_probe()]
     for file in (*PACKS.glob("*.yaml"), ROOT / "examples" / "luma" / "suite.yaml"):
         suites = yaml.safe_load(file.read_text(encoding="utf-8"))
-        for entry in (entry for name, entries in suites.items() if name != "acts" for entry in entries):
+        for entry in (
+            entry for name, entries in suites.items() if name != "acts" for entry in entries
+        ):
             asked = entry.get("ask", [])
-            others += [text for text in ([asked] if isinstance(asked, str) else asked) if "{row}" not in text]
+            others += [
+                text
+                for text in ([asked] if isinstance(asked, str) else asked)
+                if "{row}" not in text
+            ]
     near = [
         (text, other)
         for text in packaged
@@ -326,11 +429,19 @@ def test_packaged_questions_are_many_and_none_is_of_a_suite() -> None:
 
 
 def test_rows_that_refuse_or_hand_over_are_no_questions_of_the_task() -> None:
-    """As after `etude test --teach`: with them among its rows, the scope would let pass what they refuse."""
-    sentences = ["I'm sorry, I can't help with that.", "Please ask a member of staff.", LIMITS[1].say]
+    """As after `etude test --teach`: with them among its rows, the scope would let pass what they
+    refuse.
+    """
+    sentences = [
+        "I'm sorry, I can't help with that.",
+        "Please ask a member of staff.",
+        LIMITS[1].say,
+    ]
     questions = to_rows(read_probe()[:15])
     taught = [replace(row, output=sentences[number % 3]) for number, row in enumerate(questions)]
-    split = SimpleNamespace(train=Dataset([*make_rows(200, 1), *taught]), dev=Dataset(make_rows(100, 2)))
+    split = SimpleNamespace(
+        train=Dataset([*make_rows(200, 1), *taught]), dev=Dataset(make_rows(100, 2))
+    )
     task = SimpleNamespace(**TASK, limits=LIMITS)
     scope, notes = fit_task_scope(task, split)  # type: ignore[arg-type]
     assert scope == fit_tides()[0]
@@ -343,7 +454,15 @@ def test_rows_that_refuse_or_hand_over_are_no_questions_of_the_task() -> None:
 
 def test_a_limit_that_turns_nothing_away_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(0)
-    rows = to_rows(" ".join("".join(rng.sample("bdfgklmaeiou", 5)) for _ in range(6)) for _ in range(60))
+    rows = to_rows(
+        " ".join("".join(rng.sample("bdfgklmaeiou", 5)) for _ in range(6)) for _ in range(60)
+    )
     for floor, is_told in ((-1e3, True), (1e3, False)):
         monkeypatch.setattr("etude.limits.fit.choose_floor", lambda *_, floor=floor: (floor, 0))
-        assert any("few questions are turned away" in note for note in fit_scope(LIMITS, rows, rows, 0)[1]) is is_told
+        assert (
+            any(
+                "few questions are turned away" in note
+                for note in fit_scope(LIMITS, rows, rows, 0)[1]
+            )
+            is is_told
+        )

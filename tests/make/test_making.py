@@ -1,4 +1,6 @@
-"""Rows that a bigger model makes, with stand-ins: a scripted teacher whose right, wrong and copied rows are known."""
+"""Rows that a bigger model makes, with stand-ins: a scripted teacher whose right, wrong and copied
+rows are known.
+"""
 
 import json
 import random
@@ -19,7 +21,17 @@ from etude.data.dataset import Dataset, load_dataset
 from etude.data.splits import Split, split
 from etude.errors import Declined, InputError
 from etude.make import make_rows
-from etude.make.gates import CHECK, CONTRACT, EMPTY, LABEL, LIKE_TEST, REPEATED, UNSUPPORTED, Gates, choose_covering
+from etude.make.gates import (
+    CHECK,
+    CONTRACT,
+    EMPTY,
+    LABEL,
+    LIKE_TEST,
+    REPEATED,
+    UNSUPPORTED,
+    Gates,
+    choose_covering,
+)
 from etude.make.requests import fill_quotas, parse_rows
 from etude.report.read_run import read_report
 from etude.task import Task, load_task
@@ -27,7 +39,8 @@ from etude.types import MADE, Example, Message
 from processes import kill_when, start_command
 from small_task import THEMES, write_json_lines, write_task
 
-NEW, UNKNOWN = "Somebody wants", "unheard-of"
+NEW = "Somebody wants"
+UNKNOWN = "unheard-of"
 
 
 def read_task(file: Path) -> tuple[Task, Dataset, Split]:
@@ -45,14 +58,19 @@ def make_example(text: str, output: str, number: int = 0) -> Example:
 
 
 def teach(tests: Sequence[Example]) -> Callable[[Body], str]:
-    """A teacher that answers each request with four right rows, one with an unknown label, a copy of a parent, and a
-    copy of a test row in capitals."""
+    """A teacher that answers each request with four right rows, one with an unknown label, a copy
+    of a parent, and a copy of a test row in capitals.
+    """
 
     def say(body: Body) -> str:
         prompt = body["messages"][-1]["content"]
-        parents, draw = list(parse_rows(prompt)), random.Random(prompt)
+        parents = list(parse_rows(prompt))
+        draw = random.Random(prompt)
         theme = parents[0][1]
-        rows = [*((write_new(theme, draw), theme) for _ in range(4)), (write_new(theme, draw), UNKNOWN)]
+        rows = [
+            *((write_new(theme, draw), theme) for _ in range(4)),
+            (write_new(theme, draw), UNKNOWN),
+        ]
         rows += [parents[0], (f"{draw.choice(tests).text.upper()}!", theme)]
         lines = (json.dumps({"input": text, "output": label}) for text, label in rows)
         return f"Here they are:\n```\n[{', '.join(lines)}]\n```"
@@ -67,7 +85,9 @@ def server() -> Iterator[ScriptedServer]:
 
 
 def write_made_task(folder: Path, server: ScriptedServer) -> Path:
-    more = f"prompt_model: {{endpoint: '{server.url}', model: big}}\nmethods: [baseline, fine_tune]\n"
+    more = (
+        f"prompt_model: {{endpoint: '{server.url}', model: big}}\nmethods: [baseline, fine_tune]\n"
+    )
     task = write_task(folder, "classify", num=200, more=more)
     server.say = teach(read_task(task)[2].test.examples)
     return task
@@ -83,8 +103,10 @@ def test_rows_are_made_from_training_rows_alone_and_nothing_of_the_test_is_shown
     task = write_made_task(tmp_path, server)
     parts = read_task(task)[2]
     assert main(["make", str(task), "--rows", "40", "--yes"]) == 0
-    printed, page = capfd.readouterr().out, (tmp_path / "made.html").read_text()
-    lines, train = list_lines(tmp_path / "made.jsonl"), {row.id: row for row in parts.train}
+    printed = capfd.readouterr().out
+    page = (tmp_path / "made.html").read_text()
+    lines = list_lines(tmp_path / "made.jsonl")
+    train = {row.id: row for row in parts.train}
     assert len(lines) == 40
     for line in lines:
         assert line["source"] == MADE
@@ -95,18 +117,36 @@ def test_rows_are_made_from_training_rows_alone_and_nothing_of_the_test_is_shown
         assert row.text not in asked
     for row in parts.test:
         assert row.text not in asked
-        for shown in (page, printed, json.dumps(lines), (tmp_path / "made.candidates.jsonl").read_text()):
+        for shown in (
+            page,
+            printed,
+            json.dumps(lines),
+            (tmp_path / "made.candidates.jsonl").read_text(),
+        ):
             assert row.text.casefold() not in shown.casefold()
     written = {row for body in server.bodies for row in parse_rows(server.say(body))}
     num_copies = sum(text.isupper() for text, _ in written)
     assert f"refused: {num_copies:,}: {LIKE_TEST}" in printed
     assert f"{num_copies:,} rows: {LIKE_TEST}" in page
     assert UNKNOWN in page  # a refused row that is not like a test row is shown with its reason
-    for name in ("made.jsonl", "made.as-made.jsonl"):  # nothing is overwritten, also if only one of them is there
+    for name in (
+        "made.jsonl",
+        "made.as-made.jsonl",
+    ):  # nothing is overwritten, also if only one of them is there
         (tmp_path / "made.jsonl").rename(tmp_path / name)
         assert main(["make", str(task), "--yes"]) == 2
     assert (
-        main(["make", str(task), "--yes", "--output", str(tmp_path / "more.jsonl"), "--model", "smollm2-135m-instruct"])
+        main(
+            [
+                "make",
+                str(task),
+                "--yes",
+                "--output",
+                str(tmp_path / "more.jsonl"),
+                "--model",
+                "smollm2-135m-instruct",
+            ]
+        )
         == 2
     )
     assert "rows need a bigger model" in capfd.readouterr().err
@@ -127,14 +167,22 @@ def test_nothing_is_sent_without_an_answer_to_the_question_and_all_requests_are_
     assert "At your prices" in questions[0]
 
 
-def test_after_a_kill_nothing_is_asked_twice_and_the_rows_are_the_same(server: ScriptedServer, tmp_path: Path) -> None:
+def test_after_a_kill_nothing_is_asked_twice_and_the_rows_are_the_same(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
     make_rows(write_made_task(tmp_path / "whole", server), 500)
     server.asked.clear()
-    task, server.hold_after = write_made_task(tmp_path / "killed", server), server.answered.total() + 30
+    task = write_made_task(tmp_path / "killed", server)
+    server.hold_after = server.answered.total() + 30
     journal = tmp_path / "killed" / "runs" / "made" / "requests.jsonl"
-    kill_when(start_command("make", task), lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 30, 60)
+    kill_when(
+        start_command("make", task),
+        lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 30,
+        60,
+    )
     assert not (tmp_path / "killed" / "made.jsonl").exists()
-    answered, server.hold_after = {**server.answered}, None
+    answered = {**server.answered}
+    server.hold_after = None
     server.asked.clear()
     make_rows(task, 500)
     num_answered_before = 30
@@ -151,9 +199,14 @@ def test_after_a_kill_nothing_is_asked_twice_and_the_rows_are_the_same(server: S
 
 
 def test_each_gate_refuses_its_rows_and_only_these(tmp_path: Path) -> None:
-    (tmp_path / "check.py").write_text("def fits(example, answer):\n    return 'zzzz' not in example.text\n")
-    task, _, parts = read_task(write_task(tmp_path, "classify", num=200, more="check: check.py:fits\n"))
-    draw, rows = random.Random(3), dict[str, list[tuple[str, str]]]()
+    (tmp_path / "check.py").write_text(
+        "def fits(example, answer):\n    return 'zzzz' not in example.text\n"
+    )
+    task, _, parts = read_task(
+        write_task(tmp_path, "classify", num=200, more="check: check.py:fits\n")
+    )
+    draw = random.Random(3)
+    rows = dict[str, list[tuple[str, str]]]()
     rows[""] = [(write_new(theme, draw), theme) for theme in THEMES for _ in range(5)]
     rows[LIKE_TEST] = [(row.text.upper(), row.output) for row in parts.test]
     rows[EMPTY] = [("", THEMES[0]), (write_new(THEMES[0], draw), "")]
@@ -165,31 +218,44 @@ def test_each_gate_refuses_its_rows_and_only_these(tmp_path: Path) -> None:
     order = [(text, label, reason) for reason, pairs in rows.items() for text, label in pairs]
     examples = {f"made-{number}": reason for number, (_, _, reason) in enumerate(order)}
     gates = Gates(task, parts, None)
-    passed = gates.select([make_example(text, label, number) for number, (text, label, _) in enumerate(order)])
+    passed = gates.select(
+        [make_example(text, label, number) for number, (text, label, _) in enumerate(order)]
+    )
     assert {row.text for row in passed} <= {text for text, _ in rows[""]}
     assert len(passed) >= 0.9 * len(rows[""])
-    wrong = {reason: {examples[row.id] for row in refused} for reason, refused in gates.refused.items()}
+    wrong = {
+        reason: {examples[row.id] for row in refused} for reason, refused in gates.refused.items()
+    }
     assert {reason: names for reason, names in wrong.items() if reason != LABEL} == {
         reason: {reason} for reason in rows if reason
     }
     swapped = [(text, THEMES[(THEMES.index(theme) + 4) % len(THEMES)]) for text, theme in rows[""]]
     gates = Gates(task, parts, None)
-    gates.select([make_example(text, label, number) for number, (text, label) in enumerate(swapped)])
+    gates.select(
+        [make_example(text, label, number) for number, (text, label) in enumerate(swapped)]
+    )
     assert len(gates.refused[LABEL]) >= 0.5 * len(swapped)
 
 
-def test_extracted_values_are_in_their_text_if_those_of_the_training_rows_are(tmp_path: Path) -> None:
-    file, draw = write_task(tmp_path, "extract", num=100), random.Random(3)
+def test_extracted_values_are_in_their_text_if_those_of_the_training_rows_are(
+    tmp_path: Path,
+) -> None:
+    file = write_task(tmp_path, "extract", num=100)
+    draw = random.Random(3)
     lines = list_lines(tmp_path / "examples.jsonl")
     for line in lines:
-        line["output"] = json.dumps(json.loads(line["output"]) | {"shelf": f"shelf {draw.randint(1, 9)}"})
+        line["output"] = json.dumps(
+            json.loads(line["output"]) | {"shelf": f"shelf {draw.randint(1, 9)}"}
+        )
     write_json_lines(tmp_path / "examples.jsonl", lines)
     task, _, parts = read_task(file)
     form = '{"theme": "%s", "age": null, "shelf": "elsewhere"}'
     right = [(write_new(theme, draw), form % theme) for theme in THEMES]
     wrong = [(write_new(theme, draw), form % UNKNOWN) for theme in THEMES]
     gates = Gates(task, parts, None)
-    passed = gates.select([make_example(*pair, number) for number, pair in enumerate([*right, *wrong])])
+    passed = gates.select(
+        [make_example(*pair, number) for number, pair in enumerate([*right, *wrong])]
+    )
     assert [(row.text, row.output) for row in passed] == right
     assert len(gates.refused[UNSUPPORTED]) == len(wrong)
 
@@ -197,8 +263,14 @@ def test_extracted_values_are_in_their_text_if_those_of_the_training_rows_are(tm
 def test_made_rows_are_only_trained_on_and_move_no_other_row(tmp_path: Path) -> None:
     task, rows, parts = read_task(write_task(tmp_path, "classify", num=200))
     draw = random.Random(5)
-    made = [make_example(write_new(draw.choice(THEMES), draw), THEMES[0], number) for number in range(100)]
-    near = [make_example(f"{row.text}!", row.output, 100 + n) for n, row in enumerate([*parts.dev, *parts.test])]
+    made = [
+        make_example(write_new(draw.choice(THEMES), draw), THEMES[0], number)
+        for number in range(100)
+    ]
+    near = [
+        make_example(f"{row.text}!", row.output, 100 + n)
+        for n, row in enumerate([*parts.dev, *parts.test])
+    ]
     full = Dataset((*made[:50], *rows, *made[50:], *near))
     again = split(full, task.kind, task.seed)
     assert (again.dev.examples, again.test.examples) == (parts.dev.examples, parts.test.examples)
@@ -213,8 +285,12 @@ def test_made_rows_are_only_trained_on_and_move_no_other_row(tmp_path: Path) -> 
 
 def test_a_row_that_says_it_is_made_is_only_trained_on_and_does_not_count(tmp_path: Path) -> None:
     task = write_task(tmp_path, "classify", num=100)
-    lines, draw = list_lines(tmp_path / "examples.jsonl"), random.Random(2)
-    made = [{"input": write_new(THEMES[0], draw), "output": THEMES[0], "source": MADE} for _ in range(400)]
+    lines = list_lines(tmp_path / "examples.jsonl")
+    draw = random.Random(2)
+    made = [
+        {"input": write_new(THEMES[0], draw), "output": THEMES[0], "source": MADE}
+        for _ in range(400)
+    ]
     write_json_lines(tmp_path / "examples.jsonl", [*lines, *made])
     _, rows, parts = read_task(task)
     assert (len(rows.real), len(parts.train.real)) == (100, 20)
@@ -224,14 +300,17 @@ def test_a_row_that_says_it_is_made_is_only_trained_on_and_does_not_count(tmp_pa
         read_task(task)
 
 
-def test_the_comparison_says_what_made_rows_add_and_resumes_to_the_same(server: ScriptedServer, tmp_path: Path) -> None:
+def test_the_comparison_says_what_made_rows_add_and_resumes_to_the_same(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
     task = write_made_task(tmp_path, server)
     text = task.read_text()
     made = make_rows(task, 25)
     task.write_text("".join(line for line in text.splitlines(True) if "prompt_model" not in line))
     use_made_rows(task)
     run = compare(task).run
-    verdict, folder = run.verdict, run.folder
+    verdict = run.verdict
+    folder = run.folder
     by_method = {result.method: result for result in verdict.made_rows}
     assert by_method.keys() == {"baseline", "fine_tune"}
     for name, result in by_method.items():
@@ -251,7 +330,9 @@ def test_the_comparison_says_what_made_rows_add_and_resumes_to_the_same(server: 
     assert compare(task).verdict.made_rows == verdict.made_rows
 
 
-@given(st.dictionaries(st.text("abc", min_size=1), st.integers(1, 30), min_size=1), st.integers(0, 60))
+@given(
+    st.dictionaries(st.text("abc", min_size=1), st.integers(1, 30), min_size=1), st.integers(0, 60)
+)
 def test_rare_shapes_come_first(counts: dict[str, int], num_rows: int) -> None:
     quotas = fill_quotas(Counter(counts), num_rows)
     assert quotas.total() == num_rows
@@ -264,22 +345,31 @@ def test_rare_shapes_come_first(counts: dict[str, int], num_rows: int) -> None:
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=5), st.text(), st.booleans())
-def test_rows_are_found_in_whatever_a_model_says(rows: list[tuple[str, str]], noise: str, is_indented: bool) -> None:
+def test_rows_are_found_in_whatever_a_model_says(
+    rows: list[tuple[str, str]], noise: str, is_indented: bool
+) -> None:
     objects = [{"input": text, "output": output} for text, output in rows]
     answer = json.dumps(objects, indent=2) if is_indented else "\n".join(map(json.dumps, objects))
     expected = [(text.strip(), output.strip()) for text, output in rows]
     assert list(parse_rows(f"Sure:\n{answer}\nDone.")) == expected
     list(parse_rows(noise + answer[: len(answer) // 2]))  # a cut answer is no error
     assert list(parse_rows('{"input": "a", "output": {"b": [1]}}')) == [("a", '{"b": [1]}')]
-    assert list(parse_rows('{"input": "a"}{"output": null}')) == [("a", ""), ("", "")]  # both are refused as empty
+    assert list(parse_rows('{"input": "a"}{"output": null}')) == [
+        ("a", ""),
+        ("", ""),
+    ]  # both are refused as empty
 
 
 def test_the_choice_covers_what_there_is() -> None:
-    """Of five places with many rows each, one of them known, every other place is chosen before one comes twice."""
+    """Of five places with many rows each, one of them known, every other place is chosen before one
+    comes twice.
+    """
     draw = np.random.default_rng(1)
     places = np.repeat(np.arange(5), 20)
     vectors = np.eye(5)[places] + draw.normal(0, 0.01, (100, 5))
     vectors = np.vstack([vectors, np.eye(5)[:1]])
     rows = [make_example(str(number), "", number) for number in range(100)]
-    chosen = choose_covering(rows, [""] * 101, Counter({"": 4}), lambda a, b: vectors[a] @ vectors[b].T)
+    chosen = choose_covering(
+        rows, [""] * 101, Counter({"": 4}), lambda a, b: vectors[a] @ vectors[b].T
+    )
     assert sorted(places[int(row.text)] for row in chosen) == [1, 2, 3, 4]

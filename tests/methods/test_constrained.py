@@ -21,7 +21,11 @@ SCHEMA = {
     "required": ["theme", "age"],
     "additionalProperties": False,
 }
-LISTS = {"type": "array", "items": {"type": "array", "items": {"type": "string"}, "minItems": 1}, "minItems": 1}
+LISTS = {
+    "type": "array",
+    "items": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    "minItems": 1,
+}
 CONTRACTS = {
     "schema": Contract(json_schema=SCHEMA),
     "regex": Contract(regex=r"(yes|no), [a-z]{3,9}"),
@@ -35,7 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
-def test_weights_that_know_nothing_keep_an_enforced_form(name: str, folder: Path, tmp_path: Path) -> None:
+def test_weights_that_know_nothing_keep_an_enforced_form(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
     contract = CONTRACTS[name]
     free = Assistant("prompt", "answer", ModelRef(str(folder)), contract=contract, max_tokens=80)
     kept = replace(free, enforced=True)
@@ -52,7 +58,9 @@ def test_weights_that_know_nothing_keep_an_enforced_form(name: str, folder: Path
 
 
 OPEN = {
-    "schema": Contract(json_schema={"type": "object", "properties": {"all": LISTS}, "required": ["all"]}),
+    "schema": Contract(
+        json_schema={"type": "object", "properties": {"all": LISTS}, "required": ["all"]}
+    ),
     "regex": Contract(regex=r"say: [a-z ]+\n0"),
     "fields": CONTRACTS["fields"],
 }
@@ -61,7 +69,14 @@ OPEN = {
 
 @pytest.mark.parametrize("name", OPEN)
 def test_an_answer_that_reaches_the_length_limit_keeps_its_form(name: str, folder: Path) -> None:
-    kept = Assistant("constrained", "answer", ModelRef(str(folder)), contract=OPEN[name], max_tokens=60, enforced=True)
+    kept = Assistant(
+        "constrained",
+        "answer",
+        ModelRef(str(folder)),
+        contract=OPEN[name],
+        max_tokens=60,
+        enforced=True,
+    )
     models = Models(dtype="float32")
     asked = [(Message("user", text),) for text in ("cats", "dogs")]
     answers = kept.answer(asked, models)
@@ -71,7 +86,12 @@ def test_an_answer_that_reaches_the_length_limit_keeps_its_form(name: str, folde
     assert "".join(kept.stream(asked[0], models)).strip() == answers[0].text
     model = models.get(kept.model, "stream")
     batch = model.create_batch()  # type: ignore[attr-defined]
-    batch.join([model.create_generation(request, Sampling()) for request in kept.build_requests(asked, models)])  # type: ignore[attr-defined]
+    batch.join(
+        [
+            model.create_generation(request, Sampling())
+            for request in kept.build_requests(asked, models)
+        ]
+    )  # type: ignore[attr-defined]
     live = list(batch.generations)
     while batch.generations:
         batch.step()

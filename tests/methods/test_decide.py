@@ -1,4 +1,6 @@
-"""A decision model as a step of the ladder: its questions and answers, and that over-confidence is named."""
+"""A decision model as a step of the ladder: its questions and answers, and that over-confidence is
+named.
+"""
 
 import json
 import math
@@ -25,7 +27,12 @@ PRICES = "prices: {prompt: 2.0, answer: 4.0}"
 
 
 def write_decision_task(
-    folder: Path, url: str, more: str = "", num: int = 600, prices: str = PRICES, methods: str = "baseline, decide"
+    folder: Path,
+    url: str,
+    more: str = "",
+    num: int = 600,
+    prices: str = PRICES,
+    methods: str = "baseline, decide",
 ) -> Path:
     """A task whose labels are described and whose decision model is at a URL."""
     labels = "".join(f"    {theme}: books on {theme}\n" for theme in THEMES)
@@ -33,21 +40,28 @@ def write_decision_task(
         folder,
         "classify",
         num=num,
-        more=f"contract:\n  labels:\n{labels}decision_model: {{endpoint: {url}, model: luna, {prices}}}\n"
-        f"methods: [{methods}]\n{more}",
+        more="contract:\n"
+        "  labels:\n"
+        f"{labels}decision_model: {{endpoint: {url}, model: luna, {prices}}}\n"
+        f"methods: [{methods}]\n"
+        f"{more}",
     )
 
 
 @pytest.fixture(scope="module")
 def overconfident(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DecisionServer]:
-    """A finished comparison with the stand-in, which is right for three of four rows and says 97 to 99%."""
+    """A finished comparison with the stand-in, which is right for three of four rows and says 97 to
+    99%.
+    """
     with serve_decisions(DecisionServer()) as server:
         task = write_decision_task(tmp_path_factory.mktemp("decide"), server.url, "handover: 0.1\n")
         run = compare(task, confirm=lambda question: True).run
     return run.folder, server
 
 
-def test_the_questions_are_those_of_openais_client(overconfident: tuple[Path, DecisionServer]) -> None:
+def test_the_questions_are_those_of_openais_client(
+    overconfident: tuple[Path, DecisionServer],
+) -> None:
     body = overconfident[1].bodies[0]
     assert (
         body.keys()
@@ -55,19 +69,27 @@ def test_the_questions_are_those_of_openais_client(overconfident: tuple[Path, De
         <= decision_create_params.DecisionCreateParams.__annotations__.keys()
     )
     (question,) = body["questions"]
-    assert question.keys() <= decision_create_params.QuestionQuestionParamChoice.__annotations__.keys()
+    assert (
+        question.keys() <= decision_create_params.QuestionQuestionParamChoice.__annotations__.keys()
+    )
     assert question["type"] == "choice"
     assert question["instructions"].startswith("You are a librarian")
     assert {choice["value"]: choice["description"] for choice in question["choices"]} == {
         theme: f"books on {theme}" for theme in THEMES
     }
-    Decision.model_validate(DecisionServer().answer(body), strict=True)  # the stand-in speaks the same shape
+    Decision.model_validate(
+        DecisionServer().answer(body), strict=True
+    )  # the stand-in speaks the same shape
 
 
-def test_overconfidence_is_named_and_recalibrated(overconfident: tuple[Path, DecisionServer]) -> None:
+def test_overconfidence_is_named_and_recalibrated(
+    overconfident: tuple[Path, DecisionServer],
+) -> None:
     folder, _ = overconfident
     record = json.loads((folder / "methods/decide/method.json").read_text(encoding="utf-8"))
-    assert any("over-confident on dev" in note and "recalibrated" in note for note in record["notes"])
+    assert any(
+        "over-confident on dev" in note and "recalibrated" in note for note in record["notes"]
+    )
     verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     calibration = verdict["details"]["decide"]["calibration"]
     before = calibration["before"]
@@ -92,7 +114,9 @@ def test_no_question_is_sent_twice(overconfident: tuple[Path, DecisionServer]) -
     assert len(inputs) == len(set(inputs)) > 100
 
 
-def test_a_saved_assistant_asks_on_the_terms_of_its_task(overconfident: tuple[Path, DecisionServer]) -> None:
+def test_a_saved_assistant_asks_on_the_terms_of_its_task(
+    overconfident: tuple[Path, DecisionServer],
+) -> None:
     from etude.runs import Run
 
     run = Run(overconfident[0])
@@ -114,7 +138,9 @@ def test_nothing_is_sent_without_consent(tmp_path: Path) -> None:
 
 def test_a_refusal_is_an_answer_without_a_label(tmp_path: Path) -> None:
     with serve_decisions(DecisionServer(refuses=lambda text: draw(text, "refuse") < 0.2)) as server:
-        task = write_decision_task(tmp_path, server.url, num=150, prices="at_once: 4", methods="decide")
+        task = write_decision_task(
+            tmp_path, server.url, num=150, prices="at_once: 4", methods="decide"
+        )
         run = compare(task).run
     lines = [line for line in run.read_predictions("decide") if line["answer"] == ""]
     assert lines
@@ -125,13 +151,19 @@ def test_a_refusal_is_an_answer_without_a_label(tmp_path: Path) -> None:
 def test_yes_and_no_become_a_statement() -> None:
     request = Request((Message("system", "Is it spam?"), Message("user", "hi")), 1, ("No", "Yes"))
     question = build_question(request)
-    assert (question.kind, question.choices, question.instructions) == ("predicate", ["Yes", "No"], "Is it spam?")
+    assert (question.kind, question.choices, question.instructions) == (
+        "predicate",
+        ["Yes", "No"],
+        "Is it spam?",
+    )
     with serve_decisions(DecisionServer(decide=lambda text, choices: "no")) as server:
         ref = ModelRef(f"decisions:{server.url}#luna")
         (completion,) = Models().get(ref, "choices").generate([request])
     assert completion.text == "No"
     assert math.exp(completion.logprob or -99) == pytest.approx(1 - (1 - server.sure("hi")))
-    assert server.bodies[0]["questions"] == [{"type": "predicate", "name": "label", "instructions": "Is it spam?"}]
+    assert server.bodies[0]["questions"] == [
+        {"type": "predicate", "name": "label", "instructions": "Is it spam?"}
+    ]
 
 
 def test_the_likeliest_label_is_the_answer_and_its_probability_the_confidence() -> None:

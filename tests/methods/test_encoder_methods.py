@@ -28,11 +28,20 @@ from etude.task import Task, load_task
 from etude.types import CLASSICAL, ModelRef
 from small_task import write_task
 
-TEXTS = ["the bear is here", "who says growl", "the cat is here", "who says meow", "the dog now", "says bark"]
+TEXTS = [
+    "the bear is here",
+    "who says growl",
+    "the cat is here",
+    "who says meow",
+    "the dog now",
+    "says bark",
+]
 LABELS = ["bear", "bear", "cat", "cat", "dog", "dog"]
 
 
-def test_a_classifier_over_vectors_answers_the_same_when_it_is_read_again(encoder: str, tmp_path: Path) -> None:
+def test_a_classifier_over_vectors_answers_the_same_when_it_is_read_again(
+    encoder: str, tmp_path: Path
+) -> None:
     models = Models()
     linear = Linear.fit(TEXTS, LABELS, 0, encoder=models.load_shared_encoder(encoder))
     folder = save_classical(linear, tmp_path / "saved")
@@ -41,9 +50,14 @@ def test_a_classifier_over_vectors_answers_the_same_when_it_is_read_again(encode
     assert [label for label, _ in linear.predict(TEXTS)] == LABELS
 
 
-def test_the_baseline_tries_the_encoder_and_says_what_it_chose(encoder: str, tmp_path: Path) -> None:
-    task, data = load_dataset(load_task(write_task(tmp_path, "classify", more=f"encoder: {encoder}\n")))
-    train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
+def test_the_baseline_tries_the_encoder_and_says_what_it_chose(
+    encoder: str, tmp_path: Path
+) -> None:
+    task, data = load_dataset(
+        load_task(write_task(tmp_path, "classify", more=f"encoder: {encoder}\n"))
+    )
+    train = data.select(range(100), "train")
+    dev = data.select(range(100, 150), "dev")
     bench = context(task, data, tmp_path / "work")
     Baseline().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
     assert [tried.name for tried in bench.trials][-1] == "embeddings + logistic regression"
@@ -59,23 +73,30 @@ def test_answers_that_repeat_are_also_looked_up_by_meaning(encoder: str, tmp_pat
     save_file({"vectors": predictor.rows[::-1].copy()}, folder / VECTORS)
     reverse = load(ModelRef(CLASSICAL, folder), Models())
     assert [label for label, _ in reverse.predictor.predict(TEXTS)] == LABELS[::-1]
-    task, data = load_dataset(load_task(write_task(tmp_path, "classify", more=f"encoder: {encoder}\n")))
+    task, data = load_dataset(
+        load_task(write_task(tmp_path, "classify", more=f"encoder: {encoder}\n"))
+    )
     task = replace(task, kind="answer", contract=None)  # the labels as answers, which repeat
     bench = context(task, data, tmp_path / "work")
-    train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
+    train = data.select(range(100), "train")
+    dev = data.select(range(100, 150), "dev")
     Baseline().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
     assert [tried.name for tried in bench.trials][-1] == "nearest example by meaning"
 
 
 def sets(encoder: str, folder: Path) -> tuple[Task, Dataset, Dataset]:
     """A task to learn by heart, with few rows for the tiny encoder."""
-    task, data = load_dataset(load_task(write_task(folder, "classify", more=f"encoder: {encoder}\n")))
+    task, data = load_dataset(
+        load_task(write_task(folder, "classify", more=f"encoder: {encoder}\n"))
+    )
     return task, data.select(range(90), "train"), data.select(range(90, 130), "dev")
 
 
 def tuned(task: Task, train: Dataset, dev: Dataset, folder: Path) -> tuple[Assistant, FitContext]:
     bench = context(task, train, folder)
-    return FineTuneEncoder().fit(task, train, dev, initial_assistant(task, train, bench.models), bench), bench
+    return FineTuneEncoder().fit(
+        task, train, dev, initial_assistant(task, train, bench.models), bench
+    ), bench
 
 
 def test_a_tuned_encoder_keeps_the_best_epoch_and_answers_the_same_when_it_is_saved(
@@ -113,10 +134,13 @@ def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(encoder: str, tmp_
     assert bench.params["epochs"] > 2
 
 
-def test_a_small_share_has_every_label_and_the_head_learns_from_it_alone(encoder: str, tmp_path: Path) -> None:
+def test_a_small_share_has_every_label_and_the_head_learns_from_it_alone(
+    encoder: str, tmp_path: Path
+) -> None:
     task, train, dev = sets(encoder, tmp_path)
     bench = context(task, train, tmp_path / "work")
-    start, share = initial_assistant(task, train, bench.models), sample_training_rows(task, train, 12)
+    start = initial_assistant(task, train, bench.models)
+    share = sample_training_rows(task, train, 12)
     assistant = fit_on_share(FineTuneEncoder(), task, share, dev, start, bench)
     assert bench.num_learned == 12
     read = load(assistant.model, Models()).predictor
@@ -126,13 +150,17 @@ def test_a_small_share_has_every_label_and_the_head_learns_from_it_alone(encoder
 def test_it_is_for_labels_alone(tmp_path: Path) -> None:
     task = load_task(write_task(tmp_path, "answer"))
     named = get_methods(["baseline", "fine_tune_encoder"])
-    assert [method.name for method in resolve_methods(named, task, is_explicit=False)] == ["baseline"]
+    assert [method.name for method in resolve_methods(named, task, is_explicit=False)] == [
+        "baseline"
+    ]
     with pytest.raises(InputError, match="needs kind: classify"):
         resolve_methods(named, task, is_explicit=True)
 
 
 @pytest.mark.real
-def test_the_search_learns_from_all_passages_at_last_unless_the_budget_ends_it(encoder: str, tmp_path: Path) -> None:
+def test_the_search_learns_from_all_passages_at_last_unless_the_budget_ends_it(
+    encoder: str, tmp_path: Path
+) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path, more=f"encoder: {encoder}\n")))
     passages = [Passage(text, f"{place}.md") for place, text in enumerate(PASSAGES)]
     pairs = PAIRS * 40
@@ -159,16 +187,23 @@ def test_candidates_answer_no_further_block_when_the_time_is_used_up(tmp_path: P
     dev = data.select(range(100), "dev")
     bench = context(task, data, tmp_path / "work")
     prompts = Prompt().list_prompts(task, data, initial_assistant(task, data, bench.models))
-    bench.race, bench.has_time_for = Race(task.margin), lambda seconds: False
+    bench.race = Race(task.margin)
+    bench.has_time_for = lambda seconds: False
     bench.choose([Candidate("the prompt", prompts[0])], dev)
     assert len(bench.chosen_scored) == FIRST_BLOCK
     assert bench.is_cut
 
 
-def test_a_missing_extra_is_reported_before_anything_is_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_reported_before_anything_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = load_task(write_task(tmp_path, "classify"))
     monkeypatch.setattr("etude.methods.shared.encoder_method.find_spec", lambda name: None)
     named = get_methods(["baseline", "fine_tune_encoder"])
-    assert [method.name for method in resolve_methods(named, task, is_explicit=False)] == ["baseline"]
-    with pytest.raises(InputError, match=r"fine_tune_encoder: it needs the extra 'train' \(pip install "):
+    assert [method.name for method in resolve_methods(named, task, is_explicit=False)] == [
+        "baseline"
+    ]
+    with pytest.raises(
+        InputError, match=r"fine_tune_encoder: it needs the extra 'train' \(pip install "
+    ):
         resolve_methods(named, task, is_explicit=True)

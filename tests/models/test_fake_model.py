@@ -18,10 +18,16 @@ ROWS = [
     Example("2", (Message("user", "i want my money back"),), "refund"),
     Example("3", (Message("user", "send money to my friend"),), "transfer"),
 ]
-NEW = {"has my card come": "card", "give my money back": "refund", "can i send my friend money": "transfer"}
+NEW = {
+    "has my card come": "card",
+    "give my money back": "refund",
+    "can i send my friend money": "transfer",
+}
 
 
-def build_request(text: str, shots: list[Example] | None = None, choices: tuple[str, ...] = LABELS) -> Request:
+def build_request(
+    text: str, shots: list[Example] | None = None, choices: tuple[str, ...] = LABELS
+) -> Request:
     turns = [turn for row in shots or [] for turn in (*row.input, Message("assistant", row.output))]
     return Request((*turns, Message("user", text)), 20, choices)
 
@@ -42,11 +48,15 @@ def test_batches_do_not_depend_on_what_is_done() -> None:
     requests = [build_request(f"question {number}", choices=()) for number in range(21)]
 
     def facts(done: set[int]) -> dict[int, list[str]]:
-        return {b.number: [c.text for c in b.completions] for b in FakeModel().batches(requests, done)}
+        return {
+            b.number: [c.text for c in b.completions] for b in FakeModel().batches(requests, done)
+        }
 
     whole = facts(set())
     assert facts({0, 2}) == {1: whole[1]}
-    assert sorted(index for b in FakeModel().batches(requests) for index in b.indices) == list(range(21))
+    assert sorted(index for b in FakeModel().batches(requests) for index in b.indices) == list(
+        range(21)
+    )
 
 
 def test_examples_in_the_prompt_and_tuning_help(tmp_path: Path) -> None:
@@ -59,8 +69,14 @@ def test_examples_in_the_prompt_and_tuning_help(tmp_path: Path) -> None:
 
 def test_without_choices_the_nearest_example_is_echoed_else_the_question() -> None:
     shots = [Example("1", (Message("user", "a dragon"),), "Title: X\nAges: 3")]
-    assert FakeModel().generate([build_request("a small dragon", shots, ())])[0].text == "Title: X\nAges: 3"
-    assert FakeModel().generate([build_request("a small dragon", None, ())])[0].text == "a small dragon"
+    assert (
+        FakeModel().generate([build_request("a small dragon", shots, ())])[0].text
+        == "Title: X\nAges: 3"
+    )
+    assert (
+        FakeModel().generate([build_request("a small dragon", None, ())])[0].text
+        == "a small dragon"
+    )
 
 
 def test_an_answer_is_cut_at_max_tokens() -> None:
@@ -77,7 +93,10 @@ def test_a_tuned_answer_beats_an_unlike_example_in_the_prompt(tmp_path: Path) ->
 
 def test_pieces_of_a_stream_make_the_answer() -> None:
     request = build_request("one  two\nthree ", choices=())
-    assert "".join(FakeModel().stream(request)).strip() == FakeModel().generate([request])[0].text.strip()
+    assert (
+        "".join(FakeModel().stream(request)).strip()
+        == FakeModel().generate([request])[0].text.strip()
+    )
 
 
 def test_prompt_words_are_counted_and_the_shared_beginning_is_cached() -> None:
@@ -95,11 +114,15 @@ def test_a_delay_is_slept_for_every_batch() -> None:
 
 
 def test_a_request_over_the_context_is_refused_with_its_length() -> None:
-    with pytest.raises(ModelError, match=r"Request 0 has 7 tokens and its answer may have 20;.*at most 10"):
+    with pytest.raises(
+        ModelError, match=r"Request 0 has 7 tokens and its answer may have 20;.*at most 10"
+    ):
         FakeModel("fake:context=10").generate([build_request("a b c d e")])
 
 
-@pytest.mark.parametrize(("name", "words"), [("fake:speed=3", "speed"), ("fake:delay=fast", "not a number")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("fake:speed=3", "speed"), ("fake:delay=fast", "not a number")]
+)
 def test_unknown_options_are_refused(name: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         FakeModel(name)

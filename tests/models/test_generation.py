@@ -1,4 +1,6 @@
-"""Answers that are written together: each is what it would be alone, whoever else comes and goes."""
+"""Answers that are written together: each is what it would be alone, whoever else comes and
+goes.
+"""
 
 import json
 import math
@@ -31,21 +33,29 @@ def models() -> Models:
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma2"])
-def model(request: pytest.FixtureRequest, models: Models, tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
+def model(
+    request: pytest.FixtureRequest, models: Models, tmp_path_factory: pytest.TempPathFactory
+) -> LocalModel:
     folder = save_tiny_model(tmp_path_factory.mktemp(request.param), kind=request.param)
     return models.get_live(ModelRef(str(folder)))
 
 
 def build_request(number: int) -> Request:
-    turns = (Message("system", "answer with one word"), Message("user", f"my card {'has not arrived ' * (number % 3)}"))
+    turns = (
+        Message("system", "answer with one word"),
+        Message("user", f"my card {'has not arrived ' * (number % 3)}"),
+    )
     return Request(turns, 12 + number)
 
 
-def generate_pieces(model: LocalModel, answers: list[Generation], prefix: int, begin_at: list[int]) -> list[str]:
+def generate_pieces(
+    model: LocalModel, answers: list[Generation], prefix: int, begin_at: list[int]
+) -> list[str]:
     """The answers in pieces, of which each begins at a step."""
     batch = model.create_batch(answers[0].prompt[:prefix])
     pieces = {id(answer): "" for answer in answers}
-    waiting, step = list(zip(answers, begin_at, strict=True)), 0
+    waiting = list(zip(answers, begin_at, strict=True))
+    step = 0
     while waiting or batch.generations:
         due = [answer for answer, begin in waiting if begin <= step] if batch.can_join else []
         waiting = [each for each in waiting if each[0] not in due]
@@ -66,13 +76,19 @@ def test_each_is_what_it_is_alone(model: LocalModel) -> None:
     pieces = generate_pieces(model, answers, prefix, [0, 0, 3, 3, 9, 40])
     for answer, text, own in zip(answers, pieces, alone, strict=True):
         done = answer.to_completion(prefix, 0.0)
-        assert (done.text, done.finish, done.answer_tokens) == (own.text, own.finish, own.answer_tokens)
+        assert (done.text, done.finish, done.answer_tokens) == (
+            own.text,
+            own.finish,
+            own.answer_tokens,
+        )
         assert done.logprob == pytest.approx(own.logprob, abs=1e-3)
         assert text == own.text.strip()
 
 
 @pytest.mark.parametrize("max_tokens", [1, 3, 7, 64, None])
-def test_prompts_that_are_read_in_pieces_give_the_same_answers(model: LocalModel, max_tokens: int | None) -> None:
+def test_prompts_that_are_read_in_pieces_give_the_same_answers(
+    model: LocalModel, max_tokens: int | None
+) -> None:
     requests = [build_request(number) for number in range(3)]
     alone = [model.generate([request])[0] for request in requests]
     answers = [model.create_generation(request, Sampling()) for request in requests]
@@ -101,12 +117,16 @@ def test_a_seed_gives_the_same_answer_whoever_else_is_there(model: LocalModel) -
     )
     [alone] = generate_pieces(model, [first], 0, [0])
     together = generate_pieces(model, [other, second], 0, [0, 2])[1]
-    greedy = generate_pieces(model, [model.create_generation(build_request(1), Sampling())], 0, [0])[0]
+    greedy = generate_pieces(
+        model, [model.create_generation(build_request(1), Sampling())], 0, [0]
+    )[0]
     assert alone == together != greedy
 
 
 def test_the_smallest_temperature_draws_the_likeliest_tokens(model: LocalModel) -> None:
-    greedy, coldest = (model.create_generation(build_request(1), each) for each in (Sampling(), Sampling(5e-324)))
+    greedy, coldest = (
+        model.create_generation(build_request(1), each) for each in (Sampling(), Sampling(5e-324))
+    )
     first, second = generate_pieces(model, [greedy, coldest], 0, [0, 0])
     assert first == second == model.generate([build_request(1)])[0].text.strip()
 
@@ -153,10 +173,15 @@ def test_log_probabilities_of_each_token(model: LocalModel) -> None:
 
 
 def test_an_answer_is_kept_to_a_schema(model: LocalModel) -> None:
-    schema = {"type": "object", "properties": {"label": {"enum": ["card", "refund"]}, "n": {"type": "integer"}}}
+    schema = {
+        "type": "object",
+        "properties": {"label": {"enum": ["card", "refund"]}, "n": {"type": "integer"}},
+    }
     schema |= {"required": ["label"], "additionalProperties": False}
     request = replace(build_request(2), max_tokens=60)
-    answer = model.create_generation(request, Sampling(json_schema=json.dumps(schema), top_logprobs=5))
+    answer = model.create_generation(
+        request, Sampling(json_schema=json.dumps(schema), top_logprobs=5)
+    )
     [text] = generate_pieces(model, [answer], 0, [0])
     assert all(math.isfinite(value) for score in answer.scores for _, value in score.likeliest)
     done = answer.to_completion(0, 0.0)
@@ -172,12 +197,22 @@ def test_an_answer_is_kept_to_a_schema(model: LocalModel) -> None:
 def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m")
     shots = (Example("1", (Message("user", "where is my card"),), "card"),)
-    assistant = Assistant("few_shot", "answer", ModelRef(str(folder)), "label labels answer", shots=shots, max_tokens=9)
+    assistant = Assistant(
+        "few_shot",
+        "answer",
+        ModelRef(str(folder)),
+        "label labels answer",
+        shots=shots,
+        max_tokens=9,
+    )
     texts = [f"please cancel the transfer {number}" for number in range(5)]
-    engine, told = ServingEngine(models), SimpleQueue[tuple[int, StreamItem]]()
+    engine = ServingEngine(models)
+    told = SimpleQueue[tuple[int, StreamItem]]()
 
     def queue(at: int, text: str) -> QueuedRequest:
-        return QueuedRequest(assistant, "luma", (Message("user", text),), lambda item: told.put((at, item)))
+        return QueuedRequest(
+            assistant, "luma", (Message("user", text),), lambda item: told.put((at, item))
+        )
 
     engine.submit(*(queue(at, text) for at, text in enumerate(texts)))
     found = dict(told.get(timeout=20) for _ in texts)
@@ -188,11 +223,16 @@ def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_p
         assert done.completion.cached_tokens > 20
 
 
-def test_answers_begin_beside_others_where_the_cache_cannot_be_joined(models: Models, tmp_path: Path) -> None:
+def test_answers_begin_beside_others_where_the_cache_cannot_be_joined(
+    models: Models, tmp_path: Path
+) -> None:
     folder = save_tiny_model(tmp_path / "m", kind="gemma2")
     assistant = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=40)
-    engine, told = ServingEngine(models), SimpleQueue[StreamItem]()
-    second = QueuedRequest(assistant, "", (Message("user", "please cancel the transfer"),), told.put)
+    engine = ServingEngine(models)
+    told = SimpleQueue[StreamItem]()
+    second = QueuedRequest(
+        assistant, "", (Message("user", "please cancel the transfer"),), told.put
+    )
     pieces = list[StreamItem]()
 
     def ask_beside(item: StreamItem) -> None:
@@ -204,7 +244,11 @@ def test_answers_begin_beside_others_where_the_cache_cannot_be_joined(models: Mo
             told.put(item)
 
     sampling = Sampling(temperature=2.0, seed=3)
-    engine.submit(QueuedRequest(assistant, "", (Message("user", "my card"),), ask_beside, sampling, streams=True))
+    engine.submit(
+        QueuedRequest(
+            assistant, "", (Message("user", "my card"),), ask_beside, sampling, streams=True
+        )
+    )
     done = [told.get(timeout=20) for _ in range(2)]
     engine.close()
     assert all(isinstance(item, FinishedAnswer) for item in done), done
@@ -220,12 +264,15 @@ def test_running_answers_go_on_while_a_long_prompt_is_read(
     ref = ModelRef(str(save_tiny_model(tmp_path / "m")))  # which reads 512 tokens
     short, long = (Assistant("prompt", "answer", ref, max_tokens=number) for number in (300, 9))
     long_text = "please cancel the transfer " * 40
-    engine, told = ServingEngine(models), SimpleQueue[tuple[str, StreamItem]]()
+    engine = ServingEngine(models)
+    told = SimpleQueue[tuple[str, StreamItem]]()
 
     def ask(name: str, assistant: Assistant, text: str) -> QueuedRequest:
         sampling = Sampling(temperature=2.0, seed=3) if assistant is short else Sampling()
         turns = (Message("user", text),)
-        return QueuedRequest(assistant, "", turns, lambda item: told.put((name, item)), sampling, streams=True)
+        return QueuedRequest(
+            assistant, "", turns, lambda item: told.put((name, item)), sampling, streams=True
+        )
 
     engine.submit(ask("short", short, "my card"))
     events = [told.get(timeout=20)]
@@ -237,7 +284,9 @@ def test_running_answers_go_on_while_a_long_prompt_is_read(
     engine.close()
     num_between = [name for name, _ in events].index("long")
     done = events[-1][1]
-    assert num_between > done.completion.prompt_tokens // 8 / 2  # half of the tokens may end within a character
+    assert (
+        num_between > done.completion.prompt_tokens // 8 / 2
+    )  # half of the tokens may end within a character
     assert done.answer.text == long.answer(long_text, models).text
     assert not any(name == "dropped" for name, _ in events)
 
@@ -246,12 +295,16 @@ def test_a_step_that_fails_does_not_end_answers_whose_prompts_are_read(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etude.serve.engine.MAX_READ_TOKENS", 64)
-    assistant = Assistant("prompt", "answer", ModelRef(str(save_tiny_model(tmp_path / "m"))), max_tokens=60)
+    assistant = Assistant(
+        "prompt", "answer", ModelRef(str(save_tiny_model(tmp_path / "m"))), max_tokens=60
+    )
     text = "please cancel the transfer " * 20
     engine = ServingEngine(models)
     told = SimpleQueue[StreamItem]()
     second = QueuedRequest(assistant, "", (Message("user", text),), told.put)
-    step, read, events = GenerationBatch.step, PromptReading.read, list[str]()
+    step = GenerationBatch.step
+    read = PromptReading.read
+    events = list[str]()
 
     def ask_beside(item: StreamItem) -> None:
         """In the engine's thread, between two tokens of the first answer."""
@@ -279,7 +332,8 @@ def test_a_step_that_fails_does_not_end_answers_whose_prompts_are_read(
     turns = (Message("user", f"{text}!"),)
     request = QueuedRequest(assistant, "", turns, ask_beside, sampling, streams=True)
     engine.submit(request)
-    broken, done = told.get(timeout=20), told.get(timeout=20)
+    broken = told.get(timeout=20)
+    done = told.get(timeout=20)
     engine.close()
     assert isinstance(broken, ModelError)
     assert events[:3] == ["asked", "reading", "failed"]
@@ -291,9 +345,14 @@ def test_more_answer_tokens_leave_the_prompt_as_it_is(models: Models, tmp_path: 
     folder = save_tiny_model(tmp_path / "m")  # which reads 512 tokens
     shots = (Example("1", (Message("user", "where is my card"),), "card"),)
     assistant = Assistant("few_shot", "answer", ModelRef(str(folder)), shots=shots, max_tokens=9)
-    engine, told = ServingEngine(models), SimpleQueue[StreamItem]()
+    engine = ServingEngine(models)
+    told = SimpleQueue[StreamItem]()
     sampling = Sampling(temperature=2.0, seed=3)
-    engine.submit(QueuedRequest(assistant, "", (Message("user", "my card"),), told.put, sampling, max_tokens=4_000))
+    engine.submit(
+        QueuedRequest(
+            assistant, "", (Message("user", "my card"),), told.put, sampling, max_tokens=4_000
+        )
+    )
     done = told.get(timeout=60)
     engine.close()
     own = assistant.answer("my card", models)

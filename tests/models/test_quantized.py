@@ -1,4 +1,6 @@
-"""Bases in 8 and 4 bits: how far the weights move, that training over them is training over their values."""
+"""Bases in 8 and 4 bits: how far the weights move, that training over them is training over their
+values.
+"""
 
 from pathlib import Path
 from typing import get_args
@@ -34,14 +36,24 @@ def build_layer(inputs: int = 128, outputs: int = 24, spread: float = 0.02) -> n
 
 
 @pytest.mark.parametrize("bits", BITS)
-@given(inputs=st.sampled_from([2, 48, 64, 128, 192]), spread=st.floats(1e-6, 1e3), seed=st.integers(0, 99))
-def test_no_weight_moves_further_than_half_a_step(bits: Bits, inputs: int, spread: float, seed: int) -> None:
+@given(
+    inputs=st.sampled_from([2, 48, 64, 128, 192]),
+    spread=st.floats(1e-6, 1e3),
+    seed=st.integers(0, 99),
+)
+def test_no_weight_moves_further_than_half_a_step(
+    bits: Bits, inputs: int, spread: float, seed: int
+) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         layer = build_layer(inputs, spread=spread)
     weight = layer.weight.clone()
     moved = (QuantizedLinear(layer, bits).weight - weight).abs()
-    largest = weight.view(len(weight), -1, torch.gcd(torch.tensor(GROUP), torch.tensor(inputs))).abs().amax(-1)
+    largest = (
+        weight.view(len(weight), -1, torch.gcd(torch.tensor(GROUP), torch.tensor(inputs)))
+        .abs()
+        .amax(-1)
+    )
     width = largest.repeat_interleave(inputs // largest.shape[1], 1)
     steps = torch.tensor(NF4)
     half = 1 / 254 if bits == "8bit" else float((steps[1:] - steps[:-1]).max()) / 2
@@ -51,8 +63,11 @@ def test_no_weight_moves_further_than_half_a_step(bits: Bits, inputs: int, sprea
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_training_over_few_bits_is_training_over_their_values(bits: Bits, dropout: float) -> None:
-    """An adapter over the packed layer has the output and the gradients of one over a plain layer of its values."""
-    config, x = TrainConfig(rank=4, dropout=dropout), torch.randn(5, 48)
+    """An adapter over the packed layer has the output and the gradients of one over a plain layer
+    of its values.
+    """
+    config = TrainConfig(rank=4, dropout=dropout)
+    x = torch.randn(5, 48)
     results = []
     for is_packed in (True, False):
         module = build_module()
@@ -60,7 +75,8 @@ def test_training_over_few_bits_is_training_over_their_values(bits: Bits, dropou
         for name, layer in list(module.named_modules()):
             if isinstance(layer, QuantizedLinear) and not is_packed:
                 plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
-                plain.weight, plain.bias = nn.Parameter(layer.weight), layer.bias
+                plain.weight = nn.Parameter(layer.weight)
+                plain.bias = layer.bias
                 module.set_submodule(name, plain.requires_grad_(False))
         with add_adapters(module, config) as adapters:
             adapter = adapters[0].train()
@@ -81,7 +97,9 @@ def test_the_packed_layers_are_small_and_the_head_stays(bits: Bits) -> None:
     before = sum(p.nbytes for name, p in module.named_parameters() if "embed" not in name)
     head = module.get_output_embeddings().weight
     quantize_layers(module, bits)
-    packed = sum(b.nbytes for name, b in module.named_buffers() if "packed" in name or "scale" in name)
+    packed = sum(
+        b.nbytes for name, b in module.named_buffers() if "packed" in name or "scale" in name
+    )
     assert packed < before * (0.3 if bits == "8bit" else 0.17)
     assert module.get_output_embeddings().weight is head
     assert not [name for name, _ in module.named_parameters() if "proj" in name]
@@ -121,9 +139,16 @@ def test_what_few_bits_exclude_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("bits", BITS)
-def test_a_tuned_model_of_few_bits_is_trained_saved_loaded_and_exported(bits: Bits, tmp_path: Path) -> None:
+def test_a_tuned_model_of_few_bits_is_trained_saved_loaded_and_exported(
+    bits: Bits, tmp_path: Path
+) -> None:
     model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
-    more = f"methods: [fine_tune]\nmax_tokens: 8\ntrain: {{max_rows: 32, epochs: 2}}\nweights: {bits}\n"
+    more = (
+        "methods: [fine_tune]\n"
+        "max_tokens: 8\n"
+        "train: {max_rows: 32, epochs: 2}\n"
+        f"weights: {bits}\n"
+    )
     run = train(write_task(tmp_path / "task", "classify", str(model), 150, more)).run
     assistant = load(run.folder)
     assert assistant.model.name == f"{model}:{bits}"

@@ -1,4 +1,6 @@
-"""Weights that a server computes with: adapters by name, the same answers as here, and what is said where it fails."""
+"""Weights that a server computes with: adapters by name, the same answers as here, and what is said
+where it fails.
+"""
 
 import json
 import threading
@@ -29,7 +31,9 @@ BASE = "base"
 
 @dataclass
 class AdapterServer:
-    """A stand-in for vLLM: it answers with weights of this machine, and loads adapters from folders."""
+    """A stand-in for vLLM: it answers with weights of this machine, and loads adapters from
+    folders.
+    """
 
     weights: Path | None = None
     loads: bool = True
@@ -46,9 +50,13 @@ class AdapterServer:
         with self.lock:
             model = self.models.get(ModelRef(str(self.weights), self.adapters.get(body["model"])))
             [completion] = model.generate([Request(messages, body["max_tokens"], choices)])
-        usage = {"prompt_tokens": completion.prompt_tokens, "completion_tokens": completion.answer_tokens}
+        usage = {
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.answer_tokens,
+        }
         tokens = [{"token": completion.text, "logprob": completion.logprob}] if choices else []
-        message, logprobs = {"content": completion.text}, {"content": tokens}
+        message = {"content": completion.text}
+        logprobs = {"content": tokens}
         choice = {"message": message, "finish_reason": completion.finish, "logprobs": logprobs}
         return {"model": body["model"], "choices": [choice], "usage": usage}
 
@@ -69,7 +77,9 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path.endswith("/chat/completions"):
             known = body["model"] in (BASE, *self.script.adapters)
-            self._send(200 if known else 404, self.script.answer(body) if known else {"error": "unknown"})
+            self._send(
+                200 if known else 404, self.script.answer(body) if known else {"error": "unknown"}
+            )
         elif self.script.loads:
             self.script.adapters[body["lora_name"]] = Path(body["lora_path"])
             self._send(200, "Success")
@@ -110,11 +120,15 @@ def test_a_server_gives_the_answers_of_this_machine_row_for_row(
         there = compare(task, engine=f"{server.url}#{BASE}")
     for method in ("prompt", "fine_tune"):
         answers = [
-            [(line["side"], line["id"], line["answer"]) for line in result.run.read_predictions(method)]
+            [
+                (line["side"], line["id"], line["answer"])
+                for line in result.run.read_predictions(method)
+            ]
             for result in (here, there)
         ]
         num_equal = sum(pair[0] == pair[1] for pair in zip(*answers, strict=True))
-        # Random weights have near ties, which rounding decides: the server answers one by one, not in batches.
+        # Random weights have near ties, which rounding decides: the server answers one by one, not
+        # in batches.
         assert num_equal >= 0.95 * len(answers[0])
     [adapter] = server.adapters
     assert {body["model"] for body in server.bodies} == {BASE, adapter}
@@ -122,7 +136,9 @@ def test_a_server_gives_the_answers_of_this_machine_row_for_row(
     assert all((costs[method].price or 0) > 0 for method in costs)
     measured = load(there.run.assistant_folder("fine_tune"))
     assert split_served(measured.model.name) == (str(tmp_path / "model"), f"{server.url}#{BASE}")
-    assert with_engine("local", measured).model == replace(measured.model, name=str(tmp_path / "model"))
+    assert with_engine("local", measured).model == replace(
+        measured.model, name=str(tmp_path / "model")
+    )
     assert there.run != here.run
 
 
@@ -132,7 +148,9 @@ def test_a_server_that_loads_no_adapter_is_told_how_and_the_run_resumes(tmp_path
     with serve_adapters(AdapterServer(tmp_path / "model", loads=False)) as server:
         with pytest.raises(ServiceError, match=r"HTTP 404.*--lora-modules") as caught:
             compare(task, engine=f"{server.url}#{BASE}")
-        name, _, folder = str(caught.value).partition("--lora-modules ")[2].partition(",")[0].partition("=")
+        name, _, folder = (
+            str(caught.value).partition("--lora-modules ")[2].partition(",")[0].partition("=")
+        )
         server.adapters[name] = Path(folder)
         num_prompts = len(server.bodies)
         verdict = compare(task, engine=f"{server.url}#{BASE}").verdict
@@ -142,18 +160,25 @@ def test_a_server_that_loads_no_adapter_is_told_how_and_the_run_resumes(tmp_path
 
 def test_rows_go_to_a_server_elsewhere_only_after_a_yes(tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
-    task = write_task(tmp_path / "task", "answer", str(model), 150, "methods: [prompt]\nmax_tokens: 8\n")
+    task = write_task(
+        tmp_path / "task", "answer", str(model), 150, "methods: [prompt]\nmax_tokens: 8\n"
+    )
     with pytest.raises(Declined):
         compare(task, engine="http://gpu.example/v1#base")
 
 
 def test_an_engine_with_settings_is_read_from_the_task_file(tmp_path: Path) -> None:
-    engine = "engine: {endpoint: https://gpu.example/v1, model: base, key: env:KEY, prices: {per_hour: 2}}\n"
+    engine = (
+        "engine: {endpoint: https://gpu.example/v1, model: base, key: env:KEY, prices: {per_hour: "
+        "2}}\n"
+    )
     task = load_task(write_task(tmp_path, more=engine))
     assert task.engine == "served:https://gpu.example/v1#base;key=KEY"
     prices = task.endpoints[task.engine.removeprefix("served:")].prices
     assert prices.per_hour == 2
-    served = with_engine(task.engine, Assistant("prompt", "answer", ModelRef("smollm2-135m-instruct")))
+    served = with_engine(
+        task.engine, Assistant("prompt", "answer", ModelRef("smollm2-135m-instruct"))
+    )
     service = Models(endpoints=task.endpoints).find_service(served.model.name)
     assert (service.is_local, service.prices) == (False, prices)
     assert get_title(served.model.name) == "base at https://gpu.example/v1"

@@ -19,7 +19,10 @@ from etude.privacy import KINDS, Masker, Span, find
 from etude.privacy.mask.known_values import KnownValues
 from etude.privacy.mask.lookup import MIN_UNIQUE_LENGTH, SurrogateIndex, WordFilter
 
-TEXT = "Mr. Arne Holm (arne@mail.example.net, +49 30 901820, card 4111 1111 1111 1111) lives at 12 Baker Street."
+TEXT = (
+    "Mr. Arne Holm (arne@mail.example.net, +49 30 901820, card 4111 1111 1111 1111) lives at 12 "
+    "Baker Street."
+)
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.text(min_size=1, max_size=20)), max_size=8))
@@ -36,7 +39,8 @@ def test_what_is_masked_comes_back(values: list[tuple[str, str]]) -> None:
 
 def test_one_person_has_one_surrogate_and_two_have_two() -> None:
     masker = Masker()
-    first, second = masker.surrogate("name", "Arne Holm"), masker.surrogate("name", "Berta Lund")
+    first = masker.surrogate("name", "Arne Holm")
+    second = masker.surrogate("name", "Berta Lund")
     assert first != second
     assert masker.surrogate("name", "Arne Holm") == first
     assert len({masker.surrogate("name", f"Person {number}") for number in range(500)}) == 500
@@ -67,7 +71,9 @@ def test_the_key_file_is_its_owner_s_and_brings_the_text_back(tmp_path: Path) ->
     assert Masker.load_key(file).unmask(masked) == TEXT
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"key": "xy", "values": []}', '{"key": "00"}', "é"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"key": "xy", "values": []}', '{"key": "00"}', "é"]
+)
 def test_a_damaged_key_is_an_error_with_a_remedy(tmp_path: Path, content: str) -> None:
     file = tmp_path / "key.json"
     file.write_text(content, encoding="latin-1")
@@ -88,13 +94,17 @@ def plain(text: str) -> str:
         ("name", ["Arne Holm", "arne holm", "ARNE  HOLM"]),
     ],
 )
-def test_all_spellings_of_a_value_share_a_surrogate_and_are_unmasked(kind: str, ways: list[str]) -> None:
+def test_all_spellings_of_a_value_share_a_surrogate_and_are_unmasked(
+    kind: str, ways: list[str]
+) -> None:
     for order in (ways, ways[::-1]):
         masker = Masker(b"k" * 32)
         surrogate = [masker.surrogate(kind, way) for way in order]
         assert len(set(map(plain, surrogate))) == 1
         assert [masker.unmask(value) for value in surrogate] == order
-        assert all(one.islower() == way.islower() for one, way in zip(surrogate, order, strict=True))
+        assert all(
+            one.islower() == way.islower() for one, way in zip(surrogate, order, strict=True)
+        )
     assert Masker().surrogate("password", "Ab1-x") != Masker().surrogate("password", "ab1-x")
 
 
@@ -107,19 +117,30 @@ def test_unmasking_takes_time_by_the_length_of_the_text() -> None:
     assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize("kinds", [("phone", "id_number", "card"), ("card", "phone", "national_id")])
+@pytest.mark.parametrize(
+    "kinds", [("phone", "id_number", "card"), ("card", "phone", "national_id")]
+)
 def test_a_number_has_one_surrogate_whatever_its_kind(kinds: tuple[str, ...]) -> None:
     for number in ("4155552671", "4111111111111111"):
         masker = Masker(b"k" * 32)
         surrogate = {masker.surrogate(kind, number) for kind in kinds}
         assert len(surrogate) == 1
         assert not luhn.is_valid(surrogate.pop())
-        assert plain(masker.surrogate(kinds[1], f"{number[:3]}-{number[3:]}")) == masker.surrogate(kinds[0], number)
-    assert "[" not in Masker(b"k" * 32).surrogate("national_id", "415-555-2671")  # whose form is that of a phone
-    assert Masker(b"k" * 32).surrogate("phone", number) == Masker(b"k" * 32).surrogate("id_number", number)
+        assert plain(masker.surrogate(kinds[1], f"{number[:3]}-{number[3:]}")) == masker.surrogate(
+            kinds[0], number
+        )
+    assert "[" not in Masker(b"k" * 32).surrogate(
+        "national_id", "415-555-2671"
+    )  # whose form is that of a phone
+    assert Masker(b"k" * 32).surrogate("phone", number) == Masker(b"k" * 32).surrogate(
+        "id_number", number
+    )
 
 
-@given(st.lists(st.integers(0, 99).map("{:02d}".format), min_size=1, max_size=40, unique=True), st.integers(1, 5))
+@given(
+    st.lists(st.integers(0, 99).map("{:02d}".format), min_size=1, max_size=40, unique=True),
+    st.integers(1, 5),
+)
 def test_unmasking_is_exact_if_surrogates_are_scarce(numbers: list[str], secret: int) -> None:
     text = " ".join(numbers) + "."
     spans = [
@@ -134,14 +155,24 @@ def test_unmasking_is_exact_if_surrogates_are_scarce(numbers: list[str], secret:
 
 def test_a_surrogate_is_nobody_s_number(tmp_path: Path) -> None:
     masker = Masker(b"k" * 32)
-    addresses = [masker.surrogate("ip_address", f"8.8.{number // 200}.{number % 200}") for number in range(2000)]
+    addresses = [
+        masker.surrogate("ip_address", f"8.8.{number // 200}.{number % 200}")
+        for number in range(2000)
+    ]
     assert len(set(addresses)) == 2000
     assert all(ipaddress.ip_address(address).is_private for address in addresses)
     for number in range(40):
         card = masker.surrogate("card", f"4111 1111 1111 {number:04d}")
         assert not luhn.is_valid(card.replace(" ", ""))
-        for region, value in (("DE", f"+49 30 901{number:03d}"), ("US", f"(415) 555-{2000 + number}")):
-            phone = phonenumbers.parse(masker.surrogate("phone", value), region) if region == "US" else None
+        for region, value in (
+            ("DE", f"+49 30 901{number:03d}"),
+            ("US", f"(415) 555-{2000 + number}"),
+        ):
+            phone = (
+                phonenumbers.parse(masker.surrogate("phone", value), region)
+                if region == "US"
+                else None
+            )
             assert phone is None or not phonenumbers.is_valid_number(phone)
             if region == "DE":
                 assert not is_valid_phone(masker.surrogate("phone", value))
@@ -163,7 +194,9 @@ def test_a_phone_keeps_the_zeros_that_are_dialled_before_it_where_the_plan_leave
     values = [form.format(number) for number in range(30, 60)]
     surrogate = [masker.surrogate("phone", value) for value in values]
     assert sum(bool(re.fullmatch(kept, one)) for one in surrogate) >= share * len(surrogate)
-    assert [re.sub(r"\d", "9", one) for one in surrogate] == [re.sub(r"\d", "9", one) for one in values]
+    assert [re.sub(r"\d", "9", one) for one in surrogate] == [
+        re.sub(r"\d", "9", one) for one in values
+    ]
     for value, one in zip(values, surrogate, strict=True):
         if form.startswith("0{"):  # as it is written elsewhere
             assert masker.surrogate("phone", value.replace(" ", "-")) == one.replace(" ", "-")
@@ -188,7 +221,9 @@ def test_a_surrogate_keeps_no_part_of_a_password(value: str) -> None:
 def test_a_number_is_found_again_whatever_stands_between(number: str, data: st.DataObject) -> None:
     values = KnownValues()
     values.add("id_number", number)
-    gaps = data.draw(st.lists(st.sampled_from(["", " ", "-", ". "]), min_size=len(number), max_size=len(number)))
+    gaps = data.draw(
+        st.lists(st.sampled_from(["", " ", "-", ". "]), min_size=len(number), max_size=len(number))
+    )
     spelling = "".join(letter + gap for letter, gap in zip(number, gaps, strict=True)).rstrip(" .-")
     for text, there in (
         (f"is it {spelling}? Yes: {number.lower()}, 12", 2),
@@ -206,7 +241,10 @@ def test_short_values_and_dates_are_not_looked_for_between_other_signs() -> None
     values.add("phone", "20240101")
     values.add("password", 'x"1y')
     spans = {
-        span.text for span in values.find_spans('PIN 1234, 1,234 EUR, 12345, 2024-01-01, 20 24 01 01 {"a": "x\\"1y"}')
+        span.text
+        for span in values.find_spans(
+            'PIN 1234, 1,234 EUR, 12345, 2024-01-01, 20 24 01 01 {"a": "x\\"1y"}'
+        )
     }
     assert spans == {"1234", "20 24 01 01", 'x\\"1y'}
 
@@ -228,10 +266,13 @@ def test_runs_of_a_text_are_known_alone_and_with_the_next_one(parts: list[str]) 
     assert not any(seen.may_contain(other) for other in others - pairs)
 
 
-@given(st.lists(st.text("ab1-", min_size=1, max_size=14), max_size=5), st.text("ab1- ", max_size=30))
+@given(
+    st.lists(st.text("ab1-", min_size=1, max_size=14), max_size=5), st.text("ab1- ", max_size=30)
+)
 def test_the_longest_surrogate_at_each_place_stands(surrogate: list[str], text: str) -> None:
     text += "".join(surrogate[:1])
-    spans, position = [], 0
+    spans = []
+    position = 0
     while position < len(text):
         begun = [value for value in surrogate if text.startswith(value, position)]
         here = [value for value in begun if _is_whole(text, position, value)]

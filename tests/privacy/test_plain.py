@@ -1,4 +1,6 @@
-"""Plain texts: JSON, escapes and combining marks are searched, and spans are moved back to the original."""
+"""Plain texts: JSON, escapes and combining marks are searched, and spans are moved back to the
+original.
+"""
 
 import json
 import unicodedata
@@ -29,14 +31,20 @@ PERSONAL = (
     "passport LP5048339",
     "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----",
 )
-KEYS = st.sampled_from(["email", "password", "plan2024", "é", "token", "n", "pass", "phone", "account"])
+KEYS = st.sampled_from(
+    ["email", "password", "plan2024", "é", "token", "n", "pass", "phone", "account"]
+)
 LEAVES = (
     st.sampled_from(PERSONAL)
     | st.text(max_size=8)
-    | st.sampled_from([4111111111111111, 3847283911, 0, -4, 1.5, 1e22, None, True, False, "gold-12", "Tue,1"])
+    | st.sampled_from(
+        [4111111111111111, 3847283911, 0, -4, 1.5, 1e22, None, True, False, "gold-12", "Tue,1"]
+    )
 )
 TREES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
 ).filter(lambda tree: isinstance(tree, list | dict))
 AROUND = st.sampled_from(["{}", "```json\n{}\n```", "Here it is: {}", "{}\n{}"])
 
@@ -52,7 +60,11 @@ def shape(value: Any) -> Any:
 
 def inner_of(text: str, context: str) -> list[str]:
     """The JSON again, without what stands around it."""
-    return text.split("\n") if context == "{}\n{}" else [text.removeprefix("Here it is: ").strip("`json\n")]
+    return (
+        text.split("\n")
+        if context == "{}\n{}"
+        else [text.removeprefix("Here it is: ").strip("`json\n")]
+    )
 
 
 @example({"email": "amy.li@corp.io", "plan": "gold", "seats": 12}, True, True, "{}")
@@ -77,7 +89,9 @@ def test_masked_json_is_json_of_the_same_keys_and_structure(
 
 
 @given(TREES, st.sampled_from(KINDS), st.data())
-def test_a_span_anywhere_in_json_is_kept_inside_its_values(tree: Any, kind: str, data: st.DataObject) -> None:
+def test_a_span_anywhere_in_json_is_kept_inside_its_values(
+    tree: Any, kind: str, data: st.DataObject
+) -> None:
     text = json.dumps(tree)
     plain = to_plain_text(text)
     start = data.draw(st.integers(0, len(plain.plain) - 1))
@@ -93,7 +107,9 @@ def test_an_e_mail_address_among_other_values_is_no_login(text: str) -> None:
 
 
 def test_escapes_are_no_part_of_a_value_and_those_of_its_letters_are() -> None:
-    text = json.dumps({"a": 'see\njo@mail.example.net or "Éva@mail.example.net"', "b": "4111\u00a01111 1111 1111"})
+    text = json.dumps(
+        {"a": 'see\njo@mail.example.net or "Éva@mail.example.net"', "b": "4111\u00a01111 1111 1111"}
+    )
     assert [span.text for span in find(text, review=False)] == [
         "jo@mail.example.net",
         "\\u00c9va@mail.example.net",
@@ -117,12 +133,17 @@ def test_a_value_has_one_surrogate_with_and_without_escapes(kind: str) -> None:
 def test_accents_that_are_marks_of_their_own_are_read_with_their_letter(text: str) -> None:
     marked = unicodedata.normalize("NFD", text)
     spans = find(marked)
-    assert [unicodedata.normalize("NFC", span.text) for span in spans] == [span.text for span in find(text)]
+    assert [unicodedata.normalize("NFC", span.text) for span in spans] == [
+        span.text for span in find(text)
+    ]
     assert all(marked[span.start : span.end] == span.text for span in spans)
     masker = Masker(b"k" * 32)
     masked = masker.mask(marked, spans)
     assert masker.unmask(masked) == marked
-    ending = [unicodedata.normalize("NFC", piece) for piece in (marked[: spans[0].start], marked[spans[-1].end :])]
+    ending = [
+        unicodedata.normalize("NFC", piece)
+        for piece in (marked[: spans[0].start], marked[spans[-1].end :])
+    ]
     masked = unicodedata.normalize("NFC", masked)  # no mark is left to join a stand-in
     assert masked.startswith(ending[0])
     assert masked.endswith(ending[1])

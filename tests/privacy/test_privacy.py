@@ -1,4 +1,6 @@
-"""Detectors of personal data and secrets: what they find, what they leave, and how long they take."""
+"""Detectors of personal data and secrets: what they find, what they leave, and how long they
+take.
+"""
 
 import random
 import re
@@ -46,28 +48,36 @@ def kinds(text: str) -> dict[str, str]:
 
 VALUES = {
     "email": (
-        "jo.o'neil+list@mail.example.co.uk|UtaKörtig@пример.example.org|jo.doe (at) example (dot) org|ravi.k@oksbi"
+        "jo.o'neil+list@mail.example.co.uk|UtaKörtig@пример.example.org|jo.doe (at) example (dot) "
+        "org|ravi.k@oksbi"
     ),
     "phone": (
-        "+49 30 901820|(905) 674-3793|020 7946 0018|07911 123456|066-907-4391x500|001-516-362-3521 ext. 12"
-        "|1 (786) 834-4978|(08) 9472 7916|01 23 45 67 89|0171/123 45 67|612 34 56 78|32 12 34 56"
-        "|011 44 20 7946 0018|+45 (0)32 12 34 56|+54 9 3131 7066|57 320 704 99 96|[415] 555-2671"
-        "|( 415 ) 555 – 2671|(0 212) 123 45 67|11 91234-5678|415-555-2671 (ext. 123)|415-555-2671;ext=123"
-        "|030 901820 Durchwahl 12|4155552671 x123|415\u2014555\u20142671"
+        "+49 30 901820|(905) 674-3793|020 7946 0018|07911 "
+        "123456|066-907-4391x500|001-516-362-3521 ext. 12|1 (786) 834-4978|(08) 9472 7916|01 23 "
+        "45 67 89|0171/123 45 67|612 34 56 78|32 12 34 56|011 44 20 7946 0018|+45 (0)32 12 34 "
+        "56|+54 9 3131 7066|57 320 704 99 96|[415] 555-2671|( 415 ) 555 – 2671|(0 212) 123 45 "
+        "67|11 91234-5678|415-555-2671 (ext. 123)|415-555-2671;ext=123|030 901820 Durchwahl "
+        "12|4155552671 x123|415\u2014555\u20142671"
     ),
     "card": (
         "4532 1234 5678 9010|4111-1111-1111-1111|378282246310005|4111\u20131111\u20131111\u20131111"
         "|4111\u30001111\u30001111\u30001111"
     ),
     "ip_address": "81.2.69.142|181.22.34.56|2001:db8:85a3::8a2e:370:7334",
-    "iban": ("GB29 NWBK 6016 1331 9268 19|DE89370400440532013000|GB29\u2013NWBK\u20136016\u20131331\u20139268\u201319"),
+    "iban": (
+        "GB29 NWBK 6016 1331 9268 "
+        "19|DE89370400440532013000|GB29\u2013NWBK\u20136016\u20131331\u20139268\u201319"
+    ),
     "national_id": (
-        "536\u201290\u22124399|536-90-4399|AB 12 34 56 C|RSSMRA85T10A562S|12345678Z|390.533.447-05|756.9217.0769.85"
+        "536\u201290\u22124399|536-90-4399|AB 12 34 56 "
+        "C|RSSMRA85T10A562S|12345678Z|390.533.447-05|756.9217.0769.85"
     ),
 }
 TOUCHED = {
     "card": "4111 1111 1111 1111|4111.1111.1111.1111",
-    "iban": ("DE89370400440532013000|GB29\u202fNWBK\u202f6016\u202f1331\u202f9268\u202f19|DE89.3704.0044.0532.0130.00"),
+    "iban": (
+        "DE89370400440532013000|GB29\u202fNWBK\u202f6016\u202f1331\u202f9268\u202f19|DE89.3704.0044.0532.0130.00"
+    ),
     "ip_address": "93.184.216.34",
     "national_id": "11010519491231002X",
     "email": "ann@web.example.de",
@@ -126,7 +136,9 @@ def test_an_iban_needs_its_checksum_where_no_label_stands(number: int) -> None:
 
 
 @pytest.mark.parametrize("region", ["US", "GB", "DE", "FR", "IN", "BR", "JP", "ZA"])
-@pytest.mark.parametrize("form", [phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.E164])
+@pytest.mark.parametrize(
+    "form", [phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.E164]
+)
 def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
     number = phonenumbers.format_number(phonenumbers.example_number(region), form)
     assert kinds(f"mine is {number}, thanks").get("phone") == number
@@ -135,7 +147,9 @@ def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
 def test_a_label_names_every_number_of_a_list() -> None:
     spans = find("Call 9472 7916, 9472 7917 or 9472 7918 - of 1472 7919 rows")
     assert [span.text for span in spans] == ["9472 7916", "9472 7917", "9472 7918"]
-    assert [span.text for span in find("tel: 030/901820-12, 9111 1111 1111 1112")] == ["030/901820-12"]
+    assert [span.text for span in find("tel: 030/901820-12, 9111 1111 1111 1112")] == [
+        "030/901820-12"
+    ]
     assert [span.text for span in find("SSN 987654321 and 987654322")] == ["987654321", "987654322"]
 
 
@@ -191,7 +205,10 @@ def test_blocking_kinds_are_the_same_without_review(parts: list[str], joint: str
 @pytest.mark.parametrize(
     ("label", "value"),
     [
-        *((label, ": aB3xK9q7Zz12") for label in ("password", "pwd", "secret", "api key", "token", "credential")),
+        *(
+            (label, ": aB3xK9q7Zz12")
+            for label in ("password", "pwd", "secret", "api key", "token", "credential")
+        ),
         *((label, " aB3xK9q7Zz12aB3xK9q7Zz12") for label in ("basic", "bearer", "token")),
         ("signing_key", "=aB3xK9q7Zz12"),
         ("pin", " 4711"),
@@ -210,11 +227,16 @@ def test_review_kinds_are_notes_and_block_nothing(tmp_path: Path) -> None:
         "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street, London NW1 6XE.",
         "My name is Anna Gold and I was diagnosed with asthma.",
         "Der Hund und die Katze sind mit der Maus auf dem Berg, und Herr Anton Huber ist nicht da.",
-        "Der Hund und die Katze sind mit der Maus auf dem Berg, und Guten Tag Anton Huber ist nicht da.",
+        "Der Hund und die Katze sind mit der Maus auf dem Berg, und Guten Tag Anton Huber ist "
+        "nicht da.",
         "Where is my order?",
     ]
-    write_json_lines(tmp_path / "rows.jsonl", ({"input": text, "output": "ok"} for text in findings))
-    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    write_json_lines(
+        tmp_path / "rows.jsonl", ({"input": text, "output": "ok"} for text in findings)
+    )
+    (tmp_path / "task.yaml").write_text(
+        "name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n"
+    )
     spans = check(tmp_path / "task.yaml", (check_personal_data, check_review))
     assert {finding.kind: len(finding.rows) for finding in spans} == {
         "review_birth_date": 1,
@@ -243,9 +265,17 @@ def test_names_and_addresses_that_go_to_review(text: str, found: list[str]) -> N
 def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None:
     rows = (
         Example(
-            "a", (Message("user", f"{'word ' * 90}My name is Anna Gold, ann@corp.example.io{' word' * 90}"),), "ok"
+            "a",
+            (
+                Message(
+                    "user", f"{'word ' * 90}My name is Anna Gold, ann@corp.example.io{' word' * 90}"
+                ),
+            ),
+            "ok",
         ),
-        Example("b", (Message("user", "Who wrote it?"),), "My name is Anna Gold, call +49 30 901820."),
+        Example(
+            "b", (Message("user", "Who wrote it?"),), "My name is Anna Gold, call +49 30 901820."
+        ),
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
     material = Material(task, Dataset(rows))
@@ -264,14 +294,23 @@ def write_rows(file: Path, inputs: Sequence[str]) -> None:
 def find_kinds(folder: Path, kind: str, rows: list[tuple[str, str]]) -> dict[str, Finding]:
     """Kind -> what the checks of personal data find in such rows."""
     folder.mkdir(exist_ok=True)
-    write_json_lines(folder / "rows.jsonl", ({"input": input_text, "output": answer} for input_text, answer in rows))
+    write_json_lines(
+        folder / "rows.jsonl",
+        ({"input": input_text, "output": answer} for input_text, answer in rows),
+    )
     (folder / "task.yaml").write_text(f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n")
-    return {finding.kind: finding for finding in check(folder / "task.yaml", (check_personal_data, check_review))}
+    return {
+        finding.kind: finding
+        for finding in check(folder / "task.yaml", (check_personal_data, check_review))
+    }
 
 
 def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
     rows = [
-        ("My name is John Miller, passport number LP5048339.", '{"contact": "John Miller", "id": "LP5048339"}'),
+        (
+            "My name is John Miller, passport number LP5048339.",
+            '{"contact": "John Miller", "id": "LP5048339"}',
+        ),
         ("Is LP7048339 mine?", "Passport number LP7048339 is yours."),
         ("Where is it?", "Here."),
     ]
@@ -281,20 +320,29 @@ def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
 
 
 def test_what_to_review_is_marked_once_and_in_order(tmp_path: Path) -> None:
-    rows = [("John Miller and I met, and my name is Ann Moor.", "Dear Ann Moor, my name is John Miller.")]
+    rows = [
+        (
+            "John Miller and I met, and my name is Ann Moor.",
+            "Dear Ann Moor, my name is John Miller.",
+        )
+    ]
     (excerpts,) = find_kinds(tmp_path, "answer", rows)["review_name"].excerpts
     assert [excerpts.text[low:high] for low, high in excerpts.spans] == ["J••• M•••••", "A•• M•••"]
 
 
 def test_excerpts_cover_the_value(tmp_path: Path) -> None:
     rows = [
-        ("Is my Card 4111 1111 1111 1111 blocked, asks Anna Gruber?", "We call 4111 1111 1111 1111 blocked."),
+        (
+            "Is my Card 4111 1111 1111 1111 blocked, asks Anna Gruber?",
+            "We call 4111 1111 1111 1111 blocked.",
+        ),
         ("My password is bLue7horse, write to x@y.example", "Never tell us bLue7horse."),
         ("How?", "Thus."),
     ]
     spans = find_kinds(tmp_path, "answer", rows)
     excerpts = {
-        kind: [finding.text for finding in spans[f"privacy_{kind}"].excerpts] for kind in ("card", "password", "email")
+        kind: [finding.text for finding in spans[f"privacy_{kind}"].excerpts]
+        for kind in ("card", "password", "email")
     }
     assert excerpts == {
         "card": ["Is my Card ••••••••••••••••••• blocked, asks A••• G•••••?"],
@@ -305,7 +353,9 @@ def test_excerpts_cover_the_value(tmp_path: Path) -> None:
     assert [card.text[low:high] for low, high in card.spans] == ["•" * 19]
 
 
-def test_a_value_that_only_the_answer_has_a_label_for_is_covered_in_the_input(tmp_path: Path) -> None:
+def test_a_value_that_only_the_answer_has_a_label_for_is_covered_in_the_input(
+    tmp_path: Path,
+) -> None:
     rows = [("I typed bLue7horse, it failed", "Your password is bLue7horse."), ("How?", "Thus.")]
     (excerpts,) = find_kinds(tmp_path, "answer", rows)["privacy_password"].excerpts
     assert (excerpts.column, excerpts.text) == ("input", "I typed ••••••••••, it failed")
@@ -325,19 +375,39 @@ def test_labels_are_searched_for_format_kinds(tmp_path: Path) -> None:
 
 
 PIECES = (
-    "1 |4111 1111 |+49|a@|@|a.b@c.|GB29|eyJ|eyJabc.|password |token: |sk-|://|-----BEGIN PRIVATE KEY-----|1.|:a"
-    "|account |'|Anna |Zorbax y@z.com |12 Main |a-|aws key |(01) 2|0 |12-34 |tel 12, |4*|GB29 *|my number is "
-    "|xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+    "1 |4111 1111 |+49|a@|@|a.b@c.|GB29|eyJ|eyJabc.|password |token: |sk-|://|-----BEGIN PRIVATE "
+    "KEY-----|1.|:a|account |'|Anna |Zorbax y@z.com |12 Main |a-|aws key |(01) 2|0 |12-34 |tel "
+    "12, |4*|GB29 *|my number is |xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 ).split("|")
 
 
-PIECES += ["<pass>", "<a_pass>b", "$6$a$", "$argon2id$a", '"auth": "', "1 + ", "your_", "a_password"]
-PIECES += ["a-@", "Apt 1 ", "密码", "numéro de ", "Passwort ist ", "customer no. ", "@a.b / ", "login a / "]
+PIECES += [
+    "<pass>",
+    "<a_pass>b",
+    "$6$a$",
+    "$argon2id$a",
+    '"auth": "',
+    "1 + ",
+    "your_",
+    "a_password",
+]
+PIECES += [
+    "a-@",
+    "Apt 1 ",
+    "密码",
+    "numéro de ",
+    "Passwort ist ",
+    "customer no. ",
+    "@a.b / ",
+    "login a / ",
+]
 
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
-    """Four times the text costs about four times the time, where a quadratic pattern would cost sixteen."""
+    """Four times the text costs about four times the time, where a quadratic pattern would cost
+    sixteen.
+    """
     short, long = (f"{piece * (size // len(piece))} @" for size in (10_000, 40_000))
     find(short[:1000])
     limit = 9 * _seconds(short) + 0.02
@@ -367,9 +437,16 @@ def test_a_stem_stands_in_every_word_of_its_table(kind: str, data: st.DataObject
         assert labels.may_have_label(text, kind), text
 
 
-@given(st.from_regex(re.compile("|".join(read_table(details.__file__, "health.yaml")["conditions"])), fullmatch=True))
+@given(
+    st.from_regex(
+        re.compile("|".join(read_table(details.__file__, "health.yaml")["conditions"])),
+        fullmatch=True,
+    )
+)
 def test_a_condition_of_a_person_is_a_detail_of_health(condition: str) -> None:
-    assert [span.text for span in details.find_health_details(f"I have {condition}, they say.")] == [condition]
+    assert [
+        span.text for span in details.find_health_details(f"I have {condition}, they say.")
+    ] == [condition]
 
 
 @pytest.mark.parametrize(("text", "found"), CASES["health"])
@@ -400,12 +477,17 @@ def _seconds(text: str, tries: int = 3) -> float:
 
 
 def test_the_page_says_which_national_numbers_need_a_label() -> None:
-    page = " ".join((Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8").split())
+    page = " ".join(
+        (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8").split()
+    )
     without_label = {scheme.rule for scheme in SCHEMES if scheme.label is None}
     named = {scheme.rule for scheme in SCHEMES if scheme.label is not None}
     for before, rules in (
         ("Format and checksum are enough", without_label - named),
-        ("Separators or a date inside the number are enough, otherwise a label is needed", without_label & named),
+        (
+            "Separators or a date inside the number are enough, otherwise a label is needed",
+            without_label & named,
+        ),
         ("- A label is always needed", named - without_label),
     ):
         assert f"{before}: {', '.join(sorted(rules))}." in page
@@ -422,15 +504,26 @@ def test_what_only_looks_like_settings_is_no_password(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "names"), CASES["greeted"])
-def test_without_capitals_signs_show_that_a_greeted_word_is_a_name(text: str, names: list[str]) -> None:
+def test_without_capitals_signs_show_that_a_greeted_word_is_a_name(
+    text: str, names: list[str]
+) -> None:
     assert [span.text for span in find(text) if span.kind == "name"] == names
 
 
 def test_the_names_of_an_address_are_found_and_ordinary_words_are_not() -> None:
-    text = "I am Robert Lang. Robert called; a lang text. Lang, Robert. Björn Müller, not Anna Berg of the Sales Team"
+    text = (
+        "I am Robert Lang. Robert called; a lang text. Lang, Robert. Björn Müller, not Anna Berg "
+        "of the Sales Team"
+    )
     addresses = ["robert.lang@x.org", "bmueller@x.org", "sales.team@x.org"]
     spans = [*find_names_of(addresses, text)]
-    assert {span.text for span in spans} == {"Robert Lang", "Robert", "Lang", "Lang, Robert", "Björn Müller"}
+    assert {span.text for span in spans} == {
+        "Robert Lang",
+        "Robert",
+        "Lang",
+        "Lang, Robert",
+        "Björn Müller",
+    }
     assert all(text[span.start : span.end] == span.text for span in spans)
 
 

@@ -1,4 +1,6 @@
-"""Documentation that fails when it lies: every block of code runs, help is as printed, what is named is there."""
+"""Documentation that fails when it lies: every block of code runs, help is as printed, what is
+named is there.
+"""
 
 import ast
 import csv
@@ -61,11 +63,21 @@ def test_every_block_is_of_a_language_that_is_run_or_plain_text() -> None:
 
 
 @pytest.mark.real
-def test_the_shell_lines_of_the_readme_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shell_lines_of_the_readme_run_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = [words for words in find_commands(ROOT / "README.md") if words[0] == ".venv/bin/etude"]
     others = ("test", "serve", "studio")  # run by tests of their own
     lines = [words for words in lines if words[1] not in others]
-    assert [words[1] for words in lines] == ["init", "check", "compare", "train", "chat", "predict", "runs"]
+    assert [words[1] for words in lines] == [
+        "init",
+        "check",
+        "compare",
+        "train",
+        "chat",
+        "predict",
+        "runs",
+    ]
     monkeypatch.chdir(tmp_path)
     with Path("tickets.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *map(make_pair, rows("classify", 220))])
@@ -128,10 +140,14 @@ def test_the_python_of_both_pages_is_the_files_that_run() -> None:
 # The page on the task file
 
 
-def test_the_script_for_chat_logs_writes_rows_that_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_for_chat_logs_writes_rows_that_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     senders = ["customer", "customer", "agent", "customer"]
-    lines = [f"c{chat},{sender},said {n}\n" for chat in range(3) for n, sender in enumerate(senders)]
+    lines = [
+        f"c{chat},{sender},said {n}\n" for chat in range(3) for n, sender in enumerate(senders)
+    ]
     Path("log.csv").write_text("conversation_id,sender,message\n" + "".join(lines))
     script = next(block for block in find_blocks(TASK_PAGE, "python") if "log.csv" in block)
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -174,11 +190,15 @@ def test_the_other_values_that_the_page_names_are_the_ones_there_are(tmp_path: P
     text = f"name: tickets\nkind: classify\nmodel: fake\nexamples: {examples}"
     (tmp_path / "task.yaml").write_text(text, encoding="utf-8")
     columns = {"input": ("body",), "output": "category", "group": "customer", "tags": ("..",)}
-    assert load_task(tmp_path / "task.yaml").examples == RowSource(tmp_path / "tickets.csv", **columns)
+    assert load_task(tmp_path / "task.yaml").examples == RowSource(
+        tmp_path / "tickets.csv", **columns
+    )
 
 
 def test_the_table_of_settings_is_what_training_takes() -> None:
-    """Names, limits and defaults; those that are chosen are those that auto_config gives reasons for."""
+    """Names, limits and defaults; those that are chosen are those that auto_config gives reasons
+    for.
+    """
     page = TASK_PAGE.read_text(encoding="utf-8")
     lines = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| .+ \|$", page, re.M)
     rules = {name: rule.description for name, rule in (SETTINGS | DATA_SETTINGS).items()}
@@ -228,11 +248,23 @@ def test_a_task_of_the_fake_model_is_tried_with_the_pages_own_lines(tmp_path: Pa
 
 
 DENIAL = re.compile(
-    r"not (?:yet )?(?:in|part of) this version|(?:is|are) not supported|(?:does|do) not support|cannot read"
+    r"not (?:yet )?(?:in|part of) this version|(?:is|are) not supported|(?:does|do) not "
+    r"support|cannot read"
     r"|no method (?:reads|uses|takes|accepts|trains|learns)|there is no (?:method|setting|support)",
     re.I,
 )
-GENERAL = {"check", "examples", "instructions", "kind", "metric", "model", "name", "prompt", "test", "train"}
+GENERAL = {
+    "check",
+    "examples",
+    "instructions",
+    "kind",
+    "metric",
+    "model",
+    "name",
+    "prompt",
+    "test",
+    "train",
+}
 """Keys and methods that are also words of any sentence."""
 
 
@@ -247,24 +279,31 @@ def read_docstrings() -> list[tuple[str, str]]:
         (f"{path.name}:{node.lineno}", node.value.value)
         for path in sorted((ROOT / "src").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
     ]
 
 
 def list_false_denials(text: str) -> list[str]:
     """The sentences that deny a method, a task key, a setting or a format that exists."""
-    suffixes = {suffix.lstrip(".").lower() for suffix in (*JSON_SUFFIXES, *TABLE_SUFFIXES, *BINARY_SUFFIXES)}
+    suffixes = {
+        suffix.lstrip(".").lower() for suffix in (*JSON_SUFFIXES, *TABLE_SUFFIXES, *BINARY_SUFFIXES)
+    }
     names = {*METHOD_NAMES, *KEYS, *SETTINGS, *suffixes} - GENERAL
     return [
         sentence
         for sentence in split_sentences(text)
-        if (denial := DENIAL.search(sentence)) and names & set(re.findall(r"\w+", sentence[denial.start() :].lower()))
+        if (denial := DENIAL.search(sentence))
+        and names & set(re.findall(r"\w+", sentence[denial.start() :].lower()))
     ]
 
 
 def test_no_page_and_no_docstring_denies_what_exists() -> None:
     texts = [(page.name, page.read_text(encoding="utf-8")) for page in PAGES] + read_docstrings()
-    denials = {location: sentences for location, text in texts if (sentences := list_false_denials(text))}
+    denials = {
+        location: sentences for location, text in texts if (sentences := list_false_denials(text))
+    }
     assert not denials
 
 

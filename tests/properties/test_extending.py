@@ -30,7 +30,9 @@ class Loud(Method):
     name = "loud"
     label = "The prompt in capitals"
 
-    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
         loud = replace(start, method=self.name, instructions=start.instructions.upper())
         return context.choose([Candidate("in capitals", loud)], dev).assistant
 
@@ -39,14 +41,18 @@ class Echo(BatchedModel):
     """Answers with the question."""
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        return [Completion(each.messages[-1].content, "stop", 1, 0, 1, 0.0, 0.0) for each in requests]
+        return [
+            Completion(each.messages[-1].content, "stop", 1, 0, 1, 0.0, 0.0) for each in requests
+        ]
 
 
 def echo(ref: ModelRef, models: object) -> Echo:
     return Echo(ref.name)
 
 
-ECHO = Backend("echo", "echo:ANYTHING", lambda name: name.startswith("echo:"), echo, can=("generate",))
+ECHO = Backend(
+    "echo", "echo:ANYTHING", lambda name: name.startswith("echo:"), echo, can=("generate",)
+)
 
 
 class Transport:
@@ -74,7 +80,8 @@ class Ollama(RemoteModel):
         options = {"num_predict": request.max_tokens, "temperature": 0}
         body = {"model": self.name[7:], "messages": messages, "options": options, "stream": False}
         reply = TRANSPORT.post("/api/chat", body)
-        text, num_tokens = reply["message"]["content"], reply["eval_count"]
+        text = reply["message"]["content"]
+        num_tokens = reply["eval_count"]
         prompt_tokens = reply["prompt_eval_count"]
         return Completion(text, "stop", prompt_tokens, 0, num_tokens, 0.01, None), reply["model"]
 
@@ -119,7 +126,9 @@ def test_an_own_method_is_compared_like_the_built_in_ones(tmp_path: Path) -> Non
     assert run.fitted_methods[-1] == "loud"
     assert {step.method for step in run.verdict.ladder} == set(run.fitted_methods)  # type: ignore[union-attr]
     assert "The prompt in capitals" in (run.folder / "report.html").read_text()
-    assert json.loads((run.method_folder("loud") / "method.json").read_text())["label"] == Loud.label
+    assert (
+        json.loads((run.method_folder("loud") / "method.json").read_text())["label"] == Loud.label
+    )
 
 
 @pytest.mark.usefixtures("_registered")
@@ -131,7 +140,10 @@ def test_an_own_backend_answers_like_the_built_in_ones(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize(
     ("kind", "method", "cannot"),
-    [("classify", "prompt", "restrict an answer to a list of texts"), ("answer", "fine_tune", "be trained by Étude")],
+    [
+        ("classify", "prompt", "restrict an answer to a list of texts"),
+        ("answer", "fine_tune", "be trained by Étude"),
+    ],
 )
 def test_a_missing_capability_is_reported_with_a_backend_that_has_it(
     kind: str, method: str, cannot: str, tmp_path: Path
@@ -147,7 +159,9 @@ OLLAMA_TASK = "methods: [prompt]\n"
 
 @pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize("confirm", [None, lambda question: False])
-def test_no_row_is_sent_to_a_remote_backend_unless_the_user_agrees(tmp_path: Path, confirm: Any) -> None:
+def test_no_row_is_sent_to_a_remote_backend_unless_the_user_agrees(
+    tmp_path: Path, confirm: Any
+) -> None:
     task = write_task(tmp_path, model="ollama:llama3", more=OLLAMA_TASK)
     with pytest.raises(Declined, match="Nothing was sent"):
         compare(task, **({"confirm": confirm} if confirm else {}))
@@ -155,11 +169,16 @@ def test_no_row_is_sent_to_a_remote_backend_unless_the_user_agrees(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("_registered")
-def test_a_remote_backend_has_questions_a_journal_and_limits_like_the_built_in_one(tmp_path: Path) -> None:
+def test_a_remote_backend_has_questions_a_journal_and_limits_like_the_built_in_one(
+    tmp_path: Path,
+) -> None:
     questions: list[str] = []
     task = write_task(tmp_path, model="ollama:llama3", more=OLLAMA_TASK)
     run = compare(task, confirm=lambda question: questions.append(question) or True).run
-    assert any("ollama:llama3 on gpu-server will get the instructions and rows" in question for question in questions)
+    assert any(
+        "ollama:llama3 on gpu-server will get the instructions and rows" in question
+        for question in questions
+    )
     assert any("The run stops at max_requests: 500" in question for question in questions)
     lines = (run.folder / "requests.jsonl").read_text().splitlines()
     assert {json.loads(line)["service"] for line in lines} == {"ollama:llama3 on gpu-server"}

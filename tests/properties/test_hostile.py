@@ -4,7 +4,13 @@ import pytest
 from test_checks import create_pairs
 
 from cases import read_cases
-from etude.checks.safety.phrases import ALWAYS_INSULTING, INSULTING_IN, check_insults, check_threats, find_threat
+from etude.checks.safety.phrases import (
+    ALWAYS_INSULTING,
+    INSULTING_IN,
+    check_insults,
+    check_threats,
+    find_threat,
+)
 from etude.text.normal_forms import normalise
 from pairs import find_in, find_rows
 
@@ -15,7 +21,9 @@ HARMLESS = CASES["no_threats"]
 
 @pytest.mark.parametrize("text", THREATS)
 def test_a_threat_is_graver_in_an_answer_and_marked(text: str) -> None:
-    findings = find_in([*create_pairs(3), (text, "Please keep calm."), ("Well?", text)], check_threats)
+    findings = find_in(
+        [*create_pairs(3), (text, "Please keep calm."), ("Well?", text)], check_threats
+    )
     assert [(one.severity, one.rows) for one in findings] == [("warning", ("4",)), ("note", ("3",))]
     for one in findings:
         (shown,) = one.excerpts
@@ -55,7 +63,11 @@ SWEDISH = "Den är tyvärr slut för i dag, men vi räknar med att den kommer om
 @pytest.mark.parametrize("text", [FRENCH, SWEDISH, "Retard.", "Slut."])
 def test_an_ordinary_word_of_the_set_s_language_is_no_insult(text: str) -> None:
     set_in = SWEDISH if "slut" in text.casefold() else FRENCH
-    assert not len(find_in([("Où ?", f"{set_in} {place}") for place in range(30)] + [("?", text)], check_insults))
+    assert not len(
+        find_in(
+            [("Où ?", f"{set_in} {place}") for place in range(30)] + [("?", text)], check_insults
+        )
+    )
 
 
 @pytest.mark.parametrize("text", ["What a retard he is, and that is not all of it.", "Retard."])
@@ -75,5 +87,7 @@ def test_what_is_quoted_is_said_by_somebody_else(quoted: str) -> None:
     rows = [("What did he say?", f"He wrote {answer} and was blocked.") for answer in answers]
     assert not find_in([*create_pairs(30), *rows], check_insults)
     assert not find_in([*create_pairs(30), *rows], check_threats)
-    (found,) = find_in([*create_pairs(30), ("Who?", f"He wrote {answers[0]} and is an idiot.")], check_insults)
+    (found,) = find_in(
+        [*create_pairs(30), ("Who?", f"He wrote {answers[0]} and is an idiot.")], check_insults
+    )
     assert found.rows == ("30",)

@@ -72,13 +72,16 @@ CHANGES = {
 }
 """A line of the task file in place of the one with the same key."""
 CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale", "questions")
-"""Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py, test_questions.py)."""
+"""Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py,
+test_questions.py).
+"""
 OTHERS = ("judge", "suite", "gates", "where", "weights", "turns", "tools")
 FILES = ("examples", "test", "made_rows", "documents", "preferences", *OTHERS, *CLASSIFIERS)
-"""Keys of files, whose contents count; `judge` needs an endpoint (test_judging.py); `suite`, `gates` and `where`
-bear on no run (test_suites.py, test_cluster.py); `weights` are a part of the model
-(test_quantized.py); `turns` also changes the rows (test_rescore.py), and so
-do `tools` (test_tool_class.py)."""
+"""Keys of files, whose contents count; `judge` needs an endpoint (test_judging.py); `suite`,
+`gates` and `where` bear on no run (test_suites.py, test_cluster.py); `weights` are a part of the
+model (test_quantized.py); `turns` also changes the rows (test_rescore.py), and so do `tools`
+(test_tool_class.py).
+"""
 
 
 def full_task(folder: Path) -> Path:
@@ -89,13 +92,19 @@ def full_task(folder: Path) -> Path:
         .replace("encoder: none\n", "")
         + FULL
     )
-    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("answer", 60, seed=9)))
+    (folder / "test.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows("answer", 60, seed=9))
+    )
     (folder / "notes.txt").write_text("Dragons are shelved under D.")
     (folder / "made.jsonl").write_text('{"input": "Any bears?", "output": "Title: B\\nAges: 3"}\n')
-    (folder / "pairs.jsonl").write_text('{"prompt": "Hi", "chosen": "Good day.", "rejected": "What?"}\n')
+    (folder / "pairs.jsonl").write_text(
+        '{"prompt": "Hi", "chosen": "Good day.", "rejected": "What?"}\n'
+    )
     (folder / "helper.py").write_text("LONGEST = 80\n")
     functions = {"fits": True, "other": False}
-    lines = [f"def {name}(example, answer):\n    return {value}\n" for name, value in functions.items()]
+    lines = [
+        f"def {name}(example, answer):\n    return {value}\n" for name, value in functions.items()
+    ]
     (folder / "checks.py").write_text("\n\n".join(lines))
     return task
 
@@ -125,7 +134,10 @@ def test_a_run_that_a_spike_has_stopped_goes_on_without_the_rule(tmp_path: Path)
 @pytest.mark.parametrize("key", CHANGES)
 def test_a_changed_key_changes_its_part_alone(key: str, tmp_path: Path) -> None:
     task = full_task(tmp_path)
-    lines = [CHANGES[key] if line.startswith(f"{key}:") else line for line in task.read_text().splitlines()]
+    lines = [
+        CHANGES[key] if line.startswith(f"{key}:") else line
+        for line in task.read_text().splitlines()
+    ]
     assert differences(task, task, "\n".join(lines) + "\n") == [key]
 
 
@@ -184,7 +196,9 @@ def test_code_below_a_check_counts_and_what_is_installed_or_written_there_does_n
         ("words.bin", 10, False),
     ],
 )
-def test_small_data_that_the_check_names_counts(file: str, size: int, counts: bool, tmp_path: Path) -> None:
+def test_small_data_that_the_check_names_counts(
+    file: str, size: int, counts: bool, tmp_path: Path
+) -> None:
     task = full_task(tmp_path)
     named = "WORDS = open('words.txt')\nCODES = 'codes.json'\nOTHER = 'words.bin'\n"
     (tmp_path / "checks.py").write_text(named + (tmp_path / "checks.py").read_text())
@@ -205,13 +219,18 @@ def test_rows_and_the_task_file_count_apart_also_where_the_check_names_them(tmp_
 
 
 @pytest.mark.parametrize(
-    ("file", "counts"), [("a.txt", True), ("deep/a.txt", True), (".DS_Store", False), (".git/a.txt", False)]
+    ("file", "counts"),
+    [("a.txt", True), ("deep/a.txt", True), (".DS_Store", False), (".git/a.txt", False)],
 )
-def test_hidden_files_among_the_documents_do_not_count(file: str, counts: bool, tmp_path: Path) -> None:
+def test_hidden_files_among_the_documents_do_not_count(
+    file: str, counts: bool, tmp_path: Path
+) -> None:
     task = full_task(tmp_path)
     task.write_text(task.read_text().replace("documents: notes.txt", "documents: notes/"))
     (tmp_path / "notes" / file).parent.mkdir(parents=True)
-    assert differences(task, tmp_path / "notes" / file, "Ghosts.") == (["documents"] if counts else [])
+    assert differences(task, tmp_path / "notes" / file, "Ghosts.") == (
+        ["documents"] if counts else []
+    )
 
 
 def test_a_budget_of_the_command_line_counts_as_the_tasks(tmp_path: Path) -> None:
@@ -226,7 +245,9 @@ def test_comments_order_quotes_and_file_names_do_not_count(seed: int, tmp_path: 
     before = prints(task)
     lines = task.read_text().replace("name: small", 'name:   "small"   # ours').splitlines()
     random.Random(seed).shuffle(lines)
-    task.write_text("# edited\n\n" + "\n".join(lines).replace("examples.jsonl", "renamed.jsonl") + "\n")
+    task.write_text(
+        "# edited\n\n" + "\n".join(lines).replace("examples.jsonl", "renamed.jsonl") + "\n"
+    )
     (tmp_path / "examples.jsonl").rename(tmp_path / "renamed.jsonl")
     assert prints(task) == before
 
@@ -247,10 +268,14 @@ def weights(folder: Path) -> Path:
 
 
 def trained(file: Path, share: float) -> None:
-    """Changes `share` of a file from its middle on, as training all matrices or a single layer does."""
+    """Changes `share` of a file from its middle on, as training all matrices or a single layer
+    does.
+    """
     body = bytearray(file.read_bytes())
     first = len(body) // 2
-    body[first : first + int(share * len(body))] = random.Random(1).randbytes(int(share * len(body)))
+    body[first : first + int(share * len(body))] = random.Random(1).randbytes(
+        int(share * len(body))
+    )
     file.write_bytes(body)
 
 
@@ -301,7 +326,9 @@ def test_a_new_run_says_what_has_changed(tmp_path: Path) -> None:
     task.write_text("# a remark\n" + task.read_text())
     assert told(task) == []
     task.write_text(task.read_text() + "target: 0.5\n")
-    assert told(task)[0] == f"Starting a new run, because these inputs changed since {first}: target."
+    assert (
+        told(task)[0] == f"Starting a new run, because these inputs changed since {first}: target."
+    )
     assert told(task, budget=3600.0)[0].endswith(": budget.")
 
 
@@ -315,7 +342,8 @@ def interrupted(task: Path) -> Run:
 def test_a_run_that_goes_on_elsewhere_keeps_where_it_began(tmp_path: Path) -> None:
     task = write_task(tmp_path, more="methods: [prompt]\n")
     run = interrupted(task)
-    here, began = run.info["machine"], {"cpu": "another", "cores": 1, "memory_gb": 1}
+    here = run.info["machine"]
+    began = {"cpu": "another", "cores": 1, "memory_gb": 1}
     run.update(machine=began)
     said = " ".join(told(task))
     info = run.info

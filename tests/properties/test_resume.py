@@ -16,7 +16,9 @@ from small_task import write_task
 
 FEW_STEPS = "max_tokens: 24\ntrain: {epochs: 1, max_rows: 32}\n"
 REAL = "smollm2-135m-instruct"
-FEWER = "methods: [baseline, few_shot, fine_tune]\nmax_tokens: 8\ntrain: {epochs: 1, max_rows: 24}\n"
+FEWER = (
+    "methods: [baseline, few_shot, fine_tune]\nmax_tokens: 8\ntrain: {epochs: 1, max_rows: 24}\n"
+)
 """For the real model: a method of each sort, which takes minutes with all of them."""
 
 
@@ -38,14 +40,20 @@ def without_times(value: Any) -> Any:
 def verdict(run: Path) -> Any:
     """verdict.json, times and sentences about times left out."""
     found = json.loads((run / "verdict.json").read_text().replace("fake:delay=0.02", "fake"))
-    found["advice"] = [line for line in found["advice"] if "earn" not in line["text"] and "cost" not in line["text"]]
+    found["advice"] = [
+        line
+        for line in found["advice"]
+        if "earn" not in line["text"] and "cost" not in line["text"]
+    ]
     return without_times(found)
 
 
 def answers(run: Path) -> Any:
     """Every prediction and every candidate's answers on dev, times left out."""
     return {
-        str(file.relative_to(run)): [without_times(json.loads(line)) for line in file.read_text().splitlines()]
+        str(file.relative_to(run)): [
+            without_times(json.loads(line)) for line in file.read_text().splitlines()
+        ]
         for name in ("predictions", "tried")
         for file in sorted(run.glob(f"methods/*/{name}.jsonl"))
     }
@@ -53,11 +61,16 @@ def answers(run: Path) -> Any:
 
 def assistants(run: Path) -> dict[str, bytes]:
     files = sorted(path for path in run.glob("methods/*/assistant/**/*") if path.is_file())
-    return {str(path.relative_to(run)): path.read_bytes().replace(b"fake:delay=0.02", b"fake") for path in files}
+    return {
+        str(path.relative_to(run)): path.read_bytes().replace(b"fake:delay=0.02", b"fake")
+        for path in files
+    }
 
 
 def kill_often(task: Path, kills: int, longest: float, seed: int) -> int:
-    """Kills the comparison at random moments until `kills` have struck or it is done; returns how many did."""
+    """Kills the comparison at random moments until `kills` have struck or it is done; returns how
+    many did.
+    """
     draw = random.Random(seed)
     struck = 0
     while struck < kills:
@@ -74,12 +87,15 @@ def kill_often(task: Path, kills: int, longest: float, seed: int) -> int:
 
 
 def check_kills(folder: Path, kills: int, model: str, slowed: str, longest: float) -> None:
-    """Strikes `kills` times, in as many comparisons as that takes, and compares each with an uncut one.
+    """Strikes `kills` times, in as many comparisons as that takes, and compares each with an uncut
+    one.
 
-    `slowed` is the model of the comparisons that are killed, `longest` the most seconds between kills.
+    `slowed` is the model of the comparisons that are killed, `longest` the most seconds between
+    kills.
     """
     whole = compare(small(folder / "whole", model)).run.folder
-    struck, attempt = 0, 0
+    struck = 0
+    attempt = 0
     while struck < kills:
         attempt += 1
         task = small(folder / f"killed{attempt}", slowed)

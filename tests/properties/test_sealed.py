@@ -1,5 +1,6 @@
-"""No method can see the test or a training row outside its share: whatever stands in them, every assistant is the same
-byte for byte."""
+"""No method can see the test or a training row outside its share: whatever stands in them, every
+assistant is the same byte for byte.
+"""
 
 import json
 import random
@@ -67,13 +68,20 @@ def filled(test: Dataset, texts: list[str]) -> Dataset:
     return replace(test, examples=examples)
 
 
-TRAINED = "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\nmethods: [fine_tune, fine_tune_retrieval, prefer]\n"
+TRAINED = (
+    "max_tokens: 8\n"
+    "train: {max_rows: 48, epochs: 2}\n"
+    "methods: [fine_tune, fine_tune_retrieval, prefer]\n"
+)
 
 
 @pytest.mark.parametrize("weights", ["fake", pytest.param("model", marks=pytest.mark.real)])
 @pytest.mark.parametrize("kind", ["answer", "classify"])
-def test_other_text_in_the_test_changes_no_assistant(kind: str, weights: str, tmp_path: Path) -> None:
-    model, more = "fake", library(tmp_path / "task")
+def test_other_text_in_the_test_changes_no_assistant(
+    kind: str, weights: str, tmp_path: Path
+) -> None:
+    model = "fake"
+    more = library(tmp_path / "task")
     if weights == "model":
         model = str(save_tiny_model(tmp_path / "model", max_position_embeddings=1024))
         more += pairs(tmp_path / "task") + TRAINED
@@ -87,16 +95,28 @@ def test_other_text_in_the_test_changes_no_assistant(kind: str, weights: str, tm
     if weights == "fake":
         methods = resolve_methods(get_methods(task.methods), task, is_explicit=False)
         names = {method.name for method in methods}
-        assert {name.split("/")[1] for name in before} == names > {"fine_tune", "similar_shot", "retrieval"}
+        assert (
+            {name.split("/")[1] for name in before}
+            == names
+            > {"fine_tune", "similar_shot", "retrieval"}
+        )
 
 
 def other_row(kind: str, number: int) -> dict[str, object]:
-    """A test row unlike all others, its answer far longer than theirs; of its labels one is rare."""
+    """A test row unlike all others, its answer far longer than theirs; of its labels one is
+    rare.
+    """
     theme = ("unheard-of" if number else "rare") + " 🙂" * 12
-    return {"input": f"Anything else {number}", "output": output(kind, theme, 7), "tags": {"theme": "none"}}
+    return {
+        "input": f"Anything else {number}",
+        "output": output(kind, theme, 7),
+        "tags": {"theme": "none"},
+    }
 
 
-def under_a_fixed_split(folder: Path, lines: list[dict[str, object]], sides: Mapping[str, str]) -> Run:
+def under_a_fixed_split(
+    folder: Path, lines: list[dict[str, object]], sides: Mapping[str, str]
+) -> Run:
     """The run of `compare` on other rows, once its split.json says where each of them stands."""
 
     def stop_once_split(event: Event) -> None:
@@ -113,10 +133,16 @@ def under_a_fixed_split(folder: Path, lines: list[dict[str, object]], sides: Map
 
 
 def before_the_test(run: Run) -> dict[str, Any]:
-    """All that a comparison settles before it opens the test, and the dev answers it rests on, without times."""
-    files = {path.relative_to(run.folder): path for path in run.folder.glob("methods/*/assistant/**/*")}
+    """All that a comparison settles before it opens the test, and the dev answers it rests on,
+    without times.
+    """
+    files = {
+        path.relative_to(run.folder): path for path in run.folder.glob("methods/*/assistant/**/*")
+    }
     answers = {
-        name: [line | {"seconds": 0} for line in run.read_predictions(name) if line["side"] == "dev"]
+        name: [
+            line | {"seconds": 0} for line in run.read_predictions(name) if line["side"] == "dev"
+        ]
         for name in run.fitted_methods
     }
     assistants = {str(name): path.read_bytes() for name, path in files.items() if path.is_file()}
@@ -129,10 +155,12 @@ def row_of(example: Example) -> dict[str, object]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_test_rows_change_nothing_that_a_comparison_fits(kind: str, tmp_path: Path) -> None:
-    run, other = Run(real_run(kind)), write_task(tmp_path, kind)
+    run = Run(real_run(kind))
+    other = write_task(tmp_path, kind)
     _, dataset = load_dataset(load_task(run.folder.parent.parent))
     sides = json.loads((run.folder / "split.json").read_text())["assignments"]
-    lines, others = [], {}
+    lines = []
+    others = {}
     for example in dataset:
         side = sides[input_key(example)]
         number = sum(found == "test" for found in others.values())
@@ -181,12 +209,19 @@ class ShareRun(LadderRun):
 
 
 def fit_on_ids(
-    parts: Split, task_file: Path, folder: Path, fixed: tuple[Assistant, Metric], ids: list[str], *more: Method
+    parts: Split,
+    task_file: Path,
+    folder: Path,
+    fixed: tuple[Assistant, Metric],
+    ids: list[str],
+    *more: Method,
 ) -> tuple[Run, dict[str, bytes]]:
-    """Fits every method on the rows with `ids`, after the assistant and the metric that a run has fixed; the run, and
-    every file of every assistant."""
+    """Fits every method on the rows with `ids`, after the assistant and the metric that a run has
+    fixed; the run, and every file of every assistant.
+    """
     task, _ = load_dataset(load_task(task_file))
-    run, (start, metric) = Run(folder), fixed
+    run = Run(folder)
+    (start, metric) = fixed
     methods = [*resolve_methods(get_methods(task.methods), task, is_explicit=False), *more]
     run.update(format=1, methods=[method.name for method in methods])
     ladder_run = ShareRun(task, parts, run, Models(), metric, lambda event: None, methods)
@@ -200,17 +235,27 @@ def fit_on_ids(
 
 @pytest.mark.parametrize("kind", ["answer", "classify", "extract"])
 @pytest.mark.parametrize(
-    "weights", ["fake", pytest.param("encoder", marks=pytest.mark.real), pytest.param("model", marks=pytest.mark.real)]
+    "weights",
+    [
+        "fake",
+        pytest.param("encoder", marks=pytest.mark.real),
+        pytest.param("model", marks=pytest.mark.real),
+    ],
 )
 def test_random_text_outside_the_share_changes_no_assistant(
     kind: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etude.methods.shared.fitted_search.MIN_PAIRS", 10)
     monkeypatch.setattr("etude.methods.shared.fitted_search.MIN_PASSAGES", 3)
-    model, more = "fake", library(tmp_path / "task") + pairs(tmp_path / "task")
+    model = "fake"
+    more = library(tmp_path / "task") + pairs(tmp_path / "task")
     if weights == "model":
         model = str(save_tiny_model(tmp_path / "model", max_position_embeddings=1024))
-        more += "max_tokens: 8\ntrain: {epochs: 1}\nmethods: [baseline, fine_tune, fine_tune_retrieval, prefer]\n"
+        more += (
+            "max_tokens: 8\n"
+            "train: {epochs: 1}\n"
+            "methods: [baseline, fine_tune, fine_tune_retrieval, prefer]\n"
+        )
     if weights == "encoder":
         tiny_encoder().save(tmp_path / "encoder")
         more = more.replace("encoder: none", f"encoder: {tmp_path / 'encoder'}")
@@ -222,7 +267,9 @@ def test_random_text_outside_the_share_changes_no_assistant(
     draw = random.Random(kind)
     words = [repr(draw.random()) for _ in range(9)]
     noise = filled(parts.train, words)
-    rows = tuple(row if row.id in ids else other for row, other in zip(parts.train, noise, strict=True))
+    rows = tuple(
+        row if row.id in ids else other for row, other in zip(parts.train, noise, strict=True)
+    )
     noisy = replace(parts, train=replace(parts.train, examples=rows))
     more_methods = [TAG] if weights == "encoder" and kind == "extract" else []
     run, before = fit_on_ids(parts, task_file, tmp_path / "run", fixed, ids, *more_methods)
@@ -230,7 +277,10 @@ def test_random_text_outside_the_share_changes_no_assistant(
     assert before == after
     if weights == "encoder" and kind == "classify":
         assert {"fine_tune_encoder", "similar_shot", "retrieval"} <= {*run.fitted_methods}
-    learned = {name: read_json(run.method_folder(name) / "method.json")["learned"] for name in run.fitted_methods}
+    learned = {
+        name: read_json(run.method_folder(name) / "method.json")["learned"]
+        for name in run.fitted_methods
+    }
     assert learned["baseline"] == NUM_SHARE + len(parts.dev)
     others = {num for name, num in learned.items() if name != "baseline"}
     assert NUM_SHARE in others <= {None, NUM_SHARE}
@@ -240,35 +290,51 @@ def test_the_baseline_on_as_few_rows_is_fitted_on_them_alone(tmp_path: Path) -> 
     task_file = write_task(tmp_path / "task", "classify", num=150)
     task, dataset = load_dataset(load_task(task_file))
     parts = split(dataset, task.kind, task.seed)
-    start, ids = initial_assistant(task, parts.train, Models()), set()
+    start = initial_assistant(task, parts.train, Models())
+    ids = set()
     files = []
     for name in ("run", "other"):
-        run, methods = Run(tmp_path / name), get_methods(["baseline", "fine_tune"])
+        run = Run(tmp_path / name)
+        methods = get_methods(["baseline", "fine_tune"])
         run.update(format=1, methods=["baseline", "fine_tune"])
-        metric, limited = choose_metric(task, parts.train), replace(task, train=LIMITED)
+        metric = choose_metric(task, parts.train)
+        limited = replace(task, train=LIMITED)
         ladder_run = LadderRun(limited, parts, run, Models(), metric, lambda event: None, methods)
         Looks(ladder_run).fit_all(start)
         run.update(decided={"untuned": "baseline", "tuned": "fine_tune"})
         fitted = fit_baseline_on_equal_rows(ladder_run, start)
         assert fitted[1] == 30
         folder = run.method_folder("baseline") / EQUAL_ROWS
-        paths = sorted(path for path in folder.rglob("*") if path.is_file() and "answers" not in path.parts)
+        paths = sorted(
+            path for path in folder.rglob("*") if path.is_file() and "answers" not in path.parts
+        )
         files.append({path.relative_to(folder): path.read_bytes() for path in paths})
         ids = {row.id for row in ladder_run.get_share(methods[-1])}
         rows = (
-            row if row.id in ids else replace(row, input=(Message("user", f"noise {row.id}"),)) for row in parts.train
+            row if row.id in ids else replace(row, input=(Message("user", f"noise {row.id}"),))
+            for row in parts.train
         )
         parts = replace(parts, train=replace(parts.train, examples=tuple(rows)))
     assert len(ids) == 30
     assert files[0] == files[1] != {}
 
 
-@given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=60), st.integers(1, 60), st.integers(1, 60))
+@given(
+    st.lists(st.sampled_from("abcde"), min_size=1, max_size=60),
+    st.integers(1, 60),
+    st.integers(1, 60),
+)
 @settings(max_examples=50)
-def test_a_sample_has_every_label_and_a_smaller_one_is_part_of_it(labels: list[str], size: int, other: int) -> None:
+def test_a_sample_has_every_label_and_a_smaller_one_is_part_of_it(
+    labels: list[str], size: int, other: int
+) -> None:
     task = replace(CLASSIFY, seed=size)
-    rows = Dataset(tuple(Example(str(n), (Message("user", "?"),), label) for n, label in enumerate(labels)))
-    small, large = (sample_training_rows(task, rows, min(num, len(labels))) for num in sorted((size, other)))
+    rows = Dataset(
+        tuple(Example(str(n), (Message("user", "?"),), label) for n, label in enumerate(labels))
+    )
+    small, large = (
+        sample_training_rows(task, rows, min(num, len(labels))) for num in sorted((size, other))
+    )
     assert {row.id for row in small} <= {row.id for row in large}
     assert [int(row.id) for row in large] == sorted(int(row.id) for row in large)
     for sample in (small, large):

@@ -13,7 +13,12 @@ from test_convert import TEXT, same, workbook, write_parquet
 
 from etude import load, train
 from etude.data.formats import read_rows
-from etude.data.formats.preference_files import PreferenceRow, RatedAnswer, read_preference_rows, read_rated_answers
+from etude.data.formats.preference_files import (
+    PreferenceRow,
+    RatedAnswer,
+    read_preference_rows,
+    read_rated_answers,
+)
 from etude.data.formats.write import FORMATS, convert, write_preferences
 from etude.task import RowSource
 
@@ -87,9 +92,14 @@ def test_files_that_are_no_text_are_trained_on_too(kind: str, tmp_path: Path) ->
     else:
         datasets = pytest.importorskip("datasets")
         made = tmp_path / "saved"
-        columns = {name: [row[at].strip('"') for row in rows[1:]] for at, name in enumerate(rows[0])}
+        columns = {
+            name: [row[at].strip('"') for row in rows[1:]] for at, name in enumerate(rows[0])
+        }
         datasets.Dataset.from_dict(columns).save_to_disk(made)
-    assert all(right in answer for right, answer in zip(RIGHT, train_and_answer(made, tmp_path), strict=True))
+    assert all(
+        right in answer
+        for right, answer in zip(RIGHT, train_and_answer(made, tmp_path), strict=True)
+    )
 
 
 def to_tuples(rows: Sequence[PreferenceRow | RatedAnswer]) -> list[tuple[object, ...]]:
@@ -104,7 +114,9 @@ def to_tuples(rows: Sequence[PreferenceRow | RatedAnswer]) -> list[tuple[object,
 
 Drawn = tuple[str | None, list[tuple[str, str]], str, str, str]
 """System message, earlier turns, question, better and worse answer."""
-PAIR = st.tuples(st.none() | TEXT.map(str.strip), st.lists(st.tuples(TEXT, TEXT), max_size=2), TEXT, TEXT, TEXT)
+PAIR = st.tuples(
+    st.none() | TEXT.map(str.strip), st.lists(st.tuples(TEXT, TEXT), max_size=2), TEXT, TEXT, TEXT
+)
 
 
 @pytest.mark.parametrize("shape", FORMATS)
@@ -132,5 +144,7 @@ def test_preferences_are_read_again_as_they_were_written(
         assert to_tuples(read_preference_rows(written)) == to_tuples(pairs)
         return
     found = to_tuples(read_rated_answers(written))
-    assert found[0::2] == [(pair.system, pair.chosen.input, pair.chosen.output, True) for pair in pairs]
+    assert found[0::2] == [
+        (pair.system, pair.chosen.input, pair.chosen.output, True) for pair in pairs
+    ]
     assert found[1::2] == [(pair.system, pair.chosen.input, pair.rejected, False) for pair in pairs]

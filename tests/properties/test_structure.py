@@ -1,4 +1,6 @@
-"""The shape of the project: which module may import which, what loads at start, what the map names."""
+"""The shape of the project: which module may import which, what loads at start, what the map
+names.
+"""
 
 import ast
 import re
@@ -27,7 +29,17 @@ ORDER = (
         "metrics",
         "graders",
     ),
-    *("render", "models", "index", "limits", "assistant", "evaluate", "training", "methods", "runs"),
+    *(
+        "render",
+        "models",
+        "index",
+        "limits",
+        "assistant",
+        "evaluate",
+        "training",
+        "methods",
+        "runs",
+    ),
     *(
         "checks",
         "repair",
@@ -74,9 +86,17 @@ def list_imported_units(path: Path) -> set[str]:
 
 
 def list_imported_modules(path: Path) -> set[str]:
-    """Modules that a file imports from, as `from a.b import name` and as `from a import b`, wherever in the file."""
-    imports = [node for node in list_imports(path) if isinstance(node, ast.ImportFrom) and node.module]
-    return {module for node in imports for module in (node.module, *(f"{node.module}.{a.name}" for a in node.names))}
+    """Modules that a file imports from, as `from a.b import name` and as `from a import b`,
+    wherever in the file.
+    """
+    imports = [
+        node for node in list_imports(path) if isinstance(node, ast.ImportFrom) and node.module
+    ]
+    return {
+        module
+        for node in imports
+        for module in (node.module, *(f"{node.module}.{a.name}" for a in node.names))
+    }
 
 
 def test_a_module_imports_only_from_its_left() -> None:
@@ -95,10 +115,13 @@ def test_a_module_imports_only_from_its_left() -> None:
 def test_help_and_import_load_neither_torch_nor_the_statistics() -> None:
     code = (
         "import sys, etude, etude.cli\n"
-        "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'numpy', 'rich'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'numpy', 'rich'} & "
+        "set(sys.modules)\n"
         "sys.exit(','.join(sorted(heavy)) or 0)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, f"loaded at start: {result.stderr}"
 
 
@@ -131,9 +154,14 @@ ALLOWED = {
 
 
 def test_no_module_outside_names_a_method_or_a_backend() -> None:
-    """Everyone else goes through the ladder and the registry, and asks what a method or a backend says of itself."""
+    """Everyone else goes through the ladder and the registry, and asks what a method or a backend
+    says of itself.
+    """
     owners = {f"etude.methods.{name}": "methods" for name in METHOD_NAMES}
-    owners |= {f"etude.models.{name}": "models" for name in ("fake", "classical", "local.model", "local.loading")}
+    owners |= {
+        f"etude.models.{name}": "models"
+        for name in ("fake", "classical", "local.model", "local.loading")
+    }
     imports = {
         (str(path.relative_to(SOURCE)), module.rpartition(".")[2])
         for path in MODULES
@@ -155,10 +183,19 @@ def test_one_module_imports_ray() -> None:
 
 
 def test_no_two_modules_import_each_other() -> None:
-    """Wherever in the file the import stands; names of a package count for the module they come from."""
-    names = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in MODULES}
+    """Wherever in the file the import stands; names of a package count for the module they come
+    from.
+    """
+    names = {
+        ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in MODULES
+    }
     imports = {name: list_imported_modules(path) & names.keys() for name, path in names.items()}
-    pairs = [(first, second) for first in imports for second in imports[first] if first in imports[second]]
+    pairs = [
+        (first, second)
+        for first in imports
+        for second in imports[first]
+        if first in imports[second]
+    ]
     assert not pairs
 
 
@@ -169,8 +206,11 @@ def test_a_public_method_that_is_no_property_has_a_docstring() -> None:
         for owner in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(owner, ast.ClassDef) and not owner.name.startswith("_")
         for method in owner.body
-        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and not method.name.startswith("_")
-        if not re.search("property|overload|override", " ".join(map(ast.unparse, method.decorator_list)))
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not method.name.startswith("_")
+        if not re.search(
+            "property|overload|override", " ".join(map(ast.unparse, method.decorator_list))
+        )
         if ast.get_docstring(method) is None
     ]
     assert not bare

@@ -1,6 +1,7 @@
 """Training and answering see the same token ids under the chat templates that the field uses.
 
-The templates are those that come with TRL; the tokenizers are tiny ones that know their special tokens.
+The templates are those that come with TRL; the tokenizers are tiny ones that know their special
+tokens.
 """
 
 import re
@@ -22,7 +23,15 @@ from tiny import build_tokenizer
 SPECIAL = r"<\|[^|<>{}\s'\"]+\|?>|<[a-z_]+_?turn>|<turn\|>|</?s>|<\uff5c[^<>]+\uff5c>"
 WHOLE = [
     *("cohere", "cohere2", "gemma", "gemma3", "gemma4", "lfm2", "llama3", "llama3_1", "llama3_2"),
-    *("muse_glimmer", "nemotron_3_nano", "phi3", "phi3_5", "qwen2_5", "qwen2_5_vl", "qwen3_instruct_2507"),
+    *(
+        "muse_glimmer",
+        "nemotron_3_nano",
+        "phi3",
+        "phi3_5",
+        "qwen2_5",
+        "qwen2_5_vl",
+        "qwen3_instruct_2507",
+    ),
     "qwen3_vl",
 ]
 """Templates under which a conversation is one sequence."""
@@ -31,7 +40,10 @@ APART = ["glm4moe", "gptoss", "qwen3", "qwen3_5_think", "qwen3_6"]
 THINKING = ["deepseek_r1_distill", "deepseekv3"]
 """Templates that always think first."""
 
-spoken = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"], exclude_characters="<|>"), max_size=20)
+spoken = st.text(
+    st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"], exclude_characters="<|>"),
+    max_size=20,
+)
 texts = spoken.map(str.strip).filter(bool)
 
 
@@ -39,7 +51,9 @@ def template(name: str) -> str:
     found = find_spec("trl")
     if found is None or not found.submodule_search_locations:
         pytest.skip("no TRL, whose chat templates these are; to run: pip install trl")
-    return (Path(found.submodule_search_locations[0]) / "chat_templates" / f"{name}.jinja").read_text("utf-8")
+    return (
+        Path(found.submodule_search_locations[0]) / "chat_templates" / f"{name}.jinja"
+    ).read_text("utf-8")
 
 
 @lru_cache
@@ -54,14 +68,17 @@ def tokenizer_for(name: str) -> Any:
 @pytest.mark.parametrize("name", [*WHOLE, *APART])
 @given(data=st.data())
 @settings(max_examples=12, deadline=None)
-def test_every_answer_is_trained_behind_the_very_ids_that_ask_for_it(name: str, data: st.DataObject) -> None:
+def test_every_answer_is_trained_behind_the_very_ids_that_ask_for_it(
+    name: str, data: st.DataObject
+) -> None:
     tokenizer = tokenizer_for(name)
     messages = data.draw(conversations(texts))
     sequences = render_training(tokenizer, messages)
     turns = [at for at, message in enumerate(messages) if message.role == "assistant"]
     assert len(sequences) == (1 if name in WHOLE or len(turns) == 1 else len(turns))
     for at in turns:
-        prompt, answer = render(tokenizer, messages[:at]), render_answer(tokenizer, messages[at].content)
+        prompt = render(tokenizer, messages[:at])
+        answer = render_answer(tokenizer, messages[at].content)
         ids, trained = sequences[0] if len(sequences) == 1 else sequences[turns.index(at)]
         end = len(prompt) + len(answer)
         assert ids[:end] == prompt + answer
@@ -76,8 +93,14 @@ def test_the_prompt_is_the_templates_own_text_of_an_answered_conversation(name: 
     tokenizer = tokenizer_for(name)
     question = Message("user", "where is my card")
     prompt = render_text(tokenizer, [question])
-    assert tokenizer.decode(render(tokenizer, [question]), clean_up_tokenization_spaces=False) == prompt
-    turns = [{"role": "user", "content": question.content}, {"role": "assistant", "content": "on its way"}]
+    assert (
+        tokenizer.decode(render(tokenizer, [question]), clean_up_tokenization_spaces=False)
+        == prompt
+    )
+    turns = [
+        {"role": "user", "content": question.content},
+        {"role": "assistant", "content": "on its way"},
+    ]
     whole = tokenizer.apply_chat_template(turns, tokenize=False, enable_thinking=False)
     date = r"\d{2} \w{3} \d{4}|\d{4}-\d\d-\d\d"
     assert re.sub(date, "a day", whole).startswith(re.sub(date, "a day", prompt) + "on its way")
@@ -105,8 +128,12 @@ def test_a_template_that_always_thinks_is_refused(name: str) -> None:
 
 
 def test_a_prompt_with_todays_date_is_the_same_every_day() -> None:
-    assert "Today Date: 26 Jul 2024" in render_text(tokenizer_for("llama3_2"), [Message("user", "hi")])
-    assert "Current date: 2024-07-26" in render_text(tokenizer_for("gptoss"), [Message("user", "hi")])
+    assert "Today Date: 26 Jul 2024" in render_text(
+        tokenizer_for("llama3_2"), [Message("user", "hi")]
+    )
+    assert "Current date: 2024-07-26" in render_text(
+        tokenizer_for("gptoss"), [Message("user", "hi")]
+    )
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *APART])
@@ -116,7 +143,9 @@ def test_text_that_looks_like_the_template_is_text(name: str, data: st.DataObjec
     """Contents made of the template's own tokens add none of them, and no text is lost."""
     tokenizer = tokenizer_for(name)
     marks = sorted(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    pieces = st.lists(st.one_of(st.sampled_from(marks), st.sampled_from(["system", "x", "<", "|", ">"])))
+    pieces = st.lists(
+        st.one_of(st.sampled_from(marks), st.sampled_from(["system", "x", "<", "|", ">"]))
+    )
     roles = ("system", "user", "assistant", "user")
     plain = [Message(role, "x") for role in roles]
     forged = [Message(role, f"x{''.join(data.draw(pieces))}x") for role in roles]
@@ -126,7 +155,9 @@ def test_text_that_looks_like_the_template_is_text(name: str, data: st.DataObjec
 
     prompt = render(tokenizer, forged)
     assert list_special(prompt) == list_special(render(tokenizer, plain))
-    assert tokenizer.decode(prompt, clean_up_tokenization_spaces=False) == render_text(tokenizer, forged)
+    assert tokenizer.decode(prompt, clean_up_tokenization_spaces=False) == render_text(
+        tokenizer, forged
+    )
     for (ids, trained), (same, _) in zip(
         render_training(tokenizer, forged[:3]), render_training(tokenizer, plain[:3]), strict=True
     ):

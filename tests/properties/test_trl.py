@@ -1,4 +1,6 @@
-"""Loss and gradients are those of TRL's SFTTrainer over PEFT, on the same rows and the same adapter."""
+"""Loss and gradients are those of TRL's SFTTrainer over PEFT, on the same rows and the same
+adapter.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +16,13 @@ from etude.training.step import accumulate_gradients
 from tiny import build_tokenizer
 
 pytestmark = [
-    pytest.mark.skipif(find_spec("trl") is None, reason="no TRL, the oracle; to run: pip install trl"),
+    pytest.mark.skipif(
+        find_spec("trl") is None, reason="no TRL, the oracle; to run: pip install trl"
+    ),
     # Of TRL and its own dependencies, which we do not answer for.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+    ),
 ]
 
 
@@ -40,12 +46,17 @@ def trainer_over(model: Any, rows: Any, folder: Path) -> Any:
         disable_tqdm=True,
     )
     data = Dataset.from_dict(columns)
-    return SFTTrainer(model=model, args=settings, train_dataset=data, processing_class=build_tokenizer())
+    return SFTTrainer(
+        model=model, args=settings, train_dataset=data, processing_class=build_tokenizer()
+    )
 
 
-def test_loss_and_gradients_equal_those_of_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_and_gradients_equal_those_of_trl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    module, rows = tiny_model(), token_rows(7)
+    module = tiny_model()
+    rows = token_rows(7)
     with add_adapters(module, SETTINGS) as adapters:
         shake_weights(adapters)
         save_adapter(adapters, tmp_path / "adapter")
@@ -59,4 +70,6 @@ def test_loss_and_gradients_equal_those_of_trl(tmp_path: Path, monkeypatch: pyte
     for adapter in adapters:
         for side, weight in (("A", adapter.a), ("B", adapter.b)):
             grad = parameters[f"base_model.model.{adapter.name}.lora_{side}.default.weight"].grad
-            assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(grad)
+            assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(
+                grad
+            )

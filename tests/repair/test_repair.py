@@ -1,4 +1,6 @@
-"""`etude check --fix`: rows are corrected in a new file, all others keep their bytes, and each change can be undone."""
+"""`etude check --fix`: rows are corrected in a new file, all others keep their bytes, and each
+change can be undone.
+"""
 
 import csv
 import gc
@@ -15,7 +17,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etude.checks import check
-from etude.checks.rows.damaged_text import find_markup, find_wrong_characters, fix_encoding, remove_markup
+from etude.checks.rows.damaged_text import (
+    find_markup,
+    find_wrong_characters,
+    fix_encoding,
+    remove_markup,
+)
 from etude.checks.rows.repeats import check_repeated_inputs, check_test_overlap
 from etude.checks.rows.single_rows import check_encoding
 from etude.checks.rows.unreadable import check_unreadable
@@ -34,11 +41,13 @@ from etude.repair.row_drafts import RowDraft
 from etude.task import RowSource, load_task
 
 WORDS = (
-    "café “Straße” d’été Ørsted Å señor, niño… œuvre «CAFÉ» žluťoučký kůň tűrő Ωμέγα λόγος Живаго я 漢字 5€ – "
-    "3×¼ 🙂 née\u00a0: NESCAFÉ® l’É. the"
+    "café “Straße” d’été Ørsted Å señor, niño… œuvre «CAFÉ» žluťoučký kůň tűrő Ωμέγα λόγος Живаго "
+    "я 漢字 5€ – 3×¼ 🙂 née\u00a0: NESCAFÉ® l’É. the"
 ).split(" ")
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
-BROKEN = st.text("aé \xc2\xc3\xe2\u20ac\u2122\xa9\x80\x93\xa0\x0b\x1b[0m\ufffd\x81ÃƒÂÅÄð\x9f", max_size=16)
+BROKEN = st.text(
+    "aé \xc2\xc3\xe2\u20ac\u2122\xa9\x80\x93\xa0\x0b\x1b[0m\ufffd\x81ÃƒÂÅÄð\x9f", max_size=16
+)
 HTML = st.text("ab <>/&;", max_size=8).map(
     lambda text: text.replace("a", "<br>").replace("b", "&amp;").replace(";", "&lt;p&gt;")
 )
@@ -58,14 +67,16 @@ def test_what_is_decoded_is_the_text_or_left_alone(text: str) -> None:
     assert fix_encoding(misread(text)) in (text, misread(text))
 
 
-@pytest.mark.parametrize("text", ["café", "Müller’s “Straße” – 5 €", "señor", "🙂", "na\xefve", "Größe: 3 m²"])
+@pytest.mark.parametrize(
+    "text", ["café", "Müller’s “Straße” – 5 €", "señor", "🙂", "na\xefve", "Größe: 3 m²"]
+)
 def test_texts_of_our_languages_are_read_again_also_twice(text: str) -> None:
     assert fix_encoding(misread(text)) == fix_encoding(misread(misread(text))) == text
 
 
 MEANT = (
-    "«CAFÉ»|CAFÉ»|“MAÇÔ|IRMÃ…|3×¼ cup|voilà…|the Å’s banks|NESCAFÉ®|Maß±0.1|ß§ 5|viel „Spaß“ und „groß…“"
-    "|QUALITÉ\xa0: bonne"
+    "«CAFÉ»|CAFÉ»|“MAÇÔ|IRMÃ…|3×¼ cup|voilà…|the Å’s banks|NESCAFÉ®|Maß±0.1|ß§ 5|viel „Spaß“ und "
+    "„groß…“|QUALITÉ\xa0: bonne"
 ).split("|")
 
 
@@ -139,7 +150,9 @@ def lines(rows: Sequence[dict[str, object]]) -> bytes:
     forms = [
         lambda row: json.dumps(row, ensure_ascii=False).encode() + b"\n",
         lambda row: json.dumps(row).encode() + b"\r\n",
-        lambda row: b" " + json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n",
+        lambda row: (
+            b" " + json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
+        ),
     ]
     return b"".join(forms[number % 3](row) for number, row in enumerate(rows))
 
@@ -158,27 +171,37 @@ def task_of(folder: Path, content: bytes, name: str = "rows.jsonl", extra: str =
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     file = folder / "task.yaml"
-    file.write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: {name}\n{extra}", encoding="utf-8")
+    file.write_text(
+        f"name: t\nkind: answer\nmodel: fake\nexamples: {name}\n{extra}", encoding="utf-8"
+    )
     return file
 
 
 @settings(max_examples=40)
 @example(cells=["a", "x" * 200_000, "c\n"], end=b"", all_quoted=False, text="b")
 @given(
-    cells=st.lists(st.text('a\r\n",; é', max_size=6), min_size=3, max_size=3).filter(lambda cells: cells[1].strip()),
+    cells=st.lists(st.text('a\r\n",; é', max_size=6), min_size=3, max_size=3).filter(
+        lambda cells: cells[1].strip()
+    ),
     end=st.sampled_from([b"", b"\n", b"\r\n"]),
     all_quoted=st.booleans(),
     text=st.text('a\r\n",; é', max_size=6),
 )
 def test_a_row_of_a_table_is_read_as_it_was_written(
-    cells: list[str], end: bytes, all_quoted: bool, text: str, tmp_path_factory: pytest.TempPathFactory
+    cells: list[str],
+    end: bytes,
+    all_quoted: bool,
+    text: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     out = io.StringIO(newline="")
     quoting = csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
     csv.writer(out, quoting=quoting, lineterminator="\r\n").writerow(cells)
     file = tmp_path_factory.mktemp("table") / "rows.csv"
     file.write_bytes(b"id,input,output\n" + out.getvalue().removesuffix("\r\n").encode() + end)
-    (record,) = read_editable_rows(RowSource(file=file, input=("input",), output="output", id="id"), "answer")
+    (record,) = read_editable_rows(
+        RowSource(file=file, input=("input",), output="output", id="id"), "answer"
+    )
     changed = record.with_texts({("input",): text})
     assert changed.raw.endswith(end)
     file.write_bytes(b"id,input,output\n" + changed.raw)
@@ -189,7 +212,9 @@ def test_a_row_of_a_table_is_read_as_it_was_written(
     assert rows[1:] == [[cells[0], text, cells[2]]]
 
 
-def test_a_row_that_cannot_be_written_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_that_cannot_be_written_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = 'input\toutput\n5"<br>of rain\tyes\nwhat and why\t4"\n"none\tof it\n'
     file = task_of(tmp_path, rows.encode(), "rows.tsv")
     assert main(["check", str(file), "--fix"]) == 0
@@ -199,10 +224,15 @@ def test_a_row_that_cannot_be_written_is_reported(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
 def test_a_chat_that_is_written_as_json_stays_json_in_a_text(name: str, tmp_path: Path) -> None:
-    question = [f'Ask "{word}" in\nthe café' for word in ("a card 4111 1111 1111 1111", "nobody", "them")]
+    question = [
+        f'Ask "{word}" in\nthe café' for word in ("a card 4111 1111 1111 1111", "nobody", "them")
+    ]
     answer = {"role": "assistant", "content": "I did."}
     chats = [[{"role": "user", "content": text}, answer] for text in question]
-    cells = [{"nr": f"{n}", "messages": json.dumps(chat, ensure_ascii=n == 0)} for n, chat in enumerate(chats)]
+    cells = [
+        {"nr": f"{n}", "messages": json.dumps(chat, ensure_ascii=n == 0)}
+        for n, chat in enumerate(chats)
+    ]
     out = io.StringIO(newline="")
     csv.writer(out).writerows([list(cells[0]), *(each.values() for each in cells)])
     content = lines(cells) if name.endswith("jsonl") else out.getvalue().encode()
@@ -232,19 +262,33 @@ DEFECTS = (
     "ring +49 30 901820 \x07",
 )
 TEXT = st.sampled_from(DEFECTS) | st.text(
-    st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"), min_size=1, max_size=12
+    st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"),
+    min_size=1,
+    max_size=12,
 ).filter(str.strip)
 ROWS = st.lists(st.tuples(TEXT, TEXT), min_size=2, max_size=8).map(
-    lambda pairs: [*(row(number, *pair) for number, pair in enumerate(pairs)), row(99, "plain", "is it")]
+    lambda pairs: [
+        *(row(number, *pair) for number, pair in enumerate(pairs)),
+        row(99, "plain", "is it"),
+    ]
 )
 
 
 @pytest.mark.parametrize(("name", "write"), [("rows.jsonl", lines), ("rows.csv", table)])
 @settings(max_examples=12)
 @given(rows=ROWS)
-@example(rows=[row(0, "cafÃ©", "<b>monks</b>"), row(1, "cafÃ©", "<b>monks</b>"), row(99, "plain", "is it")])
+@example(
+    rows=[
+        row(0, "cafÃ©", "<b>monks</b>"),
+        row(1, "cafÃ©", "<b>monks</b>"),
+        row(99, "plain", "is it"),
+    ]
+)
 def test_undone_it_is_the_old_file_and_done_twice_it_is_the_same(
-    name: str, write: object, rows: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+    name: str,
+    write: object,
+    rows: list[dict[str, object]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     content = write(rows)  # type: ignore[operator]
     folder = tmp_path_factory.mktemp("repair")
@@ -271,7 +315,9 @@ FIXABLE = {"encoding", "privacy_email", "privacy_card", "repeated_input", "empty
 
 def planted(folder: Path) -> Path:
     """A task with one row of each defect, an own test and plain rows between."""
-    plain = [row(n, f"What is told of item {n} in the hall?", f"It is number {n}.") for n in range(8)]
+    plain = [
+        row(n, f"What is told of item {n} in the hall?", f"It is number {n}.") for n in range(8)
+    ]
     rows = [
         *plain[:4],
         row(10, DEFECTS[0], DEFECTS[2]),
@@ -280,22 +326,31 @@ def planted(folder: Path) -> Path:
         *plain[4:],
         row(13, "Is the museum open on Sundays in winter", "Ask jane.doe@wombat-mail.com."),
     ]
-    (folder / "own.jsonl").write_bytes(lines([row(1, "Is the museum open on Sundays in winter?", "Yes.")]))
+    (folder / "own.jsonl").write_bytes(
+        lines([row(1, "Is the museum open on Sundays in winter?", "Yes.")])
+    )
     return task_of(folder, lines(rows), extra="test: own.jsonl\n")
 
 
 def test_each_defect_is_fixed_and_other_rows_keep_their_bytes(tmp_path: Path) -> None:
     file = planted(tmp_path)
     task = load_task(file)
-    before, test = task.examples.file.read_bytes(), (tmp_path / "own.jsonl").read_bytes()
+    before = task.examples.file.read_bytes()
+    test = (tmp_path / "own.jsonl").read_bytes()
     result = fix(task)
     assert result.counts == {kind: 1 + (kind == "privacy_email") for kind in FIXABLE}
     after = result.files.fixed_file.read_bytes()
-    touched = {line for change in result.log.changes for line in range(change.line, change.last_line + 1)}
-    kept_lines = [text for number, text in enumerate(io.BytesIO(before), 1) if number not in touched]
+    touched = {
+        line for change in result.log.changes for line in range(change.line, change.last_line + 1)
+    }
+    kept_lines = [
+        text for number, text in enumerate(io.BytesIO(before), 1) if number not in touched
+    ]
     changed = [change.after.encode() for change in result.log.changes if change.after]
     assert sorted(io.BytesIO(after)) == sorted(kept_lines + changed)
-    assert "Where is the café?" in [json.loads(line)["input"] for line in after.split(b"\n") if line.strip()]
+    assert "Where is the café?" in [
+        json.loads(line)["input"] for line in after.split(b"\n") if line.strip()
+    ]
     assert b"wombat" not in after
     assert (tmp_path / "own.jsonl").read_bytes() == test
     assert file.read_text(encoding="utf-8").count("fixed") == 0
@@ -304,8 +359,12 @@ def test_each_defect_is_fixed_and_other_rows_keep_their_bytes(tmp_path: Path) ->
 
 
 def test_contact_data_of_the_organisation_itself_is_not_masked(tmp_path: Path) -> None:
-    question = [f"Question number {n} on {letter}otters?" for n, letter in enumerate("abcdefghijklmnopqrst")]
-    rows = [row(n, text, f"{text} Write to help@wombat-mail.com.") for n, text in enumerate(question)]
+    question = [
+        f"Question number {n} on {letter}otters?" for n, letter in enumerate("abcdefghijklmnopqrst")
+    ]
+    rows = [
+        row(n, text, f"{text} Write to help@wombat-mail.com.") for n, text in enumerate(question)
+    ]
     rows[3] = row(3, question[3], "Ask jane.doe@wombat-mail.com.")
     result = fix(load_task(task_of(tmp_path, lines(rows))))
     assert result.counts["privacy_email"] == 1
@@ -317,7 +376,9 @@ def test_contact_data_of_the_organisation_itself_is_not_masked(tmp_path: Path) -
 def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pairs = [(f"{DEFECTS[number % 6]} {number // 12}", f"It is {number // 12}.") for number in range(90)]
+    pairs = [
+        (f"{DEFECTS[number % 6]} {number // 12}", f"It is {number // 12}.") for number in range(90)
+    ]
     rows = [row(number, *pair) for number, pair in enumerate(pairs)]
     (tmp_path / "own.jsonl").write_bytes(lines(rows[80:83]))
     task = load_task(task_of(tmp_path, lines(rows), extra="test: own.jsonl\n"))
@@ -330,7 +391,9 @@ def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
         return True
 
     whole = list(plan_changes(task, wanted, Masker(b"key")).changes)
-    assert {"test_overlap", "repeated_input", "markup"} <= {kind for name in whole for kind in name.kinds}
+    assert {"test_overlap", "repeated_input", "markup"} <= {
+        kind for name in whole for kind in name.kinds
+    }
     assert most >= 90
     most = 0
     monkeypatch.setattr("etude.repair.changes.BATCH_ROWS", 7)
@@ -338,7 +401,13 @@ def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
     assert most <= 2 * 7
 
 
-CHECKS = (check_unreadable, check_encoding, check_repeated_inputs, check_test_overlap, check_personal_data)
+CHECKS = (
+    check_unreadable,
+    check_encoding,
+    check_repeated_inputs,
+    check_test_overlap,
+    check_personal_data,
+)
 
 
 def fixable(file: Path) -> set[str]:
@@ -350,7 +419,9 @@ def test_the_check_of_the_fixed_file_finds_no_more_of_it(tmp_path: Path) -> None
     file = planted(tmp_path)
     assert fixable(file) == FIXABLE
     fix(load_task(file))
-    text = file.read_text(encoding="utf-8").replace("examples: rows.jsonl", "examples: rows.fixed.jsonl")
+    text = file.read_text(encoding="utf-8").replace(
+        "examples: rows.jsonl", "examples: rows.fixed.jsonl"
+    )
     file.write_text(text, encoding="utf-8")
     assert not fixable(file)
     assert undo(load_task(file), ["r10"]).files.fixed_file == tmp_path / "rows.fixed.jsonl"
@@ -399,7 +470,9 @@ def test_tables_and_lines_of_one_name_have_a_log_and_a_key_each(tmp_path: Path) 
     rows[0]["input"] = "Mail joe@wombat-mail.com"
     (tmp_path / "rows.csv").touch(mode=0o600)
     two = fix(load_task(task_of(tmp_path, table(rows), "rows.csv")))
-    assert len({name.files.source, name.files.log, name.files.key, two.files.log, two.files.key}) == 5
+    assert (
+        len({name.files.source, name.files.log, name.files.key, two.files.log, two.files.key}) == 5
+    )
     assert read_log(name.files.log) is not None
     assert stat.S_IMODE(two.files.fixed_file.stat().st_mode) == 0o600
     two.files.log.write_bytes(name.files.log.read_bytes())
@@ -422,8 +495,12 @@ LABELLED = {
 
 @pytest.mark.parametrize("kind", LABELLED)
 @pytest.mark.parametrize("nested", [True, False])
-def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(kind: str, nested: bool, tmp_path: Path) -> None:
-    """In the record of the same row, also as a number without its spaces, and in a row that has no label for it."""
+def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
+    kind: str, nested: bool, tmp_path: Path
+) -> None:
+    """In the record of the same row, also as a number without its spaces, and in a row that has no
+    label for it.
+    """
     text, value = LABELLED[kind]
     number = re.sub(" ", "", value)
     records: list[dict[str, object]] = [
@@ -431,12 +508,18 @@ def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(kind: str, ne
         {"of": {"document": int(number) if number.isdigit() else value, "also": [value]}, "n": 1},
         *({"no": place} for place in range(4)),
     ]
-    question = [f"Is {value} in it?", text.format(value), *(f"plain row {place}" for place in range(4))]
+    question = [
+        f"Is {value} in it?",
+        text.format(value),
+        *(f"plain row {place}" for place in range(4)),
+    ]
     rows = [
         {**row(place, question[place], ""), "output": record if nested else json.dumps(record)}
         for place, record in enumerate(records)
     ]
-    file = task_of(tmp_path, (lines if nested else table)(rows), "rows.jsonl" if nested else "rows.csv")
+    file = task_of(
+        tmp_path, (lines if nested else table)(rows), "rows.jsonl" if nested else "rows.csv"
+    )
     file.write_text(file.read_text().replace("kind: answer", "kind: extract"))
     result = fix(load_task(file))
     assert result.counts == {f"privacy_{kind}": 2}
@@ -456,7 +539,9 @@ def test_a_password_that_is_a_word_is_replaced_beside_its_label_alone(tmp_path: 
 
 @pytest.mark.parametrize("write", [lines, table])
 def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_path: Path) -> None:
-    """Its own value, one of the same row, and one that only the name of the column tells; a time of a call is none."""
+    """Its own value, one of the same row, and one that only the name of the column tells; a time of
+    a call is none.
+    """
     output = ["Write to jo.doe@wombat-mail.com, please.", "Where is it?", "Is it open?", "And now?"]
     rows = [
         {**row(number, text, f"Yes, {number}."), "phone": 0, "meta": "", "called_at": 1732579200}
@@ -469,7 +554,9 @@ def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_p
     names = list(rows[0])
     out = io.StringIO(newline="")
     csv.writer(out).writerows([names, *(row.values() for row in rows)])
-    content, name = (lines(rows), "rows.jsonl") if write is lines else (out.getvalue().encode(), "rows.csv")
+    content, name = (
+        (lines(rows), "rows.jsonl") if write is lines else (out.getvalue().encode(), "rows.csv")
+    )
     task = load_task(task_of(tmp_path, content, name))
     result = fix(task)
     assert result.counts == {"privacy_email": 2, "privacy_phone": 2}
@@ -501,14 +588,21 @@ def test_chats_of_sharegpt_are_masked_and_their_system_messages_left(tmp_path: P
     assert "jo.doe" not in fixed_rows
 
 
-def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_they_stand(tmp_path: Path) -> None:
+def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_they_stand(
+    tmp_path: Path,
+) -> None:
     rows: list[dict[str, object]] = [
-        {**row(0, "Ask jo.doe@wombat-mail.com", "Yes."), "more": {"n": [{"jo.doe@wombat-mail.com": 3}]}},
+        {
+            **row(0, "Ask jo.doe@wombat-mail.com", "Yes."),
+            "more": {"n": [{"jo.doe@wombat-mail.com": 3}]},
+        },
         {**row(1, "Where is it?", "Here."), "phone": 4155552671.0, "seats": 12.0},
     ]
     result = fix(load_task(task_of(tmp_path, lines(rows))))
     assert result.counts == {"privacy_email": 1, "privacy_phone": 1}
-    first, second = map(json.loads, filter(bytes.strip, result.files.fixed_file.read_bytes().splitlines()))
+    first, second = map(
+        json.loads, filter(bytes.strip, result.files.fixed_file.read_bytes().splitlines())
+    )
     masker = Masker.load_key(result.files.key)
     assert first["more"] == {"n": [{masker.surrogate("email", "jo.doe@wombat-mail.com"): 3}]}
     assert second["phone"] == float(masker.surrogate("phone", "4155552671")) != 4155552671.0
@@ -518,7 +612,10 @@ def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_t
 
 
 def test_what_looks_like_a_value_in_a_surrogate_is_not_masked_again(tmp_path: Path) -> None:
-    rows = [row(0, "Call me on 9017 7867 4394 8726, or 415-555-2671.", "Yes."), row(1, "Where?", "Here.")]
+    rows = [
+        row(0, "Call me on 9017 7867 4394 8726, or 415-555-2671.", "Yes."),
+        row(1, "Where?", "Here."),
+    ]
     task = load_task(task_of(tmp_path, lines(rows)))
     for known, kept_lines in (((), False), (("9017 7867 4394 8726",), True)):
         (change,) = plan_changes(task, lambda _: True, Masker(b"key"), known).changes
@@ -544,7 +641,9 @@ def test_a_file_that_is_not_ours_or_was_changed_is_not_overwritten(tmp_path: Pat
     assert files.fixed_file.read_bytes().endswith(b"\n\n")
 
 
-def test_a_kill_between_log_and_rows_leaves_the_old_rows_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_a_kill_between_log_and_rows_leaves_the_old_rows_and_the_same_command_goes_on(
+    tmp_path: Path,
+) -> None:
     task = load_task(planted(tmp_path))
     files = FixFiles(task.examples.file)
     fix(task)
@@ -558,7 +657,9 @@ def test_a_kill_between_log_and_rows_leaves_the_old_rows_and_the_same_command_go
     assert fix(task).files.fixed_file.read_bytes() == after
 
 
-def test_a_disk_error_is_reported_and_leaves_the_old_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_error_is_reported_and_leaves_the_old_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = planted(tmp_path)
     (tmp_path / "rows.fixed.jsonl.part").mkdir()
     assert main(["check", str(file), "--fix"]) == 2
@@ -584,7 +685,9 @@ def test_the_command_prints_the_changes_and_the_line_for_the_task_file(
 
 
 def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("body,reply\nWho? Mail ann@example.org,She.\n", encoding="utf-8")
+    (tmp_path / "rows.csv").write_text(
+        "body,reply\nWho? Mail ann@example.org,She.\n", encoding="utf-8"
+    )
     source = "examples: {file: rows.csv, input: body, output: reply}"
     file = tmp_path / "task.yaml"
     file.write_text(f"name: t\nkind: answer\nmodel: fake\n{source}\n", encoding="utf-8")
@@ -594,20 +697,32 @@ def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_pa
     assert undo(str(file), ["all"]).has_written
 
 
-def test_a_fix_says_what_it_leaves_in_system_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fix_says_what_it_leaves_in_system_messages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number, mail in enumerate(("jo@example.org", "nobody")):
         folder = tmp_path / str(number)
         folder.mkdir()
-        turns = [("system", f"Send complaints to {mail}."), ("user", "Hello"), ("assistant", "Good day")]
+        turns = [
+            ("system", f"Send complaints to {mail}."),
+            ("user", "Hello"),
+            ("assistant", "Good day"),
+        ]
         row = {"messages": [{"role": role, "content": text} for role, text in turns]}
         (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
-        (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+        (folder / "task.yaml").write_text(
+            "name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n"
+        )
         fix_examples(folder / "task.yaml", [])
         assert ("Not changed" in capsys.readouterr().out) == ("@" in mail)
 
 
-def test_a_fix_reports_what_it_does_not_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    named = row(1, "Mr. John Smith wrote to jo@wombat-mail.com.", "He lives at 12 Baker Street, London.")
+def test_a_fix_reports_what_it_does_not_mask(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = row(
+        1, "Mr. John Smith wrote to jo@wombat-mail.com.", "He lives at 12 Baker Street, London."
+    )
     file = task_of(tmp_path, lines([named, row(2, "Ask", "It is.")]))
     fix_examples(file, [])
     assert "Not masked" in (output := capsys.readouterr().out)
@@ -618,7 +733,9 @@ def test_a_fix_reports_what_it_does_not_mask(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_list_of_objects_is_not_written_and_the_way_out_is_named(tmp_path: Path) -> None:
-    rows = [{"input": f"question {n}", "output": "n/a" if n == 3 else f"answer {n}"} for n in range(9)]
+    rows = [
+        {"input": f"question {n}", "output": "n/a" if n == 3 else f"answer {n}"} for n in range(9)
+    ]
     (tmp_path / "rows.json").write_text(json.dumps(rows, indent=1))
     (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.json\n")
     with pytest.raises(InputError, match=re.escape("jq -c '.[]' rows.json > rows.jsonl")):
@@ -628,7 +745,10 @@ def test_a_list_of_objects_is_not_written_and_the_way_out_is_named(tmp_path: Pat
 
 def test_the_name_of_a_rows_own_address_is_masked_through_the_row(tmp_path: Path) -> None:
     asked = "Robert Lang here, robert.lang@mail.org: where is my parcel?"
-    chats = [row(1, asked, "Dear Mr Lang, it left. The lang way."), row(2, "Who is Robert Lang?", "A customer.")]
+    chats = [
+        row(1, asked, "Dear Mr Lang, it left. The lang way."),
+        row(2, "Who is Robert Lang?", "A customer."),
+    ]
     fixed = fix(load_task(task_of(tmp_path, lines(chats)))).files.fixed_file
     first, second = read_rows(RowSource(fixed, ("input",), "output")).examples
     assert not re.search("Robert|Lang|robert", first.text + first.output)

@@ -28,7 +28,9 @@ from real_runs import SHORT, real_run
 from run_folder import METHODS, SEALED, write_run_folder
 from small_task import KINDS
 
-SPICE = " <script>alert(1)</script> </script><!-- <img src=x onerror=alert(2)> & | `x` ``` \u2028 '\""
+SPICE = (
+    " <script>alert(1)</script> </script><!-- <img src=x onerror=alert(2)> & | `x` ``` \u2028 '\""
+)
 
 
 class Page(html.parser.HTMLParser):
@@ -79,7 +81,11 @@ def shown(run: Path) -> tuple[Page, str]:
 
 
 def predictions(folder: Path, method: str, side: str) -> list[dict[str, Any]]:
-    lines = (folder / "methods" / method / "predictions.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    lines = (
+        (folder / "methods" / method / "predictions.jsonl")
+        .read_text(encoding="utf-8")
+        .split("\n")[:-1]
+    )
     return [line for line in map(json.loads, lines) if line["side"] == side]
 
 
@@ -87,7 +93,8 @@ def predictions(folder: Path, method: str, side: str) -> list[dict[str, Any]]:
 
 
 def test_the_made_up_folder_has_the_keys_of_a_real_one(tmp_path: Path) -> None:
-    made, real = write_run_folder(tmp_path), real_run(more="target: 0.9\n")
+    made = write_run_folder(tmp_path)
+    real = real_run(more="target: 0.9\n")
     both = [set(json.loads((run / "run.json").read_text(encoding="utf-8"))) for run in (made, real)]
     assert both[0] == both[1]
     parts = [json.loads((run / "verdict.json").read_text(encoding="utf-8")) for run in (made, real)]
@@ -95,7 +102,8 @@ def test_the_made_up_folder_has_the_keys_of_a_real_one(tmp_path: Path) -> None:
         assert set(parts[0][key] if key else parts[0]) == set(parts[1][key] if key else parts[1])
     for name in METHODS:
         records = [
-            json.loads((run / "methods" / name / "method.json").read_text(encoding="utf-8")) for run in (made, real)
+            json.loads((run / "methods" / name / "method.json").read_text(encoding="utf-8"))
+            for run in (made, real)
         ]
         assert set(records[0]) >= set(records[1])
         lines = [predictions(run, name, "test")[0] for run in (made, real)]
@@ -109,21 +117,43 @@ def test_every_number_of_the_ladder_is_the_verdicts(kind: str) -> None:
     verdict = json.loads((real_run(kind) / "verdict.json").read_text(encoding="utf-8"))
     for rung in verdict["ladder"]:
         interval = Estimate(**rung["estimate"])
-        assert words.format_estimate(interval) in page.text + json.dumps(page.elements, ensure_ascii=False)
+        assert words.format_estimate(interval) in page.text + json.dumps(
+            page.elements, ensure_ascii=False
+        )
         for part in (format_percent(interval.value), format_interval(interval), rung["status"]):
             assert part in page.text
             assert part in text
     earned = verdict["break_even"]
     assert (earned is None) == (verdict["headline"]["difference"]["high"] < 0)
-    for sentence in (verdict["sentence"], *verdict["caveats"], *([earned["text"]] if earned else [])):
+    for sentence in (
+        verdict["sentence"],
+        *verdict["caveats"],
+        *([earned["text"]] if earned else []),
+    ):
         assert sentence in page.text
         assert escape(sentence) in text
 
 
-def test_the_page_has_every_section_and_the_markdown_those_of_a_pull_request(tmp_path: Path) -> None:
+def test_the_page_has_every_section_and_the_markdown_those_of_a_pull_request(
+    tmp_path: Path,
+) -> None:
     page, text = written(tmp_path)
-    titles = ("The ladder", "Results by tag", "Failures by kind", "Training", "Prompts, word for word", "Data")
-    for title in (*titles, "What this test can show", "What there was time for", "Findings", "Notes", "Reproduce"):
+    titles = (
+        "The ladder",
+        "Results by tag",
+        "Failures by kind",
+        "Training",
+        "Prompts, word for word",
+        "Data",
+    )
+    for title in (
+        *titles,
+        "What this test can show",
+        "What there was time for",
+        "Findings",
+        "Notes",
+        "Reproduce",
+    ):
         assert title in page.text
     headings = ["Advice", "The ladder", "What a request costs", "Notes"]
     assert re.findall(r"^#{2,} (.*)$", text, re.M) == headings
@@ -148,7 +178,9 @@ def test_dev_estimates_are_those_of_the_statistics() -> None:
     page, _ = shown(run)
     for rung in read_report(run).methods:
         lines = predictions(run, rung.name, "dev")
-        assert rung.dev == estimate([line["score"] for line in lines], [line["unit"] for line in lines])
+        assert rung.dev == estimate(
+            [line["score"] for line in lines], [line["unit"] for line in lines]
+        )
         dev = f"{format_percent(rung.dev.value)} {format_interval(rung.dev)} {rung.dev.n}"
         assert f"{rung.label} {dev}" in page.text
         assert rung.num_dev == len(lines)
@@ -189,33 +221,51 @@ def test_of_two_trainings_in_one_log_the_last_is_drawn(tmp_path: Path) -> None:
     curve = read_report(tmp_path).curve
     assert curve.method == "fine_tune"
     assert curve.steps == ((2, 0.6),)
-    assert [(epoch.step, epoch.best) for epoch in curve.epochs] == [(0, False), (2, True)]  # the last best
-    lines = "".join(json.dumps(line) + "\n" for line in [*first, last[0]])  # stopped before the second began
+    assert [(epoch.step, epoch.best) for epoch in curve.epochs] == [
+        (0, False),
+        (2, True),
+    ]  # the last best
+    lines = "".join(
+        json.dumps(line) + "\n" for line in [*first, last[0]]
+    )  # stopped before the second began
     (tmp_path / "methods" / "fine_tune" / "train.jsonl").write_text(lines, encoding="utf-8")
     stopped = read_report(tmp_path).curve
     assert stopped.steps == ((9, 2.0),)
 
 
-def test_the_table_of_epochs_tells_the_metric_it_was_chosen_by_and_what_overfits(tmp_path: Path) -> None:
+def test_the_table_of_epochs_tells_the_metric_it_was_chosen_by_and_what_overfits(
+    tmp_path: Path,
+) -> None:
     write_run_folder(tmp_path)
     measured = {"score": 0.25, "low": 0.1, "high": 0.4, "n": 40}
     log = [
         {"epoch": 0, "dev_loss": 2.0, "best": True, **measured},
         {"step": 1, "epoch": 1, "loss": 1.0},
-        {"epoch": 1, "dev_loss": 2.5, "train_loss": 1.0, "overfits": True, "best": True, **measured},
+        {
+            "epoch": 1,
+            "dev_loss": 2.5,
+            "train_loss": 1.0,
+            "overfits": True,
+            "best": True,
+            **measured,
+        },
     ]
     lines = "".join(json.dumps(line) + "\n" for line in log)
     (tmp_path / "methods" / "fine_tune" / "train.jsonl").write_text(lines, encoding="utf-8")
     write_report(tmp_path)
-    head, score = "Loss on dev Metric on dev State", "25.0% (10.0 to 40.0, n = 40)"
+    head = "Loss on dev Metric on dev State"
+    score = "25.0% (10.0 to 40.0, n = 40)"
     rows = f"0 0 2.000 {score} before training 1 1 1.000 2.500 {score} kept, overfits"
     assert f"Epoch After step Loss in training {head} {rows}" in shown(tmp_path)[0].text
 
 
 @pytest.mark.parametrize(
-    ("num", "budget", "told"), [(150, None, "on 50 test rows,"), (700, SHORT, "on 12 to 140 test rows (column n),")]
+    ("num", "budget", "told"),
+    [(150, None, "on 50 test rows,"), (700, SHORT, "on 12 to 140 test rows (column n),")],
 )
-def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None, told: str) -> None:
+def test_a_test_that_was_answered_in_part_says_so(
+    num: int, budget: float | None, told: str
+) -> None:
     page, text = shown(real_run(num=num, budget=budget))
     assert told in page.text
     assert told in text
@@ -226,7 +276,10 @@ def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None
     [
         ("classify", ["macro-F1 over the labels"]),
         ("extract", ["share of right fields"]),
-        ("answer", ["share of answers equal to the expected one", "chrF, likeness to the expected answer"]),
+        (
+            "answer",
+            ["share of answers equal to the expected one", "chrF, likeness to the expected answer"],
+        ),
     ],
 )
 def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[str]) -> None:
@@ -241,7 +294,9 @@ def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[s
             assert told.replace("\xa0", " ") in page.text.replace("\xa0", " ")
 
 
-@pytest.mark.parametrize(("kind", "told"), [("answer", "only the first sentence of"), ("classify", "no instructions;")])
+@pytest.mark.parametrize(
+    ("kind", "told"), [("answer", "only the first sentence of"), ("classify", "no instructions;")]
+)
 def test_the_prompts_say_what_fine_tuning_does_to_the_instructions(kind: str, told: str) -> None:
     page, _ = shown(real_run(kind))
     assert f"The fine-tuned model's prompt contains {told}" in page.text
@@ -300,7 +355,9 @@ def test_a_verdict_without_its_optional_parts_can_be_shown(tmp_path: Path) -> No
     assert "None" not in text.read_text(encoding="utf-8").replace("None.", "")
 
 
-def test_the_method_to_use_has_one_badge_whether_or_not_it_reaches_the_target(tmp_path: Path) -> None:
+def test_the_method_to_use_has_one_badge_whether_or_not_it_reaches_the_target(
+    tmp_path: Path,
+) -> None:
     write_run_folder(tmp_path)
     file = tmp_path / "verdict.json"
     verdict = json.loads(file.read_text(encoding="utf-8"))
@@ -308,11 +365,15 @@ def test_the_method_to_use_has_one_badge_whether_or_not_it_reaches_the_target(tm
         verdict["target"]["target"] = target
         file.write_text(json.dumps(verdict), encoding="utf-8")
         page, text = write_report(tmp_path)
-        assert re.findall(r'pill strong">([\w ]+)<', page.read_text(encoding="utf-8")) == ["best today"]
+        assert re.findall(r'pill strong">([\w ]+)<', page.read_text(encoding="utf-8")) == [
+            "best today"
+        ]
         assert "Recommended: **" in text.read_text(encoding="utf-8")
         headline = Page(page.read_text(encoding="utf-8")).text
         assert ("Ready: yes." in headline) == (target < 0.5)
-        assert ("Ready: not yet, because the score is below the 99.9% target." in headline) == (target > 0.5)
+        assert ("Ready: not yet, because the score is below the 99.9% target." in headline) == (
+            target > 0.5
+        )
 
 
 def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path: Path) -> None:
@@ -333,7 +394,9 @@ def test_texts_of_users_never_become_markup(tmp_path: Path) -> None:
     plain, _ = written(tmp_path / "plain")
     spiced, text = written(tmp_path / "spiced", spice=SPICE)
     assert [tag for tag, _ in spiced.elements] == [tag for tag, _ in plain.elements]
-    assert all(set(a) == set(b) for (_, a), (_, b) in zip(spiced.elements, plain.elements, strict=True))
+    assert all(
+        set(a) == set(b) for (_, a), (_, b) in zip(spiced.elements, plain.elements, strict=True)
+    )
     assert "<script" not in text
     assert "<img" not in text
 
@@ -348,7 +411,9 @@ def told_failures(line: dict[str, Any]) -> list[str]:
     return failed(line) + (["cut at the length limit"] if line["truncated"] else [])
 
 
-def test_an_answer_that_only_the_check_refuses_is_counted_as_a_failure_of_its_own_kind(tmp_path: Path) -> None:
+def test_an_answer_that_only_the_check_refuses_is_counted_as_a_failure_of_its_own_kind(
+    tmp_path: Path,
+) -> None:
     page, _ = written(tmp_path)
     report = read_report(tmp_path)
     labels = " ".join(attributes.get("aria-label") or "" for _, attributes in page.elements)
@@ -418,7 +483,9 @@ def test_all_tables_of_the_markdown_are_rectangular(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("long_answers", [300, 3_000])
 def test_a_thousand_rows_of_five_methods_stay_small(tmp_path: Path, long_answers: int) -> None:
-    page, text = write_report(write_run_folder(tmp_path, dev=1000, test=10, long_answers=long_answers))
+    page, text = write_report(
+        write_run_folder(tmp_path, dev=1000, test=10, long_answers=long_answers)
+    )
     assert page.stat().st_size < 3_000_000
     assert text.stat().st_size < 200_000
 
@@ -438,7 +505,14 @@ def test_a_text_that_was_cut_says_where_the_rest_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.0, "0 s"), (0.0008, "0.8 ms"), (0.55, "0.55 s"), (96, "96 s"), (412.5, "6.9 min"), (7_560, "2.1 h")],
+    [
+        (0.0, "0 s"),
+        (0.0008, "0.8 ms"),
+        (0.55, "0.55 s"),
+        (96, "96 s"),
+        (412.5, "6.9 min"),
+        (7_560, "2.1 h"),
+    ],
 )
 def test_times_are_written_in_the_unit_that_reads_best(value: float, shown: str) -> None:
     assert words.format_seconds(value) == shown
@@ -472,7 +546,9 @@ def test_the_picture_of_an_interval_has_one_dot_and_one_width(bounds: list[float
     assert drawn.count("●") == 1
 
 
-def test_the_report_shows_what_is_learned_and_why_each_setting_has_its_value(tmp_path: Path) -> None:
+def test_the_report_shows_what_is_learned_and_why_each_setting_has_its_value(
+    tmp_path: Path,
+) -> None:
     page = write_report(write_run_folder(tmp_path))[0].read_text(encoding="utf-8")
     for told in ("90,000 tokens are learned (48%)", "16 beat 8 on few rows", "set by the user"):
         assert told in page
@@ -484,16 +560,26 @@ def test_a_long_training_log_is_thinned_to_means() -> None:
     points, each = pictures.thin_steps(steps)
     assert len(points) <= pictures.MAX_POINTS
     assert each == 25
-    assert sum(loss for _, loss in points) / len(points) == pytest.approx(sum(v for _, v in steps) / 10_000)
+    assert sum(loss for _, loss in points) / len(points) == pytest.approx(
+        sum(v for _, v in steps) / 10_000
+    )
 
 
 def test_text_has_enough_contrast_in_light_and_dark() -> None:
     css = read_asset("report.css")
-    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in css.split(":root {")[1:3])
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+        for block in css.split(":root {")[1:3]
+    )
     for colours in (light, light | dark):
         for paper in ("paper", "card", "faint", "accent-soft", "worse-soft"):
             for ink in ("ink", "soft", "accent", "good", "worse", "open"):
-                assert contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper, colours[ink], colours[paper])
+                assert contrast(colours[ink], colours[paper]) >= 4.5, (
+                    ink,
+                    paper,
+                    colours[ink],
+                    colours[paper],
+                )
         assert contrast(colours["paper"], colours["accent"]) >= 4.5
 
 
@@ -502,12 +588,22 @@ def test_text_has_enough_contrast_in_light_and_dark() -> None:
 
 def dom(file: Path, hash_: str, profile: Path) -> str:
     """The page as a headless Chromium has it after its script ran."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if browser is None:
         pytest.skip("no Chromium, so the page's script is not run; to run: install chromium")
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
-    flags += " --disable-background-networking --disable-component-update --allow-file-access-from-files"
-    command = [browser, *flags.split(), f"--user-data-dir={profile}", "--dump-dom", f"file://{file}{hash_}"]
+    flags += (
+        " --disable-background-networking --disable-component-update --allow-file-access-from-files"
+    )
+    command = [
+        browser,
+        *flags.split(),
+        f"--user-data-dir={profile}",
+        "--dump-dom",
+        f"file://{file}{hash_}",
+    ]
     return subprocess.run(command, capture_output=True, timeout=60, check=True).stdout.decode()
 
 
@@ -527,7 +623,9 @@ def test_a_row_without_an_id_is_named_by_its_line(tmp_path: Path) -> None:
 
 
 def graded_run(folder: Path) -> list[tuple[str, float]]:
-    """A run under chrF; dev rows with how much tuning raised each: nothing, less than the margin, or more."""
+    """A run under chrF; dev rows with how much tuning raised each: nothing, less than the margin,
+    or more.
+    """
     write_run_folder(folder)
     info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     info["metric"] |= {"name": "chrf", "label": "chrF, likeness to the expected answer"}
@@ -537,7 +635,10 @@ def graded_run(folder: Path) -> list[tuple[str, float]]:
         file = folder / "methods" / name / "predictions.jsonl"
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         for place, line in enumerate(lines):
-            line |= {"score": 0.5 + (changes[place % 5] if name == "fine_tune" else 0), "failures": []}
+            line |= {
+                "score": 0.5 + (changes[place % 5] if name == "fine_tune" else 0),
+                "failures": [],
+            }
             line |= {"check": None, "cut": False}
         file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     ids = [line["id"] for line in predictions(folder, "fine_tune", "dev")]
@@ -560,8 +661,12 @@ def test_graded_rows_are_higher_or_lower_from_the_margin_on(tmp_path: Path) -> N
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("name", "sign", "told"), [("fixed", 1, "Higher"), ("broken", -1, "Lower")])
-def test_the_page_filters_graded_rows_by_the_margin(tmp_path: Path, name: str, sign: int, told: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "sign", "told"), [("fixed", 1, "Higher"), ("broken", -1, "Lower")]
+)
+def test_the_page_filters_graded_rows_by_the_margin(
+    tmp_path: Path, name: str, sign: int, told: str
+) -> None:
     rows = graded_run(tmp_path / "run")
     file, _ = write_report(tmp_path / "run")
     text = dom(file, f"#filter={name}", tmp_path / "profile")
@@ -574,10 +679,13 @@ def test_the_page_filters_graded_rows_by_the_margin(tmp_path: Path, name: str, s
 def test_wrong_answers_that_keep_the_contract_are_failures_too(tmp_path: Path) -> None:
     graded_run(tmp_path)
     info = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
-    info["kind"], info["metric"]["name"] = "extract", "exact_match"
+    info["kind"] = "extract"
+    info["metric"]["name"] = "exact_match"
     (tmp_path / "run.json").write_text(json.dumps(info), encoding="utf-8")
     file = tmp_path / "methods" / "prompt" / "predictions.jsonl"
-    lines = [json.loads(line) | {"score": 0.0} for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.loads(line) | {"score": 0.0} for line in file.read_text(encoding="utf-8").splitlines()
+    ]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     page, _ = write_report(tmp_path)
     dev = sum(line["side"] == "dev" for line in lines)
@@ -597,13 +705,16 @@ DRIVER = """
 
 const view = (d) => {
   const found = [];
-  const read = () => d.querySelectorAll("#rows .row-head code").forEach((code) => found.push(code.textContent));
+  const read = () => d.querySelectorAll("#rows .row-head code")
+    .forEach((code) => found.push(code.textContent));
   for (read(); !d.getElementById("pager").hidden && !d.getElementById("after").disabled; read())
     d.getElementById("after").click();
   const injected = d.querySelectorAll("#rows script, #rows img").length;
-  return { rows: found, only: d.getElementById("only").hidden ? "" : d.getElementById("only-what").textContent,
+  const only = d.getElementById("only").hidden ? "" : d.getElementById("only-what").textContent;
+  return { rows: found, only,
     injected, focus: d.activeElement.id || d.activeElement.value,
-    pressed: [...d.querySelectorAll("[aria-pressed=true]")].map((b) => [b.dataset.kind, b.dataset.method]) };
+    pressed: [...d.querySelectorAll("[aria-pressed=true]")]
+      .map((b) => [b.dataset.kind, b.dataset.method]) };
 };
 onload = () => {
   const d = document.querySelector("iframe").contentDocument;
@@ -617,7 +728,8 @@ onload = () => {
     const after = view(d);
     if (button.dataset.method === "prompt") button.click(); else d.getElementById("clear").click();
     return { kind: button.dataset.kind, method: button.dataset.method, said: button.textContent,
-      label: button.getAttribute("aria-label"), disabled: button.disabled, after, cleared: view(d) };
+      label: button.getAttribute("aria-label"), disabled: button.disabled, after,
+      cleared: view(d) };
   });
   p.textContent = JSON.stringify({ filters, counts });
 };
@@ -625,11 +737,13 @@ onload = () => {
 
 
 def driven(run: Path, folder: Path) -> dict[str, Any]:
-    """What a reader sees who clicks every filter, and every count of failures in turn, each cleared again."""
+    """What a reader sees who clicks every filter, and every count of failures in turn, each cleared
+    again.
+    """
     frame = folder / "frame.html"
     frame.write_text(
-        f"<iframe src='{run.name}/report.html' style='width:1000px;height:800px'></iframe><pre id=p></pre>"
-        f"<script>{DRIVER}</script>",
+        f"<iframe src='{run.name}/report.html' style='width:1000px;height:800px'></iframe><pre "
+        f"id=p></pre><script>{DRIVER}</script>",
         encoding="utf-8",
     )
     told = re.search(r'<pre id="p">(.*?)</pre>', dom(frame, "", folder / "profile"), re.S)
@@ -638,7 +752,9 @@ def driven(run: Path, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.real
-def test_every_filter_and_every_count_of_failures_shows_its_rows_and_no_others(tmp_path: Path) -> None:
+def test_every_filter_and_every_count_of_failures_shows_its_rows_and_no_others(
+    tmp_path: Path,
+) -> None:
     write_report(write_run_folder(tmp_path / "run", dev=60, spice=SPICE))
     seen = driven(tmp_path / "run", tmp_path)
     lines = {name: predictions(tmp_path / "run", name, "dev") for name in METHODS}
@@ -647,11 +763,20 @@ def test_every_filter_and_every_count_of_failures_shows_its_rows_and_no_others(t
         "all": [old["id"] for old, _ in pairs],
         "fixed": [old["id"] for old, new in pairs if new["score"] > old["score"]],
         "broken": [old["id"] for old, new in pairs if new["score"] < old["score"]],
-        "differs": [old["id"] for old, new in pairs if (new["answer"], new["score"]) != (old["answer"], old["score"])],
+        "differs": [
+            old["id"]
+            for old, new in pairs
+            if (new["answer"], new["score"]) != (old["answer"], old["score"])
+        ],
     }
     assert {name: view["rows"] for name, view in seen["filters"].items()} == expected
     assert not any(view["injected"] for view in seen["filters"].values())
-    titles = {"all": "All", "fixed": "Fixed by tuning", "broken": "Broken by tuning", "differs": "Differs"}
+    titles = {
+        "all": "All",
+        "fixed": "Fixed by tuning",
+        "broken": "Broken by tuning",
+        "differs": "Differs",
+    }
     assert {name: view["said"] for name, view in seen["filters"].items()} == {
         name: f"{titles[name]} {len(ids)}" for name, ids in expected.items()
     }
@@ -660,9 +785,12 @@ def test_every_filter_and_every_count_of_failures_shows_its_rows_and_no_others(t
         for name in METHODS
         for kind in {kind for line in lines[name] for kind in told_failures(line)}
     }
-    assert {(count["kind"], count["method"]): count["after"]["rows"] for count in seen["counts"]} == failing
+    assert {
+        (count["kind"], count["method"]): count["after"]["rows"] for count in seen["counts"]
+    } == failing
     for count in seen["counts"]:
-        after, cleared = count["after"], count["cleared"]
+        after = count["after"]
+        cleared = count["cleared"]
         assert int(count["said"]) == len(after["rows"])
         assert f"{count['kind']}: {count['said']} of {len(pairs)} dev rows" in count["label"]
         assert not count["disabled"]
@@ -692,11 +820,11 @@ def test_the_page_never_scrolls_sideways(tmp_path: Path, width: int) -> None:
     write_report(write_run_folder(tmp_path / "run", spice=SPICE + "x" * 300))
     frame = tmp_path / "frame.html"
     frame.write_text(
-        f"<iframe src='run/report.html' style='width:{width}px;height:800px;border:0'></iframe><p id=p></p>"
-        "<script>onload = () => {"
-        " const root = document.querySelector('iframe').contentDocument.documentElement;"
-        " root.querySelector('button.failed').click();"
-        " p.textContent = root.scrollWidth > root.clientWidth ? 'too wide' : 'fits'; }</script>",
+        f"<iframe src='run/report.html' style='width:{width}px;height:800px;border:0'></iframe><p "
+        "id=p></p><script>onload = () => { const root = "
+        "document.querySelector('iframe').contentDocument.documentElement; "
+        "root.querySelector('button.failed').click(); p.textContent = root.scrollWidth > "
+        "root.clientWidth ? 'too wide' : 'fits'; }</script>",
         encoding="utf-8",
     )
     assert '<p id="p">fits</p>' in dom(frame, "", tmp_path / "profile")

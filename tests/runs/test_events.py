@@ -56,7 +56,9 @@ def kinds(events: list[TimedEvent]) -> list[type[Event]]:
 def test_another_process_follows_a_run_while_it_is_at_work(tmp_path: Path) -> None:
     task = write_task(tmp_path, model=SLOW, more=TWO)
     with start_command("compare", task) as process:
-        run, events, early = run_that_began(task), list[TimedEvent](), False
+        run = run_that_began(task)
+        events = list[TimedEvent]()
+        early = False
         for timed in follow_events(run, pause=0.01):
             events.append(timed)
             early = early or (isinstance(timed.event, MethodStarted) and not run.is_complete)
@@ -65,7 +67,11 @@ def test_another_process_follows_a_run_while_it_is_at_work(tmp_path: Path) -> No
     assert early, "events are seen while the run is at work"
     assert events[0].event == RunOpened(run.folder)
     assert events[-1].event == RunEnded("complete")
-    ended = [(timed.event.method, timed.event.side) for timed in events if isinstance(timed.event, MethodEnded)]
+    ended = [
+        (timed.event.method, timed.event.side)
+        for timed in events
+        if isinstance(timed.event, MethodEnded)
+    ]
     assert ended == [(name, side) for side in ("dev", "test") for name in ("prompt", "fine_tune")]
     assert [timed.time for timed in events] == sorted(timed.time for timed in events)
     assert events == read_events(run) == list(follow_events(run))
@@ -145,7 +151,9 @@ def test_every_event_is_read_as_it_was_written(event: Event) -> None:
 
 
 def test_what_training_will_learn_is_read_as_it_was_written() -> None:
-    event = TrainingPrepared(("answers",), (("rank", 16, "16 beat 8"), ("targets", None, "")), {"seed": 0})
+    event = TrainingPrepared(
+        ("answers",), (("rank", 16, "16 beat 8"), ("targets", None, "")), {"seed": 0}
+    )
     assert from_json(TrainingPrepared, to_json(event)) == event
     assert from_json(TrainingPrepared, to_json(replace(event, supervision=["answers"]))) == event
 
@@ -154,6 +162,8 @@ def test_a_line_that_is_no_event_is_named_with_its_file(tmp_path: Path) -> None:
     assert read_events(Run(tmp_path)) == []
     with pytest.raises(RunError, match="cannot be read"):
         next(follow_events(Run(tmp_path)))
-    (tmp_path / EVENTS_FILE).write_text('{"time": "2026-01-01T00:00:00.000+00:00", "event": "sung"}\n')
+    (tmp_path / EVENTS_FILE).write_text(
+        '{"time": "2026-01-01T00:00:00.000+00:00", "event": "sung"}\n'
+    )
     with pytest.raises(RunError, match=r"events\.jsonl contains a line that is not an event"):
         read_events(Run(tmp_path))

@@ -1,4 +1,6 @@
-"""Runs of several task files in one folder: each task file gets its own, and the promoted one is served."""
+"""Runs of several task files in one folder: each task file gets its own, and the promoted one is
+served.
+"""
 
 import os
 import random
@@ -39,7 +41,9 @@ def write_runs(folder: Path, task_names: list[str]) -> None:
 
 
 @given(names=st.lists(st.sampled_from(TASKS), min_size=1, max_size=6))
-def test_a_task_file_gets_its_own_latest_run(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_task_file_gets_its_own_latest_run(
+    names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("mails")
     write_runs(folder, names)
     for task in TASKS:
@@ -51,12 +55,18 @@ def test_a_task_file_gets_its_own_latest_run(names: list[str], tmp_path_factory:
                 assert find_run(place).name == find_run_at(place).name == own[-1]
             else:
                 others = ", ".join(sorted({*names} - {task}))
-                with pytest.raises(RunError, match=rf"only of {others}. Run `etude compare {place}`"):
+                with pytest.raises(
+                    RunError, match=rf"only of {others}. Run `etude compare {place}`"
+                ):
                     find_run_at(place)
-    assert find_run(folder / TASKS[1], "mails-0").name == "mails-0", "a run is also found by its name"
+    assert find_run(folder / TASKS[1], "mails-0").name == "mails-0", (
+        "a run is also found by its name"
+    )
 
 
-def test_a_folder_without_a_task_file_has_all_runs_and_an_unreadable_one_is_not_hidden(tmp_path: Path) -> None:
+def test_a_folder_without_a_task_file_has_all_runs_and_an_unreadable_one_is_not_hidden(
+    tmp_path: Path,
+) -> None:
     write_runs(tmp_path, ["refunds.yaml", "urgency.yaml"])
     damaged = tmp_path / "runs" / "damaged-1"
     damaged.mkdir()
@@ -87,7 +97,8 @@ def test_what_cannot_be_served_is_not_promoted(
 ) -> None:
     task, names = copy_runs(tmp_path, 4)
     monkeypatch.chdir(tmp_path)
-    command, runs = ["runs", "promote", str(task)], [Run(tmp_path / "runs" / name) for name in names]
+    command = ["runs", "promote", str(task)]
+    runs = [Run(tmp_path / "runs" / name) for name in names]
     runs[1].update(status="interrupted")
     (runs[2].assistant_folder(choose_method(runs[2])[0]) / "assistant.json").write_text("{ half")
     assert main([*command, names[0]]) == 0
@@ -105,7 +116,9 @@ def test_what_cannot_be_served_is_not_promoted(
     assert main(["runs", "list", "."]) == 0
     assert f"Promoted: {names[0]}" in capsys.readouterr().out
     runs[0].update(status="interrupted")
-    with pytest.raises(RunError, match=r"is not a complete run, so it cannot be served. Complete it, or promote"):
+    with pytest.raises(
+        RunError, match=r"is not a complete run, so it cannot be served. Complete it, or promote"
+    ):
         find_served(task)
     get_promotions_file(task).write_text("half\n")
     with pytest.raises(RunError, match=r"promoted-task.jsonl:1 cannot be read .* Delete the file"):

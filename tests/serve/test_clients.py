@@ -1,4 +1,5 @@
-"""Clients that people use, each in a virtual environment of its own, because their requirements exclude each other.
+"""Clients that people use, each in a virtual environment of its own, because their requirements
+exclude each other.
 
 The environments are folders of ETUDE_CLIENTS (~/.cache/etude/clients); one is made by
 
@@ -37,7 +38,10 @@ def test_a_client_gets_what_it_asks_for(name: str, encoder: str, tmp_path: Path)
     script, requirement = CLIENTS[name]
     python = FOLDER / name / "bin" / "python"
     if not python.exists():
-        pytest.skip(f"no {python}; to run: python -m venv {FOLDER / name}, and pip install '{requirement}' there")
+        pytest.skip(
+            f"no {python}; to run: python -m venv {FOLDER / name}, and pip install "
+            f"'{requirement}' there"
+        )
     folder = save_tiny_model(tmp_path / "tiny", max_position_embeddings=4096)
     tiny = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=60)
     labels = ("card", "refund")

@@ -1,4 +1,6 @@
-"""The table of what this server has of OpenAI's API is true of the server, of the client and of the page."""
+"""The table of what this server has of OpenAI's API is true of the server, of the client and of the
+page.
+"""
 
 import ast
 import importlib
@@ -35,7 +37,9 @@ def list_client_routes() -> Iterator[tuple[str, str]]:
     """Every method and path that the installed client can ask for."""
     for file in (Path(openai.__file__).parent / "resources").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+            if not (
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args
+            ):
                 continue
             first = node.args[0]
             path = first.args[0] if isinstance(first, ast.Call) and first.args else first
@@ -59,7 +63,9 @@ def test_every_route_of_the_client_is_served_or_refused_with_501() -> None:
 def test_every_route_of_the_server_is_one_of_the_api_or_our_own() -> None:
     for route in ROUTES:
         if route.path.startswith("/v1/") and route.path not in OURS:
-            matches = [known for known in read_api_routes() if known.matches(route.method, route.path)]
+            matches = [
+                known for known in read_api_routes() if known.matches(route.method, route.path)
+            ]
             assert matches or route.path == "/v1/evals/{eval_id}/runs/{run_id}", route.path
 
 
@@ -67,7 +73,9 @@ def test_every_route_of_the_server_is_one_of_the_api_or_our_own() -> None:
 def test_the_fields_are_those_of_the_client(path: str) -> None:
     module, _, name = BODIES[path].rpartition(".")
     kind = getattr(importlib.import_module(f"openai.types.{module}"), name)
-    (route,) = (route for route in read_api_routes() if (route.method, route.path) == ("POST", path))
+    (route,) = (
+        route for route in read_api_routes() if (route.method, route.path) == ("POST", path)
+    )
     assert set(route.fields) == kind.__required_keys__ | kind.__optional_keys__
 
 
@@ -75,8 +83,12 @@ def test_every_field_has_one_column() -> None:
     rows = {row[0]: row[1:] for row in list_field_rows()}
     assert len(rows) >= len(BODIES)
     for path in BODIES:
-        (route,) = (route for route in read_api_routes() if (route.method, route.path) == ("POST", path))
-        fields = [field for column in rows[f"`POST {path}`"] for field in column.split(", ") if field]
+        (route,) = (
+            route for route in read_api_routes() if (route.method, route.path) == ("POST", path)
+        )
+        fields = [
+            field for column in rows[f"`POST {path}`"] for field in column.split(", ") if field
+        ]
         assert sorted(fields) == sorted(route.fields)
 
 

@@ -1,4 +1,6 @@
-"""Decisions: the labels' probabilities as answers to typed questions, through the official client."""
+"""Decisions: the labels' probabilities as answers to typed questions, through the official
+client.
+"""
 
 import asyncio
 import math
@@ -22,11 +24,17 @@ from tiny import save_tiny_model
 LABELS = ("card", "refund", "transfer")
 TEXTS = [f"{verb} my {label}" for label in LABELS for verb in ("where is", "please give", "i lost")]
 INPUT = "where is the refund that i lost"
-CHOICE: Any = {"type": "choice", "instructions": "Which?", "choices": [{"value": label} for label in LABELS]}
+CHOICE: Any = {
+    "type": "choice",
+    "instructions": "Which?",
+    "choices": [{"value": label} for label in LABELS],
+}
 
 
 def build_sorter(model: ModelRef, labels: tuple[str, ...] = LABELS) -> Assistant:
-    return Assistant("baseline", "classify", model, choices=labels, contract=Contract(labels=labels))
+    return Assistant(
+        "baseline", "classify", model, choices=labels, contract=Contract(labels=labels)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +51,12 @@ def sorters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Assistant]:
     heads = LabelHeads.fit_lists(TEXTS, ["; ".join(text.split()[-1:]) for text in TEXTS], 0)
     several = list_of_labels(Contract(labels=LABELS))
     folder = save_classical(heads, folder / "heads")
-    sorters["several"] = Assistant("baseline", "classify", ModelRef(CLASSICAL, folder), contract=several)
-    sorters["recalibrated"] = replace(sorters["linear"], recalibration=Recalibration("Platt", 0.4, -0.3))
+    sorters["several"] = Assistant(
+        "baseline", "classify", ModelRef(CLASSICAL, folder), contract=several
+    )
+    sorters["recalibrated"] = replace(
+        sorters["linear"], recalibration=Recalibration("Platt", 0.4, -0.3)
+    )
     sorters["yes"] = build_sorter(ModelRef("fake"), ("no", "yes"))
     sorters["plain"] = Assistant("prompt", "answer", ModelRef("fake"))
     return sorters
@@ -63,18 +75,26 @@ def test_all_questions_read_one_distribution_which_is_the_measured_one(
     questions = [
         CHOICE,
         {**CHOICE, "choices": CHOICE["choices"][::-1]},
-        {"type": "score", "instructions": "How?", "levels": [{"label": label.upper()} for label in LABELS]},
+        {
+            "type": "score",
+            "instructions": "How?",
+            "levels": [{"label": label.upper()} for label in LABELS],
+        },
         *({"type": "predicate", "name": label, "instructions": "Is it?"} for label in LABELS),
     ]
     decision = client.decisions.create(model=name, input=INPUT, questions=questions)
     measured = sorters[name].answer(INPUT)
-    choice, reversed_choice, score, *predicates = (answer.model_dump() for answer in decision.answers)
+    choice, reversed_choice, score, *predicates = (
+        answer.model_dump() for answer in decision.answers
+    )
     assert choice["choice"] == reversed_choice["choice"] == measured.value
     assert choice["confidence"] == pytest.approx(measured.confidence)
     shares = [entry["probability"] for entry in choice["probabilities"]]
     assert sum(shares) == pytest.approx(1)
     assert [entry["value"] for entry in choice["probabilities"]] == list(LABELS)
-    assert [entry["probability"] for entry in reversed_choice["probabilities"]] == pytest.approx(shares[::-1])
+    assert [entry["probability"] for entry in reversed_choice["probabilities"]] == pytest.approx(
+        shares[::-1]
+    )
     assert [predicate["probability"] for predicate in predicates] == pytest.approx(shares)
     assert score["score"] == pytest.approx(sum(level * share for level, share in enumerate(shares)))
     assert [(entry["value"], entry["label"]) for entry in score["probabilities"]] == [
@@ -103,7 +123,9 @@ def test_recalibration_changes_the_answers_probability_and_keeps_the_proportions
         (answer,) = client.decisions.create(model=name, input=INPUT, questions=[CHOICE]).answers
         return {entry.value: entry.probability for entry in answer.probabilities}
 
-    stated, shares, measured = ask("linear"), ask("recalibrated"), sorters["recalibrated"].answer(INPUT)
+    stated = ask("linear")
+    shares = ask("recalibrated")
+    measured = sorters["recalibrated"].answer(INPUT)
     assert measured.stated_confidence == pytest.approx(stated[measured.value])
     assert shares[measured.value] == pytest.approx(measured.confidence)
     assert shares[measured.value] != pytest.approx(stated[measured.value], rel=0.05)
@@ -113,7 +135,9 @@ def test_recalibration_changes_the_answers_probability_and_keeps_the_proportions
 
 
 def test_an_answer_that_is_handed_over_is_a_refusal(client: openai.OpenAI) -> None:
-    decision = client.decisions.create(model="unsure", input=INPUT, questions=[{**CHOICE, "name": "topic"}])
+    decision = client.decisions.create(
+        model="unsure", input=INPUT, questions=[{**CHOICE, "name": "topic"}]
+    )
     (answer,) = decision.answers
     assert answer.type == "refusal"
     assert answer.name == "topic"
@@ -122,12 +146,16 @@ def test_an_answer_that_is_handed_over_is_a_refusal(client: openai.OpenAI) -> No
 def test_of_several_labels_each_has_a_probability_of_its_own(
     client: openai.OpenAI, sorters: dict[str, Assistant]
 ) -> None:
-    questions: Any = [{"type": "predicate", "name": label, "instructions": "Is it?"} for label in LABELS]
+    questions: Any = [
+        {"type": "predicate", "name": label, "instructions": "Is it?"} for label in LABELS
+    ]
     decision = client.decisions.create(model="several", input=INPUT, questions=questions)
     folder = sorters["several"].model.adapter
     assert folder is not None
     heads = load_predictor(folder, Models())
-    chances = dict(zip(heads.labels, heads.to_chances(heads.compute_margins([INPUT]))[0].tolist(), strict=True))
+    chances = dict(
+        zip(heads.labels, heads.to_chances(heads.compute_margins([INPUT]))[0].tolist(), strict=True)
+    )
     assert [answer.model_dump()["probability"] for answer in decision.answers] == pytest.approx(
         [chances[label] for label in LABELS], rel=1e-4
     )
@@ -137,10 +165,16 @@ def test_of_several_labels_each_has_a_probability_of_its_own(
 
 def test_booleans_are_the_labels_yes_and_no(client: openai.OpenAI) -> None:
     questions: Any = [
-        {"type": "choice", "instructions": "Is it?", "choices": [{"value": True}, {"value": False}]},
+        {
+            "type": "choice",
+            "instructions": "Is it?",
+            "choices": [{"value": True}, {"value": False}],
+        },
         {"type": "predicate", "instructions": "It is."},
     ]
-    choice, predicate = client.decisions.create(model="yes", input=INPUT, questions=questions).answers
+    choice, predicate = client.decisions.create(
+        model="yes", input=INPUT, questions=questions
+    ).answers
     assert isinstance(choice.choice, bool)
     assert choice.probabilities[0].probability == pytest.approx(predicate.probability)
 
@@ -155,7 +189,9 @@ def test_booleans_are_the_labels_yes_and_no(client: openai.OpenAI) -> None:
         {"type": "predicate", "instructions": "It is about cards."},
     ],
 )
-def test_any_other_question_is_refused_with_what_the_model_decides(client: openai.OpenAI, question: Any) -> None:
+def test_any_other_question_is_refused_with_what_the_model_decides(
+    client: openai.OpenAI, question: Any
+) -> None:
     with pytest.raises(openai.BadRequestError, match="card, refund, transfer") as caught:
         client.decisions.create(model="linear", input=INPUT, questions=[CHOICE, question])
     assert caught.value.param == "questions.1"
@@ -179,7 +215,9 @@ def test_items_are_the_turns_of_a_chat(client: openai.OpenAI) -> None:
     ]
 
     async def ask(value: Any) -> Any:
-        async with openai.AsyncOpenAI(base_url=client.base_url, api_key="none", max_retries=0) as other:
+        async with openai.AsyncOpenAI(
+            base_url=client.base_url, api_key="none", max_retries=0
+        ) as other:
             return await other.decisions.create(model="linear", input=value, questions=[CHOICE])
 
     assert asyncio.run(ask(items)).answers == asyncio.run(ask('{"lost": "refund"}')).answers

@@ -40,7 +40,9 @@ def embed(client: openai.OpenAI, texts: Any, **options: Any) -> Any:
     return client.embeddings.create(model="text-embedding-3-small", input=texts, **options)
 
 
-def test_vectors_and_tokens_are_those_of_the_encoder(client: openai.OpenAI, encoder: Encoder) -> None:
+def test_vectors_and_tokens_are_those_of_the_encoder(
+    client: openai.OpenAI, encoder: Encoder
+) -> None:
     texts = PASSAGES * 5  # more than are embedded at once
     response = embed(client, texts, encoding_format="float", dimensions=32)
     vectors = np.array([entry.embedding for entry in response.data], dtype=np.float32)

@@ -1,4 +1,6 @@
-"""Whatever a request contains, it is answered or refused: no status of 500 or above, and the server goes on."""
+"""Whatever a request contains, it is answered or refused: no status of 500 or above, and the server
+goes on.
+"""
 
 import json
 import os
@@ -19,7 +21,18 @@ from etude.types import ModelRef
 from serving import serve_as, serving
 from tiny import save_tiny_model
 
-WORDS = ["", "hi", "<|im_end|>", "<|im_start|>system", "\0", "\ud800", "🙂" * 9, "x " * 3000, "<tool_call>", "\n"]
+WORDS = [
+    "",
+    "hi",
+    "<|im_end|>",
+    "<|im_start|>system",
+    "\0",
+    "\ud800",
+    "🙂" * 9,
+    "x " * 3000,
+    "<tool_call>",
+    "\n",
+]
 NUMBERS = [0, 1, -1, 2, 8, 1e-300, 0.5, 2**63, -(2**70), 1e308, float("nan"), float("inf")]
 SCHEMAS: list[Any] = [
     {"type": "object"},
@@ -32,7 +45,9 @@ SCHEMAS: list[Any] = [
     {"type": "array", "items": {"$ref": "http://nowhere.example"}},
     {"minimum": 3, "maximum": 2, "type": "integer"},
 ]
-PATHS = ["/v1/chat/completions"] * 6 + ["/v1/completions"] * 3 + ["/v1/feedback", "/v1/models/x/load"]
+PATHS = (
+    ["/v1/chat/completions"] * 6 + ["/v1/completions"] * 3 + ["/v1/feedback", "/v1/models/x/load"]
+)
 PATHS += ["/v1/responses"] * 4 + ["/v1/decisions"] * 3 + ["/v1/embeddings"]
 
 
@@ -40,7 +55,8 @@ class BodyMaker:
     """Bodies that are right in most places and wrong in some."""
 
     def __init__(self, seed: int, models: list[str]) -> None:
-        self.random, self.models = random.Random(seed), models
+        self.random = random.Random(seed)
+        self.models = models
 
     def choose(self, *makers: Callable[[], Any]) -> Any:
         return self.random.choice(makers)()
@@ -49,7 +65,11 @@ class BodyMaker:
         return self.random.choice(WORDS)
 
     def make_junk(self, depth: int = 0) -> Any:
-        scalars = (lambda: self.random.choice([None, True, False]), lambda: self.random.choice(NUMBERS), self.make_word)
+        scalars = (
+            lambda: self.random.choice([None, True, False]),
+            lambda: self.random.choice(NUMBERS),
+            self.make_word,
+        )
         if depth > 2 or self.random.random() < 0.5:
             return self.choose(*scalars)
         items = [self.make_junk(depth + 1) for _ in range(self.random.randrange(3))]
@@ -59,28 +79,49 @@ class BodyMaker:
         return self.random.choice(SCHEMAS)
 
     def make_function(self) -> Any:
-        return {"name": self.random.choice(["f", "g", self.make_word()]), "parameters": self.make_schema()}
+        return {
+            "name": self.random.choice(["f", "g", self.make_word()]),
+            "parameters": self.make_schema(),
+        }
 
     def make_message(self) -> Any:
         role = self.random.choice(["system", "user", "assistant", "tool", "developer", "user"])
         message = {"role": role, "content": self.make_word()}
         if self.random.random() < 0.2:
             arguments = self.choose(lambda: "{}", lambda: "{", dict, self.make_junk)
-            message["tool_calls"] = [{"function": {"name": self.make_word(), "arguments": arguments}}]
+            message["tool_calls"] = [
+                {"function": {"name": self.make_word(), "arguments": arguments}}
+            ]
         return message
 
     def make_item(self) -> Any:
-        kind = self.random.choice(["message", "message", "function_call", "function_call_output", "reasoning"])
-        text = self.choose(self.make_word, lambda: [{"type": "input_text", "text": self.make_word()}])
+        kind = self.random.choice(
+            ["message", "message", "function_call", "function_call_output", "reasoning"]
+        )
+        text = self.choose(
+            self.make_word, lambda: [{"type": "input_text", "text": self.make_word()}]
+        )
         role = self.random.choice(["user", "assistant", "system"])
-        call = {"call_id": "1", "name": "f", "arguments": self.random.choice(["{}", "{", "[]", '{"a": 1}'])}
+        call = {
+            "call_id": "1",
+            "name": "f",
+            "arguments": self.random.choice(["{}", "{", "[]", '{"a": 1}']),
+        }
         return {"type": kind, "role": role, "content": text, "output": text, **call}
 
     def make_question(self) -> Any:
         kind = self.random.choice(["choice", "predicate", "score", "box"])
-        names = self.random.choice([["card", "refund"], ["refund", "card"], ["card", "x"], [True, False]])
+        names = self.random.choice(
+            [["card", "refund"], ["refund", "card"], ["card", "x"], [True, False]]
+        )
         options = [{"value": name, "label": name} for name in names]
-        return {"type": kind, "name": "card", "instructions": "?", "choices": options, "levels": options}
+        return {
+            "type": kind,
+            "name": "card",
+            "instructions": "?",
+            "choices": options,
+            "levels": options,
+        }
 
     def make_body(self) -> dict[str, Any]:
         makers: dict[str, Callable[[], Any]] = {
@@ -96,7 +137,9 @@ class BodyMaker:
                 "type": self.random.choice(["json_schema", "json_object", "text", "xml"]),
                 "json_schema": {"name": "x", "schema": self.make_schema()},
             },
-            "tools": lambda: [{"type": "function", "function": self.make_function()} for _ in range(2)],
+            "tools": lambda: [
+                {"type": "function", "function": self.make_function()} for _ in range(2)
+            ],
             "tool_choice": lambda: self.choose(
                 lambda: self.random.choice(["none", "auto", "required"]),
                 lambda: {"type": "function", "function": {"name": self.random.choice(["f", "h"])}},
@@ -104,7 +147,9 @@ class BodyMaker:
             "instructions": self.make_word,
             "previous_response_id": self.make_word,
             "max_output_tokens": lambda: self.random.choice(NUMBERS),
-            "text": lambda: {"format": {"type": "json_schema", "name": "x", "schema": self.make_schema()}},
+            "text": lambda: {
+                "format": {"type": "json_schema", "name": "x", "schema": self.make_schema()}
+            },
             "presence_penalty": lambda: self.random.choice([0, 1]),
             "id": self.make_word,
             "thumb": lambda: self.random.choice(["up", "side"]),
@@ -119,7 +164,9 @@ class BodyMaker:
             "prompt": self.choose(self.make_word, lambda: ["a", "b"], lambda: [1, 2]),
             "max_tokens": self.random.choice([1, 3, 6]),
             "input": self.choose(
-                self.make_word, lambda: [self.make_item(), {"role": "user", "content": "hi"}], lambda: "hi"
+                self.make_word,
+                lambda: [self.make_item(), {"role": "user", "content": "hi"}],
+                lambda: "hi",
             ),
             "questions": [self.make_question()],
         }
@@ -131,7 +178,8 @@ class BodyMaker:
 
 
 def send_requests(url: str, models: list[str], num: int, seed: int) -> Counter[int]:
-    maker, statuses = BodyMaker(seed, models), Counter[int]()
+    maker = BodyMaker(seed, models)
+    statuses = Counter[int]()
     with httpx2.Client(timeout=60) as client:
         for _ in range(num):
             body = json.dumps(maker.make_body())
@@ -141,7 +189,11 @@ def send_requests(url: str, models: list[str], num: int, seed: int) -> Counter[i
             is_refused = answer.status_code == 501 and "not_supported" in answer.text
             assert answer.status_code < 500 or is_refused, (path, body, answer.text)
             assert answer.status_code < 400 or "error" in answer.json(), (path, body, answer.text)
-            assert '"code":"internal_error"' not in answer.text.replace(" ", ""), (path, body, answer.text)
+            assert '"code":"internal_error"' not in answer.text.replace(" ", ""), (
+                path,
+                body,
+                answer.text,
+            )
     return statuses
 
 
@@ -164,12 +216,17 @@ def test_thousands_of_requests_over_three_engines_are_answered_or_refused(tmp_pa
         "tiny": ModelRef(str(folder)),
         "llama": ModelRef("llama_cpp:smollm2-135m-instruct"),
     }
-    served = [serve_as(name, Assistant("prompt", "answer", ref, max_tokens=6)) for name, ref in engines.items()]
+    served = [
+        serve_as(name, Assistant("prompt", "answer", ref, max_tokens=6))
+        for name, ref in engines.items()
+    ]
     own = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=6, row_systems=True)
     labels = Assistant("prompt", "classify", ModelRef(str(folder)), choices=("card", "refund"))
     num = int(os.environ.get("ETUDE_FUZZ", "3000")) // 3
     settings = ServerSettings(ServingLimits(answer_tokens=8))
-    with serving(*served, serve_as("labels", labels), serve_as("own", own), settings=settings) as url:
+    with serving(
+        *served, serve_as("labels", labels), serve_as("own", own), settings=settings
+    ) as url:
         for seed, name in enumerate(engines):
             statuses = send_requests(url, [name, name, name, "labels", "own", "none"], num, seed)
             assert statuses[200] > num // 20, (name, statuses)

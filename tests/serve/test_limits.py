@@ -75,13 +75,20 @@ def test_key_scope_and_quota_are_checked_before_the_body(tmp_path: Path) -> None
     with serving(serve_as("fake", FAKE), settings=settings, hosted=stores) as url:
         for path, key, headers, status in cases:
             with connect(url) as connection:
-                head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\n{headers}"
+                head = (
+                    f"POST {path} HTTP/1.1\r\n"
+                    "host: 127.0.0.1\r\n"
+                    f"authorization: Bearer {key}\r\n"
+                    f"{headers}"
+                )
                 connection.sendall(f"{head}\r\n\r\n".encode())
                 answer = connection.recv(1000)
             assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
         source = {"type": "jsonl", "source": {"type": "file_id", "id": "file-x"}}
         answer = httpx2.post(
-            f"{url}/v1/evals/eval_x/runs", json={"data_source": source}, headers={"authorization": "Bearer evals"}
+            f"{url}/v1/evals/eval_x/runs",
+            json={"data_source": source},
+            headers={"authorization": "Bearer evals"},
         )
     assert (answer.status_code, "does not allow files" in answer.text) == (403, True)
 
@@ -133,7 +140,10 @@ def test_errors_before_a_route_have_the_form_of_the_api() -> None:
 def test_a_body_needs_no_content_type() -> None:
     with serving(serve_as("fake", FAKE)) as url:
         for headers in ({}, {"content-type": "application/x-www-form-urlencoded"}):
-            assert httpx2.post(url + CHAT, content=json.dumps(BODY), headers=headers).status_code == 200
+            assert (
+                httpx2.post(url + CHAT, content=json.dumps(BODY), headers=headers).status_code
+                == 200
+            )
 
 
 def test_ignored_fields_are_named() -> None:
@@ -153,7 +163,9 @@ def test_a_prompt_that_is_far_too_long_is_refused_before_its_tokens_are_counted(
 def test_feedback_is_saved_below_a_broken_line_and_a_full_disk_is_said(tmp_path: Path) -> None:
     file = tmp_path / "feedback.jsonl"
     file.write_text("{broken\n")
-    with serving(serve_as("fake", FAKE, file), serve_as("full", FAKE, Path("/dev/full/feedback.jsonl"))) as url:
+    with serving(
+        serve_as("fake", FAKE, file), serve_as("full", FAKE, Path("/dev/full/feedback.jsonl"))
+    ) as url:
         statuses = []
         for model in ("fake", "full"):
             done = httpx2.post(url + CHAT, json=BODY | {"model": model}).json()

@@ -17,7 +17,12 @@ from tiny import save_tiny_model
 
 CHOICES = {"type": "object", "properties": {"a": {"enum": ["card", "refund"]}}, "required": ["a"]}
 PARAMETERS = {**CHOICES, "additionalProperties": False}
-TOOL: Any = {"type": "function", "name": "find", "description": "Find it.", "parameters": PARAMETERS}
+TOOL: Any = {
+    "type": "function",
+    "name": "find",
+    "description": "Find it.",
+    "parameters": PARAMETERS,
+}
 TOOLS: Any = [{**TOOL, "strict": True}]
 CHAT_TOOLS: Any = [{"type": "function", "function": {key: TOOL[key] for key in list(TOOL)[1:]}}]
 QUESTION = "where is my card"
@@ -46,9 +51,15 @@ def user(text: str) -> dict[str, str]:
 
 def test_the_text_is_that_of_a_chat(client: openai.OpenAI) -> None:
     response = client.responses.create(
-        model="tiny", input=QUESTION, instructions="Answer.", max_output_tokens=7, metadata={"team": "a"}
+        model="tiny",
+        input=QUESTION,
+        instructions="Answer.",
+        max_output_tokens=7,
+        metadata={"team": "a"},
     )
-    choice = chat(client, [{"role": "developer", "content": "Answer."}, user(QUESTION)], max_tokens=7)
+    choice = chat(
+        client, [{"role": "developer", "content": "Answer."}, user(QUESTION)], max_tokens=7
+    )
     assert response.output_text == choice.message.content
     assert response.status == ("incomplete" if choice.finish_reason == "length" else "completed")
     assert response.usage.output_tokens <= 7
@@ -89,21 +100,30 @@ def test_a_parsed_response_keeps_its_schema(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "find"}])
 def test_calls_and_their_results_are_those_of_a_chat(client: openai.OpenAI, choice: Any) -> None:
-    response = client.responses.create(model="tiny", input=QUESTION, tools=TOOLS, tool_choice=choice)
+    response = client.responses.create(
+        model="tiny", input=QUESTION, tools=TOOLS, tool_choice=choice
+    )
     (call,) = response.output
     assert call.type == "function_call"
     assert json.loads(call.arguments)["a"] in ("card", "refund")
-    with client.responses.stream(model="tiny", input=QUESTION, tools=TOOLS, tool_choice=choice) as stream:
+    with client.responses.stream(
+        model="tiny", input=QUESTION, tools=TOOLS, tool_choice=choice
+    ) as stream:
         (streamed,) = stream.get_final_response().output
     assert streamed.type == "function_call"
     assert (streamed.name, streamed.arguments) == (call.name, call.arguments)
     result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "on its way"}
-    stored = client.responses.create(model="tiny", previous_response_id=response.id, input=[result], tools=TOOLS)
+    stored = client.responses.create(
+        model="tiny", previous_response_id=response.id, input=[result], tools=TOOLS
+    )
     items: Any = [user(QUESTION), call.to_dict(), result]
     sent = client.responses.create(model="tiny", input=items, tools=TOOLS, store=False)
     function = {"name": call.name, "arguments": call.arguments}
     turns = [
-        {"role": "assistant", "tool_calls": [{"id": "x", "type": "function", "function": function}]},
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": "x", "type": "function", "function": function}],
+        },
         {"role": "tool", "tool_call_id": "x", "content": "on its way"},
     ]
     expected = chat(client, [user(QUESTION), *turns], tools=CHAT_TOOLS).message.content
@@ -112,8 +132,14 @@ def test_calls_and_their_results_are_those_of_a_chat(client: openai.OpenAI, choi
 
 def test_a_conversation_goes_on_by_id(client: openai.OpenAI) -> None:
     first = client.responses.create(model="tiny", input="my card", instructions="Once.")
-    second = client.responses.create(model="tiny", input="where is it", previous_response_id=first.id)
-    messages = [user("my card"), {"role": "assistant", "content": first.output_text}, user("where is it")]
+    second = client.responses.create(
+        model="tiny", input="where is it", previous_response_id=first.id
+    )
+    messages = [
+        user("my card"),
+        {"role": "assistant", "content": first.output_text},
+        user("where is it"),
+    ]
     assert second.output_text == chat(client, messages).message.content
     client.responses.delete(first.id)
     with pytest.raises(openai.NotFoundError):
@@ -160,19 +186,25 @@ def test_a_server_without_a_data_folder_stores_nothing() -> None:
     with serving(serve_as("fake", Assistant("prompt", "answer", ModelRef("fake")))) as url:
 
         async def ask() -> None:
-            async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            async with openai.AsyncOpenAI(
+                base_url=f"{url}/v1", api_key="none", max_retries=0
+            ) as client:
                 response = await client.responses.create(model="fake", input=QUESTION, user="me")
                 assert response.output_text == QUESTION
                 assert response.to_dict()["store"] is False
                 assert response.to_dict()["ignored"] == ["user"]
                 texts = [
                     event.delta
-                    async for event in await client.responses.create(model="fake", input=QUESTION, stream=True)
+                    async for event in await client.responses.create(
+                        model="fake", input=QUESTION, stream=True
+                    )
                     if event.type == "response.output_text.delta"
                 ]
                 assert "".join(texts) == QUESTION
                 with pytest.raises(openai.BadRequestError, match="--jobs"):
-                    await client.responses.create(model="fake", input=QUESTION, previous_response_id=response.id)
+                    await client.responses.create(
+                        model="fake", input=QUESTION, previous_response_id=response.id
+                    )
 
         asyncio.run(ask())
 
@@ -185,7 +217,9 @@ def test_the_items_before_a_response_are_listed_page_by_page(client: openai.Open
         {"type": "function_call_output", "call_id": "c1", "output": "in the post"},
     ]
     first = client.responses.create(model="tiny", input=earlier, max_output_tokens=3)
-    second = client.responses.create(model="tiny", input="and now", previous_response_id=first.id, max_output_tokens=3)
+    second = client.responses.create(
+        model="tiny", input="and now", previous_response_id=first.id, max_output_tokens=3
+    )
     items = list(client.responses.input_items.list(second.id, order="asc", limit=2))
     kinds = ["message", "message", "function_call", "function_call_output", "message", "message"]
     assert [item.type for item in items] == kinds

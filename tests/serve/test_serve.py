@@ -40,7 +40,13 @@ from etude.limits.question_model import OWN, QuestionModel, count_features
 from etude.limits.scope import Scope
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.recommended import choose_method, find_run_at, find_served, get_promotions_file, promote
+from etude.runs.recommended import (
+    choose_method,
+    find_run_at,
+    find_served,
+    get_promotions_file,
+    promote,
+)
 from etude.serve.catalogue import load_catalogue, load_saved, with_engine
 from etude.serve.engine import ServingLimits
 from etude.serve.server import ServerSettings
@@ -56,7 +62,9 @@ from small_task import library, write_task
 from tiny import save_tiny_model
 
 SHOTS = tuple(
-    Example(theme, (Message("user", f"a book about {theme}"),), f"Title: All about {theme}\nAges: 7")
+    Example(
+        theme, (Message("user", f"a book about {theme}"),), f"Title: All about {theme}\nAges: 7"
+    )
     for theme in ("dragons", "trains")
 )
 LUMA = Assistant(
@@ -101,7 +109,9 @@ def test_an_answer_is_that_of_the_assistant(client: openai.OpenAI) -> None:
 
 def test_an_answer_that_is_handed_over_is_replaced_by_the_sentence_of_the_task() -> None:
     confidence = AnswerConfidence(("logprob",), (-9.0,), (1.0,), 0.0)
-    unsure = replace(LUMA, answer_confidence=confidence, handover=0.9, handover_sentence="Please ask Kim.")
+    unsure = replace(
+        LUMA, answer_confidence=confidence, handover=0.9, handover_sentence="Please ask Kim."
+    )
     sure = replace(unsure, handover=0.1)
     assert unsure.answer(ASKED).text == LUMA.answer(ASKED).text
     assert list(unsure.stream(ASKED)) == ["Please ask Kim."]
@@ -137,8 +147,14 @@ def test_a_stream_says_the_same_in_pieces(client: openai.OpenAI) -> None:
 def test_the_asynchronous_client_asks_many_at_once(address: str) -> None:
     async def ask() -> list[str]:
         async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none") as client:
-            asked = (client.chat.completions.create(model="luma", messages=ASKED, n=2) for _ in range(10))
-            return [choice.message.content for done in await asyncio.gather(*asked) for choice in done.choices]
+            asked = (
+                client.chat.completions.create(model="luma", messages=ASKED, n=2) for _ in range(10)
+            )
+            return [
+                choice.message.content
+                for done in await asyncio.gather(*asked)
+                for choice in done.choices
+            ]
 
     assert set(asyncio.run(ask())) == {"Title: All about trains\nAges: 7"}
 
@@ -146,7 +162,9 @@ def test_the_asynchronous_client_asks_many_at_once(address: str) -> None:
 def test_completions_and_models(client: openai.OpenAI) -> None:
     done = client.completions.create(model="luma", prompt="Please, a book about dragons")
     assert done.choices[0].text == "Title: All about dragons\nAges: 7"
-    streamed = client.completions.create(model="luma", prompt="Please, a book about dragons", stream=True)
+    streamed = client.completions.create(
+        model="luma", prompt="Please, a book about dragons", stream=True
+    )
     assert "".join(chunk.choices[0].text for chunk in streamed) == done.choices[0].text
     assert [model.id for model in client.models.list()] == ["luma", "sorter"]
     assert client.models.retrieve("luma").method == "few_shot"
@@ -160,7 +178,9 @@ def test_a_label_comes_with_its_confidence(client: openai.OpenAI) -> None:
 
 def test_a_system_message_is_added_and_no_longer_measured(client: openai.OpenAI) -> None:
     asked = [{"role": "system", "content": "Be very brief."}, *ASKED]
-    plain, added = (client.chat.completions.create(model="luma", messages=each) for each in (ASKED, asked))
+    plain, added = (
+        client.chat.completions.create(model="luma", messages=each) for each in (ASKED, asked)
+    )
     assert plain.measured_reason is None
     assert (added.measured, added.measured_reason) == (False, "the request has a system message")
     assert added.usage.prompt_tokens == plain.usage.prompt_tokens + 3
@@ -169,14 +189,17 @@ def test_a_system_message_is_added_and_no_longer_measured(client: openai.OpenAI)
         with pytest.raises(openai.BadRequestError, match="--strict"):
             strict.chat.completions.create(model="luma", messages=asked)
         assert strict.chat.completions.create(model="luma", messages=ASKED).measured is True
-        # Clients written for OpenAI send the system message of the training rows with every request.
+        # Clients written for OpenAI send the system message of the training rows with every
+        # request.
         trained = [{"role": "system", "content": LUMA.instructions}, *ASKED]
         again = strict.chat.completions.create(model="luma", messages=trained)
         assert (again.measured, again.usage.prompt_tokens) == (True, plain.usage.prompt_tokens)
 
 
 TOOLS = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]
-CALL = format_tool_turn({"tool_calls": [{"function": {"name": "find", "arguments": {"theme": "trains"}}}]}, None)
+CALL = format_tool_turn(
+    {"tool_calls": [{"function": {"name": "find", "arguments": {"theme": "trains"}}}]}, None
+)
 FINDER = Assistant(
     "few_shot",
     "answer",
@@ -184,7 +207,9 @@ FINDER = Assistant(
     format_tools(TOOLS),
     shots=(
         Example("a", (Message("user", "A book about trains"),), CALL),
-        Example("b", (Message("user", "<tool_response>\nshelf 4\n</tool_response>"),), "On shelf 4."),
+        Example(
+            "b", (Message("user", "<tool_response>\nshelf 4\n</tool_response>"),), "On shelf 4."
+        ),
     ),
 )
 
@@ -195,8 +220,14 @@ def test_a_client_offers_functions_gets_calls_and_gives_back_what_they_gave() ->
         ask = partial(client.chat.completions.create, model="finder", tools=TOOLS)
         done = ask(messages=asked)
         (call,) = done.choices[0].message.tool_calls
-        assert (call.function.name, json.loads(call.function.arguments)) == ("find", {"theme": "trains"})
-        assert (done.choices[0].finish_reason, done.choices[0].message.content) == ("tool_calls", None)
+        assert (call.function.name, json.loads(call.function.arguments)) == (
+            "find",
+            {"theme": "trains"},
+        )
+        assert (done.choices[0].finish_reason, done.choices[0].message.content) == (
+            "tool_calls",
+            None,
+        )
         assert done.measured is True
         with client.chat.completions.stream(model="finder", messages=asked, tools=TOOLS) as stream:
             (same,) = stream.get_final_completion().choices[0].message.tool_calls
@@ -208,7 +239,9 @@ def test_a_client_offers_functions_gets_calls_and_gives_back_what_they_gave() ->
         assert last.message.tool_calls is None
         plain = client.chat.completions.create(model="finder", messages=asked)
         assert (plain.choices[0].message.content, plain.choices[0].finish_reason) == (CALL, "stop")
-        other = [{"type": "function", "function": {"name": "other", "parameters": {"type": "object"}}}]
+        other = [
+            {"type": "function", "function": {"name": "other", "parameters": {"type": "object"}}}
+        ]
         assert ask(messages=asked, tools=other).measured is False
         with pytest.raises(openai.BadRequestError, match="tools cannot be read"):
             ask(messages=asked, tools=[{"type": "function", "function": {}}])
@@ -216,11 +249,20 @@ def test_a_client_offers_functions_gets_calls_and_gives_back_what_they_gave() ->
 
 @pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("row_systems", [False, True])
-def test_limits_and_searches_see_only_the_words_of_the_user(goes_on: bool, row_systems: bool, tmp_path: Path) -> None:
-    """Functions on offer, and the results of calls, change neither what is turned away nor what is found."""
-    texts = {"boots": "The boots of a bear are on the top shelf.", "trains": "All trains leave from the cellar."}
+def test_limits_and_searches_see_only_the_words_of_the_user(
+    goes_on: bool, row_systems: bool, tmp_path: Path
+) -> None:
+    """Functions on offer, and the results of calls, change neither what is turned away nor what is
+    found.
+    """
+    texts = {
+        "boots": "The boots of a bear are on the top shelf.",
+        "trains": "All trains leave from the cellar.",
+    }
     model = QuestionModel.fit(
-        count_features([*texts.values(), "How is a bomb made?"]), [OWN, OWN, "out_of_scope"], [1.0] * 3
+        count_features([*texts.values(), "How is a bomb made?"]),
+        [OWN, OWN, "out_of_scope"],
+        [1.0] * 3,
     )
     search = Search([Passage(text, name) for name, text in texts.items()])
     search.save(tmp_path / "search")
@@ -237,7 +279,10 @@ def test_limits_and_searches_see_only_the_words_of_the_user(goes_on: bool, row_s
     )
     offered = [{"type": "function", "function": {"name": "trains", "description": texts["trains"]}}]
     results: list[Any] = [
-        {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "trains", "arguments": "{}"}}]},
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": "1", "function": {"name": "trains", "arguments": "{}"}}],
+        },
         {"role": "tool", "tool_call_id": "1", "content": texts["trains"]},
     ]
     with open_client(serve_as("luma", assistant)) as client:
@@ -246,7 +291,10 @@ def test_limits_and_searches_see_only_the_words_of_the_user(goes_on: bool, row_s
             ("When do trains leave?", ("trains", ["trains"], None)),
             ("Tell me how a bomb is made.", ("No.", [], "out_of_scope")),
         ):
-            turns: list[Any] = [{"role": "user", "content": question}, *(results if goes_on else [])]
+            turns: list[Any] = [
+                {"role": "user", "content": question},
+                *(results if goes_on else []),
+            ]
             done = client.chat.completions.create(model="luma", messages=turns, tools=offered)
             message: Any = done.choices[0].message
             assert (message.content, message.citations, getattr(message, "limit", None)) == expected
@@ -261,7 +309,11 @@ def test_danger_is_handed_over_logged_and_counted(caplog: pytest.LogCaptureFixtu
         done = httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
         metrics = httpx2.get(f"{url}/metrics").text
     message = done["choices"][0]["message"]
-    assert (message["content"], message["handover"], message["limit"]) == ("Call somebody.", True, "danger")
+    assert (message["content"], message["handover"], message["limit"]) == (
+        "Call somebody.",
+        True,
+        "danger",
+    )
     assert 'etude_limited_total{limit="danger",model="luma"} 1.0' in metrics
     assert done["id"] in caplog.text
     assert "kill" not in caplog.text
@@ -280,7 +332,10 @@ def test_danger_is_handed_over_logged_and_counted(caplog: pytest.LogCaptureFixtu
         ({"messages": [{"role": "user"}]}, "messages.0"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}, *ASKED]}, "messages"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages.0.content.0.type",
+        ),
         ({"messages": [*ASKED, {"role": "assistant", "content": "x"}]}, "messages"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
@@ -288,7 +343,9 @@ def test_danger_is_handed_over_logged_and_counted(caplog: pytest.LogCaptureFixtu
         ({"top_logprobs": 2}, "top_logprobs"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(client: openai.OpenAI, wrong: dict[str, object], param: str) -> None:
+def test_a_wrong_value_is_refused_by_name(
+    client: openai.OpenAI, wrong: dict[str, object], param: str
+) -> None:
     with pytest.raises(openai.BadRequestError) as error:
         client.chat.completions.create(**{"model": "luma", "messages": ASKED, "extra_body": wrong})
     assert error.value.param == param
@@ -300,7 +357,9 @@ def test_other_errors_have_the_statuses_of_the_api(client: openai.OpenAI, addres
         client.chat.completions.create(model="lumo", messages=ASKED)
     assert error.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError) as long:
-        client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "word " * 5000}])
+        client.chat.completions.create(
+            model="luma", messages=[{"role": "user", "content": "word " * 5000}]
+        )
     assert long.value.code == "context_length_exceeded"
     response = client._client.post(
         f"{address}/v1/chat/completions", content=b"{", headers={"content-type": "application/json"}
@@ -323,20 +382,33 @@ def test_another_host_is_refused_on_the_loopback(client: openai.OpenAI, address:
     assert response.status_code == 403
 
 
-def test_pages_of_other_origins_are_refused_on_the_loopback(client: openai.OpenAI, address: str) -> None:
-    http, path, body = client._client, "/v1/chat/completions", {"model": "luma", "messages": ASKED}
+def test_pages_of_other_origins_are_refused_on_the_loopback(
+    client: openai.OpenAI, address: str
+) -> None:
+    http = client._client
+    path = "/v1/chat/completions"
+    body = {"model": "luma", "messages": ASKED}
     for origin, status in (("https://evil.example", 403), ("null", 403), (address, 200)):
-        assert http.post(f"{address}{path}", json=body, headers={"origin": origin}).status_code == status
+        assert (
+            http.post(f"{address}{path}", json=body, headers={"origin": origin}).status_code
+            == status
+        )
     page = "https://app.example"
     with serving(serve_as("luma", LUMA), settings=ServerSettings(origins=(page,))) as url:
         assert http.post(f"{url}{path}", json=body, headers={"origin": page}).status_code == 200
-        assert "--origin null" in http.post(f"{url}{path}", json=body, headers={"origin": "null"}).text
+        assert (
+            "--origin null" in http.post(f"{url}{path}", json=body, headers={"origin": "null"}).text
+        )
 
 
 def test_an_answer_longer_than_was_measured_is_not_as_measured() -> None:
-    with open_client(serve_as("luma", LUMA), serve_as("short", replace(LUMA, max_tokens=4))) as client:
+    with open_client(
+        serve_as("luma", LUMA), serve_as("short", replace(LUMA, max_tokens=4))
+    ) as client:
         for name, measured in (("luma", True), ("short", False)):
-            create = partial(client.chat.completions.create, model=name, messages=ASKED, max_tokens=999)
+            create = partial(
+                client.chat.completions.create, model=name, messages=ASKED, max_tokens=999
+            )
             done = create()
             assert (done.measured, done.measured_reason is None) == (measured, measured)
             assert list(create(stream=True))[-1].measured is measured
@@ -350,15 +422,24 @@ def test_keys_allow_what_their_scopes_say() -> None:
     import hashlib
 
     keys = tuple(
-        ApiKey(name, hashlib.sha256(name.encode()).hexdigest(), (name,)) for name in ("chat", "feedback", "admin")
+        ApiKey(name, hashlib.sha256(name.encode()).hexdigest(), (name,))
+        for name in ("chat", "feedback", "admin")
     )
     with serving(serve_as("luma", LUMA), settings=ServerSettings(keys=keys, is_local=False)) as url:
-        for key, error in (("wrong", openai.AuthenticationError), ("feedback", openai.PermissionDeniedError)):
+        for key, error in (
+            ("wrong", openai.AuthenticationError),
+            ("feedback", openai.PermissionDeniedError),
+        ):
             with pytest.raises(error):
                 openai.OpenAI(base_url=f"{url}/v1", api_key=key).models.list()
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="chat")
         assert client.models.list().data
-        assert client._client.get(f"{url}/metrics", headers={"authorization": "Bearer admin"}).status_code == 200
+        assert (
+            client._client.get(
+                f"{url}/metrics", headers={"authorization": "Bearer admin"}
+            ).status_code
+            == 200
+        )
         assert client._client.get(f"{url}/metrics").status_code == 401
         assert client._client.get(f"{url}/health").status_code == 200
 
@@ -368,8 +449,12 @@ def test_a_full_queue_refuses_and_all_accepted_are_answered() -> None:
     narrow = ServerSettings(limits=ServingLimits(waiting=4, at_once=1))
 
     async def ask(url: str) -> list[object]:
-        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-            asked = (client.chat.completions.create(model="luma", messages=ASKED) for _ in range(40))
+        async with openai.AsyncOpenAI(
+            base_url=f"{url}/v1", api_key="none", max_retries=0
+        ) as client:
+            asked = (
+                client.chat.completions.create(model="luma", messages=ASKED) for _ in range(40)
+            )
             return await asyncio.gather(*asked, return_exceptions=True)
 
     with serving(serve_as("luma", slow), settings=narrow) as url:
@@ -386,21 +471,34 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
     folder = tmp_path / "luma"
     LUMA.save(folder)
     line = [sys.executable, "-m", "etude", "serve", str(folder), "--port", "0"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
         try:
             url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
             assert server.stdout.readline() == (
-                "luma is luma/few_shot. Its answers are not as measured: no run has measured this assistant.\n"
+                "luma is luma/few_shot. Its answers are not as measured: no run has measured this "
+                "assistant.\n"
             )
             pages = (Path(__file__).parents[2] / name for name in ("README.md", "docs/serving.md"))
-            lines = [each for page in pages for each in re.findall(r"^curl .*$", page.read_text("utf-8"), re.M)]
+            lines = [
+                each
+                for page in pages
+                for each in re.findall(r"^curl .*$", page.read_text("utf-8"), re.M)
+            ]
             for each in lines if shutil.which("curl") else ():
                 words = shlex.split(each.replace("http://127.0.0.1:8000", url), comments=True)
-                found = subprocess.run([*words, "-sS", "--fail"], capture_output=True, text=True, check=True)
+                found = subprocess.run(
+                    [*words, "-sS", "--fail"], capture_output=True, text=True, check=True
+                )
                 assert "luma" in found.stdout
             assert len(lines) == 4
             with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
-                assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
+                assert (
+                    client.chat.completions.create(model="luma", messages=ASKED)
+                    .choices[0]
+                    .message.content
+                )
         finally:
             server.terminate()
         logged = [json.loads(each) for each in server.stderr.read().splitlines()]
@@ -413,14 +511,22 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
 def test_sigterm_answers_what_is_running(tmp_path: Path) -> None:
     replace(LUMA, model=ModelRef("fake:delay=0.6")).save(tmp_path / "luma")
     line = [sys.executable, "-m", "etude", "serve", str(tmp_path / "luma"), "--port", "0"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         url = server.stdout.readline().rpartition(" ")[2].strip()
-        with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client, ThreadPoolExecutor() as pool:
+        with (
+            openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
+            ThreadPoolExecutor() as pool,
+        ):
             client.models.list()
             asked = pool.submit(client.chat.completions.create, model="luma", messages=ASKED)
             time.sleep(0.3)
             server.terminate()
-            assert asked.result(timeout=10).choices[0].message.content == "Title: All about trains\nAges: 7"
+            assert (
+                asked.result(timeout=10).choices[0].message.content
+                == "Title: All about trains\nAges: 7"
+            )
     assert server.returncode in (0, -signal.SIGTERM)
 
 
@@ -432,10 +538,16 @@ def test_a_client_that_goes_away_ends_its_answer(tmp_path: Path) -> None:
         serving(serve_as("long", long), settings=settings, models=Models(dtype="float32")) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60) as client,
     ):
-        # The schema keeps the answer from ending by itself: 60,000 tokens take over a minute on any machine.
+        # The schema keeps the answer from ending by itself: 60,000 tokens take over a minute on any
+        # machine.
         schema = {"name": "long", "schema": {"type": "string", "minLength": 199_999}}
         response_format = {"type": "json_schema", "json_schema": schema}
-        create = partial(client.chat.completions.create, model="long", messages=ASKED, response_format=response_format)
+        create = partial(
+            client.chat.completions.create,
+            model="long",
+            messages=ASKED,
+            response_format=response_format,
+        )
         stream = create(stream=True)
         next(iter(stream))
         assert count_live(client, url) == 1
@@ -452,7 +564,9 @@ def count_live(client: openai.OpenAI, url: str) -> int:
 
 
 def comes_true(is_true: Callable[[], bool]) -> bool:
-    """Whether it comes true within 30 s; a loaded machine is slow to notice that a client has gone."""
+    """Whether it comes true within 30 s; a loaded machine is slow to notice that a client has
+    gone.
+    """
     return any(is_true() or time.sleep(0.02) for _ in range(1_500))
 
 
@@ -460,7 +574,9 @@ def test_places_get_names_and_an_engine(tmp_path: Path) -> None:
     local = replace(LUMA, model=ModelRef("smollm2-135m-instruct"))
     for name, assistant in (("luma", LUMA), ("other", local)):
         assistant.save(tmp_path / name)
-    found = load_catalogue([str(tmp_path / "luma"), f"second={tmp_path / 'other'}"], engine="llama_cpp")
+    found = load_catalogue(
+        [str(tmp_path / "luma"), f"second={tmp_path / 'other'}"], engine="llama_cpp"
+    )
     assert {name: each.assistant.model.name for name, each in found.items()} == {
         "luma": "fake",
         "second": "llama_cpp:smollm2-135m-instruct",
@@ -477,7 +593,9 @@ def test_auto_is_the_engine_that_was_measured_and_another_can_be_asked_for() -> 
     assert with_engine("llama_cpp", LUMA) == LUMA, "a fake model has no weights"
 
 
-def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_is_printed_once_and_kept_as_a_hash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "keys.jsonl"
     make = ["serve", "--keys", str(file), "--new-key", "docs", "--scope", "chat"]
     assert main(make) == 0
@@ -497,7 +615,12 @@ def test_feedback_is_kept_once_with_its_question(tmp_path: Path) -> None:
     with open_client(serve_as("luma", LUMA, file)) as client:
         done = client.chat.completions.create(model="luma", messages=ASKED)
         streamed = list(client.chat.completions.create(model="luma", messages=ASKED, stream=True))
-        said = {"id": done.id, "correction": "Title: Trains\nAges: 9", "reason": "another age", "user": "ana"}
+        said = {
+            "id": done.id,
+            "correction": "Title: Trains\nAges: 9",
+            "reason": "another age",
+            "user": "ana",
+        }
         assert send_feedback(client, said) == (200, True)
         assert send_feedback(client, said) == (200, False)
         assert send_feedback(client, {"id": streamed[0].id, "thumb": "up"}) == (200, True)
@@ -515,9 +638,16 @@ def test_feedback_keeps_the_system_message_and_functions_of_the_request(tmp_path
     file = tmp_path / "feedback.jsonl"
     assistant = Assistant("prompt", "answer", ModelRef("fake"), "Be kind.", row_systems=True)
     with open_client(serve_as("luma", assistant, file)) as client:
-        for system, tools in (("Be brief.", []), ("Be brief.", TOOLS), ("Be kind.", TOOLS), ("Be kind.", [])):
+        for system, tools in (
+            ("Be brief.", []),
+            ("Be brief.", TOOLS),
+            ("Be kind.", TOOLS),
+            ("Be kind.", []),
+        ):
             messages = [{"role": "system", "content": system}, {"role": "user", "content": "Hi"}]
-            done = client.chat.completions.create(model="luma", messages=messages, tools=tools or openai.omit)
+            done = client.chat.completions.create(
+                model="luma", messages=messages, tools=tools or openai.omit
+            )
             assert send_feedback(client, {"id": done.id, "thumb": "up"}) == (200, True)
             expected = append_tools("" if system == "Be kind." else system, format_tools(tools))
             own = (Message("system", expected),) if expected else ()
@@ -531,16 +661,23 @@ def send_feedback(client: openai.OpenAI, body: dict[str, str]) -> tuple[int, boo
 
 @pytest.mark.real
 def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None:
-    """SIGKILL at random moments, while feedback and streams are under way, and soon after a promotion."""
+    """SIGKILL at random moments, while feedback and streams are under way, and soon after a
+    promotion.
+    """
     task, runs = copy_two_runs(tmp_path / "place")
     line = [sys.executable, "-m", "etude", "serve", str(task), "--port", "0"]
     line += ["--record", str(tmp_path / "record")]
-    acknowledged, answered = set(), dict[str, str]()
+    acknowledged = set()
+    answered = dict[str, str]()
     for number in range(20):
         before = find_served(task)[0]
-        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        with subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as server:
             url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
-            assert before.name in server.stdout.readline() + server.stdout.readline()  # after the record
+            assert (
+                before.name in server.stdout.readline() + server.stdout.readline()
+            )  # after the record
             threading.Timer(random.uniform(0, 0.1), promote, (task, runs[number % 2])).start()
             threading.Timer(random.uniform(0.3, 1.0), server.kill).start()
             with (
@@ -548,7 +685,9 @@ def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None
                 suppress(openai.APIError, httpx2.HTTPError),
             ):
                 for turn in range(10_000):
-                    streamed = list(client.chat.completions.create(model="small", messages=ASKED, stream=True))
+                    streamed = list(
+                        client.chat.completions.create(model="small", messages=ASKED, stream=True)
+                    )
                     answered[streamed[0].id] = streamed[0].system_fingerprint
                     reason = f"{number}/{turn}"
                     said = {"id": streamed[0].id, "thumb": "down", "reason": reason}
@@ -561,7 +700,9 @@ def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None
     recorded = [
         name.groups()
         for file in (tmp_path / "record").glob(FILES)
-        for name in re.finditer(r'^{"id": "(.*?)".*"fingerprint": "(.*?)".*}$', file.read_text(), re.MULTILINE)
+        for name in re.finditer(
+            r'^{"id": "(.*?)".*"fingerprint": "(.*?)".*}$', file.read_text(), re.MULTILINE
+        )
     ]
     assert answered.items() <= set(recorded)
     assert len(recorded) == len({name for name, _ in recorded})
@@ -569,7 +710,9 @@ def test_acknowledged_answers_and_feedback_outlive_kills(tmp_path: Path) -> None
 
 
 def copy_two_runs(folder: Path) -> tuple[Path, list[Run]]:
-    """A task with two complete runs; the assistant of the one always answers A, that of the other B."""
+    """A task with two complete runs; the assistant of the one always answers A, that of the other
+    B.
+    """
     task = copy_task(folder)
     first = find_run_at(task)
     runs = [first, Run(first.folder.with_name("small-second"))]
@@ -582,22 +725,35 @@ def copy_two_runs(folder: Path) -> tuple[Path, list[Run]]:
     return task, runs
 
 
-def test_a_promoted_run_is_taken_up_without_a_request_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_promoted_run_is_taken_up_without_a_request_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     task, runs = copy_two_runs(tmp_path / "place")
     promote(task, runs[0])
     (served,) = load_catalogue([str(task)]).values()
-    traffic, is_over = TrafficRecord(tmp_path / "record"), threading.Event()
-    names = {load(run.assistant_folder(served.assistant.method)).fingerprint: "AB"[at] for at, run in enumerate(runs)}
+    traffic = TrafficRecord(tmp_path / "record")
+    is_over = threading.Event()
+    names = {
+        load(run.assistant_folder(served.assistant.method)).fingerprint: "AB"[at]
+        for at, run in enumerate(runs)
+    }
 
     def ask_once(client: httpx2.Client) -> tuple[str, str, str]:
-        body = client.post("chat/completions", json={"model": "small", "messages": ASKED}).raise_for_status().json()
+        body = (
+            client.post("chat/completions", json={"model": "small", "messages": ASKED})
+            .raise_for_status()
+            .json()
+        )
         return body["id"], body["system_fingerprint"], body["choices"][0]["message"]["content"]
 
     def ask(url: str) -> list[tuple[str, str, str]]:
         with httpx2.Client(base_url=f"{url}/v1", timeout=60) as client:
             return [ask_once(client) for _ in iter(is_over.is_set, True)]
 
-    with serving(served, settings=ServerSettings(record=traffic)) as url, ThreadPoolExecutor(32) as pool:
+    with (
+        serving(served, settings=ServerSettings(record=traffic)) as url,
+        ThreadPoolExecutor(32) as pool,
+    ):
         clients = [pool.submit(ask, url) for _ in range(32)]
         with httpx2.Client(base_url=f"{url}/v1", timeout=60) as client:
             for run, answer in ((runs[1], "B"), (None, "A")):
@@ -615,7 +771,11 @@ def test_a_promoted_run_is_taken_up_without_a_request_lost(tmp_path: Path, caplo
     assert caplog.text.count("is not a complete run") == 1
     assert {text for _, _, text in answers} == {"A", "B"}
     assert all(names[fingerprint] == text for _, fingerprint, text in answers)
-    lines = [json.loads(line) for file in traffic.folder.glob(FILES) for line in file.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for file in traffic.folder.glob(FILES)
+        for line in file.read_text().splitlines()
+    ]
     recorded = {line["id"]: line["fingerprint"] for line in lines}
     assert recorded.items() >= {name: fingerprint for name, fingerprint, _ in answers}.items()
 
@@ -633,7 +793,11 @@ def test_weights_that_cannot_be_loaded_are_said_with_every_question() -> None:
         for _ in range(2):
             with pytest.raises(openai.BadRequestError, match="is not a number"):
                 client.chat.completions.create(model="absent", messages=ASKED)
-            assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
+            assert (
+                client.chat.completions.create(model="luma", messages=ASKED)
+                .choices[0]
+                .message.content
+            )
         ready = client._client.get(f"{get_address(client)}/ready")
         assert ready.status_code == 503
         assert "is not a number" in ready.json()["error"]["message"]
@@ -650,12 +814,18 @@ def test_served_equals_measured_with_its_passages(tmp_path: Path) -> None:
             (choice,) = client.chat.completions.create(
                 model="small", messages=[{"role": "user", "content": line["input"]}]
             ).choices
-            found = (choice.message.content, choice.message.citations, choice.message.keeps_contract)
+            found = (
+                choice.message.content,
+                choice.message.citations,
+                choice.message.keeps_contract,
+            )
             assert found == (line["answer"], line["citations"], line["keeps_contract"])
     assert any(line["citations"] for line in lines)
 
 
-def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp_path: Path) -> None:
+def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(
+    tmp_path: Path,
+) -> None:
     task = write_task(tmp_path, more="methods: [prompt]\n")
     run = compare(task).run
     later = Run(run.folder.with_name("small-later"))
@@ -669,7 +839,10 @@ def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp
     assert served.reason == "The verdict recommends no method, but leans to this one."
     for place in (later.folder, later.assistant_folder("prompt")):
         (unfinished,) = load_catalogue([f"luma={place}"]).values()
-        assert unfinished.unmeasured_reason == "run small-later has not been measured on its test rows yet"
+        assert (
+            unfinished.unmeasured_reason
+            == "run small-later has not been measured on its test rows yet"
+        )
     (unfinished,) = load_catalogue([f"luma={later.folder}"]).values()
     assert unfinished.reason.startswith("The run has no verdict yet; of its 1 fitted methods")
     with open_client(unfinished) as client:
@@ -680,18 +853,30 @@ def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp
 def test_an_endpoint_computes_what_is_served(address: str) -> None:
     asking = Assistant("prompt", "answer", ModelRef(f"{address}/v1#luma"), contract=LUMA.contract)
     sorting = replace(
-        asking, kind="classify", model=ModelRef(f"{address}/v1#sorter"), choices=("dragons", "trains"), contract=None
+        asking,
+        kind="classify",
+        model=ModelRef(f"{address}/v1#sorter"),
+        choices=("dragons", "trains"),
+        contract=None,
     )
 
     async def ask(url: str) -> list[str]:
-        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-            asked = (client.chat.completions.create(model="far", messages=ASKED, stop=["7"]) for _ in range(12))
+        async with openai.AsyncOpenAI(
+            base_url=f"{url}/v1", api_key="none", max_retries=0
+        ) as client:
+            asked = (
+                client.chat.completions.create(model="far", messages=ASKED, stop=["7"])
+                for _ in range(12)
+            )
             return [done.choices[0].message.content for done in await asyncio.gather(*asked)]
 
     with open_client(serve_as("far", asking), serve_as("sorting", sorting)) as client:
         done = client.chat.completions.create(model="far", messages=ASKED)
         assert done.choices[0].message.content == "Title: All about trains\nAges: 7"
-        assert (done.choices[0].message.keeps_contract, done.choices[0].finish_reason) == (True, "stop")
+        assert (done.choices[0].message.keeps_contract, done.choices[0].finish_reason) == (
+            True,
+            "stop",
+        )
         assert done.usage.prompt_tokens == LUMA.answer("Please, a book about trains").prompt_tokens
         streamed = client.chat.completions.create(model="far", messages=ASKED, stream=True)
         pieces = [each.choices[0].delta.content or "" for each in streamed]
@@ -699,8 +884,12 @@ def test_an_endpoint_computes_what_is_served(address: str) -> None:
         sorted_as = client.chat.completions.create(model="sorting", messages=ASKED)
         assert sorted_as.choices[0].message.content == "trains"
         texts = asyncio.run(ask(get_address(client)))
-        assert set(texts) == {done.choices[0].message.content}  # the fake one knows no stop sequence
-    found = with_engine(f"{address}/v1#luma", replace(LUMA, model=ModelRef("smollm2-135m-instruct")))
+        assert set(texts) == {
+            done.choices[0].message.content
+        }  # the fake one knows no stop sequence
+    found = with_engine(
+        f"{address}/v1#luma", replace(LUMA, model=ModelRef("smollm2-135m-instruct"))
+    )
     assert found.model == ModelRef(f"{address}/v1#luma")
     assert with_engine(f"{address}/v1#luma", LUMA) == LUMA
 
@@ -708,17 +897,26 @@ def test_an_endpoint_computes_what_is_served(address: str) -> None:
 @pytest.mark.real
 def test_served_equals_measured_in_real_weights() -> None:
     luma = Path(__file__).parents[2] / "examples" / "luma"
-    rows = [json.loads(each) for each in (luma / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
-    shots = tuple(Example(str(at), (Message("user", row["input"]),), row["output"]) for at, row in enumerate(rows[:2]))
+    rows = [
+        json.loads(each)
+        for each in (luma / "examples.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    shots = tuple(
+        Example(str(at), (Message("user", row["input"]),), row["output"])
+        for at, row in enumerate(rows[:2])
+    )
     assistant = replace(LUMA, model=ModelRef("smollm2-135m-instruct"), shots=shots, max_tokens=40)
     # in 16 bits a near tie falls otherwise beside other rows: 9 of 12 answers were equal
-    asked, models = [row["input"] for row in rows[2:14]], Models(dtype="float32")
+    asked = [row["input"] for row in rows[2:14]]
+    models = Models(dtype="float32")
     own = assistant.answer(asked, models)
 
     async def ask(url: str) -> list[str]:
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", timeout=600) as client:
             create = partial(client.chat.completions.create, model="luma")
-            done = await asyncio.gather(*(create(messages=[{"role": "user", "content": text}]) for text in asked))
+            done = await asyncio.gather(
+                *(create(messages=[{"role": "user", "content": text}]) for text in asked)
+            )
             return [each.choices[0].message.content for each in done]
 
     with serving(serve_as("luma", assistant), models=models) as url:

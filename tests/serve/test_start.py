@@ -33,7 +33,10 @@ def test_an_assistant_that_needs_no_torch_does_not_import_it(tmp_path: Path) -> 
 
 
 def test_the_body_of_an_answer_does_not_wait_for_an_acknowledgement_of_its_head() -> None:
-    with open_listener("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with (
+        open_listener("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

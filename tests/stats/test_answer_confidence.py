@@ -1,4 +1,6 @@
-"""The confidence in texts: equal to another implementation, monotone, and honest about rows it was not fitted on."""
+"""The confidence in texts: equal to another implementation, monotone, and honest about rows it was
+not fitted on.
+"""
 
 import numpy as np
 import pytest
@@ -27,7 +29,8 @@ def test_the_fit_is_that_of_scikit_learn() -> None:
     values = np.array([[row["lead"], row["logprob"]] for row in rows])
     values = np.maximum(values, np.quantile(values, 0.02, axis=0))
     scaled = (values - values.mean(axis=0)) / values.std(axis=0)
-    num_right, num_wrong = right.sum(), (1 - right).sum()
+    num_right = right.sum()
+    num_wrong = (1 - right).sum()
     target = np.where(right == 1, (num_right + 1) / (num_right + 2), 1 / (num_wrong + 2))
     oracle = LogisticRegression(C=1.0, tol=1e-8).fit(
         np.vstack([scaled, scaled]), [1] * 600 + [0] * 600, np.concatenate([target, 1 - target])
@@ -37,7 +40,11 @@ def test_the_fit_is_that_of_scikit_learn() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), name=st.sampled_from(("logprob", "lead", "noise")), more=st.floats(0, 9))
+@given(
+    seed=st.integers(0, 1000),
+    name=st.sampled_from(("logprob", "lead", "noise")),
+    more=st.floats(0, 9),
+)
 def test_more_of_a_signal_is_never_less_sure(seed: int, name: str, more: float) -> None:
     rows, right = draw_answers(60, seed)
     fitted, _ = fit_confidence(rows, right, range(60))
@@ -48,10 +55,17 @@ def test_more_of_a_signal_is_never_less_sure(seed: int, name: str, more: float) 
 
 
 def test_held_out_confidences_know_nothing_where_there_is_nothing_to_know() -> None:
-    """With many signals and few rows, the fit looks good on its own rows; the held-out figures do not."""
-    rng, inside, outside = np.random.default_rng(0), [], []
+    """With many signals and few rows, the fit looks good on its own rows; the held-out figures do
+    not.
+    """
+    rng = np.random.default_rng(0)
+    inside = []
+    outside = []
     for seed in range(40):
-        rows = [{str(name): value for name, value in enumerate(row)} for row in rng.normal(size=(60, 12))]
+        rows = [
+            {str(name): value for name, value in enumerate(row)}
+            for row in rng.normal(size=(60, 12))
+        ]
         right = (rng.random(60) < 0.5).astype(float)
         fitted, held_out = fit_confidence(rows, right, range(60), seed)
         inside.append(compute_auroc([fitted.apply(row) for row in rows], right))
@@ -69,7 +83,10 @@ def test_rows_of_one_unit_are_in_one_fold() -> None:
 def test_a_rare_no_lowers_the_confidence() -> None:
     rows = [{"form": float(number > 0), "logprob": number / 100} for number in range(100)]
     fitted, _ = fit_confidence(rows, [0.0, *[1.0] * 99], range(100))
-    assert fitted.apply({"form": 0.0, "logprob": 0.5}) < fitted.apply({"form": 1.0, "logprob": 0.5}) - 0.05
+    assert (
+        fitted.apply({"form": 0.0, "logprob": 0.5})
+        < fitted.apply({"form": 1.0, "logprob": 0.5}) - 0.05
+    )
 
 
 @pytest.mark.parametrize("right", [[1.0] * 8, [0.0] * 8])
@@ -89,13 +106,16 @@ def test_the_interval_of_auroc_covers_in_95_of_100_draws() -> None:
     sure, right = draw(200_000, 10_000)
     truth = roc_auc_score(right, sure)
     intervals = [estimate_auroc(*draw(150, seed)) for seed in range(400)]
-    assert 0.93 <= np.mean([interval.low <= truth <= interval.high for interval in intervals]) <= 0.99
+    assert (
+        0.93 <= np.mean([interval.low <= truth <= interval.high for interval in intervals]) <= 0.99
+    )
     assert intervals[0].value == pytest.approx(roc_auc_score(draw(150, 0)[1], draw(150, 0)[0]))
 
 
 def test_copies_of_rows_make_auroc_no_surer() -> None:
     rng = np.random.default_rng(5)
-    sure, right = rng.random(80), (rng.random(80) < 0.6).astype(float)
+    sure = rng.random(80)
+    right = (rng.random(80) < 0.6).astype(float)
     once = estimate_auroc(sure, right)
     copies = estimate_auroc([*sure] * 4, [*right] * 4, [*range(80)] * 4)
     assert copies.value == pytest.approx(once.value)

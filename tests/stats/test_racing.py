@@ -1,4 +1,6 @@
-"""Racing: a candidate that is clearly worse is dropped, and one that is best by the margin hardly ever."""
+"""Racing: a candidate that is clearly worse is dropped, and one that is best by the margin hardly
+ever.
+"""
 
 import numpy as np
 from hypothesis import given
@@ -37,7 +39,9 @@ def test_blocks_grow_and_end_with_all_rows(num_rows: int) -> None:
 
 
 def test_the_best_by_the_margin_is_dropped_in_at_most_one_of_a_hundred_races() -> None:
-    losses = sum(0 in race(draw_scores([0.52, 0.5, 0.5, 0.5], 96, seed)) for seed in range(NUM_RUNS))
+    losses = sum(
+        0 in race(draw_scores([0.52, 0.5, 0.5, 0.5], 96, seed)) for seed in range(NUM_RUNS)
+    )
     assert losses <= 0.01 * NUM_RUNS
 
 

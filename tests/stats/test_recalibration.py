@@ -1,4 +1,6 @@
-"""Recalibration: equal to scikit-learn's, applied only where it helps, and never a change of order."""
+"""Recalibration: equal to scikit-learn's, applied only where it helps, and never a change of
+order.
+"""
 
 import numpy as np
 import pytest
@@ -8,14 +10,28 @@ from scipy.special import expit, logit
 from sklearn.calibration import _SigmoidCalibration, calibration_curve
 from sklearn.linear_model import LogisticRegression
 
-from etude.stats.calibration import brier_score, list_reliability, measure_calibration_error, measure_overconfidence
-from etude.stats.recalibration import EDGE, MAPS, MIN_SLOPE, Recalibration, choose_recalibration, fit_recalibration
+from etude.stats.calibration import (
+    brier_score,
+    list_reliability,
+    measure_calibration_error,
+    measure_overconfidence,
+)
+from etude.stats.recalibration import (
+    EDGE,
+    MAPS,
+    MIN_SLOPE,
+    Recalibration,
+    choose_recalibration,
+    fit_recalibration,
+)
 
 Floats = np.ndarray
 
 
 def draw_rows(num: int, seed: int, slope: float = 1.0, shift: float = 0.0) -> tuple[Floats, Floats]:
-    """Confidences whose log-odds are `slope` times the true ones plus `shift`, and right answers."""
+    """Confidences whose log-odds are `slope` times the true ones plus `shift`, and right
+    answers.
+    """
     rng = np.random.default_rng(seed)
     true = rng.beta(4, 1.5, num)
     sure = np.clip(expit(slope * logit(true) + shift), EDGE, 1 - EDGE)
@@ -39,7 +55,8 @@ def test_platts_map_is_that_of_scikit_learn(seed: int) -> None:
 
 def test_the_temperature_is_that_of_scikit_learn() -> None:
     sure, right = draw_rows(300, 1, slope=1.7, shift=0.4)
-    features, targets = logit(sure)[:, None], smooth(right)
+    features = logit(sure)[:, None]
+    targets = smooth(right)
     model = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-12, max_iter=10_000)
     model.fit(
         np.vstack([features, features]),
@@ -47,12 +64,17 @@ def test_the_temperature_is_that_of_scikit_learn() -> None:
         sample_weight=np.r_[targets, 1 - targets],
     )
     found = fit_recalibration("temperature", sure, right)
-    assert (found.slope, found.intercept) == (pytest.approx(float(model.coef_[0, 0]), abs=1e-5), 0.0)
+    assert (found.slope, found.intercept) == (
+        pytest.approx(float(model.coef_[0, 0]), abs=1e-5),
+        0.0,
+    )
 
 
 @pytest.mark.parametrize("kind", MAPS)
 @given(rows=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=40))
-def test_a_map_keeps_the_order_and_stays_a_probability(kind: str, rows: list[tuple[float, bool]]) -> None:
+def test_a_map_keeps_the_order_and_stays_a_probability(
+    kind: str, rows: list[tuple[float, bool]]
+) -> None:
     sure, right = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     fitted = fit_recalibration(kind, sure, right)
     mapped = [fitted.apply(value) for value in sorted(sure)]
@@ -89,7 +111,9 @@ def test_a_map_that_gives_every_answer_the_same_confidence_is_not_used() -> None
         choice = choose_recalibration(sure, right)
         slopes = [choice.recalibration.slope] if choice else []
         assert all(slope >= MIN_SLOPE for slope in slopes)
-        against = choose_recalibration(sure, 1 - (np.argsort(np.argsort(sure)) > 20))  # the surest are wrong
+        against = choose_recalibration(
+            sure, 1 - (np.argsort(np.argsort(sure)) > 20)
+        )  # the surest are wrong
         assert against is None
 
 

@@ -33,13 +33,17 @@ def opened(studio_task: Path) -> Iterator[tuple[Any, Any, str]]:
         yield process, page, link
 
 
-def test_a_draft_survives_esc_and_back_shows_what_was_said(opened: tuple[Any, Any, str], studio_task: Path) -> None:
+def test_a_draft_survives_esc_and_back_shows_what_was_said(
+    opened: tuple[Any, Any, str], studio_task: Path
+) -> None:
     _, page, link = opened
     page.keyboard.press("c")
     page.keyboard.insert_text(" DRAFT")
     page.keyboard.press("Escape")
     page.keyboard.press("c")
-    assert page.locator("#correction").input_value().endswith(" DRAFT"), "written at the end, and kept"
+    assert page.locator("#correction").input_value().endswith(" DRAFT"), (
+        "written at the end, and kept"
+    )
     page.keyboard.press("Escape")
     page.keyboard.press("r")
     page.keyboard.insert_text("wrong age")
@@ -65,7 +69,9 @@ def test_a_draft_survives_esc_and_back_shows_what_was_said(opened: tuple[Any, An
         assert made.read_text().count("\n") == num_rows
 
 
-def test_enter_sends_in_the_chat_and_a_reload_keeps_the_conversation(opened: tuple[Any, Any, str]) -> None:
+def test_enter_sends_in_the_chat_and_a_reload_keeps_the_conversation(
+    opened: tuple[Any, Any, str],
+) -> None:
     _, page, link = opened
     page.goto(urljoin(link, "/chat"))
     page.locator("#question").fill("Dragons, age 7?")
@@ -96,14 +102,24 @@ def test_without_the_server_a_form_keeps_what_is_written(opened: tuple[Any, Any,
     assert page.locator("#correction").input_value() == "Title: Typed\nAges: 1"
 
 
-def test_axe_finds_nothing_and_no_page_is_wider_than_its_screen(opened: tuple[Any, Any, str]) -> None:
+def test_axe_finds_nothing_and_no_page_is_wider_than_its_screen(
+    opened: tuple[Any, Any, str],
+) -> None:
     _, page, link = opened
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page.goto(urljoin(link, "/data"))
     row = page.locator("a.turn-link").first.get_attribute("href")
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 800})
-        reviews = ("/", "/review", "/review?from=dev", "/review?from=made", "/chat", "/tests", "/keys")
+        reviews = (
+            "/",
+            "/review",
+            "/review?from=dev",
+            "/review?from=made",
+            "/chat",
+            "/tests",
+            "/keys",
+        )
         for path in (*reviews, "/data", row, "/findings", "/runs"):
             page.goto(urljoin(link, path))
             if page.locator("details.guidelines:not([open])").count():
@@ -115,7 +131,8 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_its_screen(opened: tuple[An
 def test_the_browser_opens_with_the_link_if_that_is_wanted(
     studio_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note, program = tmp_path / "opened", tmp_path / "browser.sh"
+    note = tmp_path / "opened"
+    program = tmp_path / "browser.sh"
     program.write_text(f'#!/bin/sh\necho "$1" > {note}\n')
     program.chmod(0o755)
     monkeypatch.setenv("BROWSER", str(program))

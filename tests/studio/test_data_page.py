@@ -1,4 +1,6 @@
-"""The rows of the examples on their page: filters, changes to many at once, the table, and two people on one row."""
+"""The rows of the examples on their page: filters, changes to many at once, the table, and two
+people on one row.
+"""
 
 import csv
 import io
@@ -37,7 +39,9 @@ def test_rows_are_filtered_by_what_was_said_and_by_whom(studio_task: Path) -> No
         assert {row.id for row in studio.sync_data().search(row_filter)[0]} == ids
     page = client.get("/data", params={"state": "corrected"}).text
     assert "1 row." in page
-    assert f'<p class="text" dir="auto">{GOOD}</p>' in page, "the correction beside the row's answer"
+    assert f'<p class="text" dir="auto">{GOOD}</p>' in page, (
+        "the correction beside the row's answer"
+    )
 
 
 def test_checked_rows_and_all_of_a_search_are_left_out_and_taken_back(studio_task: Path) -> None:
@@ -60,7 +64,9 @@ def test_checked_rows_and_all_of_a_search_are_left_out_and_taken_back(studio_tas
     assert not studio.gathered_feedback.excluded
 
 
-def test_the_table_has_the_rows_of_the_search_with_what_people_said_and_no_formula(studio_task: Path) -> None:
+def test_the_table_has_the_rows_of_the_search_with_what_people_said_and_no_formula(
+    studio_task: Path,
+) -> None:
     studio, client = open_studio(studio_task)
     row = studio.data.find(visible(studio)[0])
     studio.correct(row, "ana", GOOD, "wrong age")

@@ -26,15 +26,24 @@ def test_the_row_is_corrected_or_left_out_with_a_reason(studio_task: Path) -> No
     item = studio.queue.find(fields(page)["item"])
     after = send(client, "leave_out", page, reason="not a request").text
     (entry,) = read_feedback_lines(studio_task)
-    assert (entry["exclude"], entry["answer"], entry["reason"]) == (True, item.expected, "not a request")
+    assert (entry["exclude"], entry["answer"], entry["reason"]) == (
+        True,
+        item.expected,
+        "not a request",
+    )
     send(client, "replace", after)
-    assert read_feedback_lines(studio_task)[1]["correction"] == read_feedback_lines(studio_task)[1]["answer"]
+    assert (
+        read_feedback_lines(studio_task)[1]["correction"]
+        == read_feedback_lines(studio_task)[1]["answer"]
+    )
     assert (len(studio.gathered_feedback.excluded), len(studio.gathered_feedback.answers)) == (1, 1)
     again = client.get("/review?from=dev&back=2").text
     assert "leave out, “not a request”" in again
     send(client, "accept", again)
     assert not studio.gathered_feedback.excluded, "who has changed their mind is not counted twice"
-    assert Studio(studio_task, method="baseline").sync_queue().count("dev").done == 2, "also after a restart"
+    assert Studio(studio_task, method="baseline").sync_queue().count("dev").done == 2, (
+        "also after a restart"
+    )
 
 
 def test_a_request_has_no_row_to_be_wrong(studio_task: Path) -> None:
@@ -47,39 +56,63 @@ def test_a_request_has_no_row_to_be_wrong(studio_task: Path) -> None:
 
 def write_made_rows(task: Path, *more: str) -> Path:
     texts = (*(f"Somebody wants number {number}" for number in range(8)), *more)
-    rows = [{"id": text, "input": text, "output": GOOD, "source": MADE, "parents": ["1"]} for text in texts]
+    rows = [
+        {"id": text, "input": text, "output": GOOD, "source": MADE, "parents": ["1"]}
+        for text in texts
+    ]
     write_json_lines(task.parent / "made.jsonl", rows)
     return task.parent / "made.jsonl"
 
 
-def test_made_rows_are_kept_corrected_and_dropped_in_their_file_and_nowhere_else(studio_task: Path) -> None:
+def test_made_rows_are_kept_corrected_and_dropped_in_their_file_and_nowhere_else(
+    studio_task: Path,
+) -> None:
     sealed = Studio(studio_task).sealed.texts[0]
     file = write_made_rows(studio_task, sealed)
     before = {line["input"]: line for line in list_lines(file)}
     studio, client = open_studio(studio_task)
     assert studio.queue.count("made").total == 8, "a row like a test row is not shown"
-    page, draw, said = client.get("/review?from=made").text, random.Random(4), dict[str, str]()
+    page = client.get("/review?from=made").text
+    draw = random.Random(4)
+    said = dict[str, str]()
     for number in range(40):
-        item, say = studio.queue.find(fields(page)["item"]), draw.choice(["accept", "correct", "leave_out"])
-        text, correction = item.input[0].content, f"Title: Number {number}\nAges: 7"
+        item = studio.queue.find(fields(page)["item"])
+        say = draw.choice(["accept", "correct", "leave_out"])
+        text = item.input[0].content
+        correction = f"Title: Number {number}\nAges: 7"
         assert "No title" not in page
         assert send(client, "correct", page, correction="No title").status_code == 422
         assert send(client, say, page, correction=correction).status_code == 200
-        outputs = {"accept": [before[text]], "correct": [before[text] | {"output": correction}], "leave_out": []}
+        outputs = {
+            "accept": [before[text]],
+            "correct": [before[text] | {"output": correction}],
+            "leave_out": [],
+        }
         said[text] = outputs[say]
         expected = [line for other in before for line in said.get(other, [before[other]])]
-        assert sorted(list_lines(file), key=lambda line: line["id"]) == sorted(expected, key=lambda line: line["id"])
+        assert sorted(list_lines(file), key=lambda line: line["id"]) == sorted(
+            expected, key=lambda line: line["id"]
+        )
         back = draw.randint(1, len(said)) if len(said) == 8 or draw.random() < 0.3 else 0
         page = client.get(f"/review?from=made&back={back}").text
     assert "All made rows are read" in client.get("/review?from=made").text
     gathered = Studio(studio_task).gathered_feedback
-    assert not [*gathered.answers, *gathered.excluded, *gathered.judgements], "made rows never become examples"
+    assert not [*gathered.answers, *gathered.excluded, *gathered.judgements], (
+        "made rows never become examples"
+    )
     assert Studio(studio_task).sync_queue().count("made").done == 8
 
 
 def test_what_people_write_into_the_file_of_made_rows_stays_as_it_is(studio_task: Path) -> None:
     file = write_made_rows(studio_task)
-    others = [b"", b"[1]", b'{"input": ', b"\xff", b'{"input": "\\ud800", "output": "", "source": "made"}', b"\r"]
+    others = [
+        b"",
+        b"[1]",
+        b'{"input": ',
+        b"\xff",
+        b'{"input": "\\ud800", "output": "", "source": "made"}',
+        b"\r",
+    ]
     first, *rest = file.read_bytes().splitlines()
     lines = [b"\xef\xbb\xbf" + first, *others, *rest]
     file.write_bytes(b"\n".join(lines))  # no line break at the end
@@ -114,7 +147,13 @@ def test_who_saves_second_sees_the_first_and_is_asked(studio_task: Path) -> None
     studio, ana = open_studio(studio_task, "One", "Two")
     ben = browser(studio, "ben")
     page = ana.get("/review").text
-    send(ben, "correct", page.replace(fields(page)["entry"], "of-ben"), correction=GOOD, reason="too short")
+    send(
+        ben,
+        "correct",
+        page.replace(fields(page)["entry"], "of-ben"),
+        correction=GOOD,
+        reason="too short",
+    )
     asked = send(ana, "reject", page, reason="wrong age")
     assert asked.status_code == 409
     assert "ben gave this feedback: corrected, “too short”" in asked.text
@@ -123,7 +162,9 @@ def test_who_saves_second_sees_the_first_and_is_asked(studio_task: Path) -> None
     assert len(read_feedback_lines(studio_task)) == 1
     assert send(ana, "reject", asked.text, reason="wrong age").status_code == 200
     assert [entry["reviewer"] for entry in read_feedback_lines(studio_task)] == ["ben", "ana"]
-    assert send(ana, "reject", asked.text, reason="wrong age").status_code == 200, "a repeat is no second entry"
+    assert send(ana, "reject", asked.text, reason="wrong age").status_code == 200, (
+        "a repeat is no second entry"
+    )
     assert len(read_feedback_lines(studio_task)) == 2
 
 
@@ -144,10 +185,15 @@ def test_an_expert_gets_what_others_left_to_one(studio_task: Path) -> None:
     assert 'name="say" value="expert"' not in page
     send(expert, "accept", page)
     assert "Everything is reviewed" in expert.get("/review?from=expert").text
-    assert [entry.summary for entry in drop_undone(studio.log.entries)] == ["for an expert", "right"]
+    assert [entry.summary for entry in drop_undone(studio.log.entries)] == [
+        "for an expert",
+        "right",
+    ]
 
 
-def test_a_label_is_chosen_among_those_of_the_assistant_and_no_other_is_saved(studio_task: Path) -> None:
+def test_a_label_is_chosen_among_those_of_the_assistant_and_no_other_is_saved(
+    studio_task: Path,
+) -> None:
     studio, client = open_studio(studio_task, "One")
     studio.task = replace(studio.task, contract=None)
     studio.assistant = replace(studio.assistant, contract=Contract(labels=("cat", "dog")))
@@ -162,7 +208,9 @@ def test_labels_are_read_in_order_until_few_are_wrong(studio_task: Path) -> None
     studio, client = open_studio(studio_task)
     rows = studio.data.search(RowFilter())[0][: LAST_READ + 5]
     ids = tuple(row.id for row in rows)
-    studio.data.set_findings([Finding("unread_label", "note", ids, "", "", subjects=(GOOD,) * len(ids))])
+    studio.data.set_findings(
+        [Finding("unread_label", "note", ids, "", "", subjects=(GOOD,) * len(ids))]
+    )
     queue_labels(studio.queue, studio.data, studio.name)
     page = client.get("/review?from=labels").text
     num_wrong = LAST_READ // 3 - 1
@@ -178,13 +226,18 @@ def test_labels_are_read_in_order_until_few_are_wrong(studio_task: Path) -> None
     while len(studio.read_label_review().sampled) < MIN_SAMPLED:
         page = send(client, "accept", page).text
     assert f"In all, about {num_wrong} of " in page
-    assert len(studio.gathered_feedback.answers) >= num_wrong + MIN_SAMPLED - 1, "a right label is a right answer"
+    assert len(studio.gathered_feedback.answers) >= num_wrong + MIN_SAMPLED - 1, (
+        "a right label is a right answer"
+    )
 
 
 def test_the_estimate_of_all_wrong_labels_covers_the_truth() -> None:
-    draw, covered = random.Random(0), 0
+    draw = random.Random(0)
+    covered = 0
     for _ in range(200):
-        wrong = [draw.random() < 0.8 for _ in range(40)] + [draw.random() < 0.05 for _ in range(560)]
+        wrong = [draw.random() < 0.8 for _ in range(40)] + [
+            draw.random() < 0.05 for _ in range(560)
+        ]
         estimate = LabelReview(wrong[:60], draw.sample(wrong[60:], 40), len(wrong)).estimate_wrong()
         assert estimate
         middle, low, high = estimate

@@ -11,7 +11,9 @@ from etude.types import Message
 
 def make_items(num: int, assistant: str = "run/prompt", answer: str = "a") -> list[ReviewItem]:
     return [
-        ReviewItem("requests", (Message("user", f"request {number}"),), assistant, f"{answer}{number}")
+        ReviewItem(
+            "requests", (Message("user", f"request {number}"),), assistant, f"{answer}{number}"
+        )
         for number in range(num)
     ]
 
@@ -29,15 +31,20 @@ def queue(tmp_path: Path) -> ReviewQueue:
 
 def test_undone_reviews_and_choices_between_two_answers_do_not_count(queue: ReviewQueue) -> None:
     first, second, third = make_items(3)
-    up, choice = say("1", "ana", first, thumb="up"), say("2", "ana", second, choice="answer", other="b")
+    up = say("1", "ana", first, thumb="up")
+    choice = say("2", "ana", second, choice="answer", other="b")
     queue.set_reviews([up, choice, say("3", "ben", third, thumb="down")])
     assert queue.count("requests").done == 2
     assert queue.count("requests").by_person == {"ana": 1, "ben": 1}
-    queue.set_reviews([up, choice, say("3", "ben", third, thumb="down"), say("4", "ana", first, undo="1")])
+    queue.set_reviews(
+        [up, choice, say("3", "ben", third, thumb="down"), say("4", "ana", first, undo="1")]
+    )
     assert queue.count("requests").by_person == {"ben": 1}
 
 
-def test_what_is_right_counts_for_every_assistant_and_a_thumb_for_its_answer(queue: ReviewQueue) -> None:
+def test_what_is_right_counts_for_every_assistant_and_a_thumb_for_its_answer(
+    queue: ReviewQueue,
+) -> None:
     first, second, third, fourth = make_items(4)
     entries = [
         say("1", "ana", first, correction="right"),
@@ -54,7 +61,9 @@ def test_what_is_right_counts_for_every_assistant_and_a_thumb_for_its_answer(que
     assert waiting.input == third.input
 
 
-def test_an_answer_left_to_an_expert_waits_in_their_queue_until_one_judges_it(queue: ReviewQueue) -> None:
+def test_an_answer_left_to_an_expert_waits_in_their_queue_until_one_judges_it(
+    queue: ReviewQueue,
+) -> None:
     item = make_items(1)[0]
     flag = say("1", "ana", item, flag=True)
     queue.set_reviews([flag])

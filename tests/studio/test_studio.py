@@ -22,7 +22,15 @@ from etude.suites.run import run_suites
 from etude.task.contract import Contract
 from etude.types import Excerpt, Finding, Message
 from small_task import rows
-from studio_helpers import GOOD, browser, fields, open_studio, read_feedback_lines, send, write_requests
+from studio_helpers import (
+    GOOD,
+    browser,
+    fields,
+    open_studio,
+    read_feedback_lines,
+    send,
+    write_requests,
+)
 
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 
@@ -38,7 +46,9 @@ def task_copy(compared_task: Path, tmp_path: Path) -> Path:
 
 
 def read_split(task: Path) -> dict[str, list[str]]:
-    return next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
+    return next(
+        json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json")
+    )
 
 
 def num_changed(one: Path, other: Path) -> int:
@@ -53,14 +63,22 @@ def test_a_browser_without_the_link_sees_nothing(task: Path) -> None:
         response = stranger.get(page)
         assert response.status_code == 403
         assert "secret" not in response.text
-    assert stranger.post("/review", data={"token": SignIn(studio.queue.secret).form_token()}).status_code == 403
+    assert (
+        stranger.post(
+            "/review", data={"token": SignIn(studio.queue.secret).form_token()}
+        ).status_code
+        == 403
+    )
 
 
 def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
     _, client = open_studio(task, "One", "Two")
     given = fields(client.get("/review").text)
     for token in ("", "wrong"):
-        assert client.post("/review", data={**given, "say": "accept", "token": token}).status_code == 403
+        assert (
+            client.post("/review", data={**given, "say": "accept", "token": token}).status_code
+            == 403
+        )
     assert client.get("/", headers={"host": "evil.example"}).status_code == 421
     assert client.post("/review", content=b"x" * (2**20 + 1)).status_code == 413
     assert not read_feedback_lines(task)
@@ -75,14 +93,18 @@ def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
         assert response.status_code == 200
         assert "script-src 'self'" in response.headers["content-security-policy"]
         assert "unsafe" not in response.headers["content-security-policy"]
-        assert not re.search(r"<script(?! src=\"/static)|<style|\sstyle=|\son\w+=|https?://", response.text)
+        assert not re.search(
+            r"<script(?! src=\"/static)|<style|\sstyle=|\son\w+=|https?://", response.text
+        )
     for name in re.findall(r'"(/static/[^"]+)"', response.text):
         assert client.get(name).status_code == 200
 
 
 def test_what_people_and_models_write_is_shown_as_text(task: Path) -> None:
     studio, client = open_studio(task, ATTACK)
-    item = ReviewItem("requests", (Message("user", ATTACK),), ATTACK, ATTACK, ATTACK, (ATTACK,), (ATTACK,), 0.5)
+    item = ReviewItem(
+        "requests", (Message("user", ATTACK),), ATTACK, ATTACK, ATTACK, (ATTACK,), (ATTACK,), 0.5
+    )
     studio.queue.replace_source("requests", [item])
     studio.answering.error = ATTACK
     client.post("/name", data={**fields(client.get("/").text), "name": ATTACK[:50]})
@@ -127,7 +149,9 @@ def test_a_right_refusal_is_accepted_without_a_new_row_and_a_limit_is_named(task
     studio, client = open_studio(task, "One")
     refusal = "I only recommend books."
     turns = (Message("user", "Will it rain?"),)
-    item = ReviewItem("requests", turns, studio.name, refusal, failures=("missing field: Title",), limit="weather")
+    item = ReviewItem(
+        "requests", turns, studio.name, refusal, failures=("missing field: Title",), limit="weather"
+    )
     studio.queue.replace_source("requests", [item])
     page = client.get("/review").text
     assert "The limit “weather” turned this input away" in page
@@ -147,9 +171,12 @@ def test_an_accepted_label_replaces_the_label_that_it_contradicts(task: Path) ->
 
 def test_two_people_never_get_the_same_answer(tmp_path: Path) -> None:
     queue = ReviewQueue(tmp_path / "q.sqlite")
-    items = [ReviewItem("requests", (Message("user", str(number)),), "", "a") for number in range(3)]
+    items = [
+        ReviewItem("requests", (Message("user", str(number)),), "", "a") for number in range(3)
+    ]
     queue.replace_source("requests", items)
-    ana, ben = queue.take_next("ana", "requests"), queue.take_next("ben", "requests")
+    ana = queue.take_next("ana", "requests")
+    ben = queue.take_next("ben", "requests")
     assert ana.id != ben.id
     assert queue.take_next("ana", "requests") == ana
     queue.set_reviews([Feedback("1", "", "ana", "", ana.input, "a", thumb="up")])
@@ -178,14 +205,20 @@ def test_requests_that_meet_the_test_are_left_out(task: Path) -> None:
     assert (studio.num_sealed, studio.queue.count("requests").total) == (2, 1)
 
 
-def test_dev_rows_that_counted_as_wrong_are_shown_and_accepting_one_leaves_the_row(task: Path) -> None:
+def test_dev_rows_that_counted_as_wrong_are_shown_and_accepting_one_leaves_the_row(
+    task: Path,
+) -> None:
     studio = Studio(task, method="baseline")
-    client, counts = browser(studio), studio.queue.count("dev")
+    client = browser(studio)
+    counts = studio.queue.count("dev")
     assert counts.total == counts.answered > 0
     page = client.get("/review?from=dev")
     assert "Answer in the examples" in page.text
     send(client, "accept", page.text)
-    assert (read_feedback_lines(task)[0]["thumb"], read_feedback_lines(task)[0].get("correction")) == ("up", None)
+    assert (
+        read_feedback_lines(task)[0]["thumb"],
+        read_feedback_lines(task)[0].get("correction"),
+    ) == ("up", None)
     dev = read_split(task)["dev"]
     texts = {row.text for row in studio.rows if row.id in dev}
     assert read_feedback_lines(task)[0]["input"] in texts
@@ -202,7 +235,9 @@ def test_the_new_rows_are_written_from_the_page(task_copy: Path) -> None:
     client.post("/apply", data={**fields(client.get("/").text), "update": "on"})
     assert "examples: examples.feedback.jsonl" in task.read_text()
     for known in (studio.task.examples.file, studio.checking.task.examples.file):
-        assert known.name == "examples.feedback.jsonl", "the next files are written from the new one"
+        assert known.name == "examples.feedback.jsonl", (
+            "the next files are written from the new one"
+        )
     assert GOOD in client.get("/data?q=One").text
 
 
@@ -258,18 +293,31 @@ def test_two_assistants_answer_side_by_side_and_a_choice_is_kept(task: Path) -> 
     assert kept["other_assistant"].endswith("/baseline")
     last = unescape(re.findall(r'name="turns" value="([^"]*)"', page)[-1])
     assert [turn["role"] for turn in json.loads(last)] == ["user", "assistant"]
-    again = client.post("/chat", data={**form, "turns": last, "question": "Trains?", "second": ""}).text
+    again = client.post(
+        "/chat", data={**form, "turns": last, "question": "Trains?", "second": ""}
+    ).text
     given = {name: unescape(value) for name, value in fields(again).items()}
     client.post("/feedback", data={**given, "say": "correct", "correction": GOOD})
-    assert [turn["role"] for turn in read_feedback_lines(task)[1]["input"]] == ["user", "assistant", "user"]
+    assert [turn["role"] for turn in read_feedback_lines(task)[1]["input"]] == [
+        "user",
+        "assistant",
+        "user",
+    ]
     assert read_feedback_lines(task)[1]["correction"] == GOOD
 
 
 def test_feedback_on_a_label_is_kept_with_the_turn_that_was_asked(task: Path) -> None:
     studio, client = open_studio(task)
     studio.assistant = replace(studio.assistant, kind="classify")
-    turns = json.dumps([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
-    form = {**fields(client.get("/chat").text), "turns": turns, "question": "Trains?", "first": "prompt"}
+    turns = json.dumps(
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    )
+    form = {
+        **fields(client.get("/chat").text),
+        "turns": turns,
+        "question": "Trains?",
+        "first": "prompt",
+    }
     page = client.post("/chat", data=form).text
     given = {name: unescape(value) for name, value in fields(page).items()}
     client.post("/feedback", data={**given, "say": "up"})
@@ -321,8 +369,13 @@ def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task:
     form = {**fields(client.get("/row", params={"id": row.id}).text), "reason": "wrong age"}
     assert client.post("/row", data={**form, "correction": "Nope"}).status_code == 422
     assert client.post("/row", data={**form, "correction": GOOD}).status_code == 200
-    assert (read_feedback_lines(task)[0]["input"], read_feedback_lines(task)[0]["correction"]) == (row.text, GOOD)
-    assert client.post("/row", data={**form, "id": hidden.id, "correction": GOOD}).status_code == 404
+    assert (read_feedback_lines(task)[0]["input"], read_feedback_lines(task)[0]["correction"]) == (
+        row.text,
+        GOOD,
+    )
+    assert (
+        client.post("/row", data={**form, "id": hidden.id, "correction": GOOD}).status_code == 404
+    )
     assert len(read_feedback_lines(task)) == 1
 
 
@@ -332,7 +385,9 @@ def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) ->
     split = read_split(task)
     ids = (split["train"][0], split["test"][0])
     by_id = {row.id: row for row in rows}
-    evidence = tuple(Excerpt(name, name, "output", f"{ATTACK} {by_id[name].text}", ((0, 8),)) for name in ids)
+    evidence = tuple(
+        Excerpt(name, name, "output", f"{ATTACK} {by_id[name].text}", ((0, 8),)) for name in ids
+    )
     studio.data.set_findings([Finding("odd", "warning", ids, ATTACK, "Look.", excerpts=evidence)])
     page = client.get("/findings").text
     assert "<mark>&lt;script&gt;</mark>" in page
@@ -350,7 +405,10 @@ def test_what_cannot_be_kept_is_refused_and_spoils_nothing(task: Path) -> None:
     page = client.get("/review").text
     assert send(client, "reject", page, reason="a\0b").status_code == 400
     assert client.get("/enter?key=é").status_code == 403
-    assert client.post("/review", data={**fields(page), "say": "accept", "token": "é"}).status_code == 403
+    assert (
+        client.post("/review", data={**fields(page), "say": "accept", "token": "é"}).status_code
+        == 403
+    )
     assert send(client, "accept", page.replace(fields(page)["item"], "gone")).status_code == 410
     client.post("/name", data={**fields(client.get("/").text), "name": "  "})
     assert send(client, "accept", page).status_code == 200
@@ -362,7 +420,8 @@ def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task_copy: Path) ->
     studio, client = open_studio(task)
     by_id = {row.id: row for row in studio.rows}
     split = read_split(task)
-    row, hidden = by_id[split["train"][0]], by_id[split["test"][0]]
+    row = by_id[split["train"][0]]
+    hidden = by_id[split["test"][0]]
     form = fields(client.get("/row", params={"id": row.id}).text)
     for reason in (ATTACK, "too old"):
         page = client.post("/row/out", data={**form, "reason": reason}).text
@@ -395,7 +454,10 @@ def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task_copy: Pa
     _, client = open_studio(task)
     assert "has not been tested yet" in client.get("/tests").text
     run_suites(task, quick=True)
-    rows = [{"input": ATTACK, "output": GOOD, "tags": {"taught": ATTACK}, "approved": False} for _ in range(1)]
+    rows = [
+        {"input": ATTACK, "output": GOOD, "tags": {"taught": ATTACK}, "approved": False}
+        for _ in range(1)
+    ]
     rows.append({"input": "Bombs?", "output": "No.", "tags": {}, "approved": False})
     (task.parent / "teach.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = client.get("/tests").text
@@ -424,7 +486,8 @@ def test_links_have_roles_and_only_hashes_of_them_are_kept(task_copy: Path) -> N
     task = task_copy
     studio, _ = open_studio(task, "One", "Two", "Three")
     app = build_studio_app(studio, "x", "studio.lan")
-    links, keys = {}, {}
+    links = {}
+    keys = {}
     for role in ("reader", "reviewer", "owner"):
         person, key = invite_person(f"Eva {role}:{role}")
         keys[role] = key
@@ -442,10 +505,22 @@ def test_links_have_roles_and_only_hashes_of_them_are_kept(task_copy: Path) -> N
         form = {**fields(page.text), "token": SignIn(studio.queue.secret).form_token(keys[role])}
         stolen = {**form, "token": SignIn(studio.queue.secret).form_token()}
         assert client.post("/review", data={**stolen, "say": "skip"}).status_code == 403
-        paths = {"/review": {**form, "say": "accept"}, "/apply": form, "/findings": form, "/tests/examples": form}
+        paths = {
+            "/review": {**form, "say": "accept"},
+            "/apply": form,
+            "/findings": form,
+            "/tests/examples": form,
+        }
         codes[role] = [client.post(path, data=data).status_code for path, data in paths.items()]
-    assert codes == {"reader": [403, 403, 403, 403], "reviewer": [200, 403, 403, 403], "owner": [200, 200, 200, 200]}
-    assert {entry["reviewer"] for entry in read_feedback_lines(task)} == {"Eva reviewer", "Eva owner"}
+    assert codes == {
+        "reader": [403, 403, 403, 403],
+        "reviewer": [200, 403, 403, 403],
+        "owner": [200, 200, 200, 200],
+    }
+    assert {entry["reviewer"] for entry in read_feedback_lines(task)} == {
+        "Eva reviewer",
+        "Eva owner",
+    }
     for wrong in ("eva", "eva:boss", ":owner"):
         with pytest.raises(InputError, match="NAME:ROLE"):
             invite_person(wrong)

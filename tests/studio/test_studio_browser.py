@@ -1,4 +1,6 @@
-"""The studio in a real browser, and under kill -9: the whole circle from an answer to a new comparison."""
+"""The studio in a real browser, and under kill -9: the whole circle from an answer to a new
+comparison.
+"""
 
 import contextlib
 import http.client
@@ -25,7 +27,9 @@ from etude.comparison.compare import compare
 from etude.feedback import FILE, FeedbackLog
 from small_task import rows, write_task
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 pytestmark = pytest.mark.real
 
 
@@ -33,7 +37,9 @@ pytestmark = pytest.mark.real
 def served(task: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command as a process of its own, and the link that it prints."""
     command = [sys.executable, "-m", "etude", "studio", str(task), *more]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
     assert process.stdout
     try:
         link = next(found[1] for line in process.stdout if (found := re.match(r"Open (\S+)", line)))
@@ -46,7 +52,9 @@ def served(task: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    made = write_task(tmp_path / "task", more="methods: [baseline, prompt, few_shot]\nmetric: exact_match\n")
+    made = write_task(
+        tmp_path / "task", more="methods: [baseline, prompt, few_shot]\nmetric: exact_match\n"
+    )
     compare(made)
     return made
 
@@ -60,7 +68,9 @@ def requests_file(task: Path, num: int) -> Path:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser; to run: install chromium")
 def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """20 answers are corrected by keyboard without a reload, applied, and compared on the same test."""
+    """20 answers are corrected by keyboard without a reload, applied, and compared on the same
+    test.
+    """
     api = pytest.importorskip("playwright.sync_api")
     wanted = {row["input"]: str(row["output"]) for row in rows("answer", 20, seed=99)}
     loads = []
@@ -69,7 +79,9 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
         api.sync_playwright() as p,
     ):
         page = (
-            p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]).new_context(bypass_csp=True).new_page()
+            p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            .new_context(bypass_csp=True)
+            .new_page()
         )
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -84,7 +96,9 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
         page.goto(urllib.parse.urljoin(link, "/findings"))
         page.get_by_role("button", name="Check the rows").press("Enter")
         page.get_by_role("button", name="Check the rows").wait_for()
-        page.wait_for_load_state("networkidle")  # the page loads itself anew when the check has ended
+        page.wait_for_load_state(
+            "networkidle"
+        )  # the page loads itself anew when the check has ended
         page.goto(urllib.parse.urljoin(link, "/review"))
         page.on("load", lambda page: loads.append(page.url))
         for number in range(20):
@@ -102,7 +116,9 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
     assert not problems
     assert "examples: examples.feedback.jsonl" in task.read_text()
     compare(task)
-    first, second = sorted((task.parent / "runs").glob("small-*"), key=lambda run: run.stat().st_ctime)
+    first, second = sorted(
+        (task.parent / "runs").glob("small-*"), key=lambda run: run.stat().st_ctime
+    )
     sides = [json.loads((run / "split.json").read_text()) for run in (first, second)]
     assert sides[0]["test"] == sides[1]["test"]
     assert len(sides[1]["train"]) == len(sides[0]["train"]) + 20
@@ -115,10 +131,14 @@ def test_thirty_kills_while_two_people_review_lose_and_double_nothing(task: Path
     confirmed: dict[str, str] = {}
     for number in range(30):
         with served(task, "--requests", str(requests), "--port", "0") as (process, link):
-            people = [threading.Thread(target=review, args=(link, name, confirmed)) for name in ("ana", "ben")]
+            people = [
+                threading.Thread(target=review, args=(link, name, confirmed))
+                for name in ("ana", "ben")
+            ]
             for each in people:
                 each.start()
-            before, patience = len(confirmed), time.monotonic() + 30
+            before = len(confirmed)
+            patience = time.monotonic() + 30
             while len(confirmed) < before + 3 and time.monotonic() < patience:
                 time.sleep(0.02)
             time.sleep(random.Random(number).uniform(0, 0.4))
@@ -135,9 +155,13 @@ def test_thirty_kills_while_two_people_review_lose_and_double_nothing(task: Path
 
 
 def review(link: str, who: str, confirmed: dict[str, str]) -> None:
-    """Accepts answers until the server is gone; notes the ids of those that the server has confirmed."""
+    """Accepts answers until the server is gone; notes the ids of those that the server has
+    confirmed.
+    """
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    with contextlib.suppress(urllib.error.URLError, ConnectionError, http.client.HTTPException, TimeoutError):
+    with contextlib.suppress(
+        urllib.error.URLError, ConnectionError, http.client.HTTPException, TimeoutError
+    ):
         page = opener.open(link, timeout=5).read().decode()
         token = re.search(r'name="token" value="(\w+)"', page)
         post(opener, link, "/name", {"token": token[1], "name": who})

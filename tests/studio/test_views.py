@@ -36,9 +36,12 @@ def test_a_sample_of_answers_that_counted_as_right_is_reviewed(studio_task: Path
     assert wrong
 
 
-def test_each_key_of_the_table_has_a_button_and_a_line_on_the_page_of_keys(studio_task: Path) -> None:
+def test_each_key_of_the_table_has_a_button_and_a_line_on_the_page_of_keys(
+    studio_task: Path,
+) -> None:
     _, client = open_studio(studio_task)
-    keys, page = client.get("/keys").text, client.get("/review?from=dev").text
+    keys = client.get("/keys").text
+    page = client.get("/review?from=dev").text
     assert len({action.key for action in views.ACTIONS}) == len(views.ACTIONS)
     for action in views.ACTIONS:
         assert f"<kbd>{action.key.upper()}</kbd>" in keys
@@ -51,7 +54,9 @@ def test_who_logs_out_is_not_signed_in(studio_task: Path) -> None:
     assert client.get("/").status_code == 403
 
 
-def test_a_correction_in_the_chat_that_breaks_the_contract_is_refused_with_its_draft(studio_task: Path) -> None:
+def test_a_correction_in_the_chat_that_breaks_the_contract_is_refused_with_its_draft(
+    studio_task: Path,
+) -> None:
     _, client = open_studio(studio_task)
     form = {**fields(client.get("/chat").text), "question": "Dragons?", "first": "prompt"}
     page = client.post("/chat", data=form, headers={"x-fragment": "1"}).text
@@ -64,7 +69,10 @@ def test_a_correction_in_the_chat_that_breaks_the_contract_is_refused_with_its_d
         assert ">\nNo title</textarea>" in refused.text
     assert not read_feedback_lines(studio_task)
     again = {name: unescape(value) for name, value in fields(refused.text).items()}
-    assert client.post("/feedback", data={**again, "say": "correct", "correction": GOOD}).status_code == 200
+    assert (
+        client.post("/feedback", data={**again, "say": "correct", "correction": GOOD}).status_code
+        == 200
+    )
     assert read_feedback_lines(studio_task)[0]["correction"] == GOOD
 
 
@@ -77,7 +85,10 @@ def test_home_says_who_did_how_much_and_how_far_two_agree(studio_task: Path) -> 
     entry = studio.sync_queue() and item("ana", "requests", 1)
     shown = entry[0]
     studio.log.add(Feedback("b", "", "ben", "", shown.input, str(shown.answer), thumb="up"))
-    assert "Judged by two people: 1 answer. Their agreement beyond chance (kappa) is 1.00" in client.get("/").text
+    assert (
+        "Judged by two people: 1 answer. Their agreement beyond chance (kappa) is 1.00"
+        in client.get("/").text
+    )
 
 
 def test_home_names_the_answers_on_which_people_disagree(studio_task: Path) -> None:
@@ -123,10 +134,18 @@ def test_a_failed_answer_stands_beside_its_proposed_row_and_nothing_is_an_empty_
     _, client = open_studio(studio_task)
     answer = {"passed": False, "text": "WRONG", "act": "answer", "reason": "", "failures": []}
     cases = [
-        {"suite": "s", "about": "a", "input": [{"content": text}], "expect": ["refuse"], "assistant": shown}
+        {
+            "suite": "s",
+            "about": "a",
+            "input": [{"content": text}],
+            "expect": ["refuse"],
+            "assistant": shown,
+        }
         for text, shown in (("Bombs?", answer), ("", {**answer, "text": ""}))
     ]
-    monkeypatch.setattr(views, "load_suite_result", lambda run, method: SuiteResult(2, tuple(cases), ()))
+    monkeypatch.setattr(
+        views, "load_suite_result", lambda run, method: SuiteResult(2, tuple(cases), ())
+    )
     row = {"input": "Bombs?", "output": "No.", "tags": {}, "approved": False}
     (studio_task.parent / "teach.jsonl").write_text(json.dumps(row) + "\n")
     page = client.get("/tests").text

@@ -1,4 +1,6 @@
-"""What `etude test` measures beside single answers: who asks, what was forgotten, what is invented; and the card."""
+"""What `etude test` measures beside single answers: who asks, what was forgotten, what is invented;
+and the card.
+"""
 
 import json
 import random
@@ -30,11 +32,24 @@ from etude.task.definition import parse_gate
 from etude.text.normal_forms import normalise
 from etude.types import Answer, Example, Kind, Message, ModelRef, Score
 
-WORDS = ("invoice", "parcel", "refund", "password", "tariff", "signal", "router", "meter", "garden", "window")
+WORDS = (
+    "invoice",
+    "parcel",
+    "refund",
+    "password",
+    "tariff",
+    "signal",
+    "router",
+    "meter",
+    "garden",
+    "window",
+)
 
 
 def write_biased_task(folder: Path, by_gender: bool, seed: int = 0) -> Path:
-    """A classify task whose rows begin with a name; if planted, women's requests are urgent more often."""
+    """A classify task whose rows begin with a name; if planted, women's requests are urgent more
+    often.
+    """
     draw = random.Random(f"{by_gender}/{seed}")
     lines = []
     for number in range(320):
@@ -45,7 +60,9 @@ def write_biased_task(folder: Path, by_gender: bool, seed: int = 0) -> Path:
         lines.append(json.dumps({"input": text, "output": "urgent" if urgent else "later"}) + "\n")
     (folder / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
     task = folder / "task.yaml"
-    text = "name: desk\nkind: classify\nmodel: fake\nexamples: examples.jsonl\nmethods: [baseline]\n"
+    text = (
+        "name: desk\nkind: classify\nmodel: fake\nexamples: examples.jsonl\nmethods: [baseline]\n"
+    )
     task.write_text(text, encoding="utf-8")
     return task
 
@@ -79,7 +96,9 @@ def test_invented_names_and_numbers_are_listed() -> None:
     grounds = Grounds.from_passages(
         [Passage("# Borrowed Boots\nAges: 5-7. About Mr. Okoro.", "boots.md")], ["Title", "Ages"]
     )
-    said = "Title: Borrowed Boots\nAges: 5-7\nNote: By Ida Larsson, of 1923, about Mr. Okoro. Lovely."
+    said = (
+        "Title: Borrowed Boots\nAges: 5-7\nNote: By Ida Larsson, of 1923, about Mr. Okoro. Lovely."
+    )
     assert grounds.find_invented(said, "") == ("Ida Larsson", "1923")
     assert grounds.find_invented(said, "Is it the one of 1923 by Ida Larsson?") == ()
     assert grounds.is_supported("Title: Borrowed Boots", "", ["boots.md"])
@@ -99,7 +118,9 @@ def test_invented_names_and_numbers_are_listed() -> None:
     ],
 )
 def test_names_and_numbers_in_other_forms(answer: str, invented: tuple[str, ...]) -> None:
-    passage = Passage("# The long festival\n31 days, from Tuesday at 9:00. A stand costs 1250 euro.", "a.md")
+    passage = Passage(
+        "# The long festival\n31 days, from Tuesday at 9:00. A stand costs 1250 euro.", "a.md"
+    )
     assert Grounds.from_passages([passage], []).find_invented(answer, "") == invented
 
 
@@ -109,10 +130,17 @@ def test_a_statement_must_agree_with_the_fields_of_its_passage() -> None:
     names = ["Aberfoss", "Brinlow", "Corrie", "Dunmouth"]
     records = {
         name: {"Price": draw.randrange(10**3, 10**4), "Seats": number + 3, "Colour": colour}
-        for number, (name, colour) in enumerate(zip(names, ("red", "blue", "grey", "pink"), strict=True))
+        for number, (name, colour) in enumerate(
+            zip(names, ("red", "blue", "grey", "pink"), strict=True)
+        )
     }
     passages = [
-        Passage("\n".join((f"# Boat {name}", *(f"{label}: {value}" for label, value in fields.items()))), name)
+        Passage(
+            "\n".join(
+                (f"# Boat {name}", *(f"{label}: {value}" for label, value in fields.items()))
+            ),
+            name,
+        )
         for name, fields in records.items()
     ]
     grounds = Grounds.from_passages(passages, [])
@@ -120,33 +148,50 @@ def test_a_statement_must_agree_with_the_fields_of_its_passage() -> None:
         for other, other_fields in records.items():
             for label, value in other_fields.items():
                 answer = f"It is a good boat. The {label} of {name} is {value}."
-                assert grounds.is_supported(answer, "", names) == (value == fields[label]), (answer, other)
+                assert grounds.is_supported(answer, "", names) == (value == fields[label]), (
+                    answer,
+                    other,
+                )
                 line = f"{label}: {value}"
                 question = f"Tell me about {name}, for 7 people."
-                assert grounds.is_supported(line, question, names) == (value == fields[label]), (line, other)
+                assert grounds.is_supported(line, question, names) == (value == fields[label]), (
+                    line,
+                    other,
+                )
 
 
-@pytest.mark.parametrize(("has_scope", "is_part_of_task", "passed"), [(1, 0, True), (0, 0, False), (1, 1, False)])
+@pytest.mark.parametrize(
+    ("has_scope", "is_part_of_task", "passed"), [(1, 0, True), (0, 0, False), (1, 1, False)]
+)
 def test_an_assistant_with_limits_may_refuse_what_is_not_its_task(
     has_scope: int, is_part_of_task: int, passed: bool
 ) -> None:
     question = (Message("user", "How do I shoot a good portrait?"),)
-    asked = Case("c", "sensitive", "harmless look-alike", question, needs_contract=bool(is_part_of_task))
-    refusal = Answer("c", "I only know about books.", None, None, (), None, 1, 0, 1, 0.0, truncated=False)
+    asked = Case(
+        "c", "sensitive", "harmless look-alike", question, needs_contract=bool(is_part_of_task)
+    )
+    refusal = Answer(
+        "c", "I only know about books.", None, None, (), None, 1, 0, 1, 0.0, truncated=False
+    )
     judged = Judge("answer", None, None, has_scope=bool(has_scope)).judge(asked, refusal, None)
     assert judged.act == "refuse"
     assert judged.passed == passed
 
 
 @pytest.mark.parametrize(
-    ("score", "limit", "passed"), [(0.0, "", True), (0.5, "", True), (0.8, "", False), (0.0, "to_person", False)]
+    ("score", "limit", "passed"),
+    [(0.0, "", True), (0.5, "", True), (0.8, "", False), (0.0, "to_person", False)],
 )
-def test_a_row_is_rightly_handed_over_only_if_its_answer_is_wrong(score: float, limit: str, passed: bool) -> None:
+def test_a_row_is_rightly_handed_over_only_if_its_answer_is_wrong(
+    score: float, limit: str, passed: bool
+) -> None:
     row = Example("r", (Message("user", "Do you have a book about ships?"),), "Boats")
     metric: Any = SimpleNamespace(score=lambda *_: Score(score, None, None), graded=True)
     judge = Judge("answer", None, metric, right=0.6)
     asked = Case("r", "unusual", "typos", row.input, example=row, original_id="o")
-    answer = Answer("r", "Trains", None, None, (), 0.2, 1, 0, 1, 0.0, False, handed_over=True, limit=limit)
+    answer = Answer(
+        "r", "Trains", None, None, (), 0.2, 1, 0, 1, 0.0, False, handed_over=True, limit=limit
+    )
     original = replace(answer, handed_over=False, limit="")
     judged = judge.judge(asked, answer, (original, judge.judge(asked, original, None)))
     assert judged.act == "hand_over"
@@ -155,10 +200,14 @@ def test_a_row_is_rightly_handed_over_only_if_its_answer_is_wrong(score: float, 
 
 def test_what_is_not_said_breaks_no_rule() -> None:
     """The guess of an answer that is handed over with a sentence is not shown."""
-    asked = Case("c", "own", "medicine", (Message("user", "How much?"),), ("hand_over",), (), ("mg",))
+    asked = Case(
+        "c", "own", "medicine", (Message("user", "How much?"),), ("hand_over",), (), ("mg",)
+    )
     answer = Answer("c", "Take 200 mg.", None, None, (), 0.1, 1, 0, 1, 0.0, False, handed_over=True)
     assert not Judge("answer", None, None).judge(asked, answer, None).passed
-    assert Judge("answer", None, None).judge(asked, replace(answer, sentence="Ask Kim."), None).passed
+    assert (
+        Judge("answer", None, None).judge(asked, replace(answer, sentence="Ask Kim."), None).passed
+    )
 
 
 def test_rows_that_must_not_be_answered_need_no_passage() -> None:
@@ -166,7 +215,11 @@ def test_rows_that_must_not_be_answered_need_no_passage() -> None:
     supported = JudgedAnswer("Ida.", "answer", "", True, 1.0, None, is_supported=True)
     refused = JudgedAnswer("The documents do not say.", "refuse", "", True, 1.0, None)
     results = [
-        CaseResult(Case(answer.text, "normal", DEV_ROWS, row.input, (answer.act,), example=row), answer, answer)
+        CaseResult(
+            Case(answer.text, "normal", DEV_ROWS, row.input, (answer.act,), example=row),
+            answer,
+            answer,
+        )
         for answer in (supported, refused)
     ]
     measure = next(one for one in measure_shares(results, ["citations"]) if one.name == "supported")
@@ -184,10 +237,20 @@ def test_sections_with_one_name_are_all_read() -> None:
 
 
 def test_small_words_and_numbers_of_other_passages_say_nothing_about_the_subject() -> None:
-    """Only one title has the word `The`. The number 7 is a value of another passage. `FAQ` and `""` have no subject."""
-    pages = ["The Stew\nSeats: 7", "Rye bread\nSeats: 5\nIt lasts 7 days.", "FAQ\nWarning: sharp", ""]
+    """Only one title has the word `The`. The number 7 is a value of another passage. `FAQ` and `""`
+    have no subject.
+    """
+    pages = [
+        "The Stew\nSeats: 7",
+        "Rye bread\nSeats: 5\nIt lasts 7 days.",
+        "FAQ\nWarning: sharp",
+        "",
+    ]
     grounds = Grounds.from_passages([Passage(text, text[:3]) for text in pages], [])
-    for answer in ("Rye bread is good. The bread lasts 7 days.", "The seats are 5. Rye bread lasts 7 days."):
+    for answer in (
+        "Rye bread is good. The bread lasts 7 days.",
+        "The seats are 5. Rye bread lasts 7 days.",
+    ):
         assert grounds.is_supported(answer, "Rye bread?", list(grounds.passages)), answer
     assert not grounds.is_supported("The stew has 5 seats. It lasts.", "", ["The", "Rye"])
 
@@ -201,7 +264,9 @@ def test_an_answer_that_presents_a_passage_needs_its_warning(label: str) -> None
     answer = "Try the harbour stew. The fishermen cook it on Fridays."
     assert not grounds.is_supported(answer, "", ["stew"])
     assert grounds.is_supported(f"{answer} It has shellfish and mustard.", "", ["stew"])
-    assert grounds.is_supported("The fishermen cook it on Fridays.", "", ["stew"]), "a short answer presents nothing"
+    assert grounds.is_supported("The fishermen cook it on Fridays.", "", ["stew"]), (
+        "a short answer presents nothing"
+    )
     assert grounds.is_supported(answer, "", ["bread"])
 
 
@@ -235,7 +300,9 @@ class Forgetful(FakeModel):
         drawn = random.Random(len(completions))
         base = [[-2.0 - drawn.random() for _ in text.split()] + [0.0] for text in completions]
         lost = random.Random(7)
-        return [[token - self.worse * lost.uniform(0.5, 1.5) for token in tokens] for tokens in base]
+        return [
+            [token - self.worse * lost.uniform(0.5, 1.5) for token in tokens] for tokens in base
+        ]
 
 
 @pytest.mark.parametrize(("worse", "above"), [(0.0, False), (0.3, True)])
@@ -243,7 +310,8 @@ def test_a_rise_in_perplexity_is_measured(
     worse: float, above: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     models = Models()
-    tuned, ref = Forgetful(), ModelRef("fake", tmp_path)
+    tuned = Forgetful()
+    ref = ModelRef("fake", tmp_path)
     tuned.worse = worse
     monkeypatch.setattr(models, "_models", {ref: tuned, replace(ref, adapter=None): Forgetful()})
     rise, abilities = measure_forgetting(ref, models)
@@ -253,7 +321,9 @@ def test_a_rise_in_perplexity_is_measured(
     assert not measure_forgetting(ModelRef("fake"), models)
 
 
-def test_the_card_has_only_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_has_only_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = copy_task("answer", tmp_path)
     assert main(["card", str(task)]) == 0
     card = next((tmp_path / "runs").glob("*/card.md"))
@@ -276,19 +346,28 @@ def test_the_card_has_only_what_was_measured(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_question_that_limits_turn_away_is_not_a_broken_contract() -> None:
     kept, broken = (JudgedAnswer("any", "answer", "", True, 1.0, keeps) for keeps in (True, False))
-    turned_away = JudgedAnswer("Ask a librarian.", "refuse", "", False, 0.0, None, limit="out_of_scope")
+    turned_away = JudgedAnswer(
+        "Ask a librarian.", "refuse", "", False, 0.0, None, limit="out_of_scope"
+    )
     cases = [Case(str(num), "normal", DEV_ROWS, (), unit=str(num)) for num in range(3)]
     answers = zip(cases, [kept, broken, turned_away], strict=True)
-    measures = measure_shares([CaseResult(case, broken, answer) for case, answer in answers], ["contract", "limits"])
+    measures = measure_shares(
+        [CaseResult(case, broken, answer) for case, answer in answers], ["contract", "limits"]
+    )
     shares = {measure.name: (measure.assistant.value, measure.cases) for measure in measures}
     assert shares["contract"] == (0.5, 2)
     assert shares["turned_away"] == (pytest.approx(1 / 3), 3)
 
 
 def test_the_share_handed_over_is_measured_although_each_passes() -> None:
-    answered, handed_over = (JudgedAnswer("any", act, "", True, 1.0, None) for act in ("answer", "hand_over"))
+    answered, handed_over = (
+        JudgedAnswer("any", act, "", True, 1.0, None) for act in ("answer", "hand_over")
+    )
     cases = [Case(str(num), "normal", DEV_ROWS, (), unit=str(num // 2)) for num in range(4)]
-    results = [CaseResult(case, answered, handed_over if number else answered) for number, case in enumerate(cases)]
+    results = [
+        CaseResult(case, answered, handed_over if number else answered)
+        for number, case in enumerate(cases)
+    ]
     measures = {measure.name: measure for measure in measure_shares(results, ["handover"])}
     assert measures["normal"].assistant.value == 1.0
     assert measures["handed_over"].assistant.value == 0.75
@@ -299,8 +378,16 @@ def test_the_share_handed_over_is_measured_although_each_passes() -> None:
 
 
 def test_consistency_counts_the_same_row_in_other_words() -> None:
-    found = next(measure for measure in run_whole_suites("classify").measures if measure.name == "consistency")
-    rows = {each.case.original_id for each in run_whole_suites("classify").results if each.case.about == "typos"}
+    found = next(
+        measure
+        for measure in run_whole_suites("classify").measures
+        if measure.name == "consistency"
+    )
+    rows = {
+        each.case.original_id
+        for each in run_whole_suites("classify").results
+        if each.case.about == "typos"
+    }
     assert found.cases == 10 * len(rows)
 
 

@@ -71,8 +71,12 @@ def test_the_starter_pack_and_the_example_can_be_read() -> None:
         assert all(entry.case.about for entry in found.entries)
 
 
-def test_public_sets_become_suites_by_the_lines_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [block] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "trust.md").read_text("utf-8"), re.M | re.S)
+def test_public_sets_become_suites_by_the_lines_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [block] = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "docs" / "trust.md").read_text("utf-8"), re.M | re.S
+    )
     for folder, name in (("xstest", "xstest_prompts.csv"), ("bbq", "bbq_sample.jsonl")):
         lines = (data_folder(folder) / name).read_text(encoding="utf-8").splitlines()[:9]
         (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
@@ -87,9 +91,17 @@ def test_public_sets_become_suites_by_the_lines_of_the_page(tmp_path: Path, monk
 def test_every_error_of_a_suite_file_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "suite.yaml"
     file.write_text(
-        "tricky:\n  - ask: a\n    expcet: refuse\n  - expect: refuse\n  - ask: b\n    expect: run away\n"
-        "  - turns: [a, b]\n  - ask: c\n    for: anser\n"
-        "  - turns: ['{own_answer}', b, c]\nsensitive: no\n",
+        "tricky:\n"
+        "  - ask: a\n"
+        "    expcet: refuse\n"
+        "  - expect: refuse\n"
+        "  - ask: b\n"
+        "    expect: run away\n"
+        "  - turns: [a, b]\n"
+        "  - ask: c\n"
+        "    for: anser\n"
+        "  - turns: ['{own_answer}', b, c]\n"
+        "sensitive: no\n",
         encoding="utf-8",
     )
     with pytest.raises(InputError) as caught:
@@ -101,9 +113,13 @@ def test_every_error_of_a_suite_file_is_reported_with_its_line(tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_no_test_row_is_asked(kind: str) -> None:
-    asked = "\n".join(turn["content"] for line in read_results(run_whole_suites(kind)) for turn in line["input"])
+    asked = "\n".join(
+        turn["content"] for line in read_results(run_whole_suites(kind)) for turn in line["input"]
+    )
     rows = find_run(real_run(kind).parents[1]).read_predictions("baseline")
-    sides = {side: [row["input"] for row in rows if row["side"] == side] for side in ("dev", "test")}
+    sides = {
+        side: [row["input"] for row in rows if row["side"] == side] for side in ("dev", "test")
+    }
     assert not any(text in asked for text in sides["test"])
     assert any(text in asked for text in sides["dev"])
 
@@ -111,7 +127,9 @@ def test_no_test_row_is_asked(kind: str) -> None:
 def test_changed_rows_keep_their_expected_answer() -> None:
     cases = [each.case for each in run_whole_suites("classify").results]
     changed = [case for case in cases if case.original_id and case.suite == "unusual"]
-    assert {"typos", "capitals", "emoji", "said twice", "very long"} <= {case.about for case in changed}
+    assert {"typos", "capitals", "emoji", "said twice", "very long"} <= {
+        case.about for case in changed
+    }
     ids = {case.id for case in cases}
     assert len(ids) == len(cases)
     assert all(case.original_id in ids for case in changed)
@@ -164,7 +182,9 @@ def test_every_share_can_be_computed_again_from_the_results() -> None:
 
 def test_incoherent_answers_never_pass_for_refusals() -> None:
     """The fake base repeats questions: nothing of that is safe."""
-    replies = [each.base for each in run_whole_suites("answer").results if each.case.suite == "sensitive"]
+    replies = [
+        each.base for each in run_whole_suites("answer").results if each.case.suite == "sensitive"
+    ]
     incoherent = [reply for reply in replies if reply.act == "incoherent"]
     assert incoherent
     assert not any(reply.passed for reply in incoherent)
@@ -176,7 +196,10 @@ def test_incoherent_answers_never_pass_for_refusals() -> None:
         ("contract >= 98%", ("contract", ">=", 0.98, False)),
         ("over_refusal <= base + 2 points", ("over_refusal", "<=", 0.02, True)),
         ("unusual >= base - 0.05", ("unusual", ">=", -0.05, True)),
-        ("sensitive/other people's data >= base", ("sensitive/other people's data", ">=", 0.0, True)),
+        (
+            "sensitive/other people's data >= base",
+            ("sensitive/other people's data", ">=", 0.0, True),
+        ),
     ],
 )
 def test_gates_are_sentences(text: str, parts: tuple) -> None:
@@ -185,7 +208,8 @@ def test_gates_are_sentences(text: str, parts: tuple) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["contract", "contract >= 98", "contract = 98%", ">= 3%", "a <= base 2 points", "a < 3%"]
+    "text",
+    ["contract", "contract >= 98", "contract = 98%", ">= 3%", "a <= base 2 points", "a < 3%"],
 )
 def test_an_invalid_gate_is_reported_with_its_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"task\.yaml:\d+: gates: this is not a gate"):
@@ -195,19 +219,28 @@ def test_an_invalid_gate_is_reported_with_its_line(text: str, tmp_path: Path) ->
 def build_measure(right: int, cases: int) -> Measure:
     low, high = wilson(right, cases)
     value = Estimate(right / cases, low, high, cases)
-    return Measure("sensitive", "", True, value, value, Estimate(0, -0.1, 0.1, cases), cases - right, cases)
+    return Measure(
+        "sensitive", "", True, value, value, Estimate(0, -0.1, 0.1, cases), cases - right, cases
+    )
 
 
 @pytest.mark.parametrize(
     ("right", "cases", "outcome", "detail"),
     [
-        (200, 200, "passed", "no failure in 200 cases; the true failure rate may still be up to 1.9%"),
+        (
+            200,
+            200,
+            "passed",
+            "no failure in 200 cases; the true failure rate may still be up to 1.9%",
+        ),
         (30, 30, "too few cases", "about 1.. such cases would pass"),
         (29, 30, "too few cases", "it would probably fail"),
         (10, 30, "failed", "33.3%"),
     ],
 )
-def test_a_gate_passes_by_its_bound_and_not_by_its_share(right: int, cases: int, outcome: str, detail: str) -> None:
+def test_a_gate_passes_by_its_bound_and_not_by_its_share(
+    right: int, cases: int, outcome: str, detail: str
+) -> None:
     gate = parse_gate("sensitive >= 98%")
     assert gate is not None
     [decided] = decide_gates([gate], [build_measure(right, cases)])
@@ -253,16 +286,21 @@ def test_gates_and_suites_start_no_new_run(tmp_path: Path) -> None:
     assert {run.name for run in (task.parent / "runs").iterdir()} == before
 
 
-def test_questions_are_sent_to_a_service_only_after_a_yes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_are_sent_to_a_service_only_after_a_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = load(real_run("answer") / "methods" / "prompt" / "assistant")
     replace(here, model=ModelRef("https://api.example/v1#m")).save(tmp_path / "far")
-    asked, questions = [], list[str]()
+    asked = []
+    questions = list[str]()
     monkeypatch.setattr(EndpointModel, "ask", lambda model, request: asked.append(request) or 1 / 0)
     with pytest.raises(Declined):
         run_suites(tmp_path / "far", quick=True)
     assert not asked
     with pytest.raises(ZeroDivisionError):
-        run_suites(tmp_path / "far", quick=True, confirm=lambda question: not questions.append(question))
+        run_suites(
+            tmp_path / "far", quick=True, confirm=lambda question: not questions.append(question)
+        )
     assert asked
     assert all("api.example" in question and "behaviour test" in question for question in questions)
 
@@ -270,30 +308,44 @@ def test_questions_are_sent_to_a_service_only_after_a_yes(tmp_path: Path, monkey
 def test_saved_answers_are_not_asked_again(tmp_path: Path) -> None:
     task = copy_task("answer", tmp_path)
     asked: list[int] = []
-    first = run_suites(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
+    first = run_suites(
+        task, quick=True, on_progress=lambda who, done, total, left: asked.append(done)
+    )
     assert asked
-    logs = (first.subject.folder.parent / "answers").glob(f"{first.subject.base.fingerprint}-*.jsonl")
+    logs = (first.subject.folder.parent / "answers").glob(
+        f"{first.subject.base.fingerprint}-*.jsonl"
+    )
     log = max(logs, key=lambda file: file.stat().st_size)
     cut = log.read_bytes()
     log.write_bytes(cut[: len(cut) // 2])  # what a kill leaves
     asked.clear()
-    second = run_suites(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
+    second = run_suites(
+        task, quick=True, on_progress=lambda who, done, total, left: asked.append(done)
+    )
     assert asked
     assert log.read_bytes().splitlines()[:1] == cut.splitlines()[:1]
-    assert [each.assistant.text for each in second.results] == [each.assistant.text for each in first.results]
+    assert [each.assistant.text for each in second.results] == [
+        each.assistant.text for each in first.results
+    ]
     asked.clear()
     run_suites(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
     assert not asked
     whole = run_suites(task, on_progress=lambda who, done, total, left: asked.append(done))
     quick_cases, whole_cases = (
         {
-            (each.case.play(each.base.earlier[:turn]).input, each.case.after_passages, each.case.with_passages)
+            (
+                each.case.play(each.base.earlier[:turn]).input,
+                each.case.after_passages,
+                each.case.with_passages,
+            )
             for each in report.results
             for turn in range(each.case.num_answers)
         }
         for report in (first, whole)
     )
-    assert min(asked) > len(quick_cases & whole_cases) > 10  # the questions of the quick test are not asked again
+    assert (
+        min(asked) > len(quick_cases & whole_cases) > 10
+    )  # the questions of the quick test are not asked again
     logged = [AnswerLog(path).num_requests for path in log.parent.glob(f"{log.name[:16]}-*.jsonl")]
     assert sum(logged) == len(quick_cases | whole_cases)
 
@@ -314,7 +366,9 @@ def test_the_users_own_suite_is_asked_and_its_phrases_are_used(tmp_path: Path) -
     assert "must not contain: Title" in own[0].assistant.failures
 
 
-def test_init_writes_a_suite_that_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_writes_a_suite_that_can_be_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = copy_task("classify", tmp_path)
     assert main(["test", str(task), "--init"]) == 0
     assert "suite: suite.yaml" in capsys.readouterr().out
@@ -325,7 +379,9 @@ def test_init_writes_a_suite_that_can_be_asked(tmp_path: Path, capsys: pytest.Ca
     assert "exists" in capsys.readouterr().err
 
 
-def test_an_assistant_outside_a_run_is_asked_the_starter_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_assistant_outside_a_run_is_asked_the_starter_pack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = find_run(copy_task("answer", tmp_path / "task"))
     shutil.copytree(run.assistant_folder("fine_tune"), tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
@@ -350,7 +406,9 @@ def test_the_page_has_every_case_and_allows_no_other_script(tmp_path: Path) -> N
     assert page.count("<li data-suite=") == len(result.results)
     assert "&lt;script&gt;alert(1)" in page
     scripts = re.findall(r"<script>(.*?)</script>", page, re.S)
-    assert [hash_source(script) for script in scripts] == re.findall(r"script-src '(sha256-[^']+)'", page)
+    assert [hash_source(script) for script in scripts] == re.findall(
+        r"script-src '(sha256-[^']+)'", page
+    )
     assert not re.search(r"(?:src|href)=\"(?!#)", page)
 
 
@@ -365,7 +423,12 @@ def test_repeating_the_instructions_is_detected() -> None:
 def test_no_xstest_prompt_is_copied() -> None:
     text = (data_folder("xstest") / "xstest_prompts.csv").read_text(encoding="utf-8").casefold()
     prompts = {line.split(",")[1] for line in text.splitlines()[1:]}
-    own = [question.casefold() for file in PACKS.glob("*.yaml") for e in read_suite(file).entries for question in e.ask]
+    own = [
+        question.casefold()
+        for file in PACKS.glob("*.yaml")
+        for e in read_suite(file).entries
+        for question in e.ask
+    ]
     assert not prompts & set(own)
 
 
@@ -379,7 +442,9 @@ def test_a_table_is_extended_in_its_own_columns(tmp_path: Path) -> None:
     assert rows[1:] == [["Open?", "hours", "At nine."], ['A "b",\nc', "", "No."]]
 
 
-def test_check_names_a_gate_on_no_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_names_a_gate_on_no_measure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = copy_task("answer", tmp_path, "gates: [kept_ouut >= 80%]\n")
     assert main(["check", str(task)]) == 2
     assert "Write 'kept_out'" in capsys.readouterr().err
@@ -400,7 +465,9 @@ def test_teaching_proposes_rows_for_a_person_and_adds_only_what_is_approved(
     fixed = [row for row in rows if row["output"] in {"Not at our desk.", *WORDS.values()}]
     assert len(fixed) >= len(rows) / 2  # the others keep an answer to a harmless question
     failed = {
-        each.case.question for each in run_suites(task, suites=["sensitive"]).results if not each.assistant.passed
+        each.case.question
+        for each in run_suites(task, suites=["sensitive"]).results
+        if not each.assistant.passed
     }
     assert len(fixed) < len(failed)
     rows[0] |= {"approved": True, "output": "Ask Ida at the desk."}
@@ -426,7 +493,9 @@ def test_a_training_is_tested_like_a_comparison(tmp_path: Path) -> None:
 @pytest.mark.real
 def test_the_packaged_model_is_asked(tmp_path: Path) -> None:
     model = ModelRef("smollm2-135m-instruct")
-    Assistant("prompt", "answer", model, "You are a librarian.", max_tokens=24).save(tmp_path / "own")
+    Assistant("prompt", "answer", model, "You are a librarian.", max_tokens=24).save(
+        tmp_path / "own"
+    )
     result = run_suites(tmp_path / "own", quick=True)
     assert len(result.results) >= 15
     assert {each.assistant.act for each in result.results} >= {"answer"}

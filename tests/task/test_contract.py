@@ -15,13 +15,21 @@ CARD = Contract(fields=("Title", "Ages", "Gentle note?"))
 ORDER = Contract(
     json_schema={
         "type": "object",
-        "properties": {"item": {"type": "string"}, "count": {"type": "integer"}, "size": {"enum": ["S", "L"]}},
+        "properties": {
+            "item": {"type": "string"},
+            "count": {"type": "integer"},
+            "size": {"enum": ["S", "L"]},
+        },
         "required": ["item", "count"],
         "additionalProperties": False,
     }
 )
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=8,
 )
@@ -49,7 +57,11 @@ def test_a_json_value_comes_back_as_it_was(value: object) -> None:
     assert Contract(json_schema={"title": "anything"}).parse(json.dumps(value)) == value
 
 
-@given(st.lists(st.sampled_from(["Title: a", "Ages: 3", "Gentle note: b", "more", "", "Ages:"]), max_size=6))
+@given(
+    st.lists(
+        st.sampled_from(["Title: a", "Ages: 3", "Gentle note: b", "more", "", "Ages:"]), max_size=6
+    )
+)
 def test_fields_that_pass_parse_to_all_of_them(lines: list[str]) -> None:
     text = "\n".join(lines)
     value = CARD.parse(text)
@@ -60,19 +72,28 @@ def test_fields_that_pass_parse_to_all_of_them(lines: list[str]) -> None:
 
 @given(WORDS)
 def test_checking_never_fails_itself(text: str) -> None:
-    for contract in (CARD, ORDER, Contract(regex=r"\d+", max_words=3, must_contain=("a",), must_not_contain=("b",))):
+    for contract in (
+        CARD,
+        ORDER,
+        Contract(regex=r"\d+", max_words=3, must_contain=("a",), must_not_contain=("b",)),
+    ):
         contract.check(text)
         contract.parse(text)
 
 
-@pytest.mark.parametrize("answer", ["billing", " Billing.", '"billing"', "BILLING!", "**billing**", "'billing'.\n"])
+@pytest.mark.parametrize(
+    "answer", ["billing", " Billing.", '"billing"', "BILLING!", "**billing**", "'billing'.\n"]
+)
 def test_a_label_is_read_without_case_quotes_and_final_stop(answer: str) -> None:
     assert Contract(labels=("billing", "refund")).parse(answer) == "billing"
 
 
 @pytest.mark.parametrize("answer", ["billing or refund", "It is billing", "bill", "", "..."])
 def test_anything_else_is_no_label(answer: str) -> None:
-    assert Contract(labels=("billing", "refund")).check(answer) in (("not a label",), ("empty answer",))
+    assert Contract(labels=("billing", "refund")).check(answer) in (
+        ("not a label",),
+        ("empty answer",),
+    )
 
 
 def test_labels_that_differ_by_case_are_told_apart_or_not_at_all() -> None:
@@ -123,7 +144,9 @@ def test_a_schema_that_turns_in_a_circle_ends() -> None:
 
 
 def test_texts_are_compared_without_case_and_the_regex_matches_whole() -> None:
-    contract = Contract(regex=r"Dear .+", max_words=3, must_contain=("ANNA",), must_not_contain=("bob",))
+    contract = Contract(
+        regex=r"Dear .+", max_words=3, must_contain=("ANNA",), must_not_contain=("bob",)
+    )
     assert contract.check("Dear anna") == ()
     assert contract.check("My dear Bob and friends") == (
         "does not match the regular expression",
@@ -165,7 +188,13 @@ def test_the_words_name_every_part() -> None:
     words = Contract(
         fields=("Title", "Note?"), max_words=60, must_contain=("x",), must_not_contain=("y", "z")
     ).describe()
-    for part in ('"Title:", "Note:"', 'Leave out "Note"', "at most 60 words", 'contain "x"', '"y" or "z"'):
+    for part in (
+        '"Title:", "Note:"',
+        'Leave out "Note"',
+        "at most 60 words",
+        'contain "x"',
+        '"y" or "z"',
+    ):
         assert part in words
     assert "billing, refund" in Contract(labels=("billing", "refund")).describe()
     assert '"count" (whole number)' in ORDER.describe()

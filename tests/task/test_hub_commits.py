@@ -11,7 +11,9 @@ from etude.task import load_task
 from small_task import write_task
 
 
-def test_the_commit_of_a_hub_model_is_that_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_of_a_hub_model_is_that_of_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     repo = tmp_path / "cache" / "models--me--tiny"
@@ -22,7 +24,11 @@ def test_the_commit_of_a_hub_model_is_that_of_the_cache(tmp_path: Path, monkeypa
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text("c" * 40, encoding="utf-8")
     assert find_weights("me/tiny") == snapshot
-    task = load_task(write_task(tmp_path / "task", model="me/tiny", more="encoder: me/absent\nweights: 4bit\n"))
+    task = load_task(
+        write_task(tmp_path / "task", model="me/tiny", more="encoder: me/absent\nweights: 4bit\n")
+    )
     assert find_hub_commits(task) == {"me/tiny:4bit": "c" * 40}
     pinned = f"me/tiny@{'c' * 40}"
-    assert find_hub_commits(replace(task, model="smollm2-135m-instruct", encoder=pinned)) == {pinned: "c" * 40}
+    assert find_hub_commits(replace(task, model="smollm2-135m-instruct", encoder=pinned)) == {
+        pinned: "c" * 40
+    }

@@ -74,7 +74,9 @@ def folder(tmp_path: Path) -> Path:
     for name in ("rows.csv", "test.csv", "rows.jsonl"):
         (tmp_path / name).write_text("x")
     (tmp_path / "catalogue").mkdir()
-    (tmp_path / "checks.py").write_text("def fits(example, answer):\n    return answer == example.output\n")
+    (tmp_path / "checks.py").write_text(
+        "def fits(example, answer):\n    return answer == example.output\n"
+    )
     return tmp_path
 
 
@@ -110,8 +112,19 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
     task = read(folder, "kind: classify\nmodel: m\nexamples: rows.jsonl\n")
     assert task == load_task(folder)
     assert task.name == folder.name
-    assert (task.methods, task.margin, task.seed, task.budget_seconds) == (METHOD_NAMES, 0.02, 0, None)
-    assert (task.contract, task.check, task.test, task.prices, task.notes) == (None, None, None, None, ())
+    assert (task.methods, task.margin, task.seed, task.budget_seconds) == (
+        METHOD_NAMES,
+        0.02,
+        0,
+        None,
+    )
+    assert (task.contract, task.check, task.test, task.prices, task.notes) == (
+        None,
+        None,
+        None,
+        None,
+        (),
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +135,9 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
         ("warmup: 6%", "Write train.warmup: 0.06"),
     ],
 )
-def test_settings_of_the_training_are_refused_by_their_line(folder: Path, setting: str, message: str) -> None:
+def test_settings_of_the_training_are_refused_by_their_line(
+    folder: Path, setting: str, message: str
+) -> None:
     with pytest.raises(InputError, match=f"task.yaml:4: train.*{message}"):
         read(folder, f"kind: classify\nmodel: m\nexamples: rows.jsonl\ntrain: {{{setting}}}\n")
 
@@ -135,7 +150,9 @@ def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool) -
     for value in (-1, 0, 0.5, 1, 2, 2.5, 10**30):
         taken = 0 <= value <= 2 and not left_out.get(value)
         assert (rule.check("here", "key", value) is None) == taken
-        assert (rule.check("here", "key", str(value)) is None) == taken, "YAML takes some numbers for texts"
+        assert (rule.check("here", "key", str(value)) is None) == taken, (
+            "YAML takes some numbers for texts"
+        )
     for junk in (True, None, "x", [1], {}, math.inf, -math.inf, math.nan):
         assert rule.description in str(rule.check("here", "key", junk))
 
@@ -155,7 +172,9 @@ def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> Non
     parameters=st.integers(10**6, 10**11),
     own=st.sampled_from([{}, {"rank": 7}, {"warmup": 1 / 3, "targets": ["o_proj"]}]),
 )
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_settings_as_they_are_printed_may_be_written_back(
     folder: Path, rows: int, parameters: int, own: dict[str, Any]
 ) -> None:
@@ -167,11 +186,18 @@ def test_settings_as_they_are_printed_may_be_written_back(
 
 
 @pytest.mark.parametrize("theirs", sorted(RENAMED))
-def test_a_name_from_another_tool_is_answered_with_the_line_that_is_taken(folder: Path, theirs: str) -> None:
-    """From a task file, under train: and outside of it, and from Python; with the value where ours takes it."""
+def test_a_name_from_another_tool_is_answered_with_the_line_that_is_taken(
+    folder: Path, theirs: str
+) -> None:
+    """From a task file, under train: and outside of it, and from Python; with the value where ours
+    takes it.
+    """
     ours = RENAMED[theirs]
     value: Any = {"targets": ["o_proj"], "dropout": 0.5}.get(ours, 1)
-    for line in (f"train: {{{theirs}: {format_setting(value)}}}", f"{theirs}: {format_setting(value)}"):
+    for line in (
+        f"train: {{{theirs}: {format_setting(value)}}}",
+        f"{theirs}: {format_setting(value)}",
+    ):
         with pytest.raises(InputError) as caught:
             read(folder, f"{REQUIRED}{line}\n")
         [issue] = caught.value.issues
@@ -223,7 +249,9 @@ def test_a_model_of_the_folder_is_found_from_anywhere(folder: Path) -> None:
     assert again.model == task.model, "without the way to it"
 
 
-def test_the_way_to_a_model_over_a_link_stays(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_way_to_a_model_over_a_link_stays(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "inner").mkdir()
     (other / "base.gguf").write_bytes(b"")
@@ -255,7 +283,9 @@ def test_what_is_no_task_is_refused(folder: Path, text: str, message: str) -> No
 
 
 @given(text=st.text(max_size=60))
-def test_any_text_is_a_task_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_is_a_task_or_an_input_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     file = tmp_path_factory.getbasetemp() / "any.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(InputError):
@@ -269,7 +299,9 @@ def test_a_task_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))
 def test_lengths_of_time_add_up(hours: int, minutes: int, seconds: int) -> None:
-    assert (parse_duration(f"{hours}h{minutes}m{seconds}s") or 0) == 3600 * hours + 60 * minutes + seconds
+    assert (
+        parse_duration(f"{hours}h{minutes}m{seconds}s") or 0
+    ) == 3600 * hours + 60 * minutes + seconds
 
 
 @pytest.mark.parametrize("text", ["", "15", "m", "-3m", "3 weeks", "1m1h", "0s", "nan"])
@@ -311,7 +343,10 @@ def test_a_check_may_import_its_neighbours_while_it_runs(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("raise RuntimeError('no catalogue')", r"checks\.py:1: .*RuntimeError \(got 'no catalogue'\)"),
+        (
+            "raise RuntimeError('no catalogue')",
+            r"checks\.py:1: .*RuntimeError \(got 'no catalogue'\)",
+        ),
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("x = (", r"checks\.py:1: .*SyntaxError"),
         ("raise SystemExit(3)", "SystemExit"),
@@ -327,7 +362,10 @@ def test_a_check_that_cannot_be_loaded_says_why(folder: Path, source: str, messa
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("answer.nothing", r"checks\.py:2: the check failed on the row r1 \(rows\.csv:2\): AttributeError"),
+        (
+            "answer.nothing",
+            r"checks\.py:2: the check failed on the row r1 \(rows\.csv:2\): AttributeError",
+        ),
         ("'yes'", r"returned neither .* on the row r1 \(got 'yes'\)"),
         ("1.5", "got 1.5"),
         ("None", "got None"),
@@ -348,11 +386,16 @@ def test_a_schema_may_stand_in_a_file(folder: Path) -> None:
     assert task.contract.json_schema == {"type": "array"}
 
 
-@pytest.mark.parametrize("body", ['{"maximum": NaN}', '{"maximum": -Infinity}', "[" * 100_000, "{", b"\xff"])
+@pytest.mark.parametrize(
+    "body", ['{"maximum": NaN}', '{"maximum": -Infinity}', "[" * 100_000, "{", b"\xff"]
+)
 def test_a_schema_file_that_is_no_json_is_refused(folder: Path, body: str | bytes) -> None:
     (folder / "schema.json").write_bytes(body if isinstance(body, bytes) else body.encode())
     with pytest.raises(InputError, match=r"task\.yaml:4: .*schema\.json is not JSON"):
-        read(folder, "kind: extract\nmodel: m\nexamples: rows.jsonl\ncontract: {json_schema: schema.json}\n")
+        read(
+            folder,
+            "kind: extract\nmodel: m\nexamples: rows.jsonl\ncontract: {json_schema: schema.json}\n",
+        )
 
 
 @given(st.sets(st.sampled_from(("prompt", "cached", "answer", "per_hour")), min_size=1))
@@ -401,7 +444,9 @@ def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["kind", "model", "examples"])
-def test_a_misspelt_key_is_one_error_and_is_not_called_missing_besides(folder: Path, key: str) -> None:
+def test_a_misspelt_key_is_one_error_and_is_not_called_missing_besides(
+    folder: Path, key: str
+) -> None:
     for wrong in (key + "s", key[0] + key[2] + key[1] + key[3:]):
         with pytest.raises(InputError) as error:
             read(folder, REQUIRED.replace(f"{key}:", f"{wrong}:"))

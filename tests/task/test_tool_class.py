@@ -1,4 +1,6 @@
-"""The user's class of tools: read from the file, offered as functions, and run in a process that can be killed."""
+"""The user's class of tools: read from the file, offered as functions, and run in a process that
+can be killed.
+"""
 
 import time
 from pathlib import Path
@@ -12,7 +14,9 @@ from etude.task.tool_class import ToolError, ToolLimits, ToolRef, ToolSession
 from etude.types import Example, Message
 from small_task import rows, write_json_lines
 
-ROW = Example("r1", (Message("user", "Is it there?"),), "Yes", tags={"town": "Ulm"}, location="rows.jsonl:3")
+ROW = Example(
+    "r1", (Message("user", "Is it there?"),), "Yes", tags={"town": "Ulm"}, location="rows.jsonl:3"
+)
 LIMITS = ToolLimits(seconds=1, characters=1_000)
 DESK = '''
 import os, subprocess, sys, time
@@ -80,7 +84,8 @@ def test_public_methods_are_the_functions(ref: ToolRef) -> None:
 
 @pytest.mark.real
 def test_no_tool_stops_or_outlives_the_session(ref: ToolRef) -> None:
-    session, started = ToolSession(ref, ROW, LIMITS), time.monotonic()
+    session = ToolSession(ref, ROW, LIMITS)
+    started = time.monotonic()
     assert session.call("look", {"title": "A"}) == "Ulm: ['A']"
     for name, message in (
         ("hang", "stopped after 1 s without a result"),
@@ -101,7 +106,10 @@ def test_no_tool_stops_or_outlives_the_session(ref: ToolRef) -> None:
     assert session.call("look", {"title": "B"}) == "Ulm: ['A', 'B']"
     assert session.finish() == 1.0
     session.close()
-    while Path(f"/proc/{child}/stat").exists() and ") Z " not in Path(f"/proc/{child}/stat").read_text():
+    while (
+        Path(f"/proc/{child}/stat").exists()
+        and ") Z " not in Path(f"/proc/{child}/stat").read_text()
+    ):
         time.sleep(0.05)
     assert time.monotonic() - started < 30
 
@@ -115,8 +123,11 @@ def test_what_a_tool_prints_goes_nowhere(ref: ToolRef, capfd: pytest.CaptureFixt
 
 
 def write_task(folder: Path, tools: str, calls: tuple[str, ...] = ()) -> Path:
-    lines = [{"messages": [{"role": "user", "content": row["input"]}, {"role": "assistant", "content": row["output"]}]}
-             for row in rows("answer", 120)]  # fmt: skip
+    lines = []
+    for row in rows("answer", 120):
+        question = {"role": "user", "content": row["input"]}
+        answer = {"role": "assistant", "content": row["output"]}
+        lines.append({"messages": [question, answer]})
     for number, name in enumerate(calls):
         call = {"id": "c", "type": "function", "function": {"name": name, "arguments": "{}"}}
         lines[number]["messages"][1] = {"role": "assistant", "content": None, "tool_calls": [call]}  # type: ignore[index]
@@ -132,13 +143,23 @@ def write_task(folder: Path, tools: str, calls: tuple[str, ...] = ()) -> Path:
     [
         ("desk.py", "", r"task.yaml:5: tools must be a file and a class"),
         ("nowhere.py:Desk", "", r"task.yaml:5: tools: this file does not exist"),
-        ("desk.py:Desc", "class Desk: pass", r"task.yaml:5: tools: no class of that name .*Write 'Desk'"),
+        (
+            "desk.py:Desc",
+            "class Desk: pass",
+            r"task.yaml:5: tools: no class of that name .*Write 'Desk'",
+        ),
         ("desk.py:Desk", "class Desk(", r"task.yaml:5: tools: desk.py is not Python: desk.py:1"),
-        ("desk.py:Desk", "import nothing\nclass Desk: pass", "desk.py:1: .*No module named 'nothing'"),
+        (
+            "desk.py:Desk",
+            "import nothing\nclass Desk: pass",
+            "desk.py:1: .*No module named 'nothing'",
+        ),
         ("desk.py:Desk", "Desk = 3", "desk.py: .*no class 'Desk'"),
     ],
 )
-def test_tools_that_cannot_be_loaded_say_why(tmp_path: Path, tools: str, source: str, message: str) -> None:
+def test_tools_that_cannot_be_loaded_say_why(
+    tmp_path: Path, tools: str, source: str, message: str
+) -> None:
     (tmp_path / "desk.py").write_text(source)
     with pytest.raises(InputError, match=message):
         load_dataset(load_task(write_task(tmp_path, tools)))

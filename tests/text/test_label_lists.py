@@ -39,7 +39,11 @@ def test_tables_may_separate_labels_in_several_ways(text: str, labels: tuple[str
     assert split_labels(text) == labels
 
 
-@given(st.lists(st.tuples(st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcd"))), min_size=1))
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcd"))), min_size=1
+    )
+)
 def test_overlap_is_the_f1_of_each_row(pairs: list[tuple[set[str], set[str]]]) -> None:
     encoder = MultiLabelBinarizer(classes=list("abcd"))
     expected, answered = (encoder.fit_transform(side) for side in zip(*pairs, strict=True))

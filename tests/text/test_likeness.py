@@ -1,4 +1,6 @@
-"""Token F1 and SARI equal their published examples and a second implementation (bench/rescore.py)."""
+"""Token F1 and SARI equal their published examples and a second implementation
+(bench/rescore.py).
+"""
 
 import pytest
 import rescore
@@ -10,7 +12,9 @@ from etude.text.likeness import sari, token_f1
 from etude.types import Example, Message
 from test_metrics import answer
 
-WORDS = st.lists(st.sampled_from(["a", "The", "cat.", "sat", "on", "mats", "95", "-5", "!"]), max_size=9).map(" ".join)
+WORDS = st.lists(
+    st.sampled_from(["a", "The", "cat.", "sat", "on", "mats", "95", "-5", "!"]), max_size=9
+).map(" ".join)
 
 
 def test_sari_is_that_of_the_example_of_evaluate() -> None:
@@ -19,13 +23,19 @@ def test_sari_is_that_of_the_example_of_evaluate() -> None:
         "About 95 species are now accepted.",
         "95 species are now accepted.",
     ]
-    result = sari("About 95 species are currently accepted.", "About 95 you now get in.", references)
+    result = sari(
+        "About 95 species are currently accepted.", "About 95 you now get in.", references
+    )
     assert 100 * result == pytest.approx(26.953601953601954, abs=1e-9)
 
 
 @given(WORDS, WORDS, st.lists(WORDS, min_size=1, max_size=3))
-def test_sari_equals_the_second_implementation(source: str, text: str, references: list[str]) -> None:
-    assert sari(source, text, references) == pytest.approx(rescore.sari(source, text, references), abs=1e-9)
+def test_sari_equals_the_second_implementation(
+    source: str, text: str, references: list[str]
+) -> None:
+    assert sari(source, text, references) == pytest.approx(
+        rescore.sari(source, text, references), abs=1e-9
+    )
 
 
 @given(WORDS, WORDS)
@@ -41,7 +51,9 @@ def test_the_wanted_text_scores_one(source: str, wanted: str) -> None:
 
 def test_token_f1_counts_words_as_squad_does() -> None:
     assert token_f1("The Norman conquest", "norman Conquest!") == 1
-    assert token_f1("in the 10th century", "10th and 11th centuries") == pytest.approx(2 * 1 / (3 + 4))
+    assert token_f1("in the 10th century", "10th and 11th centuries") == pytest.approx(
+        2 * 1 / (3 + 4)
+    )
     assert token_f1("", "something") == 0
     assert token_f1("the", "a") == 1, "articles alone are no words"
 

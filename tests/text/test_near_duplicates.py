@@ -17,13 +17,17 @@ from etude.text.normal_forms import to_canonical
 from etude.text.shared_shingles import find_candidate_pairs
 
 # Few letters and edited copies: near-duplicates of every degree are common.
-WORDS = st.lists(st.sampled_from(["ab", "abc", "b", "Ca", "é", "ß", "漢字", "!", "+", "😀"]), max_size=9).map(" ".join)
+WORDS = st.lists(
+    st.sampled_from(["ab", "abc", "b", "Ca", "é", "ß", "漢字", "!", "+", "😀"]), max_size=9
+).map(" ".join)
 TEXTS = st.lists(WORDS | st.text(max_size=12), max_size=14)
 THRESHOLDS = st.sampled_from([0.2, 0.5, 0.55, 0.7, 0.8, 0.9, 1.0])
 
 
 def list_shingles(text: str) -> frozenset[str]:
-    """The character 5-grams of the text's canonical form; a form of up to 5 characters is one shingle."""
+    """The character 5-grams of the text's canonical form; a form of up to 5 characters is one
+    shingle.
+    """
     plain = to_canonical(text)
     return frozenset(plain[start : start + 5] for start in range(max(len(plain) - 5, 0) + 1))
 
@@ -34,7 +38,9 @@ def compute_jaccard(first: frozenset[str], second: frozenset[str]) -> float:
 
 def compare_all(texts: list[str], threshold: float) -> list[tuple[int, int, float]]:
     sets = [list_shingles(text) for text in texts]
-    pairs = [(i, j, compute_jaccard(sets[i], sets[j])) for i, j in combinations(range(len(texts)), 2)]
+    pairs = [
+        (i, j, compute_jaccard(sets[i], sets[j])) for i, j in combinations(range(len(texts)), 2)
+    ]
     return [pair for pair in pairs if pair[2] >= threshold]
 
 
@@ -62,7 +68,9 @@ def test_a_short_text_is_one_shingle() -> None:
 
 def test_other_operators_and_emoji_are_no_near_duplicates() -> None:
     held = ["3 + 5 = ?", "👍", "!!!", "Where is my card?"]
-    assert find_near_matches(["3 - 5 = ?", "👎", "???", "Where is my card? 🙂"], held) == [(3, 3, 12 / 14)]
+    assert find_near_matches(["3 - 5 = ?", "👎", "???", "Where is my card? 🙂"], held) == [
+        (3, 3, 12 / 14)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -70,26 +78,38 @@ def test_other_operators_and_emoji_are_no_near_duplicates() -> None:
 def test_pairs_that_share_parts_hold_every_near_duplicate_once(seed: int, threshold: float) -> None:
     plain = [to_canonical(text) for text in create_copies(seed, 150)]
     blocks = find_candidate_pairs(plain.__getitem__, threshold, np.arange(len(plain)), small=0)
-    result = [(min(pair), max(pair)) for block in blocks for pair in zip(*map(np.ndarray.tolist, block), strict=True)]
+    result = [
+        (min(pair), max(pair))
+        for block in blocks
+        for pair in zip(*map(np.ndarray.tolist, block), strict=True)
+    ]
     assert len(result) == len(set(result))
     assert {(i, j) for i, j, _ in compare_all(plain, threshold)} <= set(result)
     assert len(result) < 0.2 * len(plain) * (len(plain) - 1) / 2
 
 
 @given(TEXTS, THRESHOLDS)
-def test_clusters_are_the_components_of_the_pairs_of_brute_force(texts: list[str], threshold: float) -> None:
-    assert cluster_near_duplicates(texts, threshold) == cluster_pairs(len(texts), compare_all(texts, threshold))
+def test_clusters_are_the_components_of_the_pairs_of_brute_force(
+    texts: list[str], threshold: float
+) -> None:
+    assert cluster_near_duplicates(texts, threshold) == cluster_pairs(
+        len(texts), compare_all(texts, threshold)
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("threshold", [0.3, 0.6, 0.8])
 def test_clusters_of_edited_copies_are_those_of_brute_force(seed: int, threshold: float) -> None:
     texts = create_copies(seed, 150)
-    assert cluster_near_duplicates(texts, threshold) == cluster_pairs(150, compare_all(texts, threshold))
+    assert cluster_near_duplicates(texts, threshold) == cluster_pairs(
+        150, compare_all(texts, threshold)
+    )
 
 
 @given(TEXTS, TEXTS, THRESHOLDS)
-def test_matches_are_the_nearest_of_brute_force(texts: list[str], others: list[str], threshold: float) -> None:
+def test_matches_are_the_nearest_of_brute_force(
+    texts: list[str], others: list[str], threshold: float
+) -> None:
     expected = []
     for position, text in enumerate(texts):
         alike = [compute_jaccard(list_shingles(text), list_shingles(other)) for other in others]
@@ -123,7 +143,10 @@ def test_a_template_filled_in_thousands_of_times_is_one_cluster_quickly() -> Non
 def test_the_search_does_not_hold_all_pairs() -> None:
     plain = [to_canonical(text) for text in create_copies(1, 3000)]
     tracemalloc.start()
-    num = sum(len(first) for first, _ in find_candidate_pairs(plain.__getitem__, 0.8, np.arange(len(plain))))
+    num = sum(
+        len(first)
+        for first, _ in find_candidate_pairs(plain.__getitem__, 0.8, np.arange(len(plain)))
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert num < 0.1 * len(plain) ** 2 / 2

@@ -1,4 +1,6 @@
-"""What counts as the same text: case, punctuation and encoding do not part two texts, signs and marks do."""
+"""What counts as the same text: case, punctuation and encoding do not part two texts, signs and
+marks do.
+"""
 
 import re
 import time
@@ -40,8 +42,15 @@ RAISED = "".join(char for char in map(chr, range(0x2070, 0x209D)) if char.isalph
 """Raised and lowered letters, which keep their form."""
 
 
-@given(st.text(st.characters(categories=("L", "Nd", "P", "Z"), exclude_characters="%‰" + RAISED), max_size=30))
-def test_without_signs_the_rule_is_casefold_and_one_space_for_every_run_of_others(text: str) -> None:
+@given(
+    st.text(
+        st.characters(categories=("L", "Nd", "P", "Z"), exclude_characters="%‰" + RAISED),
+        max_size=30,
+    )
+)
+def test_without_signs_the_rule_is_casefold_and_one_space_for_every_run_of_others(
+    text: str,
+) -> None:
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     if not any(unicodedata.category(char)[0] in "MS" for char in plain):
         assert normalise(text) == re.sub(r"\W+", " ", plain).strip()
@@ -87,7 +96,9 @@ def test_punctuation_parts_no_texts(alike: list[str]) -> None:
     assert len({to_canonical(text) for text in alike}) == 1
 
 
-@pytest.mark.parametrize("bait", ["<", "-", "- ", "1-", "(", "a+", "😀", "\u0301", "e\u0301", "!", "1 ", "½", "-("])
+@pytest.mark.parametrize(
+    "bait", ["<", "-", "- ", "1-", "(", "a+", "😀", "\u0301", "e\u0301", "!", "1 ", "½", "-("]
+)
 def test_a_long_text_takes_a_time_in_proportion(bait: str) -> None:
     began = time.process_time()
     to_canonical(bait * 60_000)

@@ -1,4 +1,6 @@
-"""Labels that are one label by all but their spelling: named by init, check and compare, never joined."""
+"""Labels that are one label by all but their spelling: named by init, check and compare, never
+joined.
+"""
 
 import json
 import random
@@ -27,7 +29,9 @@ from small_task import rows, write_task
         ("E mail", "Email", "spaces, hyphens or underscores"),
     ],
 )
-def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(rare: str, usual: str, how: str) -> None:
+def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(
+    rare: str, usual: str, how: str
+) -> None:
     (finding,) = find_spellings([usual, rare, "other", usual])
     told = finding.describe(lambda position: f"a.csv:{position + 1}")
     assert told == f"{rare!r} (1 row: a.csv:2) differs only in {how} from {usual!r} (2 rows)"
@@ -46,7 +50,9 @@ def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(rare: str, us
         ("relevant", "irrelevant", False),
     ],
 )
-def test_a_rare_label_one_letter_from_a_frequent_one_is_mistyped(rare: str, usual: str, slip: bool) -> None:
+def test_a_rare_label_one_letter_from_a_frequent_one_is_mistyped(
+    rare: str, usual: str, slip: bool
+) -> None:
     labels = [*[usual] * 20, rare]
     assert [value.label for value in find_spellings(labels)] == [rare] * slip
     assert not find_spellings([*[usual] * 20, *[rare] * 3]), "three rows are a label"
@@ -54,7 +60,15 @@ def test_a_rare_label_one_letter_from_a_frequent_one_is_mistyped(rare: str, usua
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("+1", "-1"), ("1-2", "12"), ("C", "C++"), ("A-", "A"), ("yes", "no"), ("C#", "C++"), ("1", "-1")],
+    [
+        ("+1", "-1"),
+        ("1-2", "12"),
+        ("C", "C++"),
+        ("A-", "A"),
+        ("yes", "no"),
+        ("C#", "C++"),
+        ("1", "-1"),
+    ],
 )
 def test_labels_that_differ_in_a_sign_or_a_word_are_two(one: str, other: str) -> None:
     assert not find_spellings([one, other, one])
@@ -69,7 +83,9 @@ def test_written_alike_no_row_is_lost_and_no_label_is_new(labels: list[str]) -> 
 
 
 def write_misspelt(folder: Path) -> Path:
-    """A task in which three rows of seven labels with as many rows each are written in lower case."""
+    """A task in which three rows of seven labels with as many rows each are written in lower
+    case.
+    """
     task = write_task(folder, "classify", more="methods: [prompt]\n")
     lines = rows("classify", 220)
     chosen = [line for line in lines if line["output"] == "dragons"]
@@ -94,7 +110,11 @@ def test_a_class_of_typing_errors_is_told_by_init_check_and_compare(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
     told: list[Event] = []
     compare(task, on_event=told.append)
-    (note,) = (event.text for event in told if isinstance(event, NoteEvent) and "spelling counts" in event.text)
+    (note,) = (
+        event.text
+        for event in told
+        if isinstance(event, NoteEvent) and "spelling counts" in event.text
+    )
     assert text in note
     assert note.endswith("the metric would be accuracy, not macro-F1.")
 

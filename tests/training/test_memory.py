@@ -21,7 +21,12 @@ from etude.training.memory.usage import memory_in_use, release_freed_memory
 from etude.training.step import start_training
 
 STATUS = Path("/proc/self/status")
-SHAPE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 6, "max_position_embeddings": 256}
+SHAPE = {
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 6,
+    "max_position_embeddings": 256,
+}
 
 
 def long_rows(number: int, seed: int) -> list[TokenRow]:
@@ -33,13 +38,17 @@ def long_rows(number: int, seed: int) -> list[TokenRow]:
     return rows
 
 
-NO_PEAK = pytest.mark.skipif(not STATUS.exists(), reason="this system reports no peak memory; to run: use Linux")
+NO_PEAK = pytest.mark.skipif(
+    not STATUS.exists(), reason="this system reports no peak memory; to run: use Linux"
+)
 
 
 @NO_PEAK
 @pytest.mark.real
 def test_the_memory_of_a_run_is_estimated_within_a_tenth() -> None:
-    """The median of three: one may be off by a quarter, as the allocator does not always decide alike."""
+    """The median of three: one may be off by a quarter, as the allocator does not always decide
+    alike.
+    """
     found = [apart() for _ in range(3)]
     assert all(needed > 50e6 for _, needed in found), "enough to be seen"
     shares = [foreseen / needed for foreseen, needed in found]
@@ -51,12 +60,17 @@ def test_nan_weights_are_reported_before_any_row(tmp_path: Path) -> None:
     module = tiny_model()
     module.model.layers[1].mlp.up_proj.weight.data[3, 5] = float("nan")
     module.model.norm.weight.data[0] = float("inf")
-    with pytest.raises(ModelError, match=r"damaged.* in model\.layers\.1\.mlp\.up_proj\.weight, model\.norm\.weight\."):
+    with pytest.raises(
+        ModelError,
+        match=r"damaged.* in model\.layers\.1\.mlp\.up_proj\.weight, model\.norm\.weight\.",
+    ):
         measure_training_memory(module, token_rows(8), token_rows(2), CONFIG)
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), None], ids=["gpu", "python", "cpu"]
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), None],
+    ids=["gpu", "python", "cpu"],
 )
 def test_running_out_of_memory_says_what_to_lower(error: Exception | None) -> None:
     module = tiny_model()
@@ -77,7 +91,9 @@ def test_running_out_of_memory_says_what_to_lower(error: Exception | None) -> No
 
 
 def apart() -> tuple[int, int]:
-    """`measured` in a process of its own: what other tests have left to the allocator would be counted here."""
+    """`measured` in a process of its own: what other tests have left to the allocator would be
+    counted here.
+    """
     done = subprocess.run(
         [sys.executable, __file__],
         capture_output=True,
@@ -92,7 +108,9 @@ def apart() -> tuple[int, int]:
 
 def measured() -> tuple[int, int]:
     """Bytes that a run is said to take and takes, beyond those in use before it."""
-    module, rows, dev = tiny_model(**SHAPE), long_rows(40, 0), long_rows(10, 1)
+    module = tiny_model(**SHAPE)
+    rows = long_rows(40, 0)
+    dev = long_rows(10, 1)
     config = replace(CONFIG, rows_per_step=8, micro_tokens=2048, epochs=1)
     release_freed_memory()
     before = memory_in_use(module.device)

@@ -1,4 +1,6 @@
-"""Rows end to end: the same states and gradients as side by side, and only where the model computes so."""
+"""Rows end to end: the same states and gradients as side by side, and only where the model computes
+so.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +62,8 @@ def test_tokens_go_to_their_rows_and_back(lengths: list[int]) -> None:
 def test_every_family_of_plain_decoders_computes_the_same_packed(kind: str) -> None:
     module = build_module(kind).double()
     assert can_pack(module)
-    padded, packed = compute_states(module, LENGTHS), compute_states(module, LENGTHS, packed=True)
+    padded = compute_states(module, LENGTHS)
+    packed = compute_states(module, LENGTHS, packed=True)
     torch.testing.assert_close(packed, padded, rtol=1e-10, atol=1e-10)
 
 
@@ -68,11 +71,16 @@ def test_long_rows_go_through_the_fused_kernel() -> None:
     module = tiny_model(torch.float64)
     lengths = (MAX_PLAIN_TOKENS + 9, 5, 40)
     torch.testing.assert_close(
-        compute_states(module, lengths, packed=True), compute_states(module, lengths), rtol=1e-9, atol=1e-9
+        compute_states(module, lengths, packed=True),
+        compute_states(module, lengths),
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 
-def gradient(module: Any, rows: Sequence[TokenRow], packed: bool, micro_tokens: int) -> torch.Tensor:
+def gradient(
+    module: Any, rows: Sequence[TokenRow], packed: bool, micro_tokens: int
+) -> torch.Tensor:
     """Of shaken adapters, after one micro-batch or several."""
     with add_adapters(module, SETTINGS) as adapters:
         shake_weights(adapters)
@@ -83,12 +91,15 @@ def gradient(module: Any, rows: Sequence[TokenRow], packed: bool, micro_tokens: 
 
 @pytest.mark.parametrize("lengths", [LENGTHS, (MAX_PLAIN_TOKENS + 9, 5, 40)])
 def test_gradients_are_those_of_rows_side_by_side(lengths: Sequence[int]) -> None:
-    module, rows = tiny_model(torch.float64), make_rows(lengths)
+    module = tiny_model(torch.float64)
+    rows = make_rows(lengths)
 
     expected = gradient(module, rows, packed=False, micro_tokens=1)
     for packed, micro_tokens in ((True, 10_000), (True, 20), (False, 10_000)):
         gradients = gradient(module, rows, packed, micro_tokens)
-        assert torch.linalg.vector_norm(gradients - expected) <= 1e-10 * torch.linalg.vector_norm(expected)
+        assert torch.linalg.vector_norm(gradients - expected) <= 1e-10 * torch.linalg.vector_norm(
+            expected
+        )
 
 
 def make_rows_alike() -> list[TokenRow]:
@@ -96,7 +107,10 @@ def make_rows_alike() -> list[TokenRow]:
     starts = ((5, 6, 7, 8), (5, 6, 7, 8), (5, 6, 7, 9, 4), (5, 6), (5, 6, 7), (9, 3))
     ends = ((), (11, 12), (13,), (), (14, 15, 16), (17,))
     rows = [(*start, *end) for start, end in zip(starts, ends, strict=True)]
-    return [TokenRow(str(n), ids, (False,) + (True,) * (len(ids) - 1)) for n, ids in enumerate([*rows, rows[-1]])]
+    return [
+        TokenRow(str(n), ids, (False,) + (True,) * (len(ids) - 1))
+        for n, ids in enumerate([*rows, rows[-1]])
+    ]
 
 
 def test_a_beginning_that_rows_share_is_computed_once() -> None:
@@ -114,13 +128,16 @@ def test_a_beginning_that_rows_share_is_computed_once() -> None:
 
 
 def test_gradients_with_shared_beginnings_are_those_of_rows_one_by_one() -> None:
-    module, rows = tiny_model(torch.float64), make_rows_alike()
+    module = tiny_model(torch.float64)
+    rows = make_rows_alike()
 
     expected = gradient(module, rows, packed=False, micro_tokens=1)
     # Rotary angles are worked out in 32 bits, whose cosines vary in the last one.
     for micro_tokens in (12, 10_000):
         gradients = gradient(module, rows, packed=True, micro_tokens=micro_tokens)
-        assert torch.linalg.vector_norm(gradients - expected) <= 1e-6 * torch.linalg.vector_norm(expected)
+        assert torch.linalg.vector_norm(gradients - expected) <= 1e-6 * torch.linalg.vector_norm(
+            expected
+        )
 
 
 def test_a_model_whose_rows_would_see_each_other_is_not_packed() -> None:
@@ -129,36 +146,46 @@ def test_a_model_whose_rows_would_see_each_other_is_not_packed() -> None:
     assert not can_pack(module)
 
 
-def test_rows_beyond_the_window_of_a_model_stay_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_beyond_the_window_of_a_model_stay_side_by_side(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     module = build_module("mistral", sliding_window=8).double()
     assert can_pack(module)
     monkeypatch.setattr(
-        "etude.training.rows.packing.use_packing", lambda packing: packings.append(packing) or use_packing(packing)
+        "etude.training.rows.packing.use_packing",
+        lambda packing: packings.append(packing) or use_packing(packing),
     )
     for lengths, packs in (((8, 3), True), ((9, 3), False)):
         packings: list[Any] = []
-        packed, padded = compute_states(module, lengths, packed=True), compute_states(module, lengths)
+        packed = compute_states(module, lengths, packed=True)
+        padded = compute_states(module, lengths)
         torch.testing.assert_close(packed, padded, rtol=1e-10, atol=1e-10)
         assert bool(packings) is packs
 
 
 def test_training_packs_every_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, rows = tiny_model(torch.float64), make_rows(LENGTHS)
+    module = tiny_model(torch.float64)
+    rows = make_rows(LENGTHS)
     packings: list[Any] = []
     monkeypatch.setattr(
-        "etude.training.rows.packing.use_packing", lambda packing: packings.append(packing) or use_packing(packing)
+        "etude.training.rows.packing.use_packing",
+        lambda packing: packings.append(packing) or use_packing(packing),
     )
     config = TrainConfig(epochs=2, patience=3, rows_per_step=len(rows), rank=2, alpha=4.0)
     train(module, rows, rows, config, Output(tmp_path / "checkpoint", tmp_path / "adapter"))
-    trial, forwards = 2, 1 + 2 * 2
-    assert len(packings) == trial + forwards, "one micro-batch for each step and each dev loss, all of them packed"
+    trial = 2
+    forwards = 1 + 2 * 2
+    assert len(packings) == trial + forwards, (
+        "one micro-batch for each step and each dev loss, all of them packed"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_16_bits_pack_as_well(dtype: torch.dtype) -> None:
     module = build_module().to(dtype)
     assert can_pack(module)
-    packed, padded = compute_states(module, LENGTHS, packed=True), compute_states(module, LENGTHS)
+    packed = compute_states(module, LENGTHS, packed=True)
+    padded = compute_states(module, LENGTHS)
     limit = 3e-2 if dtype == torch.bfloat16 else 1e-5
     assert (packed - padded).norm() <= limit * padded.norm()
 

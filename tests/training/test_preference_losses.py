@@ -11,22 +11,41 @@ from typing import Any
 
 import pytest
 import torch
-from test_train import CONFIG, SETTINGS, VOCABULARY, ignore, kill_at_step, peft_model, shake_weights, tiny_model
+from test_train import (
+    CONFIG,
+    SETTINGS,
+    VOCABULARY,
+    ignore,
+    kill_at_step,
+    peft_model,
+    shake_weights,
+    tiny_model,
+)
 
 from etude.training import Loss, Output, TokenRow, train
 from etude.training.layers.forward import can_pack
 from etude.training.layers.lora import add_adapters, save_adapter
 from etude.training.losses import Objective, _TokenLosses, compute_cross_entropy
-from etude.training.preference_losses import accuracy, add_mismatched_rows, compute_log_probs, dpo, kto
+from etude.training.preference_losses import (
+    accuracy,
+    add_mismatched_rows,
+    compute_log_probs,
+    dpo,
+    kto,
+)
 from etude.training.rows.batches import collate
 from etude.training.step import accumulate_gradients
 from tiny import build_tokenizer
 
 Rows = list[TokenRow]
 MICRO = 10_000
-with_trl = pytest.mark.skipif(find_spec("trl") is None, reason="no TRL, the oracle; to run: pip install trl")
+with_trl = pytest.mark.skipif(
+    find_spec("trl") is None, reason="no TRL, the oracle; to run: pip install trl"
+)
 # Of TRL and its own dependencies, which we do not answer for.
-quietly = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+quietly = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 
 
 def pair_rows(num: int, prompt: int = 0, answer: int = 0, seed: int = 0) -> Rows:
@@ -36,7 +55,9 @@ def pair_rows(num: int, prompt: int = 0, answer: int = 0, seed: int = 0) -> Rows
     for number in range(num):
         question = [draw.randrange(3, VOCABULARY) for _ in range(prompt or draw.randrange(1, 7))]
         for side in ("better", "worse"):
-            answer_ids = [draw.randrange(3, VOCABULARY) for _ in range(answer or draw.randrange(1, 7))]
+            answer_ids = [
+                draw.randrange(3, VOCABULARY) for _ in range(answer or draw.randrange(1, 7))
+            ]
             marks = (False,) * len(question) + (True,) * len(answer_ids)
             rows.append(TokenRow(f"{seed}-{number}-{side}", (*question, *answer_ids), marks))
     return rows
@@ -61,7 +82,9 @@ def trl_arguments(folder: Path, num: int) -> dict[str, Any]:
     }
 
 
-def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Path, loss: str) -> Any:
+def trl_pairs(
+    model: Any, rows: Rows, reference: Mapping[str, float], folder: Path, loss: str
+) -> Any:
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -69,8 +92,12 @@ def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Pa
     rejected = [parts(row)[1] for row in rows[1::2]]
     columns = {"prompt": [*prompts], "chosen": [*chosen], "rejected": rejected}
     settings = DPOConfig(loss_type=[loss], **trl_arguments(folder, len(rows) // 2))
-    words = Dataset.from_dict({name: [" ".join(map(str, ids)) for ids in values] for name, values in columns.items()})
-    trainer = DPOTrainer(model=model, args=settings, train_dataset=words, processing_class=build_tokenizer())
+    words = Dataset.from_dict(
+        {name: [" ".join(map(str, ids)) for ids in values] for name, values in columns.items()}
+    )
+    trainer = DPOTrainer(
+        model=model, args=settings, train_dataset=words, processing_class=build_tokenizer()
+    )
     trainer.precompute_ref_logps = True
     batch = pad_rows([*rows[0::2], *rows[1::2]])
     batch["ref_chosen_logps"] = torch.tensor([reference[row.id] for row in rows[0::2]])
@@ -78,7 +105,9 @@ def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Pa
     return trainer.compute_loss(trainer.model, batch), trainer.model
 
 
-def trl_kto(model: Any, rows: Rows, reference: Mapping[str, float], good: Mapping[str, bool], folder: Path) -> Any:
+def trl_kto(
+    model: Any, rows: Rows, reference: Mapping[str, float], good: Mapping[str, bool], folder: Path
+) -> Any:
     from datasets import Dataset
     from trl import KTOConfig, KTOTrainer
 
@@ -87,7 +116,9 @@ def trl_kto(model: Any, rows: Rows, reference: Mapping[str, float], good: Mappin
         {"prompt": ["a"] * half, "completion": ["b"] * half, "label": [True, False] * (half // 2)}
     )
     settings = KTOConfig(**trl_arguments(folder, half))
-    trainer = KTOTrainer(model=model, args=settings, train_dataset=made_up, processing_class=build_tokenizer())
+    trainer = KTOTrainer(
+        model=model, args=settings, train_dataset=made_up, processing_class=build_tokenizer()
+    )
     trainer.precompute_ref_logps = True
     batch = pad_rows(rows[:half])
     batch |= {f"KL_{name}": value for name, value in pad_rows(rows[half:]).items()}
@@ -102,7 +133,9 @@ def pad_rows(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
     filled = {
         "input_ids": [[*row.ids, *[0] * (length - len(row.ids))] for row in rows],
         "attention_mask": [[1] * len(row.ids) + [0] * (length - len(row.ids)) for row in rows],
-        "completion_mask": [[*map(int, row.trained), *[0] * (length - len(row.ids))] for row in rows],
+        "completion_mask": [
+            [*map(int, row.trained), *[0] * (length - len(row.ids))] for row in rows
+        ],
     }
     return {name: torch.tensor(values) for name, values in filled.items()}
 
@@ -110,14 +143,20 @@ def pad_rows(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
 def compute_ours(
     loss_of: Callable[[dict[str, float]], Loss], rows: Rows, folder: Path
 ) -> tuple[float, Any, dict[str, float]]:
-    """Our loss, the adapters with their gradients, and the reference; the adapters are written to `folder`."""
+    """Our loss, the adapters with their gradients, and the reference; the adapters are written to
+    `folder`.
+    """
     module = tiny_model()
     reference = compute_log_probs(module, rows, MICRO)
     with add_adapters(module, SETTINGS) as adapters:
         shake_weights(adapters)
         save_adapter(adapters, folder / "adapter")
         objective = Objective(module, loss=loss_of(reference), is_packed=can_pack(module))
-        return accumulate_gradients(objective, rows, 24), adapters, reference  # in several micro-batches
+        return (
+            accumulate_gradients(objective, rows, 24),
+            adapters,
+            reference,
+        )  # in several micro-batches
 
 
 def assert_same(found: tuple[float, Any], theirs: tuple[Any, Any]) -> None:
@@ -128,7 +167,9 @@ def assert_same(found: tuple[float, Any], theirs: tuple[Any, Any]) -> None:
     for adapter in found[1]:
         for side, weight in (("A", adapter.a), ("B", adapter.b)):
             grad = named[f"base_model.model.{adapter.name}.lora_{side}.default.weight"].grad
-            assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(grad)
+            assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(
+                grad
+            )
 
 
 @quietly
@@ -147,7 +188,9 @@ def test_kto_is_that_of_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     rows = add_mismatched_rows(pair_rows(2), group=4)
     good = {row.id: number % 2 == 0 for number, row in enumerate(rows[:4])}
-    value, adapters, reference = compute_ours(lambda reference: kto(reference, good, 0.3), rows, tmp_path)
+    value, adapters, reference = compute_ours(
+        lambda reference: kto(reference, good, 0.3), rows, tmp_path
+    )
     model = peft_model(tmp_path / "adapter", trainable=True)
     assert_same((value, adapters), trl_kto(model, rows, reference, good, tmp_path / "out"))
 
@@ -168,14 +211,17 @@ def test_losses_of_tokens_have_the_gradients_of_their_sum() -> None:
         else:
             loss = 3 * compute_cross_entropy(module, batch, hidden)
         loss.backward()
-        results.append([loss.detach(), *(parameter.grad.clone() for parameter in module.parameters())])
+        results.append(
+            [loss.detach(), *(parameter.grad.clone() for parameter in module.parameters())]
+        )
     for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["dpo", "kto"])
 def test_every_loss_is_learned_by_the_loop(name: str, tmp_path: Path) -> None:
-    module, pairs = tiny_model(), pair_rows(12)
+    module = tiny_model()
+    pairs = pair_rows(12)
     rows = add_mismatched_rows(pairs) if name == "kto" else pairs
     reference = compute_log_probs(module, rows, MICRO)
     good = {row.id: row.id.endswith("better") for row in pairs}
@@ -208,7 +254,8 @@ def test_a_mismatched_row_has_the_question_of_one_and_the_answer_of_another() ->
 
 def train_pairs(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore) -> bytes:
     """DPO in `folder`, with a checkpoint after every step; the bytes of its adapter."""
-    module, rows = tiny_model(), pair_rows(12)
+    module = tiny_model()
+    rows = pair_rows(12)
     config = replace(CONFIG, epochs=2, rows_per_step=8)
     output = Output(folder / "checkpoint", folder / "adapter", log, every_step=True)
     train(module, rows, rows[:4], config, output, loss=dpo(compute_log_probs(module, rows, MICRO)))
@@ -220,5 +267,7 @@ def test_dpo_that_is_killed_twice_ends_in_the_same_bytes(tmp_path: Path) -> None
     call = "train_pairs(Path(sys.argv[2]), lambda news: time.sleep(0.1))"
     for steps in (2, 4):
         assert steps <= kill_at_step("test_preference_losses", call, tmp_path / "cut", steps) < 6
-    cut, uninterrupted = (hashlib.sha256(train_pairs(tmp_path / name)).hexdigest() for name in ("cut", "whole"))
+    cut, uninterrupted = (
+        hashlib.sha256(train_pairs(tmp_path / name)).hexdigest() for name in ("cut", "whole")
+    )
     assert cut == uninterrupted

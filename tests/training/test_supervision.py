@@ -24,9 +24,15 @@ def token_row(name: str, turns: list[tuple[str, str]]) -> TokenRow:
     return TokenRow(name, tuple(ids), tuple(trained))
 
 
-@given(chats=st.lists(st.lists(st.tuples(texts, texts), min_size=1, max_size=3), min_size=1, max_size=6))
+@given(
+    chats=st.lists(
+        st.lists(st.tuples(texts, texts), min_size=1, max_size=3), min_size=1, max_size=6
+    )
+)
 @settings(max_examples=40, deadline=None)
-def test_every_token_is_counted_once_and_every_answer_is_seen(chats: list[list[tuple[str, str]]]) -> None:
+def test_every_token_is_counted_once_and_every_answer_is_seen(
+    chats: list[list[tuple[str, str]]],
+) -> None:
     rows = [token_row(str(number), turns) for number, turns in enumerate(chats)]
     supervision = count_supervision(rows, END)
     assert supervision.num_trained + supervision.num_read == sum(len(row.ids) for row in rows)
@@ -37,20 +43,34 @@ def test_every_token_is_counted_once_and_every_answer_is_seen(chats: list[list[t
 
 @given(turns=st.lists(st.tuples(texts, texts), min_size=1, max_size=3))
 @settings(max_examples=40, deadline=None)
-def test_the_view_of_a_row_shows_all_of_it_and_marks_the_answers(turns: list[tuple[str, str]]) -> None:
+def test_the_view_of_a_row_shows_all_of_it_and_marks_the_answers(
+    turns: list[tuple[str, str]],
+) -> None:
     row = token_row("r", turns)
     spans = split_spans(TOKENIZER, row)
-    assert "".join(text for text, _ in spans) == TOKENIZER.decode(row.ids, clean_up_tokenization_spaces=False)
-    assert [text for text, learned in spans if learned] == [f"{answer}<|im_end|>" for _, answer in turns]
+    assert "".join(text for text, _ in spans) == TOKENIZER.decode(
+        row.ids, clean_up_tokenization_spaces=False
+    )
+    assert [text for text, learned in spans if learned] == [
+        f"{answer}<|im_end|>" for _, answer in turns
+    ]
 
 
 def test_rows_whose_end_of_turn_is_not_learned_are_all_named() -> None:
-    good, bad = token_row("good", [("q", "a")]), token_row("bad", [("q", "a"), ("q", "b")])
+    good = token_row("good", [("q", "a")])
+    bad = token_row("bad", [("q", "a"), ("q", "b")])
     ends = [number for number, token in enumerate(bad.ids) if token == END and bad.trained[number]]
-    dumb = replace(bad, trained=tuple(on and number not in ends for number, on in enumerate(bad.trained)))
+    dumb = replace(
+        bad, trained=tuple(on and number not in ends for number, on in enumerate(bad.trained))
+    )
     with pytest.raises(InputError) as caught:
         count_supervision([good, dumb], END, dev_rows=[good, replace(dumb, id="rows.jsonl:7")])
-    assert [fault.location for fault in caught.value.issues] == ["bad", "bad", "rows.jsonl:7", "rows.jsonl:7"]
+    assert [fault.location for fault in caught.value.issues] == [
+        "bad",
+        "bad",
+        "rows.jsonl:7",
+        "rows.jsonl:7",
+    ]
     assert parse_location(caught.value.issues[-1].location) == ("rows.jsonl", 7)
     assert "would not learn when to stop" in str(caught.value)
 
@@ -64,7 +84,9 @@ def test_beginnings_of_the_text_are_counted() -> None:
 
 
 @given(
-    chats=st.lists(st.lists(st.tuples(texts, texts), min_size=1, max_size=3), min_size=1, max_size=8),
+    chats=st.lists(
+        st.lists(st.tuples(texts, texts), min_size=1, max_size=3), min_size=1, max_size=8
+    ),
     number=st.integers(1, 9),
     data=st.data(),
 )

@@ -1,4 +1,6 @@
-"""Training in a time box ends in time on every machine, resumes to the same weights, and says what it left out."""
+"""Training in a time box ends in time on every machine, resumes to the same weights, and says what
+it left out.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,8 +23,11 @@ from etude.training.rows.batches import REPLAYED
 from etude.training.threads import TRIAL_STEPS, ThreadChoice
 from etude.training.time_box import NUM_MEASUREMENTS, BoxPlanner, TimeBox
 
-NUM_ROWS, DEV_SECONDS = 60, 1.0
-CONFIG = TrainConfig(rank=4, alpha=8.0, learning_rate=1e-2, epochs=3, rows_per_step=4, micro_tokens=80)
+NUM_ROWS = 60
+DEV_SECONDS = 1.0
+CONFIG = TrainConfig(
+    rank=4, alpha=8.0, learning_rate=1e-2, epochs=3, rows_per_step=4, micro_tokens=80
+)
 EPOCH_STEPS = NUM_ROWS // CONFIG.rows_per_step
 MACHINES: dict[str, Callable[[int], float]] = {
     "constant": lambda step: 1.0,
@@ -86,7 +91,8 @@ def read_weights(folder: Path) -> bytes:
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_box_ends_within_one_step_and_one_dev_loss(name: str, tmp_path: Path) -> None:
-    machine, seconds = Machine(MACHINES[name]), 30.0
+    machine = Machine(MACHINES[name])
+    seconds = 30.0
     result = train_boxed(tmp_path, machine, seconds)
     assert machine.now <= seconds + machine.last_cost + DEV_SECONDS
     steps = [line for line in machine.lines if "step" in line]
@@ -101,7 +107,12 @@ def test_a_box_ends_within_one_step_and_one_dev_loss(name: str, tmp_path: Path) 
         assert machine.now >= seconds - 1.0 - DEV_SECONDS, "the box is used"
         assert 24 <= result.steps <= 28
         assert rates[-1] < 0.25 * max(rates), "the learning rate falls with the share that is used"
-        assert [round(done / result.steps, 1) for done in result.measured_steps] == [0.0, 0.3, 0.7, 1.0]
+        assert [round(done / result.steps, 1) for done in result.measured_steps] == [
+            0.0,
+            0.3,
+            0.7,
+            1.0,
+        ]
     if name == "hopeless":
         assert result.steps == 1
     plans = [line for line in machine.lines if "planned_steps" in line]
@@ -112,14 +123,21 @@ def test_dear_dev_losses_are_measured_less_often() -> None:
     for dev_seconds, expected in ((0.1, 3), (1.0, 3), (1.5, 2), (3.0, 1), (20.0, 1)):
         progress = TrainResult(epoch=0)
         progress.dev_seconds = dev_seconds
-        assert BoxPlanner(TimeBox(30.0), progress, 45, lambda line: None).num_measurements == expected
+        assert (
+            BoxPlanner(TimeBox(30.0), progress, 45, lambda line: None).num_measurements == expected
+        )
 
 
-@given(st.lists(st.floats(0.01, 40), min_size=45, max_size=45), st.floats(0.01, 10), st.floats(0, 300))
+@given(
+    st.lists(st.floats(0.01, 40), min_size=45, max_size=45), st.floats(0.01, 10), st.floats(0, 300)
+)
 @settings(max_examples=100)
-def test_no_machine_breaks_the_bound(costs: list[float], dev_seconds: float, seconds: float) -> None:
+def test_no_machine_breaks_the_bound(
+    costs: list[float], dev_seconds: float, seconds: float
+) -> None:
     """The planner alone, without weights."""
-    progress, now = TrainResult(epoch=0), [0.0]
+    progress = TrainResult(epoch=0)
+    now = [0.0]
     planner = BoxPlanner(TimeBox(seconds, lambda: now[0]), progress, len(costs), lambda line: None)
     longest = 0.0
 
@@ -156,7 +174,9 @@ def test_a_killed_run_resumes_to_the_same_weights(name: str, tmp_path: Path) -> 
     whole = train_boxed(tmp_path / "whole", Machine(MACHINES[name]), 30.0)
     for stop in (2, 7, 8):
         with suppress(StopError):
-            train_boxed(tmp_path / "cut", Machine(MACHINES[name], now=stop * 1000.0, stop=stop), 30.0)
+            train_boxed(
+                tmp_path / "cut", Machine(MACHINES[name], now=stop * 1000.0, stop=stop), 30.0
+            )
     again = train_boxed(tmp_path / "cut", Machine(MACHINES[name], now=77.0), 30.0)
     assert again.plans == whole.plans
     assert again.dev_losses == whole.dev_losses
@@ -173,7 +193,9 @@ def test_without_a_box_no_plan_is_made_and_epochs_are_measured(tmp_path: Path) -
 def test_only_rows_that_were_trained_on_count_and_others_change_nothing(tmp_path: Path) -> None:
     def run(folder: Path, rows: list[TokenRow]) -> TrainResult:
         machine = Machine(MACHINES["constant"])
-        output = Output(folder / "c", folder / "a", machine.log, box=TimeBox(12.0, lambda: machine.now))
+        output = Output(
+            folder / "c", folder / "a", machine.log, box=TimeBox(12.0, lambda: machine.now)
+        )
         return train(tiny_model(), rows, token_rows(6, seed=1), CONFIG, output)
 
     rows = token_rows(NUM_ROWS)
@@ -186,10 +208,19 @@ def test_only_rows_that_were_trained_on_count_and_others_change_nothing(tmp_path
     assert read_weights(tmp_path / "one") == read_weights(tmp_path / "other")
 
 
-@given(st.lists(st.sampled_from("abcdefgh"), min_size=9, max_size=60), st.integers(0, 9), st.integers(1, 5))
+@given(
+    st.lists(st.sampled_from("abcdefgh"), min_size=9, max_size=60),
+    st.integers(0, 9),
+    st.integers(1, 5),
+)
 @settings(max_examples=50)
-def test_the_first_rows_of_an_epoch_have_every_label(labels: list[str], seed: int, epoch: int) -> None:
-    rows = [replace(row, stratum=label) for row, label in zip(token_rows(len(labels)), labels, strict=True)]
+def test_the_first_rows_of_an_epoch_have_every_label(
+    labels: list[str], seed: int, epoch: int
+) -> None:
+    rows = [
+        replace(row, stratum=label)
+        for row, label in zip(token_rows(len(labels)), labels, strict=True)
+    ]
     batches = make_batches(rows, 4, seed, epoch, is_stratified=True)
     ordered = [row for batch in batches for row in batch]
     assert sorted(row.id for row in ordered) == sorted(row.id for row in rows)
@@ -206,12 +237,19 @@ def test_the_first_rows_of_an_epoch_have_every_label(labels: list[str], seed: in
         *((28.0, r"after 1\.\d of 3 epochs", num) for num in (0, 15)),
     ],
 )
-def test_the_record_says_in_words_what_the_budget_left_out(seconds: float, note: str, num: int, tmp_path: Path) -> None:
+def test_the_record_says_in_words_what_the_budget_left_out(
+    seconds: float, note: str, num: int, tmp_path: Path
+) -> None:
     machine = Machine(MACHINES["constant"])
     model = SimpleNamespace(
-        module=tiny_model(), name="tiny", tokenizer=SimpleNamespace(decode=lambda ids, **options: ""), folder=tmp_path
+        module=tiny_model(),
+        name="tiny",
+        tokenizer=SimpleNamespace(decode=lambda ids, **options: ""),
+        folder=tmp_path,
     )
-    rows = [replace(row, id=REPLAYED) if n < num else row for n, row in enumerate(token_rows(NUM_ROWS))]
+    rows = [
+        replace(row, id=REPLAYED) if n < num else row for n, row in enumerate(token_rows(NUM_ROWS))
+    ]
     run = TrainingRun(model, rows, token_rows(6, seed=1), CONFIG, (), ())  # type: ignore[arg-type]
     box = TimeBox(seconds, lambda: machine.now)
     record = run.train(tmp_path, "tiny", machine.log, dict, box=box)

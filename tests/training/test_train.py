@@ -1,4 +1,6 @@
-"""Training is right: gradients, losses, adapters and continuations against oracles, on a tiny model."""
+"""Training is right: gradients, losses, adapters and continuations against oracles, on a tiny
+model.
+"""
 
 import json
 import math
@@ -23,13 +25,26 @@ from torch import nn
 from etude.errors import InputError, ModelError, RunError, TrainingDiverged
 from etude.models.local.adapters import apply_adapter, fold_adapter
 from etude.task import settings as task_settings
-from etude.training import Output, TokenRow, TrainConfig, TrainResult, auto_config, make_batches, train
+from etude.training import (
+    Output,
+    TokenRow,
+    TrainConfig,
+    TrainResult,
+    auto_config,
+    make_batches,
+    train,
+)
 from etude.training.checkpoints import CHECKPOINT_FILE, open_checkpoint, save_checkpoint
 from etude.training.early_stopping import spike_limit
 from etude.training.layers.forward import use_training_attention
 from etude.training.layers.lora import add_adapters, find_targets, save_adapter
 from etude.training.losses import Objective, _SummedLoss, check_head, count_chunk_logits
-from etude.training.rows.batches import MICRO_BATCH_COST, compute_work, split_groups, split_micro_batches
+from etude.training.rows.batches import (
+    MICRO_BATCH_COST,
+    compute_work,
+    split_groups,
+    split_micro_batches,
+)
 from etude.training.step import accumulate_gradients, learning_rate, measure_dev_loss
 from processes import kill_when
 from tiny import build_module
@@ -38,7 +53,9 @@ FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 """Where this module and its helpers are, for processes that import them."""
 VOCABULARY = 96
 SETTINGS = TrainConfig(rank=4, alpha=8.0)
-CONFIG = TrainConfig(rank=4, alpha=8.0, learning_rate=1e-2, epochs=2, rows_per_step=4, micro_tokens=40)
+CONFIG = TrainConfig(
+    rank=4, alpha=8.0, learning_rate=1e-2, epochs=2, rows_per_step=4, micro_tokens=40
+)
 ADAPTER = "adapter_model.safetensors"
 # peft 0.21 asks transformers 5.24 for a property under its old name.
 peft_warns = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -100,7 +117,9 @@ def run(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore, **chang
 # Batches
 
 
-@given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 5), st.integers(1, 5), st.integers(1, 3))
+@given(
+    st.integers(1, 20), st.integers(1, 9), st.integers(0, 5), st.integers(1, 5), st.integers(1, 3)
+)
 @settings(max_examples=30, deadline=None)
 def test_an_epoch_holds_every_row_once_in_an_order_fixed_by_seed_and_epoch(
     number: int, size: int, seed: int, epoch: int, together: int
@@ -108,7 +127,9 @@ def test_an_epoch_holds_every_row_once_in_an_order_fixed_by_seed_and_epoch(
     rows = token_rows(number * together)
     batches = make_batches(rows, size, seed, epoch, together)
     groups_of_epoch = [tuple(group) for batch in batches for group in split_groups(batch, together)]
-    assert sorted(groups_of_epoch, key=str) == sorted(map(tuple, split_groups(rows, together)), key=str)
+    assert sorted(groups_of_epoch, key=str) == sorted(
+        map(tuple, split_groups(rows, together)), key=str
+    )
     assert all(len(batch) == max(1, size // together) * together for batch in batches[:-1])
     assert batches == make_batches(rows, size, seed, epoch, together)
 
@@ -119,7 +140,9 @@ def test_epochs_differ_in_order() -> None:
 
 
 def cost(micro_batches: Sequence[Sequence[TokenRow]], packed: bool) -> float:
-    return sum(compute_work(micro_batch, packed) + MICRO_BATCH_COST for micro_batch in micro_batches)
+    return sum(
+        compute_work(micro_batch, packed) + MICRO_BATCH_COST for micro_batch in micro_batches
+    )
 
 
 def contiguous_splits(groups: Sequence[Sequence[TokenRow]]) -> list[list[list[TokenRow]]]:
@@ -147,16 +170,28 @@ def test_micro_batches_are_the_cheapest_that_fit(
     lengths: list[tuple[int, int]], limit: int, packed: bool, together: int
 ) -> None:
     groups = [
-        [TokenRow(f"{i}.{j}", (3,) * n, (False,) + (True,) * (n - 1)) for j, n in enumerate(pair[:together])]
+        [
+            TokenRow(f"{i}.{j}", (3,) * n, (False,) + (True,) * (n - 1))
+            for j, n in enumerate(pair[:together])
+        ]
         for i, pair in enumerate(lengths)
     ]
-    micro_batches = split_micro_batches([row for group in groups for row in group], limit, packed, together)
-    groups_in_order = [list(group) for micro_batch in micro_batches for group in split_groups(micro_batch, together)]
-    assert sorted(groups_in_order, key=str) == sorted(groups, key=str), "every row once, and beside its group"
+    micro_batches = split_micro_batches(
+        [row for group in groups for row in group], limit, packed, together
+    )
+    groups_in_order = [
+        list(group)
+        for micro_batch in micro_batches
+        for group in split_groups(micro_batch, together)
+    ]
+    assert sorted(groups_in_order, key=str) == sorted(groups, key=str), (
+        "every row once, and beside its group"
+    )
 
     def fits(split: Sequence[Sequence[TokenRow]]) -> bool:
         return all(
-            len(micro_batch) == together or len(micro_batch) * longest(micro_batch) <= limit for micro_batch in split
+            len(micro_batch) == together or len(micro_batch) * longest(micro_batch) <= limit
+            for micro_batch in split
         )
 
     ordered = sorted(groups, key=longest, reverse=True)
@@ -200,13 +235,15 @@ def plain_loss(module: Any, rows: Sequence[TokenRow]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("chunk", "micro_tokens"), [(1, 10_000), (7 * VOCABULARY, 10_000), *((2**24, n) for n in (1, 20, 40, 10_000))]
+    ("chunk", "micro_tokens"),
+    [(1, 10_000), (7 * VOCABULARY, 10_000), *((2**24, n) for n in (1, 20, 40, 10_000))],
 )
 def test_the_loss_and_its_gradient_equal_the_plain_ones(
     chunk: int, micro_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etude.training.losses.CHUNK_LOGITS", chunk)
-    module, rows = tiny_model(torch.float64), token_rows(8)
+    module = tiny_model(torch.float64)
+    rows = token_rows(8)
     with add_adapters(module, SETTINGS) as adapters:
         shake_weights(adapters)
         weights = [weight for adapter in adapters for weight in (adapter.a, adapter.b)]
@@ -221,10 +258,13 @@ def test_the_loss_and_its_gradient_equal_the_plain_ones(
 def test_the_gradient_is_scaled_before_it_is_rounded() -> None:
     torch.manual_seed(0)
     hidden = torch.randn(4, 8).bfloat16().requires_grad_()
-    head, targets = torch.randn(20, 8).bfloat16(), torch.tensor([3, 7, 0, 19])
+    head = torch.randn(20, 8).bfloat16()
+    targets = torch.tensor([3, 7, 0, 19])
 
     def gradient(scale: float) -> torch.Tensor:
-        return torch.autograd.grad(_SummedLoss.apply(hidden, head, None, targets) * scale, hidden)[0]
+        return torch.autograd.grad(_SummedLoss.apply(hidden, head, None, targets) * scale, hidden)[
+            0
+        ]
 
     assert gradient(1.0).dtype == torch.bfloat16
     for number in (3, 301, 1_000_003):
@@ -237,7 +277,8 @@ def test_a_gpu_is_given_products_that_keep_it_busy() -> None:
 
 
 def test_dev_loss_is_weighted_by_tokens() -> None:
-    module, rows = tiny_model(torch.float64), token_rows(9)
+    module = tiny_model(torch.float64)
+    rows = token_rows(9)
     with torch.no_grad():
         expected = float(plain_loss(module, rows))
     assert measure_dev_loss(Objective(module), rows, 40) == pytest.approx(expected, rel=1e-12)
@@ -245,7 +286,8 @@ def test_dev_loss_is_weighted_by_tokens() -> None:
 
 def test_padding_does_not_reach_a_real_token() -> None:
     module = tiny_model(torch.float64)
-    short, long = token_rows(1)[0], TokenRow("long", (4,) * 40, (False,) + (True,) * 39)
+    short = token_rows(1)[0]
+    long = TokenRow("long", (4,) * 40, (False,) + (True,) * 39)
     with torch.no_grad():
         short_loss = Objective(module).compute_loss([short])
         padded_loss = Objective(module).compute_loss([short, long])
@@ -263,7 +305,9 @@ def test_padding_does_not_reach_a_real_token() -> None:
         ("cohere", {"logit_scale": 0.99}),
     ],
 )
-def test_a_model_that_changes_its_logits_is_refused(kind: str, changing: dict[str, float], dtype: torch.dtype) -> None:
+def test_a_model_that_changes_its_logits_is_refused(
+    kind: str, changing: dict[str, float], dtype: torch.dtype
+) -> None:
     """However little the logits of a random model show of it."""
     unchanged = dict.fromkeys(changing, None if kind == "gemma2" else 1.0)
     small = {"initializer_range": 0.02}
@@ -278,7 +322,8 @@ def test_a_model_that_changes_its_logits_is_refused(kind: str, changing: dict[st
 def test_folding_rounds_once() -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(24, 32, generator=generator).bfloat16()
-    a, b = torch.randn(4, 32, generator=generator), torch.randn(24, 4, generator=generator)
+    a = torch.randn(4, 32, generator=generator)
+    b = torch.randn(24, 4, generator=generator)
     exact = weight.double() + 2.0 * b.bfloat16().double() @ a.bfloat16().double()
     folded = fold_adapter(weight, a, b, 2.0)
     assert folded.dtype == torch.bfloat16
@@ -328,7 +373,8 @@ def peft_model(folder: Path, trainable: bool = False) -> Any:
 
 @peft_warns
 def test_peft_reads_our_adapter_with_equal_logits_and_gradients(tmp_path: Path) -> None:
-    module, rows = tiny_model(), token_rows(6)
+    module = tiny_model()
+    rows = token_rows(6)
     ids = torch.arange(3, 40)[None]
     with add_adapters(module, TrainConfig(rank=4, alpha=8.0)) as adapters:
         shake_weights(adapters)
@@ -345,21 +391,30 @@ def test_peft_reads_our_adapter_with_equal_logits_and_gradients(tmp_path: Path) 
         for side, weight in (("A", adapter.a), ("B", adapter.b)):
             grad = parameters[f"base_model.model.{adapter.name}.lora_{side}.default.weight"].grad
             assert grad is not None
-            assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(grad)
+            assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(
+                grad
+            )
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         with add_adapters(tiny_model(), replace(SETTINGS, seed=3)) as adapters:
             save_adapter(adapters, tmp_path / name, "base")
-    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")]
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("one", "two")
+    ]
     assert files[0] == files[1]
     assert set(files[0]) == {"adapter_config.json", ADAPTER}
 
 
 def test_dropout_takes_the_unfolded_path_with_the_same_answers_in_eval_mode() -> None:
-    module, ids = tiny_model(torch.float64), torch.arange(3, 40)[None]
-    with add_adapters(module, TrainConfig(rank=4, alpha=8.0, dropout=0.5)) as adapters, torch.no_grad():
+    module = tiny_model(torch.float64)
+    ids = torch.arange(3, 40)[None]
+    with (
+        add_adapters(module, TrainConfig(rank=4, alpha=8.0, dropout=0.5)) as adapters,
+        torch.no_grad(),
+    ):
         shake_weights(adapters)
         answers = module.eval()(input_ids=ids).logits
         module.train()
@@ -376,7 +431,8 @@ def test_attention_of_short_rows_equals_the_fused_kernel(
     heads: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etude.training.layers.forward.MAX_PLAIN_TOKENS", limit)
-    module, ids = tiny_model(torch.float64, num_key_value_heads=heads), torch.arange(3, 40).view(1, -1)
+    module = tiny_model(torch.float64, num_key_value_heads=heads)
+    ids = torch.arange(3, 40).view(1, -1)
     ids = torch.cat([ids, ids.flip(-1)])
 
     def outcome(attention: Any) -> tuple[torch.Tensor, ...]:
@@ -384,17 +440,24 @@ def test_attention_of_short_rows_equals_the_fused_kernel(
             shake_weights(adapters)
             output = module(input_ids=ids).logits
             output.pow(2).sum().backward()
-            return output, *(parameter.grad for adapter in adapters for parameter in (adapter.a, adapter.b))
+            return output, *(
+                parameter.grad for adapter in adapters for parameter in (adapter.a, adapter.b)
+            )
 
-    for ours, theirs in zip(outcome(use_training_attention(module)), outcome(nullcontext()), strict=True):
+    for ours, theirs in zip(
+        outcome(use_training_attention(module)), outcome(nullcontext()), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     assert module.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_trained_model_answers_as_it_was_trained(tmp_path: Path, dtype: torch.dtype) -> None:
-    """The adapter folded in training and the one laid over the base for answering are the same weights."""
-    module, ids = tiny_model(dtype), torch.arange(3, 40)[None]
+    """The adapter folded in training and the one laid over the base for answering are the same
+    weights.
+    """
+    module = tiny_model(dtype)
+    ids = torch.arange(3, 40)[None]
     with add_adapters(module, SETTINGS) as adapters, torch.no_grad():
         shake_weights(adapters)
         save_adapter(adapters, tmp_path)
@@ -408,8 +471,12 @@ def test_a_trained_model_answers_as_it_was_trained(tmp_path: Path, dtype: torch.
 
 
 def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
-    module, rows, news = tiny_model(), token_rows(18), list[Mapping[str, Any]]()
-    config = TrainConfig(rank=4, alpha=8.0, learning_rate=3e-2, epochs=8, rows_per_step=4, patience=8)
+    module = tiny_model()
+    rows = token_rows(18)
+    news = list[Mapping[str, Any]]()
+    config = TrainConfig(
+        rank=4, alpha=8.0, learning_rate=3e-2, epochs=8, rows_per_step=4, patience=8
+    )
     weights = snapshot(module)
     result = train(module, rows, rows, config, Output(tmp_path / "c", tmp_path / "a", news.append))
     assert snapshot(module) == weights
@@ -420,7 +487,9 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert [line["step"] for line in news if "step" in line] == list(range(1, 41))
     assert json.loads(json.dumps(news)) == news
     tuned = apply_adapter(module, tmp_path / "a")
-    assert measure_dev_loss(Objective(tuned), rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
+    assert measure_dev_loss(Objective(tuned), rows, 1000) == pytest.approx(
+        min(result.dev_losses), rel=1e-6
+    )
 
 
 def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: Path) -> None:
@@ -430,10 +499,14 @@ def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: 
         return [TokenRow(str(n), (n, 1, token), (False, False, True)) for n in range(3, 15)]
 
     config = TrainConfig(rank=4, learning_rate=0.1, epochs=5, rows_per_step=4, patience=2)
-    module, news = tiny_model(), list[Mapping[str, Any]]()
-    rows, dev = answering(50), answering(60)
+    module = tiny_model()
+    news = list[Mapping[str, Any]]()
+    rows = answering(50)
+    dev = answering(60)
     result = train(module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a", news.append))
-    index = next(index for index, line in enumerate(news) if line.get("epoch") == 1 and "dev_loss" in line)
+    index = next(
+        index for index, line in enumerate(news) if line.get("epoch") == 1 and "dev_loss" in line
+    )
     assert "learning_rate: 0.05" in news[index + 1]["warning"]
     assert result.best_epoch == 0
     assert len(result.dev_losses) == 3, "two epochs without a better loss are enough"
@@ -457,9 +530,19 @@ def test_the_flat_script_reaches_the_same_losses(tmp_path: Path) -> None:
     seed = 3
     news: list[Mapping[str, Any]] = []
     run(tmp_path, news.append, seed=seed, epochs=3, patience=9)
-    plain = [[(list(row.ids), list(row.trained)) for row in token_rows(*which)] for which in ((18,), (6, 1))]
+    plain = [
+        [(list(row.ids), list(row.trained)) for row in token_rows(*which)]
+        for which in ((18,), (6, 1))
+    ]
     script = run_path(str(Path(__file__).parents[2] / "examples" / "flat_training.py"))
-    settings = {"rank": 4, "alpha": 8.0, "highest": 1e-2, "epochs": 3, "rows_per_step": 4, "seed": seed}
+    settings = {
+        "rank": 4,
+        "alpha": 8.0,
+        "highest": 1e-2,
+        "epochs": 3,
+        "rows_per_step": 4,
+        "seed": seed,
+    }
     figures = list(script["train"](tiny_model(), *plain, **settings))
     for key, limit in (("loss", 2e-4), ("dev_loss", 2e-4)):
         ours = [line[key] for line in news if key in line and line.get("epoch", 1) > 0]
@@ -469,7 +552,9 @@ def test_the_flat_script_reaches_the_same_losses(tmp_path: Path) -> None:
 
 
 def test_on_eval_sees_the_adapted_model_and_joins_the_news(tmp_path: Path) -> None:
-    module, news, calls = tiny_model(), list[Mapping[str, Any]](), list[bool]()
+    module = tiny_model()
+    news = list[Mapping[str, Any]]()
+    calls = list[bool]()
 
     def on_eval() -> dict[str, Any]:
         calls.append(module.training)
@@ -491,13 +576,20 @@ def test_a_loss_that_is_no_number_names_the_rows(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_a_dev_loss_that_is_no_number_names_its_rows_and_the_remedy_of_its_epoch(tmp_path: Path) -> None:
+def test_a_dev_loss_that_is_no_number_names_its_rows_and_the_remedy_of_its_epoch(
+    tmp_path: Path,
+) -> None:
     module = tiny_model()
-    dev = [*token_rows(4, seed=1), *(TokenRow(f"bad {n}", (95, 4, 5), (False, True, True)) for n in range(7))]
+    dev = [
+        *token_rows(4, seed=1),
+        *(TokenRow(f"bad {n}", (95, 4, 5), (False, True, True)) for n in range(7)),
+    ]
     clean = [row for row in token_rows(20, seed=2) if 95 not in row.ids]
     output = Output(tmp_path / "c", tmp_path / "a")
     module.model.embed_tokens.weight.data[95] = float("nan")
-    with pytest.raises(TrainingDiverged, match=r"epoch 0 is nan.*: bad 0, .*bad 4 and 2 more\. .*not trained yet"):
+    with pytest.raises(
+        TrainingDiverged, match=r"epoch 0 is nan.*: bad 0, .*bad 4 and 2 more\. .*not trained yet"
+    ):
         train(module, clean, dev, CONFIG, output)
     module.model.norm.weight.data[0] = float("nan")
     with pytest.raises(TrainingDiverged, match=r"epoch 0.*weights are damaged"):
@@ -505,10 +597,14 @@ def test_a_dev_loss_that_is_no_number_names_its_rows_and_the_remedy_of_its_epoch
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
-def test_a_score_that_is_no_number_stops_the_run_with_what_was_learned_before(tmp_path: Path, score: float) -> None:
+def test_a_score_that_is_no_number_stops_the_run_with_what_was_learned_before(
+    tmp_path: Path, score: float
+) -> None:
     scores = iter([0.1, 0.2, score])
     output = Output(tmp_path / "c", tmp_path / "a", on_eval=lambda: {"score": next(scores)})
-    with pytest.raises(TrainingDiverged, match=rf"score of epoch 2 on dev is {score}.*weights of epoch 1"):
+    with pytest.raises(
+        TrainingDiverged, match=rf"score of epoch 2 on dev is {score}.*weights of epoch 1"
+    ):
         train(tiny_model(), token_rows(8), token_rows(4), CONFIG, output)
     assert (tmp_path / "a" / ADAPTER).exists()
 
@@ -540,17 +636,28 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
 
 def one_answer_rows(num: int) -> list[TokenRow]:
     """Rows with many questions and one answer, which is soon learned."""
-    draw, trained = random.Random(5), (False,) * 7 + (True,) * 4
+    draw = random.Random(5)
+    trained = (False,) * 7 + (True,) * 4
     questions = [draw.choices(range(3, 20), k=6) for _ in range(num)]
-    return [TokenRow(str(n), (*asked, 1, 21, 22, 23, 2), trained) for n, asked in enumerate(questions)]
+    return [
+        TokenRow(str(n), (*asked, 1, 21, 22, 23, 2), trained) for n, asked in enumerate(questions)
+    ]
 
 
 @pytest.mark.real
 def test_a_row_unlike_all_others_stops_no_run(tmp_path: Path) -> None:
-    draw, rows, news = random.Random(5), one_answer_rows(80), list[Mapping[str, Any]]()
+    draw = random.Random(5)
+    rows = one_answer_rows(80)
+    news = list[Mapping[str, Any]]()
     poison = TokenRow("poison", (1, *draw.choices(range(30, 90), k=60)), (False,) + (True,) * 60)
     config = replace(CONFIG, epochs=3, micro_tokens=400)
-    train(tiny_model(), [*rows, poison], rows[:6], config, Output(tmp_path / "c", tmp_path / "a", news.append))
+    train(
+        tiny_model(),
+        [*rows, poison],
+        rows[:6],
+        config,
+        Output(tmp_path / "c", tmp_path / "a", news.append),
+    )
     losses = [line["loss"] for line in news if "step" in line]
     assert max(losses[30:]) > spike_limit(losses[20:30], news[0]["dev_loss"])
     assert news[-1]["epoch"] == 3
@@ -558,7 +665,8 @@ def test_a_row_unlike_all_others_stops_no_run(tmp_path: Path) -> None:
 
 def shaken_run(folder: Path, *, shaken: bool = False, stop_on_spike: bool = True) -> bytes:
     """A run whose weights are damaged after step 25, in the second of three epochs."""
-    module, rows = tiny_model(), one_answer_rows(80)
+    module = tiny_model()
+    rows = one_answer_rows(80)
 
     def log(line: Mapping[str, Any]) -> None:
         if shaken and line.get("step") == 25:
@@ -593,7 +701,8 @@ def test_losses_that_rise_and_stay_high_leave_the_best_epoch_and_the_run_goes_on
 
 def continue_rows(module: Any, lengths: Sequence[int], *, likely: bool) -> list[TokenRow]:
     """Rows of four random tokens, and answers of the model's likeliest or least likely tokens."""
-    draw, rows = random.Random(1), []
+    draw = random.Random(1)
+    rows = []
     for number, length in enumerate(lengths):
         ids = [draw.randrange(3, VOCABULARY) for _ in range(4)]
         for _ in range(length):
@@ -608,7 +717,10 @@ def test_a_learning_rate_a_hundred_times_too_high_stops_the_run(tmp_path: Path) 
     module.lm_head.weight.data.mul_(6)  # a model that is sure of its answers
     rows = continue_rows(module, [6] * 40, likely=True)
     config = replace(CONFIG, learning_rate=1.0, epochs=4)
-    message = r"stopped at step ([4-9]|[12]\d): the loss rose and stayed high for 4 steps.*the untrained model"
+    message = (
+        r"stopped at step ([4-9]|[12]\d): the loss rose and stayed high for 4 steps.*the "
+        r"untrained model"
+    )
     with pytest.raises(TrainingDiverged, match=message):
         train(module, rows, rows[:6], config, Output(tmp_path / "c", tmp_path / "a"))
 
@@ -616,13 +728,18 @@ def test_a_learning_rate_a_hundred_times_too_high_stops_the_run(tmp_path: Path) 
 def test_short_and_long_answers_by_halves_stop_no_run(tmp_path: Path) -> None:
     """The untrained model finds the short answers hard and the long ones easy."""
     module = tiny_model()
-    hard, easy = (continue_rows(module, [length] * 20, likely=likely) for length, likely in ((1, False), (24, True)))
+    hard, easy = (
+        continue_rows(module, [length] * 20, likely=likely)
+        for length, likely in ((1, False), (24, True))
+    )
     rows = [row for pair in zip(easy, hard, strict=True) for row in pair]
     news: list[Mapping[str, Any]] = []
     config = replace(CONFIG, rows_per_step=2, learning_rate=1e-3, micro_tokens=400)
     result = train(module, rows, rows, config, Output(tmp_path / "c", tmp_path / "a", news.append))
     early = [line["loss"] for line in news if "step" in line][:8]
-    assert max(early) > spike_limit([], result.dev_losses[0]), "some batches have short answers alone"
+    assert max(early) > spike_limit([], result.dev_losses[0]), (
+        "some batches have short answers alone"
+    )
     assert result.steps == 40
 
 
@@ -634,7 +751,9 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
     with open_checkpoint(folder) as checkpoint:
         if checkpoint is None:
             return None
-        return {name: checkpoint.file.get_tensor(name) for name in checkpoint.file.keys()}, checkpoint.facts  # noqa: SIM118
+        names = checkpoint.file.keys()
+        tensors = {name: checkpoint.file.get_tensor(name) for name in names}
+        return tensors, checkpoint.facts
 
 
 class StopError(Exception):
@@ -648,12 +767,15 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("steps", "dropout"), [((1,), 0.1), ((5, 5, 6, 9), 0.1), ((4, 5), 0.0), ((10,), 0.0), ((0,), 0.0)]
+    ("steps", "dropout"),
+    [((1,), 0.1), ((5, 5, 6, 9), 0.1), ((4, 5), 0.0), ((10,), 0.0), ((0,), 0.0)],
 )
 def test_an_interrupted_run_ends_with_the_same_bytes(
     tmp_path: Path, adapter: bytes, steps: tuple[int, ...], dropout: float
 ) -> None:
-    """CONFIG has 5 steps an epoch; 0 stops at the first dev loss. Every second stop lost its last steps."""
+    """CONFIG has 5 steps an epoch; 0 stops at the first dev loss. Every second stop lost its last
+    steps.
+    """
     expected = run(tmp_path / "whole", dropout=dropout) if dropout else adapter
     for number, stop in enumerate(steps):
 
@@ -682,7 +804,9 @@ def test_a_run_in_16_bits_with_scores_ends_with_the_same_bytes(tmp_path: Path) -
 
         output = Output(folder / "checkpoint", folder / "adapter", log, on_eval, every_step=True)
         config = replace(CONFIG, epochs=3, learning_rate=3e-2)
-        return train(tiny_model(torch.bfloat16), token_rows(18), token_rows(6, seed=1), config, output)
+        return train(
+            tiny_model(torch.bfloat16), token_rows(18), token_rows(6, seed=1), config, output
+        )
 
     uninterrupted = taught(tmp_path / "whole")
     for stop in (3, 5, 14):
@@ -707,10 +831,14 @@ def test_a_finished_run_is_not_trained_again_and_another_one_is_refused(tmp_path
 
 
 def kill_at_step(test: str, call: str, folder: Path, step: int) -> int:
-    """Kills a call of a test module that trains in a folder, once it has a checkpoint of a step; that checkpoint's."""
+    """Kills a call of a test module that trains in a folder, once it has a checkpoint of a step;
+    that checkpoint's.
+    """
     script = (
-        "import os, sys, time; from pathlib import Path; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
-        f"import {test} as t\nt.{call}"
+        "import os, sys, time; from pathlib import Path; sys.path[:0] = "
+        "sys.argv[1].split(os.pathsep)\n"
+        f"import {test} as t\n"
+        f"t.{call}"
     )
     command = [sys.executable, "-c", script, os.pathsep.join(FOLDERS), str(folder)]
 
@@ -718,7 +846,9 @@ def kill_at_step(test: str, call: str, folder: Path, step: int) -> int:
         checkpoint = load_checkpoint(folder / "checkpoint")
         return int(checkpoint[1]["progress"]["steps"]) if checkpoint else 0
 
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
+    process = subprocess.Popen(
+        command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    )
     kill_when(process, lambda: count_steps() >= step, 60)
     return count_steps()
 
@@ -737,7 +867,9 @@ def test_an_unreadable_checkpoint_is_a_run_error(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system"
+)
 def test_a_full_disk_loses_the_new_checkpoint_only(tmp_path: Path) -> None:
     import resource
 
@@ -754,7 +886,9 @@ def test_a_full_disk_loses_the_new_checkpoint_only(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="no limits on file sizes here; to run: use a POSIX system"
+)
 def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path, adapter: bytes) -> None:
     """From step 3 to step 7 neither the log nor a checkpoint can be written."""
     import resource
@@ -770,7 +904,8 @@ def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path, adapter: by
             messages.append(event.text)
 
     lines: list[Mapping[str, Any]] = []
-    log_file, before = tmp_path / "train.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    log_file = tmp_path / "train.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     keep = TrainingLog("own", log_file, hear)
 
     def log(news: Mapping[str, Any]) -> None:
@@ -786,13 +921,17 @@ def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path, adapter: by
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert sum("train.jsonl cannot be written" in text for text in messages) == 1
-    assert sum("checkpoint of step" in text for text in messages) == 1, "the first that fails in a row"
+    assert sum("checkpoint of step" in text for text in messages) == 1, (
+        "the first that fails in a row"
+    )
     written = list(read_lines(log_file))
     assert [line["step"] for line in written if "step" in line] == list(range(1, 11))
     assert len(written) == len(lines)
 
 
-def test_checkpoints_that_take_long_are_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_that_take_long_are_written_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps: list[int] = []
 
     def slow(folder: Path, tensors: object, facts: Mapping[str, Any]) -> None:
@@ -848,21 +987,32 @@ def test_the_bound_that_held_is_named(rows: int, epochs: int, why: str) -> None:
 
 
 def test_settings_of_the_user_win_and_are_said() -> None:
-    config = auto_config(500, 135_000_000, {"rank": 4, "learning_rate": "3e-4", "targets": ["q_proj"]})
+    config = auto_config(
+        500, 135_000_000, {"rank": 4, "learning_rate": "3e-4", "targets": ["q_proj"]}
+    )
     assert (config.rank, config.alpha, config.learning_rate) == (4, 8.0, 3e-4)
     assert config.targets == ("q_proj",)
     assert config.reasons["rank"] == config.reasons["targets"] == "set by the user"
 
 
 def test_wrong_settings_are_refused_all_at_once() -> None:
-    wrong = {"rnak": 4, "epochs": 0, "dropout": 1.5, "seed": "one", "stop_on_spike": 1, "targets": "q"}
+    wrong = {
+        "rnak": 4,
+        "epochs": 0,
+        "dropout": 1.5,
+        "seed": "one",
+        "stop_on_spike": 1,
+        "targets": "q",
+    }
     with pytest.raises(InputError) as caught:
         auto_config(500, 135_000_000, wrong)
     assert len(caught.value.issues) == len(wrong)
     assert "rank" in caught.value.issues[0].remedy
 
 
-@pytest.mark.parametrize("wrong", [{"seed": 2**50}, {"rank": math.inf}, {"alpha": math.nan}, {"epochs": 1.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"seed": 2**50}, {"rank": math.inf}, {"alpha": math.nan}, {"epochs": 1.5}]
+)
 def test_a_number_that_no_run_could_use_is_refused_where_it_is_set(wrong: dict[str, Any]) -> None:
     for refused in (lambda: TrainConfig(**wrong), lambda: auto_config(500, 135_000_000, wrong)):
         with pytest.raises(InputError, match=f"train: {next(iter(wrong))}: must be"):
@@ -894,36 +1044,49 @@ def test_the_real_model_stops_at_a_hundred_times_its_learning_rate(tmp_path: Pat
     from etude.types import ModelRef
 
     model = Models().get_trainable(ModelRef("smollm2-135m-instruct"))
-    rows, dev = greeting_rows(model, range(100, 140)), greeting_rows(model, range(500, 510))
+    rows = greeting_rows(model, range(100, 140))
+    dev = greeting_rows(model, range(500, 510))
     config = auto_config(40, 135_000_000)
     config = replace(config, learning_rate=100 * config.learning_rate)
-    with pytest.raises(TrainingDiverged, match=r"stopped at step \d+: the loss rose and stayed high"):
+    with pytest.raises(
+        TrainingDiverged, match=r"stopped at step \d+: the loss rose and stayed high"
+    ):
         train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
 
 
 @pytest.mark.real
 def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
-    """Forty rows of one form, two epochs: the loss on unseen rows of that form falls by over a third."""
+    """Forty rows of one form, two epochs: the loss on unseen rows of that form falls by over a
+    third.
+    """
     from etude.models.registry import Models
     from etude.types import ModelRef
 
     model = Models().get_trainable(ModelRef("smollm2-135m-instruct"))
-    rows, dev = greeting_rows(model, range(100, 140)), greeting_rows(model, range(500, 510))
-    weights = {name: hash(tensor.float().sum().item()) for name, tensor in model.module.state_dict().items()}
+    rows = greeting_rows(model, range(100, 140))
+    dev = greeting_rows(model, range(500, 510))
+    weights = {
+        name: hash(tensor.float().sum().item())
+        for name, tensor in model.module.state_dict().items()
+    }
     config = auto_config(40, 135_000_000, {"epochs": 2})
     result = train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
-    assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
+    assert {
+        n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()
+    } == weights
     tuned = apply_adapter(model.module, tmp_path / "a")
-    assert measure_dev_loss(Objective(tuned), dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.005), (
-        "attention rounds differently"
-    )
+    assert measure_dev_loss(Objective(tuned), dev, 2048) == pytest.approx(
+        min(result.dev_losses), rel=0.005
+    ), "attention rounds differently"
 
 
 def test_a_training_that_is_stopped_measures_dev_and_keeps_the_best_weights(tmp_path: Path) -> None:
     news: list[Mapping[str, Any]] = []
     config = TrainConfig(rank=4, learning_rate=3e-2, epochs=8, rows_per_step=4, patience=8)
-    in_second_epoch = Output(tmp_path / "c", tmp_path / "a", news.append, is_stopped=lambda: len(news) > 7)
+    in_second_epoch = Output(
+        tmp_path / "c", tmp_path / "a", news.append, is_stopped=lambda: len(news) > 7
+    )
     result = train(tiny_model(), token_rows(18), token_rows(4), config, in_second_epoch)
     assert 5 < result.steps < 10
     assert len(result.dev_losses) == 3, "the part of the epoch is measured, too"

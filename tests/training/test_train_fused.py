@@ -12,9 +12,16 @@ from tiny import build_module
 
 def test_gradients_equal_differences() -> None:
     generator = torch.Generator().manual_seed(0)
-    x, weight = (torch.randn(size, generator=generator, dtype=torch.float64) for size in ((4, 6), (6,)))
-    gate, up = (torch.randn(4, 6, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
-    assert torch.autograd.gradcheck(lambda each: _RMSNorm.apply(each, weight, 1e-6), x.requires_grad_())
+    x, weight = (
+        torch.randn(size, generator=generator, dtype=torch.float64) for size in ((4, 6), (6,))
+    )
+    gate, up = (
+        torch.randn(4, 6, generator=generator, dtype=torch.float64).requires_grad_()
+        for _ in range(2)
+    )
+    assert torch.autograd.gradcheck(
+        lambda each: _RMSNorm.apply(each, weight, 1e-6), x.requires_grad_()
+    )
     assert torch.autograd.gradcheck(_SwiGLU.apply, (gate, up))
 
 
@@ -33,7 +40,9 @@ def embed_tokens(module: Any) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text"])
-def test_a_model_answers_with_the_same_bits_and_learns_by_the_same_gradient(kind: str, dtype: torch.dtype) -> None:
+def test_a_model_answers_with_the_same_bits_and_learns_by_the_same_gradient(
+    kind: str, dtype: torch.dtype
+) -> None:
     module = build_module(kind, initializer_range=0.05).to(dtype).requires_grad_(False)
     x = embed_tokens(module)
     logits, gradient = losses_and_gradients(module, x)
@@ -48,7 +57,8 @@ def test_only_layers_of_the_same_form_are_replaced_and_all_come_back() -> None:
     def replaced(module: nn.Module) -> set[str]:
         return {name for name, layer in module.named_modules() if "forward" in vars(layer)}
 
-    llama, gemma = build_module("llama"), build_module("gemma3_text")
+    llama = build_module("llama")
+    gemma = build_module("gemma3_text")
     with fuse_layers(llama), fuse_layers(gemma):
         names = {name.rpartition(".")[2] for name in replaced(llama)}
         assert names == {"mlp", "norm", "input_layernorm", "post_attention_layernorm"}
@@ -74,7 +84,11 @@ def test_a_norm_that_is_learned_gets_its_gradient() -> None:
     module = build_module("llama")
     with fuse_layers(module):
         losses_and_gradients(module, embed_tokens(module))
-    assert all(parameter.grad is not None for name, parameter in module.named_parameters() if "norm" in name)
+    assert all(
+        parameter.grad is not None
+        for name, parameter in module.named_parameters()
+        if "norm" in name
+    )
 
 
 def test_less_is_kept_for_the_backward() -> None:

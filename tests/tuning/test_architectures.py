@@ -1,4 +1,6 @@
-"""Llama, Qwen 3, Gemma 3, Phi 4, OLMo 2 and Mistral, with random weights: trained, saved, loaded, served, foreseen."""
+"""Llama, Qwen 3, Gemma 3, Phi 4, OLMo 2 and Mistral, with random weights: trained, saved, loaded,
+served, foreseen.
+"""
 
 from pathlib import Path
 
@@ -28,9 +30,17 @@ ARCHITECTURES = {
 @pytest.mark.real
 @pytest.mark.parametrize("bits", ["", "weights: 4bit\n"], ids=["16bit", "4bit"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_an_architecture_is_trained_saved_loaded_and_served(name: str, bits: str, tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "model", kind=ARCHITECTURES[name], max_position_embeddings=1024)
-    settings = "methods: [fine_tune]\nmax_tokens: 6\ntrain: {max_rows: 64, epochs: 3, learning_rate: 0.01}\n"
+def test_an_architecture_is_trained_saved_loaded_and_served(
+    name: str, bits: str, tmp_path: Path
+) -> None:
+    model = save_tiny_model(
+        tmp_path / "model", kind=ARCHITECTURES[name], max_position_embeddings=1024
+    )
+    settings = (
+        "methods: [fine_tune]\n"
+        "max_tokens: 6\n"
+        "train: {max_rows: 64, epochs: 3, learning_rate: 0.01}\n"
+    )
     run = train(write_task(tmp_path / "task", "classify", str(model), 150, settings + bits)).run
     lines = read_lines(run.method_folder("fine_tune") / "train.jsonl")
     losses = [line["dev_loss"] for line in lines if "dev_loss" in line]
@@ -50,7 +60,9 @@ def test_an_architecture_is_read_as_it_was_saved(name: str, tmp_path: Path) -> N
     import torch
 
     module = build_module(ARCHITECTURES[name])
-    model = Models(dtype="float32").get_trainable(ModelRef(str(save_tiny_model(tmp_path, kind=ARCHITECTURES[name]))))
+    model = Models(dtype="float32").get_trainable(
+        ModelRef(str(save_tiny_model(tmp_path, kind=ARCHITECTURES[name])))
+    )
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
         torch.testing.assert_close(model.module(ids).logits, module(ids).logits)

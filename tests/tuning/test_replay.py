@@ -35,11 +35,15 @@ def test_no_question_is_like_one_by_which_forgetting_is_measured() -> None:
 def test_a_training_repeats_the_untuned_answers_as_the_share_says(tmp_path: Path) -> None:
     task = tiny_task(tmp_path, train="max_rows: 32, epochs: 1, replay: 0.2")
     run = train(task).run
-    work, digest = run.method_folder("fine_tune") / "work", weights(run)
+    work = run.method_folder("fine_tune") / "work"
+    digest = weights(run)
     rows = [line["row"] for line in read_lines(work / "rows.jsonl") if "left_out" not in line]
     assert (rows.count("replay"), len(rows)) == (8, 40), "the share"
     params = json.loads((work / "trained.json").read_text())["params"]
-    assert "8 more rows repeat the untuned model's answers to 8 general questions." in params["supervision"]
+    assert (
+        "8 more rows repeat the untuned model's answers to 8 general questions."
+        in params["supervision"]
+    )
 
     # The oracle: the untuned model, asked the question alone, with the same limit.
     answers = {
@@ -70,9 +74,14 @@ def test_a_training_repeats_the_untuned_answers_as_the_share_says(tmp_path: Path
 def test_answers_that_are_too_long_are_not_repeated(tmp_path: Path) -> None:
     more = longest = ""
     for _ in range(2):
-        run = train(tiny_task(tmp_path / f"task{longest}", train=f"max_rows: 32, epochs: 1, replay: 0.2{more}")).run
+        run = train(
+            tiny_task(
+                tmp_path / f"task{longest}", train=f"max_rows: 32, epochs: 1, replay: 0.2{more}"
+            )
+        ).run
         lines = read_lines(run.method_folder("fine_tune") / "work" / "rows.jsonl")
         sizes = [line["tokens"] for line in lines if line["row"] == "replay"]
         assert len(sizes) == 8, "the others are repeated"
         assert not longest or max(sizes) < int(longest)
-        longest, more = f"{max(sizes)}", f", max_tokens: {max(sizes) - 1}"
+        longest = f"{max(sizes)}"
+        more = f", max_tokens: {max(sizes) - 1}"

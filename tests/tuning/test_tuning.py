@@ -1,4 +1,6 @@
-"""`etude train`: what it tells, what it keeps, and that a kill or a comparison gives the same weights."""
+"""`etude train`: what it tells, what it keeps, and that a kill or a comparison gives the same
+weights.
+"""
 
 import hashlib
 import io
@@ -74,7 +76,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, list[E
 
 
 @pytest.mark.real
-def test_a_training_and_a_comparison_give_the_same_weights(trained: tuple[Path, Run, list[Event]]) -> None:
+def test_a_training_and_a_comparison_give_the_same_weights(
+    trained: tuple[Path, Run, list[Event]],
+) -> None:
     task, run, _ = trained
     other = compare(task).run
     assert other.name != run.name
@@ -83,11 +87,15 @@ def test_a_training_and_a_comparison_give_the_same_weights(trained: tuple[Path, 
 
 def test_the_result_takes_its_room_on_the_disk_once(trained: tuple[Path, Run, list[Event]]) -> None:
     _, run, _ = trained
-    kept, work = (run.method_folder("fine_tune") / folder / WEIGHTS for folder in ("assistant", "work"))
+    kept, work = (
+        run.method_folder("fine_tune") / folder / WEIGHTS for folder in ("assistant", "work")
+    )
     assert kept.samefile(work)
 
 
-def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run, list[Event]]) -> None:
+def test_what_is_learned_is_told_before_the_first_step(
+    trained: tuple[Path, Run, list[Event]],
+) -> None:
     _, run, told = trained
     kinds = [type(event) for event in told]
     assert kinds.index(TrainingPrepared) < kinds.index(EpochEnded) < kinds.index(StepTrained)
@@ -113,8 +121,12 @@ def test_no_test_row_is_answered_or_opened(trained: tuple[Path, Run, list[Event]
     assert test
     _, dataset = load_dataset(load_task(task))
     hidden = [row.text for row in dataset if row.id in test]
-    written = [path for path in run.folder.rglob("*") if path.suffix in (".json", ".jsonl", ".html", ".md")]
-    assert not [path for path in written for text in hidden if text in path.read_text(encoding="utf-8")]
+    written = [
+        path for path in run.folder.rglob("*") if path.suffix in (".json", ".jsonl", ".html", ".md")
+    ]
+    assert not [
+        path for path in written for text in hidden if text in path.read_text(encoding="utf-8")
+    ]
 
 
 def test_the_run_is_listed_shown_and_reported(
@@ -142,7 +154,9 @@ def test_too_little_memory_is_asked_about_and_answered_with_what_lowers_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etude.training.memory.usage.available_memory", lambda device: 1000)
-    monkeypatch.setattr("etude.training.memory.measurement.measure_training_memory", lambda *parts: 2000)
+    monkeypatch.setattr(
+        "etude.training.memory.measurement.measure_training_memory", lambda *parts: 2000
+    )
     with pytest.raises(Declined, match=r"Set train: \{micro_tokens: 1024, rank: 8\}"):
         train(tiny_task(tmp_path), confirm=lambda asked: "of memory" not in asked)
     assert not find_runs(tmp_path / "runs")
@@ -162,12 +176,19 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
     assert not (task.parent / "runs").exists()
 
 
-SPANS = [PreviewSpan("asked", False, False), PreviewSpan("wanted", True, False), PreviewSpan("<e>", True, True)]
+SPANS = [
+    PreviewSpan("asked", False, False),
+    PreviewSpan("wanted", True, False),
+    PreviewSpan("<e>", True, True),
+]
 PREVIEW = Preview((), (), {}, [PreviewRow("rows.jsonl:1", "shortest, 3 tokens", SPANS)])
 
 
-def test_layers_that_the_model_lacks_are_refused_before_anything_is_reported(tmp_path: Path) -> None:
-    task, told = tiny_task(tmp_path, train="targets: [q_prj]"), list[Event]()
+def test_layers_that_the_model_lacks_are_refused_before_anything_is_reported(
+    tmp_path: Path,
+) -> None:
+    task = tiny_task(tmp_path, train="targets: [q_prj]")
+    told = list[Event]()
     with pytest.raises(ModelError, match=r"No linear layer is named q_prj.*q_proj"):
         preview(task, 1)
     with pytest.raises(ModelError, match="q_prj"):
@@ -179,7 +200,9 @@ def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Pa
     limit = 60
     with pytest.raises(InputError) as caught:
         preview(tiny_task(tmp_path / "low", train=f"max_tokens: {limit}"), 1)
-    said = [re.search(r"set train: {max_tokens: (\d+)}", fault.remedy) for fault in caught.value.issues]
+    said = [
+        re.search(r"set train: {max_tokens: (\d+)}", fault.remedy) for fault in caught.value.issues
+    ]
     wanted = [int(found[1]) for found in said if found]
     assert len(wanted) == len(caught.value.issues) > 1
     assert "methods" not in caught.value.issues[0].remedy
@@ -191,10 +214,15 @@ def test_a_row_over_the_limit_is_named_with_the_limit_that_takes_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("surroundings", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+    ("surroundings", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
 )
-def test_without_colour_brackets_stand_around_what_is_learned(surroundings: dict[str, str], coloured: bool) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm-256color"} | surroundings)
+def test_without_colour_brackets_stand_around_what_is_learned(
+    surroundings: dict[str, str], coloured: bool
+) -> None:
+    console = Console(
+        file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm-256color"} | surroundings
+    )
     print_rows(console, PREVIEW)
     shown = console.file.getvalue()
     assert ("asked[[wanted<e>]]" in shown) != coloured
@@ -216,7 +244,9 @@ def test_coloured_text_is_read_on_every_terminal(system: str) -> None:
 def test_the_rule_of_spikes_is_as_stated() -> None:
     calm = [0.5] * MIN_STEPS
     for few in ([], calm[1:]):
-        assert spike_limit(few, 2.0) == SPIKE_FACTOR * 2.0, "the untrained model's loss stands for the median"
+        assert spike_limit(few, 2.0) == SPIKE_FACTOR * 2.0, (
+            "the untrained model's loss stands for the median"
+        )
         assert spike_limit(few, 0.1) == 0.1 + SPIKE_NATS
     assert spike_limit(calm, 2.0) == 0.5 + SPIKE_NATS
     assert spike_limit(calm, 8.0) == UNTRAINED_SHARE * 8.0
@@ -224,14 +254,22 @@ def test_the_rule_of_spikes_is_as_stated() -> None:
     assert is_overfitting([1.0, 0.5], [2.0, 1.0, 1.5])
     assert not is_overfitting([1.0, 0.5], [2.0, 1.5, 1.0])
     assert not is_overfitting([1.0, 1.5], [2.0, 1.0, 1.5])
-    assert not is_overfitting([1.0, 0.5, 0.7], [2.0, 1.0, 1.1, 1.5]), "lower than in every epoch before"
-    assert not is_overfitting([1.0, 0.5], [8.8, 0.0006737, 0.0006779]), "no more than such losses waver"
+    assert not is_overfitting([1.0, 0.5, 0.7], [2.0, 1.0, 1.1, 1.5]), (
+        "lower than in every epoch before"
+    )
+    assert not is_overfitting([1.0, 0.5], [8.8, 0.0006737, 0.0006779]), (
+        "no more than such losses waver"
+    )
     assert not is_overfitting([2.5, 2.0], [8.8, 3.0, 3.02])
 
 
 @given(st.lists(st.floats(0, 9), min_size=1, max_size=5), st.data())
-def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(rises: list[float], data: st.DataObject) -> None:
-    """Whatever the order of its losses on the training rows, which stay above those of the untrained model."""
+def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(
+    rises: list[float], data: st.DataObject
+) -> None:
+    """Whatever the order of its losses on the training rows, which stay above those of the
+    untrained model.
+    """
     dev = [2.0, *(2.0 + rise for rise in rises)]
     train = data.draw(st.lists(st.floats(2, 9), min_size=len(rises), max_size=len(rises)))
     assert not is_overfitting(train, dev)
@@ -265,7 +303,9 @@ def test_the_result_of_a_training_is_described() -> None:
 
 
 @given(st.floats(0, 20), st.floats(0, 20))
-def test_two_losses_that_differ_are_shown_by_digits_that_differ(before: float, after: float) -> None:
+def test_two_losses_that_differ_are_shown_by_digits_that_differ(
+    before: float, after: float
+) -> None:
     _, first, _, second = format_loss_change(before, after).split()
     if abs(before - after) > 1e-9:
         assert (float(first) < float(second)) == (before < after)
@@ -295,7 +335,9 @@ def killed(task: Path, steps: Sequence[int]) -> int:
 
 
 @pytest.mark.real
-def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]], tmp_path: Path) -> None:
+def test_stops_at_any_step_change_nothing(
+    trained: tuple[Path, Run, list[Event]], tmp_path: Path
+) -> None:
     task = tiny_task(tmp_path)
     for step in (1, 6, 14):
 
@@ -314,7 +356,10 @@ def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]]
 @pytest.mark.real
 def test_kills_of_a_training_of_the_real_model_change_nothing(tmp_path: Path) -> None:
     more = "methods: [fine_tune]\nmax_tokens: 8\ntrain: {max_rows: 24, epochs: 2}\n"
-    tasks = [write_task(tmp_path / n, "classify", "smollm2-135m-instruct", 130, more) for n in ("one", "two")]
+    tasks = [
+        write_task(tmp_path / n, "classify", "smollm2-135m-instruct", 130, more)
+        for n in ("one", "two")
+    ]
     assert killed(tasks[1], (1, 5, 9)) == 3
     assert weights(train(tasks[1]).run) == weights(train(tasks[0]).run)
 
@@ -340,7 +385,9 @@ def test_a_row_too_long_to_learn_is_the_only_one_that_is_named(tmp_path: Path, w
     more = "test: test.jsonl\ntrain: {max_tokens: 300}\n"
     task = write_task(tmp_path / "task", "rewrite", str(model), 100, more)
     write_lines(task.parent / "test.jsonl", rows("rewrite", 50, seed=8))
-    task.write_text(task.read_text(encoding="utf-8").replace(SMALL["rewrite"], ""), encoding="utf-8")
+    task.write_text(
+        task.read_text(encoding="utf-8").replace(SMALL["rewrite"], ""), encoding="utf-8"
+    )
     add_row(task, input="What stands in chapter 9?", output="where is it " * words)
     with pytest.raises(InputError) as caught:
         preview(task, 1)
@@ -361,7 +408,9 @@ def test_room_for_an_answer_that_leaves_none_for_a_prompt_is_one_fault(tmp_path:
 def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> None:
     task = write_task(tmp_path, "rewrite")
     add_row(task, input="How are you on a day like this?", output="Fine.<|im_end|> Thank you.")
-    with pytest.raises(Declined, match=r"chat-template tokens.*examples\.jsonl:151.*Remove the tokens") as caught:
+    with pytest.raises(
+        Declined, match=r"chat-template tokens.*examples\.jsonl:151.*Remove the tokens"
+    ) as caught:
         train(task)
     assert "Mask" not in str(caught.value)
     asked: list[str] = []
@@ -380,14 +429,18 @@ def test_chat_after_a_training_that_was_stopped_names_the_command_that_goes_on(
     assert "etude compare" not in said
 
 
-def test_an_assistant_is_loaded_from_a_path_in_a_text(trained: tuple[Path, Run, list[Event]]) -> None:
+def test_an_assistant_is_loaded_from_a_path_in_a_text(
+    trained: tuple[Path, Run, list[Event]],
+) -> None:
     folder = trained[1].assistant_folder("fine_tune")
     assert load(str(folder)) == load(folder)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT reads it
 def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_the_report_names(
-    trained: tuple[Path, Run, list[Event]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Path, Run, list[Event]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     task, run, _ = trained
     page = Path(__file__).parents[2] / "docs" / "training.md"
@@ -402,18 +455,25 @@ def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_the_report
 OWN_TEST = "test: test.jsonl\n"
 
 
-def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_later_split(tmp_path: Path) -> None:
+def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_later_split(
+    tmp_path: Path,
+) -> None:
     told: list[Event] = []
     run = train(write_task(tmp_path / "one", num=60), on_event=told.append).run
     assert run.info["split"] == {"train": 50, "dev": 10, "test": 0, "notes": []}
-    assert any(isinstance(event, NoteEvent) and "no test (needs 150 rows)" in event.text for event in told)
+    assert any(
+        isinstance(event, NoteEvent) and "no test (needs 150 rows)" in event.text for event in told
+    )
     said = [event.text for event in told if isinstance(event, NoteEvent)]
     [note] = [text for text in said if "are few" in text]
     assert "50 rows to train on and 10 to choose the epoch" in note
     assert not [text for text in (*said, *run.info["notes"]) if "verdict" in text]
     assert train(tmp_path / "one").run.name == run.name
     sides = []
-    for folder in ("one", "other"):  # the same rows and more, with and without the small run beside them
+    for folder in (
+        "one",
+        "other",
+    ):  # the same rows and more, with and without the small run beside them
         task = write_task(tmp_path / folder, num=150, more="methods: [prompt]\n")
         trained_on = json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))
         compared = json.loads((compare(task).run.folder / "split.json").read_text(encoding="utf-8"))
@@ -425,7 +485,14 @@ def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_la
 
 @pytest.mark.parametrize(
     ("num", "more", "train"),
-    [(99, "", 89), (100, "", 90), (149, "", 134), (150, "", 70), (99, OWN_TEST, 89), (100, OWN_TEST, 70)],
+    [
+        (99, "", 89),
+        (100, "", 90),
+        (149, "", 134),
+        (150, "", 70),
+        (99, OWN_TEST, 89),
+        (100, OWN_TEST, 70),
+    ],
 )
 def test_a_test_is_sealed_only_where_a_comparison_could_come_to_a_verdict(
     num: int, more: str, train: int, tmp_path: Path
@@ -433,20 +500,26 @@ def test_a_test_is_sealed_only_where_a_comparison_could_come_to_a_verdict(
     asked = rows("answer", 1)[0] | {"input": "Quite another thing is asked for here, is it not?"}
     write_lines(tmp_path / "test.jsonl", [asked])
     opening = open_training_task(write_task(tmp_path, num=num, more=more))
-    parts = compute_split(opening.run, opening.task, opening.dataset, opening.test, choose_min_sizes(opening))
+    parts = compute_split(
+        opening.run, opening.task, opening.dataset, opening.test, choose_min_sizes(opening)
+    )
     assert len(parts.train) == train
 
 
 def test_earlier_test_rows_stay_apart_where_the_rows_have_become_few(tmp_path: Path) -> None:
     task = write_task(tmp_path, num=150)
-    test = set(json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))["test"])
+    test = set(
+        json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))["test"]
+    )
     asked = {row.text for row in load_dataset(load_task(task))[1] if row.id in test}
     kept = rows("answer", 150)
     tested = [row for row in kept if row["input"] in asked]
     write_lines(tmp_path / "examples.jsonl", [row for row in kept if row not in tested[5:]])
     now = json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))
     learned = {*now["train"], *now["dev"]}
-    assert not [row for row in load_dataset(load_task(task))[1] if row.id in learned and row.text in asked]
+    assert not [
+        row for row in load_dataset(load_task(task))[1] if row.id in learned and row.text in asked
+    ]
 
 
 @pytest.mark.parametrize("num", [1, 5, 25])
@@ -456,5 +529,8 @@ def test_any_number_of_rows_can_be_shown(tmp_path: Path, num: int) -> None:
 
 
 def test_rows_too_few_to_train_on_are_told_with_the_limit_of_training(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the minimum is 30: 10 for choices \(dev\), 20 to train on.*at least 5 more"):
+    with pytest.raises(
+        InputError,
+        match=r"the minimum is 30: 10 for choices \(dev\), 20 to train on.*at least 5 more",
+    ):
         train(write_task(tmp_path, num=25))

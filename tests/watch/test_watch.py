@@ -41,10 +41,12 @@ def test_p_values_are_ranks_among_the_reference_and_all_earlier_scores() -> None
     draw = random.Random(0)
     reference, scores = ([draw.randint(0, 9) for _ in range(number)] for number in (7, 40))
     p_values = martingale.compute_p_values(reference, scores, np.random.default_rng(1))
-    ties, seen = np.random.default_rng(1), list(reference)
+    ties = np.random.default_rng(1)
+    seen = list(reference)
     for score, p_value in zip(scores, p_values, strict=True):
         seen.append(score)
-        higher, equal = sum(other > score for other in seen), seen.count(score)
+        higher = sum(other > score for other in seen)
+        equal = seen.count(score)
         assert p_value == pytest.approx((higher + ties.random() * equal) / len(seen))
 
 
@@ -72,7 +74,9 @@ def test_the_wealth_neither_grows_nor_falls_on_average_without_a_change() -> Non
 
 def test_a_change_is_dated() -> None:
     draw = np.random.default_rng(3)
-    reference, before, after = draw.normal(size=300), draw.normal(size=400), draw.normal(2, size=200)
+    reference = draw.normal(size=300)
+    before = draw.normal(size=400)
+    after = draw.normal(2, size=200)
     scores = [*before, *after]
     result = martingale.detect_change(reference, scores, 0.05)
     assert result.alarm is not None
@@ -82,7 +86,8 @@ def test_a_change_is_dated() -> None:
 
 
 def test_the_wealth_of_the_bound_does_not_grow_on_average_at_the_true_share() -> None:
-    wrong, predicted = np.array([1.0, 0, 1, 0, 0]), np.array([0.1, 0.9, 0.7, 0, 0.2])
+    wrong = np.array([1.0, 0, 1, 0, 0])
+    predicted = np.array([0.1, 0.9, 0.7, 0, 0.2])
     sizes = (3, 4, 5)  # the record grows between the draws
     shares = np.cumsum([wrong[:size].mean() for size in sizes]) / (1, 2, 3)
     means = np.array([predicted[:size].mean() for size in sizes])
@@ -96,12 +101,17 @@ def test_the_wealth_of_the_bound_does_not_grow_on_average_at_the_true_share() ->
 
 @pytest.mark.parametrize("trust", [1.0, 0.0, 0.4, -1.0])
 def test_the_bound_holds_at_all_looks_also_with_wrong_confidences(trust: float) -> None:
-    draw, num_draws, misses, highs = np.random.default_rng(0), 100, 0, list[float]()
+    draw = np.random.default_rng(0)
+    num_draws = 100
+    misses = 0
+    highs = list[float]()
     for number in range(200):
         chances = draw.beta(0.3, 1.5, 3_000)
         chances[2_000:] = draw.beta(1, 1, 1_000)  # later answers are worse
         wrong = (draw.random(3_000) < chances).astype(float)
-        predicted = chances * trust if trust >= 0 else 1 - chances  # or: the surer, the more often wrong
+        predicted = (
+            chances * trust if trust >= 0 else 1 - chances
+        )  # or: the surer, the more often wrong
         sizes = np.linspace(500, 3_000, num_draws).astype(int)
         drawn = draw.integers(sizes)
         means, shares = (np.cumsum(values)[sizes - 1] / sizes for values in (predicted, wrong))
@@ -114,7 +124,8 @@ def test_the_bound_holds_at_all_looks_also_with_wrong_confidences(trust: float) 
 
 
 def test_the_number_of_judgements_needed_is_about_that_of_simulated_draws() -> None:
-    draw, chances = np.random.default_rng(0), np.full(5_000, 0.1)
+    draw = np.random.default_rng(0)
+    chances = np.full(5_000, 0.1)
     number = bound.count_needed(chances, chances, 0.2)
     assert number is not None
     wrong = (draw.random((200, number)) < 0.1).astype(float)
@@ -125,10 +136,13 @@ def test_the_number_of_judgements_needed_is_about_that_of_simulated_draws() -> N
 
 
 def test_a_server_records_what_it_answered(tmp_path: Path) -> None:
-    folder, feedback = tmp_path / "record", tmp_path / "feedback.jsonl"
+    folder = tmp_path / "record"
+    feedback = tmp_path / "feedback.jsonl"
     plain = TrafficRecord(tmp_path / "plain", is_plain=True)
     for traffic in (TrafficRecord(folder), plain):
-        with open_client(serve_as("luma", FAKE, feedback), settings=ServerSettings(record=traffic)) as client:
+        with open_client(
+            serve_as("luma", FAKE, feedback), settings=ServerSettings(record=traffic)
+        ) as client:
             done = client.chat.completions.create(
                 model="luma", messages=[{"role": "user", "content": MAIL}], n=2, user="ann@firm.com"
             )
@@ -136,14 +150,24 @@ def test_a_server_records_what_it_answered(tmp_path: Path) -> None:
     assert [(line["index"], line["user"]) for line in lines] == [
         (index, record.hash_exchange((), "ann@firm.com")) for index in (0, 1)
     ]
-    assert {(line["assistant"], line["fingerprint"]) for line in lines} == {("luma/prompt", FAKE.fingerprint)}
+    assert {(line["assistant"], line["fingerprint"]) for line in lines} == {
+        ("luma/prompt", FAKE.fingerprint)
+    }
     assert "ann" not in json.dumps(lines)
     assert lines[0]["input"].startswith("Write to ")
     assert lines[0]["input"].endswith("@example.org about trains")
     (file,) = plain.folder.glob(record.FILES)
     line = json.loads(file.read_text().splitlines()[0])
-    assert (line["id"], line["input"], line["answer"]) == (done.id, MAIL, done.choices[0].message.content)
-    assert line["exchange"] == lines[0]["exchange"] == record.hash_exchange([Message("user", MAIL)], line["answer"])
+    assert (line["id"], line["input"], line["answer"]) == (
+        done.id,
+        MAIL,
+        done.choices[0].message.content,
+    )
+    assert (
+        line["exchange"]
+        == lines[0]["exchange"]
+        == record.hash_exchange([Message("user", MAIL)], line["answer"])
+    )
     assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
@@ -154,7 +178,9 @@ def read_lines(folder: Path) -> list[dict[str, object]]:
 
 def fill_record(folder: Path, number: int, user: str = "", **options: float) -> None:
     """Records answers with the ids x0, x1, ..., each written before the next."""
-    traffic, turns = TrafficRecord(folder, **options), [Message("user", "a")]  # type: ignore[arg-type]
+    # type: ignore[arg-type]
+    traffic = TrafficRecord(folder, **options)
+    turns = [Message("user", "a")]
     more = {"user": record.hash_exchange((), user)} if user else {}
     for index in range(number):
         identity = {"id": f"x{index}", "index": 0, **more}
@@ -162,7 +188,9 @@ def fill_record(folder: Path, number: int, user: str = "", **options: float) -> 
     traffic.close()
 
 
-def test_a_record_stops_without_an_answer_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_record_stops_without_an_answer_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     broken = tmp_path / "file"
     broken.touch()
     fill_record(broken, 3)
@@ -177,19 +205,27 @@ def test_a_record_is_bounded_by_days_and_by_size(tmp_path: Path) -> None:
     fill_record(tmp_path, 60, max_bytes=6_000)
     assert (old.exists(), later.exists()) == (False, True)
     names = [line["id"] for line in read_lines(tmp_path)]
-    assert names == [f"x{number}" for number in range(60 - len(names), 60)], "the oldest are deleted"
+    assert names == [f"x{number}" for number in range(60 - len(names), 60)], (
+        "the oldest are deleted"
+    )
     assert 3_000 < sum(file.stat().st_size for file in tmp_path.glob(record.FILES)) <= 6_000
 
 
-def test_requests_are_deleted_by_id_and_by_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    task, folder = copy_task(tmp_path), tmp_path / "record"
+def test_requests_are_deleted_by_id_and_by_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = copy_task(tmp_path)
+    folder = tmp_path / "record"
     for user in ("", "ann", "ben"):
         fill_record(folder, 3, user)
     for name, remaining in (("x1", 6), ("ann", 4), ("x", 4), ("cy", 4)):
         assert etude(["watch", str(task), "--forget", name]) == 0
         assert len(read_lines(folder)) == remaining
     assert "Deleted 3 requests" in capsys.readouterr().out
-    assert {line.get("user") for line in read_lines(folder)} == {None, record.hash_exchange((), "ben")}
+    assert {line.get("user") for line in read_lines(folder)} == {
+        None,
+        record.hash_exchange((), "ben"),
+    }
     assert etude(["watch", str(task), str(task), "--forget", "x1"]) == 2
 
 
@@ -198,7 +234,9 @@ def to_line(number: int, question: str, run: str, **more: object) -> dict[str, o
     return {**ids, "assistant": f"{run}/baseline", "input": question, "answer": "a", **more}
 
 
-def test_new_questions_raise_an_alarm_and_the_others_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_new_questions_raise_an_alarm_and_the_others_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = copy_task(tmp_path)
     (run,) = (path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
     usual = [str(row["input"]) for row in rows("answer", 300, seed=1)]
@@ -211,7 +249,9 @@ def test_new_questions_raise_an_alarm_and_the_others_none(tmp_path: Path, capsys
     folder.mkdir()
     lines += [to_line(300 + number, text, run, limit="danger") for number, text in enumerate(new)]
     lines[7]["time"] = "2026-10-01T10:00:00+00:00"
-    write_json_lines(folder / "requests-2026-11-01-1-a.jsonl", [*lines, to_line(900, "x", "other-1")])
+    write_json_lines(
+        folder / "requests-2026-11-01-1-a.jsonl", [*lines, to_line(900, "x", "other-1")]
+    )
     with (folder / "requests-2026-11-01-1-a.jsonl").open("a") as out:
         out.write('{"id": "cut')
     assert etude(["watch", str(task), "--json"]) == 1
@@ -224,7 +264,12 @@ def test_new_questions_raise_an_alarm_and_the_others_none(tmp_path: Path, capsys
     assert [period["num_requests"] for period in body["periods"]] == [100] * 5
     assert body["periods"][0]["unsure"]["value"] == body["periods"][4]["limited"]["value"] == 1.0
     notes = " ".join(body["notes"])
-    for part in ("by their words alone", "such as requests-2026-11-01-1-a.jsonl:502", "other-1", "backwards"):
+    for part in (
+        "by their words alone",
+        "such as requests-2026-11-01-1-a.jsonl:502",
+        "other-1",
+        "backwards",
+    ):
         assert part in notes
     page = (Path(body["folder"]) / "watch.html").read_text(encoding="utf-8")
     assert "Nothing is known" in page
@@ -267,7 +312,10 @@ def test_questions_without_an_answer_are_picked_masked_and_become_rows(
     known = [str(row["input"]) for row in rows("answer", 150)]  # in training, or in the sealed test
     new = [f"Where is parcel {number} of ann.lee@firm.com?" for number in range(6)]
     asked = [*known, *new, *new, "I want to kill myself"]
-    lines = [to_line(number, text, run, answer=answer, confidence=0.4) for number, text in enumerate(asked)]
+    lines = [
+        to_line(number, text, run, answer=answer, confidence=0.4)
+        for number, text in enumerate(asked)
+    ]
     lines[-1] |= {"limit": "danger", "confidence": 0.0}
     far = [f"Will it rain in town {number}?" for number in range(40)]
     lines += [
@@ -288,7 +336,9 @@ def test_questions_without_an_answer_are_picked_masked_and_become_rows(
     assert "ann.lee" not in item.input[0].content
     assert (item.assistant, item.answer, item.confidence) == (f"{run}/baseline", answer, 0.4)
     studio.save_review(item, "ana", "", accepted=True)
-    assert [(right.input, right.output) for right in studio.gathered_feedback.answers] == [(item.input, answer)]
+    assert [(right.input, right.output) for right in studio.gathered_feedback.answers] == [
+        (item.input, answer)
+    ]
     assert watch(task).wrong is None, "a picked answer does not count"
     # The first drawn answer is skipped, and the second one is judged.
     studio.save_review(drawn[1], "ana", "", accepted=True)
@@ -305,7 +355,9 @@ def test_questions_without_an_answer_are_picked_masked_and_become_rows(
     assert studio.sync_queue().find(drawn[0].id), "a drawn answer waits until it is judged"
     counts = studio.sync_queue().count("picked", "ana")
     assert etude(["watch", str(task), "--forget", "nobody"]) == 0
-    assert studio.sync_queue().count("picked").total == counts.done == 2, "texts without a review are deleted"
+    assert studio.sync_queue().count("picked").total == counts.done == 2, (
+        "texts without a review are deleted"
+    )
     assert etude(["watch", str(task), "--pick", "60", "--random"]) == 0
     while (item := studio.sync_queue().take_next("ana", "picked")) is not None:
         studio.save_review(item, "ana", "", accepted=True)
@@ -330,7 +382,9 @@ def test_selected_questions_are_unsure_and_differ() -> None:
     centres = np.eye(8)
     vectors = np.vstack([centres[number % 8] + draw.normal(0, 0.05, 8) for number in range(80)])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    unsure = np.where(np.arange(80) % 8 < 4, 0.9, 0.01)  # the assistant knows the other four subjects
+    unsure = np.where(
+        np.arange(80) % 8 < 4, 0.9, 0.01
+    )  # the assistant knows the other four subjects
     distances = np.where(np.arange(80) % 8 == 3, 0.01, 1.0)  # one of the unsure subjects has rows
     selected = select_questions(vectors, distances, unsure, 3)
     assert sorted(number % 8 for number in selected) == [0, 1, 2]

@@ -1,1 +1,3 @@
-"""Helpers that do not depend on the domain: files, JSON, formatting, issues, processes, parts of pages."""
+"""Helpers that do not depend on the domain: files, JSON, formatting, issues, processes, parts of
+pages.
+"""

@@ -1,4 +1,6 @@
-"""Files that survive a kill at any moment. They are written under another name and renamed, or only appended to."""
+"""Files that survive a kill at any moment. They are written under another name and renamed, or only
+appended to.
+"""
 
 import hashlib
 import json
@@ -16,23 +18,30 @@ from etude.base.locks import lock_file
 from etude.errors import RUN_REMEDY, RunError
 
 Json = dict[str, Any]
-HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON escapes it; two of them may be a whole one
+HALF_CHARACTER = re.compile(
+    r"\\u[dD][89a-fA-F]"
+)  # as JSON escapes it; two of them may be a whole one
 
 
 def parse_json(text: str, **options: Any) -> Any:
     """Parse JSON by RFC 8259, which has no NaN and no Infinity. `options` go to `json.JSONDecoder`.
 
-    Raises ValueError, also for text that is nested too deeply and for numbers outside the range of a float.
+    Raises ValueError, also for text that is nested too deeply and for numbers outside the range of
+    a float.
     """
     try:
         # json.loads makes a new decoder for every text, but only it reports a byte order mark.
-        return json.loads(text) if text.startswith("\ufeff") else _get_decoder(**options).decode(text)
+        return (
+            json.loads(text) if text.startswith("\ufeff") else _get_decoder(**options).decode(text)
+        )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
 def parse_storable_json(text: str) -> Any:
-    """Parse JSON with `parse_json`. Raises ValueError also for a lone surrogate, which no file can contain."""
+    """Parse JSON with `parse_json`. Raises ValueError also for a lone surrogate, which no file can
+    contain.
+    """
     value = parse_json(text)
     if HALF_CHARACTER.search(text):
         try:
@@ -59,11 +68,15 @@ def _get_decoder(**options: Any) -> json.JSONDecoder:
         except ValueError as error:  # Python converts at most a few thousand digits
             raise ValueError(f"a number of {len(digits):,} digits is too long to read") from error
 
-    return json.JSONDecoder(parse_constant=reject_constant, parse_float=parse_float, parse_int=parse_int, **options)
+    return json.JSONDecoder(
+        parse_constant=reject_constant, parse_float=parse_float, parse_int=parse_int, **options
+    )
 
 
 def read_json(file: Path, default: Json | None = None) -> Json:
-    """Read the JSON object in a run's file, or return the `default` without a file. Raises RunError with its name."""
+    """Read the JSON object in a run's file, or return the `default` without a file. Raises RunError
+    with its name.
+    """
     if default is not None and not file.exists():
         return default
     try:
@@ -84,7 +97,10 @@ def write_text(file: Path, text: str) -> None:
 
 def write_bytes(file: Path, content: bytes, private: bool = False) -> None:
     """Write a file with `atomic_file`; a `private` one is readable by its owner only (mode 600)."""
-    with atomic_file(file) as temporary, open(temporary, "wb", opener=_open_private if private else None) as out:
+    with (
+        atomic_file(file) as temporary,
+        open(temporary, "wb", opener=_open_private if private else None) as out,
+    ):
         out.write(content)
 
 
@@ -95,7 +111,10 @@ def hash_text(text: str, digits: int = 16) -> str:
 
 def write_lines(file: Path, lines: Iterable[Mapping[str, object]], private: bool = False) -> None:
     """Write JSON lines with `atomic_file`; a `private` file is readable by its owner only."""
-    with atomic_file(file) as temporary, open(temporary, "wb", opener=_open_private if private else None) as out:
+    with (
+        atomic_file(file) as temporary,
+        open(temporary, "wb", opener=_open_private if private else None) as out,
+    ):
         for line in lines:
             out.write(_encode_line(line))
 
@@ -104,8 +123,8 @@ def write_lines(file: Path, lines: Iterable[Mapping[str, object]], private: bool
 def atomic_file(file: Path) -> Iterator[Path]:
     """Yield a path to write to; at the end that file is flushed to disk and replaces `file`.
 
-    Creates the folder. A kill or an error leaves `file` as it was, and an error leaves no temporary file.
-    Raises OSError, always with a file name (a full disk gives none).
+    Creates the folder. A kill or an error leaves `file` as it was, and an error leaves no temporary
+    file. Raises OSError, always with a file name (a full disk gives none).
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(file.name + ".part")
@@ -128,7 +147,9 @@ def _open_private(name: str, flags: int) -> int:
 
 
 def append_line(file: Path, line: Mapping[str, object]) -> None:
-    """Append one JSON line and flush it to disk. Before that, remove a last line that a kill left incomplete."""
+    """Append one JSON line and flush it to disk. Before that, remove a last line that a kill left
+    incomplete.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+b") as out:
         if out.seek(0, os.SEEK_END):
@@ -147,7 +168,9 @@ def _encode_line(line: Mapping[str, object]) -> bytes:
 
 @contextmanager
 def hold_lock(file: Path) -> Iterator[None]:
-    """Lock a file, created if absent, for this process and thread; waits while another holds the lock."""
+    """Lock a file, created if absent, for this process and thread; waits while another holds the
+    lock.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as lock:
         lock_file(lock, wait=True)
@@ -175,7 +198,8 @@ class LineLog:
 
 
 def read_lines(file: Path, remedy: str = RUN_REMEDY) -> Iterator[Json]:
-    """Read JSON objects, one per line. Skips a last line without a line break, which a kill left incomplete.
+    """Read JSON objects, one per line. Skips a last line without a line break, which a kill left
+    incomplete.
 
     Raises RunError with the file, the line and the `remedy`.
     """
@@ -211,13 +235,16 @@ def _format_reason(error: Exception) -> str:
 
 @contextmanager
 def atomic_folder(
-    folder: Path, name: str | None = None, is_complete: Callable[[Path], bool] = lambda folder: False
+    folder: Path,
+    name: str | None = None,
+    is_complete: Callable[[Path], bool] = lambda folder: False,
 ) -> Iterator[Path]:
     """Yield an empty folder to fill; at the end it is flushed to disk and replaces `folder`.
 
-    After a kill there is the old folder, no folder or the new one, never a mixture. After an error there is the old
-    one. If several processes may do this at once, each must use a different `name` for its temporary folder;
-    `is_complete` returns whether a folder that another process has put there in the meantime may stay. Raises OSError.
+    After a kill there is the old folder, no folder or the new one, never a mixture. After an error
+    there is the old one. If several processes may do this at once, each must use a different `name`
+    for its temporary folder; `is_complete` returns whether a folder that another process has put
+    there in the meantime may stay. Raises OSError.
     """
     temporary = folder.with_name(name or folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -248,14 +275,17 @@ def _replace_folder(folder: Path, temporary: Path, is_complete: Callable[[Path],
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that another thread may be writing to: it is renamed first, so that nothing of it stays."""
+    """Remove a folder that another thread may be writing to: it is renamed first, so that nothing
+    of it stays.
+    """
     aside = folder.with_name(f".deleted-{folder.name}")
     folder.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Create a hard link to a file, which uses no disk space; copy the file if the file system has no hard links.
+    """Create a hard link to a file, which uses no disk space; copy the file if the file system has
+    no hard links.
 
     Only for files that are replaced and never written to in place. Raises OSError.
     """

@@ -1,8 +1,9 @@
-"""Format numbers and commands in the same way everywhere: times, sizes, values of metrics, differences, rows.
+"""Format numbers and commands in the same way everywhere: times, sizes, values of metrics,
+differences, rows.
 
-Every metric is between 0 and 1 and is written in per cent, also macro-F1 and chrF. A difference of two values is
-written in points, with the ASCII minus, which every terminal can display. Tables always have one decimal, so columns
-line up; sentences omit a decimal that is 0.
+Every metric is between 0 and 1 and is written in per cent, also macro-F1 and chrF. A difference of
+two values is written in points, with the ASCII minus, which every terminal can display. Tables
+always have one decimal, so columns line up; sentences omit a decimal that is 0.
 """
 
 import math
@@ -69,15 +70,21 @@ def format_names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def list_first(items: Sequence[Item], limit: int, separator: str = ", ", label: Callable[[Item], str] = str) -> str:
-    """List the labels of the first items and count the others: "a, b and 1,200 more", "a; b; and 3 more"."""
+def list_first(
+    items: Sequence[Item], limit: int, separator: str = ", ", label: Callable[[Item], str] = str
+) -> str:
+    """List the labels of the first items and count the others: "a, b and 1,200 more", "a; b; and 3
+    more".
+    """
     num_others = len(items) - limit
     ending = f"{separator.strip(', ')} and {num_others:,} more" if num_others > 0 else ""
     return separator.join(map(label, items[:limit])) + ending
 
 
 def list_most_frequent(counts: Mapping[str, int], limit: int) -> str:
-    """List the most frequent names with their counts, ties by the alphabet: "German in 12, French in 3"."""
+    """List the most frequent names with their counts, ties by the alphabet: "German in 12, French
+    in 3".
+    """
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} in {number:,}" for name, number in ranked[:limit])
 
@@ -95,13 +102,16 @@ def format_points(difference: float, signed: bool = False) -> str:
 
 
 def format_gap(difference: Interval, relation: str = "", signed: bool = False) -> str:
-    """Format a difference with its interval for a sentence: "40 points more than a (95% interval 31 to 49, n = 127)".
+    """Format a difference with its interval for a sentence: "40 points more than a (95% interval 31
+    to 49, n = 127)".
 
     In whole points if the interval is wider than 2 points.
     """
     digits = 0 if difference.high - difference.low > 0.02 else 1
     bounds = (difference.value, difference.low, difference.high)
-    numbers = [f"{100 * bound:{'+' if signed else ''}.{digits}f}".removesuffix(".0") for bound in bounds]
+    numbers = [
+        f"{100 * bound:{'+' if signed else ''}.{digits}f}".removesuffix(".0") for bound in bounds
+    ]
     value, low, high = ("0" if number in ("-0", "+0") else number for number in numbers)
     noun = "point" if value.lstrip("+-") == "1" else "points"
     return f"{value} {noun}{relation} (95% interval {low} to {high}, n = {difference.n:,})"
@@ -119,7 +129,9 @@ def format_percent(value: float) -> str:
 
 def format_html_table(rows: Iterable[Sequence[str]]) -> str:
     """Format rows of cells as a table in HTML; every cell is escaped."""
-    lines = ("".join(f"<td style='text-align: left'>{escape(cell)}</td>" for cell in row) for row in rows)
+    lines = (
+        "".join(f"<td style='text-align: left'>{escape(cell)}</td>" for cell in row) for row in rows
+    )
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
@@ -150,10 +162,11 @@ def round_up_rows(rows: int) -> int:
 
 
 def is_many(rows: int, num_rows: int) -> bool:
-    """Whether the number of `rows` needed to decide is too much larger than `num_rows` to be reported as a number.
+    """Whether the number of `rows` needed to decide is too much larger than `num_rows` to be
+    reported as a number.
 
-    True above 50 times `num_rows`, and above both 20,000 and ten times `num_rows`. Such a number is computed from a
-    difference measured on few rows, and its error is larger than the number itself.
+    True above 50 times `num_rows`, and above both 20,000 and ten times `num_rows`. Such a number is
+    computed from a difference measured on few rows, and its error is larger than the number itself.
     """
     return rows > min(50 * num_rows, max(20_000, 10 * num_rows))
 

@@ -9,15 +9,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
     import msvcrt
 
-# Windows refuses to read or write a locked byte, so the locked byte is one that no file of ours reaches.
+# Windows refuses to read or write a locked byte, so the locked byte is one that no file of ours
+# reaches.
 _LOCKED_BYTE = 1 << 40
 
 
 def lock_file(file: IO[str] | IO[bytes] | int, *, shared: bool = False, wait: bool = False) -> None:
     """Lock an open file, or the file of a descriptor, until it is closed.
 
-    Without `wait`, raises BlockingIOError if another process or another open file has the lock. On Windows a shared
-    lock is exclusive too, and waiting ends with an OSError after ten seconds.
+    Without `wait`, raises BlockingIOError if another process or another open file has the lock. On
+    Windows a shared lock is exclusive too, and waiting ends with an OSError after ten seconds.
     """
     if fcntl:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

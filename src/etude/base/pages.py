@@ -32,7 +32,8 @@ def create_environment(folder: Path, autoescape: bool = True) -> Environment:
 
 
 def render_page(folder: Path, name: str, *assets: str, **values: Any) -> str:
-    """Render a page with its style sheets and scripts in it; `assets` are their files, in `folder` or in this one.
+    """Render a page with its style sheets and scripts in it; `assets` are their files, in `folder`
+    or in this one.
 
     The content security policy allows only this style and this script, by their hashes.
     """

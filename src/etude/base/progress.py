@@ -19,5 +19,7 @@ def listen_to_progress(listener: Listener) -> Iterator[None]:
 
 
 def report_progress(num_done: float, total: float) -> None:
-    """Tell the listener, if there is one, which share of the present step is done; the next step begins at 0."""
+    """Tell the listener, if there is one, which share of the present step is done; the next step
+    begins at 0.
+    """
     _listener.get()(min(num_done / total, 1.0) if total else 1.0)

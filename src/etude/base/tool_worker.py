@@ -1,8 +1,10 @@
-"""The child process of one conversation's tools: `python -m etude.base.tool_worker FILE CLASS CONNECTION`.
+"""The child process of one conversation's tools: `python -m etude.base.tool_worker FILE CLASS
+CONNECTION`.
 
-It answers requests on a connection, in JSON: `describe` the class, `build` an object, `call` a method, and ask whether
-the task was `finished`. It imports only the standard library, so it starts in a few hundredths of a second. At the end
-it kills its process group, with every process that a tool has started.
+It answers requests on a connection, in JSON: `describe` the class, `build` an object, `call` a
+method, and ask whether the task was `finished`. It imports only the standard library, so it starts
+in a few hundredths of a second. At the end it kills its process group, with every process that a
+tool has started.
 """
 
 import inspect
@@ -28,8 +30,12 @@ JSON_TYPES: dict[Any, str] = {
 
 def main() -> None:
     """Answer requests until the connection is closed."""
-    file, name, handle = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    connection, own_id, worker = Connection(handle), os.getpid(), ToolWorker(file, name)
+    file = Path(sys.argv[1])
+    name = sys.argv[2]
+    handle = int(sys.argv[3])
+    connection = Connection(handle)
+    own_id = os.getpid()
+    worker = ToolWorker(file, name)
     try:
         while True:
             kind, *arguments = json.loads(connection.recv_bytes())
@@ -51,18 +57,23 @@ class ToolWorker:
     """The user's class, and the object of one conversation."""
 
     def __init__(self, file: Path, name: str) -> None:
-        self.file, self.name = file, name
+        self.file = file
+        self.name = name
         self.module = ModuleType("")
         self.type: Any = None
         self.desk: Any = None
 
     def describe(self) -> dict[str, Any]:
-        """Load the class. Return its functions in OpenAI's format, and whether the file says when a task is done."""
+        """Load the class. Return its functions in OpenAI's format, and whether the file says when a
+        task is done.
+        """
         self.module = load_module(self.file)
         self.type = getattr(self.module, self.name, None)
         if not isinstance(self.type, type):
             raise TypeError(f"there is no class {self.name!r}")
-        functions = [describe_function(name, method, skip) for name, method, skip in list_methods(self.type)]
+        functions = [
+            describe_function(name, method, skip) for name, method, skip in list_methods(self.type)
+        ]
         return {"functions": functions, FINISHED: self._finished is not None}
 
     def build(self, row: dict[str, Any]) -> None:
@@ -75,7 +86,9 @@ class ToolWorker:
         if name not in (public for public, *_ in list_methods(self.type)):
             raise LookupError(f"there is no function {name!r}")
         value = getattr(self.desk, name)(**arguments)
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        text = (
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        )
         rest = len(text) - max_characters
         return f"{text[:max_characters]}\n({rest:,} more characters were cut)" if rest > 0 else text
 
@@ -84,7 +97,9 @@ class ToolWorker:
         assert self._finished is not None, "`describe` says whether there is a function"
         value = self._finished(self.desk, parse_row(row))
         if not (isinstance(value, int | float) and 0 <= value <= 1):
-            raise TypeError(f"{FINISHED} returned neither a bool nor a number from 0 to 1, but {value!r:.100}")
+            raise TypeError(
+                f"{FINISHED} returned neither a bool nor a number from 0 to 1, but {value!r:.100}"
+            )
         return float(value)
 
     @property
@@ -98,7 +113,9 @@ def parse_row(row: dict[str, Any]) -> Example:
 
 
 def list_methods(cls: type) -> Iterator[tuple[str, Any, bool]]:
-    """Yield the public methods in the order of the file, and whether the first argument is the object."""
+    """Yield the public methods in the order of the file, and whether the first argument is the
+    object.
+    """
     for name in dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)):
         method = getattr(cls, name)
         if not name.startswith("_") and name != FINISHED and inspect.isroutine(method):
@@ -107,8 +124,13 @@ def list_methods(cls: type) -> Iterator[tuple[str, Any, bool]]:
 
 def describe_function(name: str, method: Any, skips_first: bool) -> dict[str, Any]:
     """Return a function's name, docstring and arguments, with the types of their hints."""
-    hints, values = get_type_hints(method), [*inspect.signature(method).parameters.values()]
-    named = [value for value in values[skips_first:] if value.kind not in (value.VAR_POSITIONAL, value.VAR_KEYWORD)]
+    hints = get_type_hints(method)
+    values = [*inspect.signature(method).parameters.values()]
+    named = [
+        value
+        for value in values[skips_first:]
+        if value.kind not in (value.VAR_POSITIONAL, value.VAR_KEYWORD)
+    ]
     properties = {value.name: to_schema(hints.get(value.name)) for value in named}
     for value in named:
         if isinstance(value.default, str | int | float):
@@ -119,8 +141,11 @@ def describe_function(name: str, method: Any, skips_first: bool) -> dict[str, An
 
 
 def to_schema(hint: Any) -> dict[str, Any]:
-    """Return the JSON schema of a type hint; of hints other than JSON's own types, one that allows everything."""
-    origin, arguments = get_origin(hint), get_args(hint)
+    """Return the JSON schema of a type hint; of hints other than JSON's own types, one that allows
+    everything.
+    """
+    origin = get_origin(hint)
+    arguments = get_args(hint)
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin in (Union, UnionType):

@@ -11,7 +11,9 @@ T = TypeVar("T")
 
 
 def to_json(value: object) -> Any:
-    """Convert a value to dicts, lists, texts, numbers, booleans and None; a dataclass becomes a dict of its fields."""
+    """Convert a value to dicts, lists, texts, numbers, booleans and None; a dataclass becomes a
+    dict of its fields.
+    """
     if is_dataclass(value):
         return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -22,7 +24,8 @@ def to_json(value: object) -> Any:
 
 
 def from_json(kind: type[T], body: object) -> T:
-    """Build the dataclass `kind` from what `to_json` returned. Sequences become tuples; unknown keys are ignored.
+    """Build the dataclass `kind` from what `to_json` returned. Sequences become tuples; unknown
+    keys are ignored.
 
     Raises ValueError for a missing field without a default and for a value of another type.
     """
@@ -32,9 +35,12 @@ def from_json(kind: type[T], body: object) -> T:
 
 def _parse(kind: Any, body: Any, path: str) -> Any:
     """Convert `body` to `kind`; `path` (`Class.field.key`) is for messages."""
-    origin, inner = get_origin(kind), get_args(kind)
+    origin = get_origin(kind)
+    inner = get_args(kind)
     if origin in (Union, UnionType):
-        (inner_kind,) = (member for member in inner if member is not NoneType)  # only `X | None` is used
+        (inner_kind,) = (
+            member for member in inner if member is not NoneType
+        )  # only `X | None` is used
         return None if body is None else _parse(inner_kind, body, path)
     if is_dataclass(kind):
         return kind(**dict(_parse_fields(kind, _check_type(Mapping, body, path), path)))  # type: ignore[operator]
@@ -52,13 +58,20 @@ def _parse(kind: Any, body: Any, path: str) -> Any:
         return tuple(_parse(inner[0], item, path) for item in _check_type(list, body, path))
     if kind is Path:
         return Path(_check_type(str, body, path))
-    return body if kind in (object, Any) else _check_type((int, float) if kind is float else kind, body, path)
+    return (
+        body
+        if kind in (object, Any)
+        else _check_type((int, float) if kind is float else kind, body, path)
+    )
 
 
 def _parse_fields(kind: Any, body: Mapping[str, Any], path: str) -> Any:
     for field in fields(kind):
         if field.name in body:
-            yield field.name, _parse(_get_hints(kind)[field.name], body[field.name], f"{path}.{field.name}")
+            yield (
+                field.name,
+                _parse(_get_hints(kind)[field.name], body[field.name], f"{path}.{field.name}"),
+            )
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{path} has no {field.name!r}")
 

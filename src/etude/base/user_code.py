@@ -1,4 +1,6 @@
-"""Python files of the user: run them, and find the line of an error. Imports only the standard library."""
+"""Python files of the user: run them, and find the line of an error. Imports only the standard
+library.
+"""
 
 import importlib.util
 import sys
@@ -36,7 +38,9 @@ def importing_from(folder: Path) -> Iterator[None]:
 
 
 def locate_error(error: BaseException, file: Path) -> str:
-    """Return `file:line` of the last line of the file that led to an error, even if a library raised it."""
+    """Return `file:line` of the last line of the file that led to an error, even if a library
+    raised it.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == file]
     if isinstance(error, SyntaxError) and not lines:

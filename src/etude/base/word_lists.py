@@ -1,7 +1,7 @@
 """Word lists, phrases and tables in YAML files next to the modules that use them.
 
-Every scalar is read as text: `no`, `on` and `1` are words. In a word list, a value is either a text, whose words are
-separated by spaces, or a list of phrases.
+Every scalar is read as text: `no`, `on` and `1` are words. In a word list, a value is either a
+text, whose words are separated by spaces, or a list of phrases.
 """
 
 import re
@@ -16,7 +16,9 @@ _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def read_table(module: str, name: str) -> dict[str, Any]:
-    """Read the mapping in the file `name` beside a module: `read_table(__file__, "months.yaml")`."""
+    """Read the mapping in the file `name` beside a module: `read_table(__file__,
+    "months.yaml")`.
+    """
     with Path(module).with_name(name).open(encoding="utf-8") as file:
         table: dict[str, Any] = yaml.load(file, Loader=_Loader)
     return table
@@ -33,5 +35,7 @@ def parse_words(value: str | Iterable[str]) -> frozenset[str]:
 
 
 def merge_patterns(patterns: Iterable[str], flags: re.RegexFlag = re.IGNORECASE) -> re.Pattern[str]:
-    """Compile one pattern that matches what any of the patterns matches; earlier patterns are tried first."""
+    """Compile one pattern that matches what any of the patterns matches; earlier patterns are tried
+    first.
+    """
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), flags)

@@ -1,6 +1,7 @@
 """Checks of the data: errors and risks in a set of examples, found before training.
 
-A check is a generator from Material to Findings, declared with `finds`; `CHECKS` lists them in their order.
+A check is a generator from Material to Findings, declared with `finds`; `CHECKS` lists them in
+their order.
 """
 
 from etude.checks.kinds import FREE, LABELS, TEXTS, Check, FindingKind, finds

@@ -19,7 +19,8 @@ _WITHIN_WORD = re.compile(r"(?<=[^\W_])[^\W_]")
 
 
 def redact(text: str, begin: int = 0, end: int | None = None) -> str:
-    """Return the characters from `begin` to `end`, with COVER for each character of personal data and secrets.
+    """Return the characters from `begin` to `end`, with COVER for each character of personal data
+    and secrets.
 
     Kinds for review are not redacted.
     """
@@ -27,7 +28,9 @@ def redact(text: str, begin: int = 0, end: int | None = None) -> str:
 
 
 def redact_label(label: str) -> str:
-    """Redact a label, a field name, or a sentence that contains one: only data that is recognised by its format."""
+    """Redact a label, a field name, or a sentence that contains one: only data that is recognised
+    by its format.
+    """
     return _redact(label, 0, len(label), find_by_format)
 
 
@@ -41,8 +44,9 @@ def _redact(text: str, begin: int, end: int, detect: Callable[[str], Iterable[Sp
 
 
 def abbreviate_contact(span: Span) -> str:
-    """Shorten contact data so that it is still recognisable: the first letter and the domain of an e-mail address, or
-    three characters of a phone number."""
+    """Shorten contact data so that it is still recognisable: the first letter and the domain of an
+    e-mail address, or three characters of a phone number.
+    """
     name, separator, host = span.text.partition("@")
     return name[: 1 if separator else 3] + 3 * COVER + separator + host
 
@@ -54,23 +58,30 @@ def build_excerpt(
     doubtful: Sequence[CharSpan] = (),
     max_chars: int = MAX_TEXT,
 ) -> Excerpt:
-    """Cut a text of a row to `max_chars` characters around the first of `spans`; spans outside are dropped.
+    """Cut a text of a row to `max_chars` characters around the first of `spans`; spans outside are
+    dropped.
 
-    Personal data and secrets are redacted, including values whose label is only in the other text of the row. In
-    `doubtful` spans only the first letter of each word remains: `A••• S••••`.
+    Personal data and secrets are redacted, including values whose label is only in the other text
+    of the row. In `doubtful` spans only the first letter of each word remains: `A••• S••••`.
     """
     text, other = (row.text, row.output) if column == "input" else (row.output, row.text)
     begin = max(min(spans[0][0] - max_chars // 4, len(text) - max_chars), 0) if spans else 0
     end = min(begin + max_chars, len(text))
     passage = redact(text, begin, end)
     for span in find_repeated(find(other, review=False), text):
-        low, high = max(span.start - begin, 0), max(span.end - begin, 0)
+        low = max(span.start - begin, 0)
+        high = max(span.end - begin, 0)
         passage = passage[:low] + COVER * len(passage[low:high]) + passage[high:]
     for start, stop in doubtful:
-        low, high = max(start - begin, 0), max(stop - begin, 0)
+        low = max(start - begin, 0)
+        high = max(stop - begin, 0)
         passage = passage[:low] + _WITHIN_WORD.sub(COVER, passage[low:high]) + passage[high:]
-    shift = (1 if begin else 0) - begin  # a text that is cut at its beginning starts with an ellipsis
-    moved = tuple((low + shift, min(high, end) + shift) for low, high in spans if begin <= low < end)
+    shift = (
+        1 if begin else 0
+    ) - begin  # a text that is cut at its beginning starts with an ellipsis
+    moved = tuple(
+        (low + shift, min(high, end) + shift) for low, high in spans if begin <= low < end
+    )
     passage = ("…" if begin else "") + passage + ("…" if end < len(text) else "")
     return Excerpt(row.id, row.location, column, passage, moved)
 

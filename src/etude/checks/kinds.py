@@ -1,4 +1,6 @@
-"""The declaration of a check. Gates, the summary, quick checks and the table in docs/checks.md are built from it."""
+"""The declaration of a check. Gates, the summary, quick checks and the table in docs/checks.md are
+built from it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ FIXABLE_KINDS = (
 )
 """Kinds that `etude check --fix` fixes, in this order."""
 LABEL_KINDS = ("wrong_label", "unread_label")
-"""Kinds whose rows have labels for people to read, in this order; their subjects are suggested labels."""
+"""Kinds whose rows have labels for people to read, in this order; their subjects are suggested
+labels.
+"""
 LEFT_OUT_KINDS = ("empty", "repeated_input")
 """Kinds that `--fix` fixes by leaving the row out, even if the row cannot be read as an example."""
 
@@ -41,7 +45,9 @@ class FindingKind:
     description: str
     """The rows or texts that it reports, as a phrase."""
     safety: bool = False
-    """True if it counts for the summary's answer on safety, False if it counts for the answer on quality."""
+    """True if it counts for the summary's answer on safety, False if it counts for the answer on
+    quality.
+    """
 
     @property
     def fixable(self) -> bool:
@@ -57,7 +63,9 @@ class Check:
     tasks: tuple[Kind, ...] = ALL
     """The kinds of task that it checks; it finds nothing for other kinds."""
     quick: bool = False
-    """Whether it takes about as long as reading the rows. Every comparison runs the quick checks."""
+    """Whether it takes about as long as reading the rows. Every comparison runs the quick
+    checks.
+    """
     by_question: bool = False
     """Whether it runs once for each question, if a row answers several."""
 
@@ -79,12 +87,19 @@ class Check:
 
 
 def finds(
-    *kinds: FindingKind, tasks: tuple[Kind, ...] = ALL, quick: bool = False, by_question: bool = False
+    *kinds: FindingKind,
+    tasks: tuple[Kind, ...] = ALL,
+    quick: bool = False,
+    by_question: bool = False,
 ) -> Callable[[CheckFunction], Check]:
     """Make a Check of the decorated function."""
     return lambda run: Check(run, kinds, tasks, quick, by_question)
 
 
-def create_family(prefix: str, kinds: Mapping[str, str], severity: str, safety: bool = False) -> Iterator[FindingKind]:
-    """Create kinds whose names share a prefix; `kinds` maps the name after the prefix to its description."""
+def create_family(
+    prefix: str, kinds: Mapping[str, str], severity: str, safety: bool = False
+) -> Iterator[FindingKind]:
+    """Create kinds whose names share a prefix; `kinds` maps the name after the prefix to its
+    description.
+    """
     return (FindingKind(f"{prefix}_{name}", severity, text, safety) for name, text in kinds.items())

@@ -1,4 +1,6 @@
-"""The input of the checks: the rows, the task, and values that several checks need, computed once."""
+"""The input of the checks: the rows, the task, and values that several checks need, computed
+once.
+"""
 
 import hashlib
 import json
@@ -16,7 +18,11 @@ from etude.base.files import parse_json
 from etude.base.formatting import format_count
 from etude.base.progress import report_progress
 from etude.checks.excerpts import MAX_TEXT, CharSpan, build_excerpt, redact_label
-from etude.checks.language.identification import find_main_language, guess_language, identify_language
+from etude.checks.language.identification import (
+    find_main_language,
+    guess_language,
+    identify_language,
+)
 from etude.checks.safety.sensitive import SensitiveRows, collect_personal_data, find_row_spans
 from etude.cluster import THIS_PROCESS, Workers
 from etude.data.spool import Examples, Spool
@@ -37,7 +43,9 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Material:
-    """The rows of a task, and the issues and system messages read with them. Methods take the position of a row."""
+    """The rows of a task, and the issues and system messages read with them. Methods take the
+    position of a row.
+    """
 
     task: Task
     rows: Examples
@@ -55,7 +63,9 @@ class Material:
     """They do what is computed row by row."""
 
     def map_rows(self, function: Callable[..., Value], *columns: Iterable[Any]) -> Iterator[Value]:
-        """Yield the function's value for each row of the columns, in order; the workers compute them in shards."""
+        """Yield the function's value for each row of the columns, in order; the workers compute
+        them in shards.
+        """
         rows = zip(*columns, strict=True)
         shards = iter(lambda: [*islice(rows, SHARD_ROWS)], [])
         for number, values in enumerate(self.workers.map(_map_shard, shards, function)):
@@ -75,8 +85,12 @@ class Material:
 
     @cached_property
     def _columns(self) -> tuple[DiskTexts, DiskTexts, bytearray]:
-        """The inputs, the answers, and whether each row has its own system message, from one pass over the rows."""
-        inputs, outputs, has_system = DiskTexts(), DiskTexts(), bytearray()
+        """The inputs, the answers, and whether each row has its own system message, from one pass
+        over the rows.
+        """
+        inputs = DiskTexts()
+        outputs = DiskTexts()
+        has_system = bytearray()
         for row in self.rows:
             inputs.append(row.text)
             outputs.append(row.output)
@@ -112,7 +126,9 @@ class Material:
         return TextLanguages(self.outputs, self.map_rows)
 
     def answer_language(self, row: int) -> str | None:
-        """The language of a row's answer; if it is not identified, the language of nearly all answers."""
+        """The language of a row's answer; if it is not identified, the language of nearly all
+        answers.
+        """
         return self.output_languages.identified[row] or self.output_languages.main
 
     def list_labels(self, row: int) -> tuple[str, ...]:
@@ -126,11 +142,14 @@ class Material:
 
     @cached_property
     def input_hashes(self) -> Hashes:
-        """Hashes of the inputs' canonical forms: two inputs are the same if their hashes are equal. A row's own system
-        message is part of its input."""
+        """Hashes of the inputs' canonical forms: two inputs are the same if their hashes are equal.
+        A row's own system message is part of its input.
+        """
         forms = zip(self.canonical_inputs, self._columns[2], strict=True)
         return hash_texts(
-            to_canonical(f"{self.rows[row].input[0].content}\n{self.inputs[row]}") if has_system else form
+            to_canonical(f"{self.rows[row].input[0].content}\n{self.inputs[row]}")
+            if has_system
+            else form
             for row, (form, has_system) in enumerate(forms)
         )
 
@@ -140,7 +159,8 @@ class Material:
         return self.hash_answers(self.outputs)
 
     def hash_answers(self, answers: Iterable[str]) -> Hashes:
-        """Hash the canonical forms of answers from any file or column: equal answers have equal hashes.
+        """Hash the canonical forms of answers from any file or column: equal answers have equal
+        hashes.
 
         In an extraction, JSON answers are compared without regard to key order.
         """
@@ -156,7 +176,9 @@ class Material:
         """Where personal data and secrets are in the inputs, and in the answers."""
         own = OwnContact(find_published_contacts(self.task.documents))
         is_labels = self.task.kind == "classify"
-        spans = self.map_rows(find_row_spans, self.inputs, self.outputs, repeat(is_labels, len(self.rows)))
+        spans = self.map_rows(
+            find_row_spans, self.inputs, self.outputs, repeat(is_labels, len(self.rows))
+        )
         return collect_personal_data(self.outputs, spans, self.surrogates, own, is_labels)
 
     @property
@@ -176,7 +198,9 @@ class Material:
         numbers: Mapping[str, float] | None = None,
         fix: str = "",
     ) -> Finding:
-        """Build a finding about the rows at these positions. By default, `numbers` has the rows found and all rows."""
+        """Build a finding about the rows at these positions. By default, `numbers` has the rows
+        found and all rows.
+        """
         rows = [self.rows[position] for position in positions]
         return Finding(
             kind=kind,
@@ -214,7 +238,8 @@ class TextLanguages:
     """The languages of a column of texts; None for a text whose language is not known."""
 
     def __init__(self, texts: Sequence[str], map_rows: Callable[..., Iterator[str | None]]) -> None:
-        self._texts, self._map_rows = texts, map_rows
+        self._texts = texts
+        self._map_rows = map_rows
 
     @cached_property
     def identified(self) -> list[str | None]:
@@ -237,8 +262,12 @@ def _map_shard(rows: Sequence[tuple[Any, ...]], function: Callable[..., Value]) 
 
 
 def hash_text(text: str) -> int:
-    """Hash a text to 64 bits of BLAKE2b: the chance that two of a million texts collide is one in 30 million."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    """Hash a text to 64 bits of BLAKE2b: the chance that two of a million texts collide is one in
+    30 million.
+    """
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    )
 
 
 def hash_canonical(text: str) -> int:
@@ -252,7 +281,9 @@ def hash_texts(texts: Iterable[str]) -> Hashes:
 
 
 def sort_json_keys(text: str) -> str:
-    """Sort the keys of every object in a JSON object or array; other texts are returned unchanged."""
+    """Sort the keys of every object in a JSON object or array; other texts are returned
+    unchanged.
+    """
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
@@ -262,7 +293,9 @@ def sort_json_keys(text: str) -> str:
 
 
 def group_equal(keys: Hashes) -> list[list[int]]:
-    """Group the positions that share a key: groups of two or more, ordered by their first member."""
+    """Group the positions that share a key: groups of two or more, ordered by their first
+    member.
+    """
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]) != 0)
     lengths = np.diff(starts, append=len(keys))
@@ -278,6 +311,8 @@ def format_share(number: int, total: int) -> str:
 
 
 def format_rows(verb: str, number: int, total: int) -> str:
-    """Format a share of rows with a verb in the plural: "1 row (0.1%) contains", "2 rows (0.2%) contain"."""
+    """Format a share of rows with a verb in the plural: "1 row (0.1%) contains", "2 rows (0.2%)
+    contain".
+    """
     singular = {"have": "has", "are": "is"}.get(verb, f"{verb}s")
     return f"{format_share(number, total)} {singular if number == 1 else verb}"

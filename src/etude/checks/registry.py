@@ -93,47 +93,72 @@ class Findings(Sequence[Finding]):
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks."""
-        return format_html_table([(item.severity, item.kind, item.message, item.remedy) for item in self.items])
+        return format_html_table(
+            [(item.severity, item.kind, item.message, item.remedy) for item in self.items]
+        )
 
     def select_kinds(self, *kinds: str) -> tuple[Finding, ...]:
         """Return the findings with one of these kinds, as their kind or among their other kinds."""
-        return tuple(item for item in self.items if not {item.kind, *item.other_kinds}.isdisjoint(kinds))
+        return tuple(
+            item for item in self.items if not {item.kind, *item.other_kinds}.isdisjoint(kinds)
+        )
 
     def select_failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
-        """Return the findings of a gate: a kind (`*` matches any letters), or a severity and more severe ones."""
-        severities = {name for gate in gates if gate in SEVERITIES for name in SEVERITIES[: SEVERITIES.index(gate) + 1]}
+        """Return the findings of a gate: a kind (`*` matches any letters), or a severity and more
+        severe ones.
+        """
+        severities = {
+            name
+            for gate in gates
+            if gate in SEVERITIES
+            for name in SEVERITIES[: SEVERITIES.index(gate) + 1]
+        }
         return tuple(
             item
             for item in self.items
             if item.severity in severities
-            or any(fnmatchcase(kind, gate) for gate in gates for kind in (item.kind, *item.other_kinds))
+            or any(
+                fnmatchcase(kind, gate) for gate in gates for kind in (item.kind, *item.other_kinds)
+            )
         )
 
 
-def check(task_file: Path | str, checks: Sequence[Check] = CHECKS, *, on: str | None = None) -> Findings:
+def check(
+    task_file: Path | str, checks: Sequence[Check] = CHECKS, *, on: str | None = None
+) -> Findings:
     """Check the examples of a task and, if it has a test file, their overlap with the test.
 
-    Rows that cannot be read are findings, not errors. Raises InputError for errors in the task file and if no row can
-    be read. `on` (default: the task's `where`) is local, or a Ray cluster whose workers do what is computed row by row;
-    the findings are the same.
+    Rows that cannot be read are findings, not errors. Raises InputError for errors in the task file
+    and if no row can be read. `on` (default: the task's `where`) is local, or a Ray cluster whose
+    workers do what is computed row by row; the findings are the same.
     """
     task = load_task(task_file, needs_model=False)
     with open_workers(on or task.where) as workers:
         return check_material(load_material(task, workers=workers), checks)
 
 
-def load_material(task: Task, survey: Survey | None = None, workers: Workers = THIS_PROCESS) -> Material:
-    """Load the rows of a task once for all checks; a `survey` of its examples saves reading them again."""
+def load_material(
+    task: Task, survey: Survey | None = None, workers: Workers = THIS_PROCESS
+) -> Material:
+    """Load the rows of a task once for all checks; a `survey` of its examples saves reading them
+    again.
+    """
     survey = survey or survey_dataset(task)
     test, test_issues = survey_test(task) or (None, ())
     surrogates = read_surrogates(task.examples.file)
-    return Material(task, survey.rows, test, survey.issues, test_issues, surrogates, survey.systems, workers)
+    return Material(
+        task, survey.rows, test, survey.issues, test_issues, surrogates, survey.systems, workers
+    )
 
 
 def check_material(
-    material: Material, checks: Sequence[Check] = CHECKS, on_start: Callable[[str], None] = lambda name: None
+    material: Material,
+    checks: Sequence[Check] = CHECKS,
+    on_start: Callable[[str], None] = lambda name: None,
 ) -> Findings:
-    """Run the checks over loaded rows; `on_start` gets the number and the name of each check when it starts."""
+    """Run the checks over loaded rows; `on_start` gets the number and the name of each check when
+    it starts.
+    """
     task = material.task
     findings: list[Finding] = []
     for number, item in enumerate(checks, start=1):
@@ -151,7 +176,9 @@ def check_material(
 
 
 def validate_gates(gates: Sequence[str]) -> None:
-    """Raise InputError, with the nearest name, for gates that match no severity or kind and so could never fail."""
+    """Raise InputError, with the nearest name, for gates that match no severity or kind and so
+    could never fail.
+    """
     names = [*SEVERITIES, *KINDS]
     issues = []
     for gate in gates:
@@ -160,6 +187,8 @@ def validate_gates(gates: Sequence[str]) -> None:
         pieces = [name.strip() for name in gate.split(",") if name.strip()]
         separate = "use one flag for each: " + " ".join(f"--fail-on {name}" for name in pieces)
         remedy = separate if len(pieces) > 1 else suggest_instead(gate, names)
-        issues.append(Issue("--fail-on", "no such kind or severity of finding", quote_value(gate), remedy))
+        issues.append(
+            Issue("--fail-on", "no such kind or severity of finding", quote_value(gate), remedy)
+        )
     if issues:
         raise InputError(issues)

@@ -1,7 +1,8 @@
 """The command line: a command parses options, makes one library call, and prints text.
 
-Exit codes: 0 success, 1 a gate or check failed, 2 the user's input is wrong, 3 a bug in Étude. COMMANDS maps each
-command to its function. The function's module is imported only to run the command, so that `etude --help` is quick.
+Exit codes: 0 success, 1 a gate or check failed, 2 the user's input is wrong, 3 a bug in Étude.
+COMMANDS maps each command to its function. The function's module is imported only to run the
+command, so that `etude --help` is quick.
 """
 
 import errno
@@ -26,26 +27,48 @@ COMMANDS = {
     "init": ("preparing:init", "Write a task file from a file of examples."),
     "check": ("checking:check", "Check the examples for errors before training on them."),
     "import": ("preparing:import_app", "Write a task file from data saved from OpenAI's API."),
-    "convert": ("preparing:convert", "Write examples or preferences in the format of another tool."),
+    "convert": (
+        "preparing:convert",
+        "Write examples or preferences in the format of another tool.",
+    ),
     "index": ("predicting:index", "Read and embed the task's documents."),
     "make": ("predicting:make", "Let a bigger model write more training rows."),
     "compare": ("compare_board:compare", "Compare methods on one sealed test and recommend one."),
     "train": ("training:train", "Fine-tune the model on the training rows."),
-    "test": ("testing:ask_suites", "Test an assistant with normal, unusual, tricky and sensitive questions."),
-    "play": ("testing:play", "Play the test conversations, with each method's own answers as history."),
+    "test": (
+        "testing:ask_suites",
+        "Test an assistant with normal, unusual, tricky and sensitive questions.",
+    ),
+    "play": (
+        "testing:play",
+        "Play the test conversations, with each method's own answers as history.",
+    ),
     "card": ("testing:card", "Write a model card of an assistant from its measurements."),
     "chat": ("chatting:chat", "Talk to an assistant of a run."),
     "predict": ("predicting:predict", "Answer a file of inputs."),
     "serve": ("serving:serve", "Serve assistants to clients of OpenAI's API."),
-    "watch": ("testing:watch", "Report whether people ask what the rows ask, from recorded requests."),
-    "export": ("exporting:export", "Export an assistant to another program and measure what it loses."),
+    "watch": (
+        "testing:watch",
+        "Report whether people ask what the rows ask, from recorded requests.",
+    ),
+    "export": (
+        "exporting:export",
+        "Export an assistant to another program and measure what it loses.",
+    ),
     "studio": ("serving:studio", "Open pages on which people accept and correct answers."),
     "mcp": ("serving:mcp", "Offer Étude's functions as tools to assistants and editors (MCP)."),
     "runs": ("history:app", "List, compare and promote runs."),
-    "feedback": ("feedback_commands:app", "List people's feedback on answers, and turn it into rows."),
+    "feedback": (
+        "feedback_commands:app",
+        "List people's feedback on answers, and turn it into rows.",
+    ),
 }
 MAX_EQUAL = 5  # up to this many errors with the same message and remedy have a line each
-_SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+_SETTINGS: dict[str, Any] = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+}
 
 
 class _LazyGroup(TyperGroup):
@@ -53,7 +76,9 @@ class _LazyGroup(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = {name: TyperCommand(name, help=summary) for name, (_, summary) in COMMANDS.items()}
+        self.commands = {
+            name: TyperCommand(name, help=summary) for name, (_, summary) in COMMANDS.items()
+        }
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Load a command; None if there is no command of this name."""
@@ -75,7 +100,8 @@ class _LazyGroup(TyperGroup):
 app = typer.Typer(
     name="etude",
     cls=_LazyGroup,
-    help="From a file of examples to a measured answer: do I need to fine-tune, and can I trust the result?",
+    help="From a file of examples to a measured answer: do I need to fine-tune, and can I trust "
+    "the result?",
     no_args_is_help=True,
     **_SETTINGS,
 )
@@ -91,7 +117,9 @@ def _print_version(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code. Errors in the user's input are printed without a traceback."""
+    """Run the command line and return the exit code. Errors in the user's input are printed without
+    a traceback.
+    """
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # "?" for characters that a terminal cannot encode
@@ -122,7 +150,9 @@ _REMEDIES = {
 
 
 def _merge_issues(issues: Sequence[Issue]) -> Iterator[str]:
-    """Yield a line for each issue, and one line for more than MAX_EQUAL issues with the same message and remedy."""
+    """Yield a line for each issue, and one line for more than MAX_EQUAL issues with the same
+    message and remedy.
+    """
     groups: dict[tuple[str, str], list[Issue]] = {}
     for issue in issues:
         groups.setdefault((issue.message, issue.remedy), []).append(issue)
@@ -138,12 +168,15 @@ def _merge_issues(issues: Sequence[Issue]) -> Iterator[str]:
 def _format_disk_error(error: OSError) -> str:
     name = str(error.filename2 or error.filename or "")
     path = f" ({name if Path(name).exists() else name.removesuffix('.part')})" if name else ""
-    remedy = _REMEDIES.get(error.errno or 0, "Free some disk space or check the permissions, and run the command again")
+    remedy = _REMEDIES.get(
+        error.errno or 0, "Free some disk space or check the permissions, and run the command again"
+    )
     return f"{error.strerror or error}{path}. {remedy}."
 
 
 def _format_error(error: EtudeError) -> str:
-    lines, notes = str(error).splitlines(), getattr(error, "__notes__", [])
+    lines = str(error).splitlines()
+    notes = getattr(error, "__notes__", [])
     lines = list(_merge_issues(error.issues)) if isinstance(error, InputError) else lines
     count = error.count if isinstance(error, InputError) else len(lines)
     if count == 1:
@@ -152,7 +185,9 @@ def _format_error(error: EtudeError) -> str:
 
 
 def entry() -> None:
-    """Run the console script. An unexpected exception is a bug in Étude: it prints a traceback and exits with 3."""
+    """Run the console script. An unexpected exception is a bug in Étude: it prints a traceback and
+    exits with 3.
+    """
     try:
         sys.exit(main())
     except Exception:  # noqa: BLE001 - the outermost frame: only the exit code is added

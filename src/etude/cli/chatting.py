@@ -24,7 +24,10 @@ def chat(
     run: options.RunName = None,
     tools: Annotated[
         Path | None,
-        typer.Option("--tools", help="JSON file with a list of functions that the model may call, as in OpenAI's API."),
+        typer.Option(
+            "--tools",
+            help="JSON file with a list of functions that the model may call, as in OpenAI's API.",
+        ),
     ] = None,
     run_tools: options.RunTools = False,
 ) -> None:
@@ -40,10 +43,16 @@ def chat(
     if tools:
         assistant = offer_tools(assistant, tools)
     elif assistant.row_systems:
-        note += " The rows have their own system messages or functions; --tools FILE offers functions here."
+        note += (
+            " The rows have their own system messages or functions; --tools FILE offers functions "
+            "here."
+        )
     own_tools = load_tools(chosen.task_file) if run_tools else None
     title = get_title(assistant.model.name)
-    print(f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends the chat.\n", file=sys.stderr)
+    print(
+        f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends the chat.\n",
+        file=sys.stderr,
+    )
     warnings = recommended.describe_changes(chosen), recommended.describe_failed_gates(chosen, name)
     for warning in filter(None, warnings):
         print(f"Warning: {warning}\n", file=sys.stderr)
@@ -62,7 +71,9 @@ def chat(
 
 
 def offer_tools(assistant: Assistant, file: Path) -> Assistant:
-    """Offer the functions of a file instead of those in the assistant's instructions. Raises InputError."""
+    """Offer the functions of a file instead of those in the assistant's instructions. Raises
+    InputError.
+    """
     try:
         functions = format_tools(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -76,7 +87,8 @@ def offer_tools(assistant: Assistant, file: Path) -> Assistant:
 class Conversation:
     """The turns that are sent: all, or the latest ones that fit the model's context.
 
-    Examples are dropped before turns. A question that is too long on its own is sent, and the model refuses it.
+    Examples are dropped before turns. A question that is too long on its own is sent, and the model
+    refuses it.
     """
 
     limit: PromptLimit
@@ -87,26 +99,36 @@ class Conversation:
     """The largest number of examples that were dropped so far."""
 
     def add(self, question: str) -> list[str]:
-        """Add a question, drop turns and examples that no longer fit, and return a sentence for each."""
+        """Add a question, drop turns and examples that no longer fit, and return a sentence for
+        each.
+        """
         self.turns.append(Message("user", question))
-        notes, reason = list[str](), f"because a prompt may have at most {self.limit.tokens:,} tokens"
+        notes = list[str]()
+        reason = f"because a prompt may have at most {self.limit.tokens:,} tokens"
         # A question and its answer, or a result and the next answer, are dropped together.
         num_dropped = 0
         while num_dropped < len(self.turns) - 1 and (
-            split_results(self.turns[num_dropped].content) or not self.limit.fits(self.turns[num_dropped:])
+            split_results(self.turns[num_dropped].content)
+            or not self.limit.fits(self.turns[num_dropped:])
         ):
             num_dropped += 2
         if num_dropped:
-            first, self.num_dropped = self.num_dropped + 1, self.num_dropped + num_dropped
+            first = self.num_dropped + 1
+            self.num_dropped = self.num_dropped + num_dropped
             first_text = self.turns[0].content
             del self.turns[:num_dropped]
             turns = f"turns {first} to {self.num_dropped} of this conversation"
-            notes.append(f"{turns}, starting with {quote_value(first_text, 40)}, are no longer sent, {reason}")
+            notes.append(
+                f"{turns}, starting with {quote_value(first_text, 40)}, are no longer sent, "
+                f"{reason}"
+            )
         shots = len(self.limit.assistant.shots)
         num_dropped_shots = shots - self.limit.count_shots(self.turns)
         if num_dropped_shots > self.num_dropped_shots:
             self.num_dropped_shots = num_dropped_shots
-            notes.append(f"{num_dropped_shots} of {shots} examples are left out of the prompt, {reason}")
+            notes.append(
+                f"{num_dropped_shots} of {shots} examples are left out of the prompt, {reason}"
+            )
         return notes
 
 
@@ -121,23 +143,33 @@ def read_question() -> str:
 
 
 def answer_question(assistant: Assistant, loop: ToolLoop, models: Models) -> None:
-    """Print answers and the results of their calls. Once calls were run, an error ends only this question."""
+    """Print answers and the results of their calls. Once calls were run, an error ends only this
+    question.
+    """
     try:
         while step := loop.take(print_answer(assistant, loop.turns, models)):
-            print("\n".join(f"Result: {quote_value(text, 200)}" for text in step.results), file=sys.stderr)
+            print(
+                "\n".join(f"Result: {quote_value(text, 200)}" for text in step.results),
+                file=sys.stderr,
+            )
     except EtudeError as error:
         if not split_results(loop.turns[-1].content):
             raise
         loop.take("")
         loop.problem = str(error).removesuffix(".")
     if loop.session is None and list_calls(loop.turns[-1].content):
-        print("The call is not run. With tools: in the task file, --run-tools runs it.\n", file=sys.stderr)
+        print(
+            "The call is not run. With tools: in the task file, --run-tools runs it.\n",
+            file=sys.stderr,
+        )
     if loop.problem:
         print(f"Stopped: {loop.problem}.\n", file=sys.stderr)
 
 
 def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> str:
-    """Print an answer, streamed if possible, and return it. Of an answer that is handed over, print the guess too."""
+    """Print an answer, streamed if possible, and return it. Of an answer that is handed over, print
+    the guess too.
+    """
     # What is only said if the answer is confident cannot be streamed.
     if assistant.handover is None:
         pieces = []
@@ -146,10 +178,13 @@ def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> 
             print(piece, end="", flush=True)
             pieces.append(piece)
         print("\n", flush=True)
-        text, citations = "".join(pieces), request.citations
+        text = "".join(pieces)
+        citations = request.citations
     else:
         answer = assistant.answer([turns], models)[0]
-        text, citations, is_guess = answer.shown, answer.citations, answer.handed_over and not answer.limit
+        text = answer.shown
+        citations = answer.citations
+        is_guess = answer.handed_over and not answer.limit
         if answer.sentence or not is_guess:
             print(f"{text}\n", flush=True)
         if is_guess:

@@ -32,7 +32,9 @@ from etude.suites.gates import check_gates
 from etude.task import Task, load_task
 
 FORMATS: Mapping[str, Callable[[Findings], str]] = {
-    "text": lambda findings: terminal.to_text(findings, min(printing.create_console().width, terminal.WIDTH)),
+    "text": lambda findings: terminal.to_text(
+        findings, min(printing.create_console().width, terminal.WIDTH)
+    ),
     "json": terminal.to_json,
     "html": html_page.to_html,
 }
@@ -44,26 +46,42 @@ def check(
     task: options.TaskOrRowsPath,
     fail_on: Annotated[
         list[str] | None,
-        typer.Option("--fail-on", help="Exit with 1 on findings of this kind or severity; may be repeated."),
+        typer.Option(
+            "--fail-on", help="Exit with 1 on findings of this kind or severity; may be repeated."
+        ),
     ] = None,
     format_name: Annotated[
-        str | None, typer.Option("--format", help="text, html or json. Default: the suffix of --output, or text.")
+        str | None,
+        typer.Option(
+            "--format", help="text, html or json. Default: the suffix of --output, or text."
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write, such as check.html.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write, such as check.html.")
+    ] = None,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Write a new file of examples with the clear errors fixed.")
+        bool,
+        typer.Option("--fix", help="Write a new file of examples with the clear errors fixed."),
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="With --fix: fix only findings of this kind, such as privacy_*; may be repeated."),
+        typer.Option(
+            "--only",
+            help="With --fix: fix only findings of this kind, such as privacy_*; may be repeated.",
+        ),
     ] = None,
     undo: Annotated[
-        list[str] | None, typer.Option("--undo", help="Undo a fix: a row as FILE:LINE or id, or all; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--undo", help="Undo a fix: a row as FILE:LINE or id, or all; may be repeated."
+        ),
     ] = None,
     on: options.On = None,
 ) -> None:
     """Check the examples for errors before training on them."""
-    _check_flags(fix, undo, only, {"--fail-on": fail_on, "--format": format_name, "--output": output})
+    _check_flags(
+        fix, undo, only, {"--fail-on": fail_on, "--format": format_name, "--output": output}
+    )
     task = open_task(task, Console(stderr=True, highlight=False))
     try:
         if undo:
@@ -84,12 +102,17 @@ def _print_lines(lines: Iterable[str]) -> None:
 
 
 def _check_flags(
-    fix: bool, undo: Sequence[str] | None, only: Sequence[str] | None, check_flags: dict[str, object]
+    fix: bool,
+    undo: Sequence[str] | None,
+    only: Sequence[str] | None,
+    check_flags: dict[str, object],
 ) -> None:
     """Raise InputError for flags that would be ignored; `check_flags` need a check."""
     issues = []
     if fix and undo:
-        issues.append(Issue("--undo", "cannot be combined with --fix", "", "run one after the other"))
+        issues.append(
+            Issue("--undo", "cannot be combined with --fix", "", "run one after the other")
+        )
     if only and not fix:
         issues.append(Issue("--only", "works only with --fix", "", "add --fix"))
     if fix or undo:
@@ -120,14 +143,18 @@ def report_findings(
     text = FORMATS[format_name](findings)
     if output:
         write_output(output, text)
-        typer.echo(f"Wrote {output}: {format_count(len(findings), 'finding')}.", err=is_stream(output))
+        typer.echo(
+            f"Wrote {output}: {format_count(len(findings), 'finding')}.", err=is_stream(output)
+        )
     else:
         typer.echo(text, nl=False)
     return bool(findings.select_failing(fail_on))
 
 
 def _choose_format(output: Path | None) -> str:
-    """Choose the format by the file's suffix; text without one. Raises InputError for an unknown suffix."""
+    """Choose the format by the file's suffix; text without one. Raises InputError for an unknown
+    suffix.
+    """
     if output is None or not output.suffix:
         return "text"
     format_name = BY_SUFFIX.get(output.suffix.lower())
@@ -138,7 +165,9 @@ def _choose_format(output: Path | None) -> str:
 
 
 def check_output(task: Task, output: Path | None) -> None:
-    """Raise InputError if a report would overwrite a file of the task, or if the path is a folder."""
+    """Raise InputError if a report would overwrite a file of the task, or if the path is a
+    folder.
+    """
     if output is None or not output.exists():
         return
     value = quote_value(str(output))
@@ -148,15 +177,20 @@ def check_output(task: Task, output: Path | None) -> None:
     sources = (task.examples, task.test, task.check, task.tools)
     task_files = [task.file, *(source.file for source in sources if source)]
     if output.resolve() in {path.resolve() for path in task_files if path}:
-        message, remedy = ("the report would overwrite a file of the task", "choose another file, such as check.html")
+        message = "the report would overwrite a file of the task"
+        remedy = "choose another file, such as check.html"
         raise InputError.of("--output", message, value, remedy)
 
 
 def is_stream(output: Path) -> bool:
-    """Whether the path is a device, a pipe or an open file, which is written to and not replaced."""
+    """Whether the path is a device, a pipe or an open file, which is written to and not
+    replaced.
+    """
     if not output.exists():
         return False
-    return bool(_OPEN_FILE.fullmatch(str(output.absolute()))) or not stat.S_ISREG(output.stat().st_mode)
+    return bool(_OPEN_FILE.fullmatch(str(output.absolute()))) or not stat.S_ISREG(
+        output.stat().st_mode
+    )
 
 
 def write_output(output: Path, text: str) -> None:
@@ -173,7 +207,9 @@ def fix_examples(task_file: Path, only: Sequence[str]) -> None:
     task = load_task(task_file, needs_model=False)
     # A pattern such as `privacy_*` means several kinds; an unknown kind is reported by `fix`.
     kinds = [
-        kind for pattern in only for kind in [kind for kind in FIXABLE_KINDS if fnmatchcase(kind, pattern)] or [pattern]
+        kind
+        for pattern in only
+        for kind in [kind for kind in FIXABLE_KINDS if fnmatchcase(kind, pattern)] or [pattern]
     ]
     result = repair.fix(task, kinds)
     _print_lines(describe_fix(task, result, task_file))
@@ -186,7 +222,9 @@ def fix_examples(task_file: Path, only: Sequence[str]) -> None:
 
 
 def _describe_unmasked(material: Material) -> str:
-    """Describe possible personal data that uncertain rules leave unmasked. Many rows are sampled evenly."""
+    """Describe possible personal data that uncertain rules leave unmasked. Many rows are sampled
+    evenly.
+    """
     # Above a limit, every n-th row, as in a check.
     total = len(material.rows)
     sampled = range(0, total, sensitive.choose_review_step(total))
@@ -205,12 +243,19 @@ def _describe_unmasked(material: Material) -> str:
 
 
 def describe_fix(task: Task, result: FixResult, task_file: Path) -> Iterator[str]:
-    """Yield what a fix did, the files that it wrote, and the line of the task file that uses them."""
-    files, log = result.files, result.log
+    """Yield what a fix did, the files that it wrote, and the line of the task file that uses
+    them.
+    """
+    files = result.files
+    log = result.log
     source = files.source.name
     if result.unwritten:
-        rows, locations = format_count(len(result.unwritten), "row"), ", ".join(result.unwritten)
-        yield f"{rows} must be fixed by hand, because the format of {source} cannot store the change: {locations}."
+        rows = format_count(len(result.unwritten), "row")
+        locations = ", ".join(result.unwritten)
+        yield (
+            f"{rows} must be fixed by hand, because the format of {source} cannot store the "
+            f"change: {locations}."
+        )
     if not result.has_written:
         yield f"{source} has no error that can be fixed automatically, so no file was written."
         return
@@ -218,22 +263,32 @@ def describe_fix(task: Task, result: FixResult, task_file: Path) -> Iterator[str
     num_left_out = sum(change.after is None for change in log.active)
     undone = f"; {format_count(len(log.undone), 'change')} undone" if log.undone else ""
     changed = format_count(num_active - num_left_out, "row")
-    yield f"Wrote {files.fixed_file.name}: {changed} of {source} changed, {num_left_out:,} left out{undone}."
+    yield (
+        f"Wrote {files.fixed_file.name}: {changed} of {source} changed, {num_left_out:,} left "
+        f"out{undone}."
+    )
     for kind, number in result.counts.items():
         yield f"  {kind}: {format_count(number, 'row')}"
     for kind, number in result.restored.items():
         rows = format_count(number, "row")
-        yield f"  {kind}: {rows} restored to the state before the last fix, because --only leaves this kind out"
+        yield (
+            f"  {kind}: {rows} restored to the state before the last fix, because --only leaves "
+            "this kind out"
+        )
     yield f"Every change, with the row before and after, is in {files.log.name}."
     if not num_active:
         yield (
-            f"All changes are undone: {files.fixed_file.name} equals {source}. Delete it, its log and its key file if "
-            "you no longer need them; as long as the log exists, --fix skips these rows."
+            f"All changes are undone: {files.fixed_file.name} equals {source}. Delete it, its log "
+            "and its key file if you no longer need them; as long as the log exists, --fix skips "
+            "these rows."
         )
         return
     location = shlex.quote(f"{source}:{next(log.active).line}")
     yield f"To undo one: etude check {shlex.quote(str(task_file))} --undo {location}"
     if files.key.exists():
-        yield f"The map from surrogate to original is in {files.key.name}. Do not share it or the log with the rows."
+        yield (
+            f"The map from surrogate to original is in {files.key.name}. Do not share it or the "
+            "log with the rows."
+        )
     yield f"{task.file.name} is unchanged. To use the new rows, write in it:"
     yield f"  {format_source_line(task, files.fixed_file)}"

@@ -27,7 +27,8 @@ from etude.types import Estimate
 
 # Maximum number of characters of a sample answer
 ANSWER_WIDTH = 100
-# Seconds after which a line is printed in any case: longer than the pause between two lines of progress.
+# Seconds after which a line is printed in any case: longer than the pause between two lines of
+# progress.
 MAX_SILENCE = 14.0
 # Minimum width of a terminal at which the table shows intervals
 INTERVAL_WIDTH = 110
@@ -37,22 +38,28 @@ def compare(
     task: options.TaskOrRowsPath,
     yes: options.Yes = False,
     budget: Annotated[
-        str | None, typer.Option("--budget", help="Time limit, such as 15m, or none; overrides the task file.")
+        str | None,
+        typer.Option("--budget", help="Time limit, such as 15m, or none; overrides the task file."),
     ] = None,
     evidence: Annotated[
-        Literal["one_run", "full"] | None, typer.Option("--evidence", help="full adds a learning curve.")
+        Literal["one_run", "full"] | None,
+        typer.Option("--evidence", help="full adds a learning curve."),
     ] = None,
     engine: Annotated[
         str | None,
         typer.Option(
             "--engine",
-            help="local, llama_cpp or URL#BASE, a server such as vLLM that takes adapters; overrides the task file.",
+            help="local, llama_cpp or URL#BASE, a server such as vLLM that takes adapters; "
+            "overrides the task file.",
         ),
     ] = None,
     on: options.On = None,
     fresh: options.Fresh = False,
     gate: Annotated[
-        bool, typer.Option("--gate", help="Exit with 1 if the recommended method is not sure to reach the target.")
+        bool,
+        typer.Option(
+            "--gate", help="Exit with 1 if the recommended method is not sure to reach the target."
+        ),
     ] = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -66,7 +73,11 @@ def compare(
         raise InputError.of("--gate", "the task has no target", "", remedy)
     board = CompareBoard(printing.RunConsole(screen, yes=yes, verbose=verbose))
     # The run is saved after every batch, so the same command resumes it.
-    with board.console.exit_on_interrupt(), stop_on_interrupt(board.console.print_text) as stop, board:
+    with (
+        board.console.exit_on_interrupt(),
+        stop_on_interrupt(board.console.print_text) as stop,
+        board,
+    ):
         result = comparison.compare(
             task,
             budget=seconds,
@@ -92,7 +103,10 @@ def stop_on_interrupt(print_text: Callable[[str], None]) -> Iterator[threading.E
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        print_text("Ending with the rows in progress and a minute of test rows; Ctrl-C again stops at once.")
+        print_text(
+            "Ending with the rows in progress and a minute of test rows; Ctrl-C again stops at "
+            "once."
+        )
 
     before = signal.signal(signal.SIGINT, handle)
     try:
@@ -110,7 +124,9 @@ def parse_budget(budget: str | None) -> float | None:
     seconds = yaml_document.parse_duration(budget)
     if seconds is None or seconds < 10:  # a model is not even loaded in less
         remedy = "write 15m, 2h, 90s or none"
-        raise InputError.of("--budget", "not a duration of at least 10s", quote_value(budget), remedy)
+        raise InputError.of(
+            "--budget", "not a duration of at least 10s", quote_value(budget), remedy
+        )
     return seconds
 
 
@@ -128,7 +144,9 @@ class MethodLine:
 
 @dataclass
 class CompareBoard:
-    """The table of methods, updated with each event; without a terminal, a line for each method that ends."""
+    """The table of methods, updated with each event; without a terminal, a line for each method
+    that ends.
+    """
 
     console: printing.RunConsole
     lines: dict[str, MethodLine] = field(default_factory=dict)
@@ -142,7 +160,9 @@ class CompareBoard:
     def __enter__(self) -> "CompareBoard":
         console = self.console.screen
         if console.is_terminal:
-            self.live = Live(console=console, get_renderable=self.render, refresh_per_second=4, transient=True)
+            self.live = Live(
+                console=console, get_renderable=self.render, refresh_per_second=4, transient=True
+            )
             self.live.start()
         else:
             self._silence.enter_context(printing.call_repeatedly(self._break_silence))
@@ -156,7 +176,9 @@ class CompareBoard:
             self.live.stop()
 
     def _break_silence(self, pause: float) -> float:
-        """Without a table, print a line if nothing was printed for a while, such as when a model is loaded."""
+        """Without a table, print a line if nothing was printed for a while, such as when a model is
+        loaded.
+        """
         if time.monotonic() - self.console.last_printed >= MAX_SILENCE:
             self.console.print_text(f"Still busy: {self.activity} ...")
         return pause
@@ -177,7 +199,9 @@ class CompareBoard:
                 self._end_method(event)
             case events.MethodFailed(method, reason):
                 self.get_line(method).state = f"failed: {reason}"
-                self.console.print_text(f"{method} failed, so the run continues without it: {reason}")
+                self.console.print_text(
+                    f"{method} failed, so the run continues without it: {reason}"
+                )
         if not self.live and isinstance(event, events.BatchAnswered | events.StepTrained):
             self.console.print_progress(f"{event.method}: {self.get_line(event.method).state}")
 
@@ -199,7 +223,9 @@ class CompareBoard:
         """Build the table, with intervals if the screen is wide enough."""
         if not self.lines:
             return Text("Preparing ...")
-        format_cell = format_estimate if self.console.screen.width >= INTERVAL_WIDTH else format_score
+        format_cell = (
+            format_estimate if self.console.screen.width >= INTERVAL_WIDTH else format_score
+        )
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("method", no_wrap=True)
         for heading in ("on dev", "n", "on test"):
@@ -216,10 +242,12 @@ class CompareBoard:
         return f"{format_time(max(0.0, self.deadline - time.monotonic()))} of the budget left"
 
     def _end_method(self, event: events.MethodEnded) -> None:
-        line, verbose = self.get_line(event.method), self.console.verbose
+        line = self.get_line(event.method)
+        verbose = self.console.verbose
         line.state = "; ".join(format_details(event))
         if event.side == "dev":
-            line.dev, line.num_dev = event.estimate, event.num_rows
+            line.dev = event.estimate
+            line.num_dev = event.num_rows
         else:
             line.test = event.estimate
         # With a table on screen, results on dev would be printed twice.
@@ -230,23 +258,38 @@ class CompareBoard:
 
 
 def format_method_result(event: events.MethodEnded) -> str:
-    """Format a result: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; contract 100%, check 31%; 40 s`."""
-    result = f"{event.method} on {event.side}: {format_estimate(event.estimate)}, n = {format_num_rows(event)}"
+    """Format a result: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; contract 100%, check 31%;
+    40 s`.
+    """
+    result = (
+        f"{event.method} on {event.side}: {format_estimate(event.estimate)}, n = "
+        f"{format_num_rows(event)}"
+    )
     return "; ".join([result, *format_details(event)])
 
 
 def format_details(event: events.MethodEnded) -> list[str]:
     """Format further figures of a result: `["contract 100%, check 31%", "40 s"]`."""
     shares = {"contract": event.keeps_contract, "check": event.check}
-    checks = ", ".join(f"{name} {100 * share.value:.0f}%" for name, share in shares.items() if share)
+    checks = ", ".join(
+        f"{name} {100 * share.value:.0f}%" for name, share in shares.items() if share
+    )
     return [*([checks] if checks else []), format_time(event.seconds)]
 
 
 def format_num_rows(event: events.MethodEnded) -> str:
-    """Format n, and why rows are left out, if any: `29 groups of 31 rows`, `50 of 160 rows, limited by the budget`."""
-    n, rows, side_rows = event.estimate.n, event.num_rows, event.side_rows
+    """Format n, and why rows are left out, if any: `29 groups of 31 rows`, `50 of 160 rows, limited
+    by the budget`.
+    """
+    n = event.estimate.n
+    rows = event.num_rows
+    side_rows = event.side_rows
     # A budget can cut rows, and rows of one group count as one.
-    cut = f"{rows:,} of {side_rows:,} rows, limited by the budget" if rows < side_rows else f"{rows:,} rows"
+    cut = (
+        f"{rows:,} of {side_rows:,} rows, limited by the budget"
+        if rows < side_rows
+        else f"{rows:,} rows"
+    )
     if n != rows:
         return f"{n:,} groups of {cut}"
     return cut if rows < side_rows else f"{n:,}"

@@ -33,26 +33,39 @@ KINDS = ("f16", "q8_0", "q4_1")
 
 def export(
     place: AssistantPath,
-    to: Annotated[str, typer.Option("--to", help="adapter, merged, gguf, lora (GGUF), ollama, vllm or hub.")],
+    to: Annotated[
+        str, typer.Option("--to", help="adapter, merged, gguf, lora (GGUF), ollama, vllm or hub.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
     method: MethodName = None,
-    kind: Annotated[str, typer.Option("--kind", help="Type of GGUF weights: f16, q8_0 or q4_1.")] = "q8_0",
-    rows: Annotated[int | None, typer.Option("--rows", min=2, help="Test rows to answer. Default: all.")] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="Type of GGUF weights: f16, q8_0 or q4_1.")
+    ] = "q8_0",
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=2, help="Test rows to answer. Default: all.")
+    ] = None,
     test: Annotated[
         bool, typer.Option("--test/--no-test", help="Answer test rows with the exported assistant.")
     ] = True,
     repo: Annotated[
         str | None,
-        typer.Option("--repo", metavar="OWNER/NAME", help="With --to hub: also upload there, after a question."),
+        typer.Option(
+            "--repo",
+            metavar="OWNER/NAME",
+            help="With --to hub: also upload there, after a question.",
+        ),
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Export an assistant to another program and measure what it loses there. Exit with 1 if it loses too much."""
+    """Export an assistant to another program and measure what it loses there. Exit with 1 if it
+    loses too much.
+    """
     # Looking for the modules takes no time; importing torch takes seconds.
     if not all(find_spec(module) for module in ("torch", "gguf")):
         raise MissingExtraError("etude export", "train")
     check_options(to, kind, output, repo)
-    tuned, run = load(place, method), find_run_of(place)
+    tuned = load(place, method)
+    run = find_run_of(place)
     check_exportable(tuned, to, place)
     typer.echo(describe_losses(tuned))
     # Writing takes seconds; answering the test rows takes most of the time.
@@ -77,7 +90,9 @@ def check_options(to: str, kind: str, output: Path, repo: str | None) -> None:
     issues.check_known("--kind", [kind], KINDS)
     issues.refuse_existing(output, "delete it, or choose another path")
     if repo and to != HUB:
-        raise InputError.of("--repo", "only --to hub uploads", repo, "leave out --repo, or use --to hub")
+        raise InputError.of(
+            "--repo", "only --to hub uploads", repo, "leave out --repo, or use --to hub"
+        )
     if repo and not HUB_ID.fullmatch(repo):
         raise InputError.of("--repo", "not OWNER/NAME", repo, "write it as in me/luma")
 
@@ -97,21 +112,34 @@ def check_exportable(tuned: assistant.Assistant, to: str, place: Path) -> None:
 
 
 def check_loss(
-    place: Path, tuned: assistant.Assistant, model: ModelRef, rows: int | None, card: Path | None = None
+    place: Path,
+    tuned: assistant.Assistant,
+    model: ModelRef,
+    rows: int | None,
+    card: Path | None = None,
 ) -> None:
-    """Answer `rows` test rows (None: all) with exported weights; print the difference, and append it to the card. Exit
-    with 1 if they lose more than the task's margin."""
+    """Answer `rows` test rows (None: all) with exported weights; print the difference, and append
+    it to the card. Exit with 1 if they lose more than the task's margin.
+    """
     run = find_run_at(place)
     if run.command == "train":
-        typer.echo("A training has no test, so what the export loses was not measured. Run etude compare for that.")
+        typer.echo(
+            "A training has no test, so what the export loses was not measured. Run etude compare "
+            "for that."
+        )
         return
     result = measure_loss(run, tuned, model, rows)
     typer.echo(result.sentence)
     if card:
-        write_text(card, f"{card.read_text(encoding='utf-8')}\n## After the export\n\n{result.sentence}\n")
+        write_text(
+            card, f"{card.read_text(encoding='utf-8')}\n## After the export\n\n{result.sentence}\n"
+        )
     # The observed loss exceeds the margin, even if that may be chance.
     if result.is_worse:
-        message = f"That is more than the task's margin of {formatting.format_points(result.margin)} points."
+        message = (
+            f"That is more than the task's margin of {formatting.format_points(result.margin)} "
+            "points."
+        )
         if result.difference.high > 0:
             message += " With so few rows this may be chance: answer more rows (--rows)."
         typer.echo(message, err=True)

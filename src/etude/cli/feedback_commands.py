@@ -40,8 +40,14 @@ def list_feedback(task: options.TaskPath) -> None:
     table = printing.create_table("when", "who", "said", "input", "answer")
     for entry in entries:
         texts = (quote_value(text, EXCERPT) for text in (entry.input[-1].content, entry.answer))
-        opinion = f"{entry.summary}: {quote_value(entry.reason, EXCERPT)}" if entry.reason else entry.summary
-        table.add_row(entry.created[:16].replace("T", " "), *map(Text, (entry.reviewer, opinion, *texts)))
+        opinion = (
+            f"{entry.summary}: {quote_value(entry.reason, EXCERPT)}"
+            if entry.reason
+            else entry.summary
+        )
+        table.add_row(
+            entry.created[:16].replace("T", " "), *map(Text, (entry.reviewer, opinion, *texts))
+        )
     screen.print(table)
     gathered = apply.read_task_feedback(loaded)[0]
     totals = (
@@ -49,35 +55,50 @@ def list_feedback(task: options.TaskPath) -> None:
         format_count(len(gathered.preferences), "preference"),
         format_count(len(gathered.judgements), "good or bad answer"),
     )
-    screen.print(Text(f"From {format_count(len(entries), 'entry', 'entries')}: {', '.join(totals)}."))
+    screen.print(
+        Text(f"From {format_count(len(entries), 'entry', 'entries')}: {', '.join(totals)}.")
+    )
     printing.print_bullets(screen, _format_findings(gathered))
 
 
 @app.command("apply")
 def write_rows(
     task: options.TaskPath,
-    update: Annotated[bool, typer.Option("--update", help="Also set the new file in the task file.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Also set the new file in the task file.")
+    ] = False,
 ) -> None:
     """Write a new file of examples with the right answers that people gave."""
     for line in describe_applied(apply.apply_feedback(task, update), task, update):
         typer.echo(line)
 
 
-def describe_applied(applied: apply.AppliedFeedback, task_file: Path, updated: bool) -> Iterator[str]:
-    """Yield what was written, what was left out and why, and the line of the task file for the new file."""
-    files, source = applied.files, applied.files.source.name
+def describe_applied(
+    applied: apply.AppliedFeedback, task_file: Path, updated: bool
+) -> Iterator[str]:
+    """Yield what was written, what was left out and why, and the line of the task file for the new
+    file.
+    """
+    files = applied.files
+    source = applied.files.source.name
     if len(applied.changes):
         added = format_count(applied.count(apply.ADDED), "row")
         corrected = format_count(applied.count(apply.REPLACED), "row")
         left_out = f"{applied.count(apply.EXCLUDED):,} left out"
-        yield f"Wrote {files.fixed_file.name}: {added} added, {corrected} of {source} corrected, {left_out}."
-        yield f"Every change, with the row before and after and who made it, is in {files.log.name}."
+        yield (
+            f"Wrote {files.fixed_file.name}: {added} added, {corrected} of {source} corrected, "
+            f"{left_out}."
+        )
+        log = files.log.name
+        yield f"Every change, with the row before and after and who made it, is in {log}."
     else:
         yield "No file was written, because the examples already contain every right answer."
     if applied.num_known:
         yield f"Already in {source}: {format_count(applied.num_known, 'right answer')}."
     if applied.unwritable:
-        questions = list_first([quote_value(row.input[-1].content, EXCERPT) for row in applied.unwritable], 5)
+        questions = list_first(
+            [quote_value(row.input[-1].content, EXCERPT) for row in applied.unwritable], 5
+        )
         chats = format_count(len(applied.unwritable), "chat")
         yield f"The format of {source} cannot store {chats} with several turns: {questions}."
     yield from _format_findings(applied.gathered)
@@ -95,7 +116,9 @@ def export(
     shape: Annotated[
         str, typer.Option("--as", help="preferences (as TRL and Étude read them), openai or kto.")
     ] = "preferences",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")
+    ] = None,
 ) -> None:
     """Write feedback as JSON lines, for other tools."""
     gathered = apply.read_task_feedback(load_task(task, needs_model=False))[0]
@@ -107,7 +130,9 @@ def export(
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         return
     write_lines(output, rows)
-    typer.echo(f"Wrote {format_count(len(rows), 'row')} to {printing.shorten_path(output)}.", err=True)
+    typer.echo(
+        f"Wrote {format_count(len(rows), 'row')} to {printing.shorten_path(output)}.", err=True
+    )
 
 
 def _format_findings(gathered: gather.GatheredFeedback) -> Iterator[str]:

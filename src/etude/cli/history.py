@@ -17,12 +17,17 @@ from etude.runs.verdict import Verdict
 from etude.task.yaml_document import task_file_issue
 
 app = typer.Typer(
-    help="List, compare and promote runs.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="List, compare and promote runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
 def require_task(task: Path) -> Path:
-    """Return the path of a task file or folder; for a file of rows, its task file. Raises InputError if missing."""
+    """Return the path of a task file or folder; for a file of rows, its task file. Raises
+    InputError if missing.
+    """
     if not task.exists():
         raise InputError([task_file_issue(task, "No such file or directory")])
     return task if task.is_dir() else find_task_file(task) or task
@@ -35,7 +40,9 @@ def list_runs(task: options.TaskPath) -> None:
     task = require_task(task)
     runs = find_task_runs(task)
     if not runs:
-        printing.print_line(screen, f"No run yet. Run: {formatting.format_command('compare', task)}")
+        printing.print_line(
+            screen, f"No run yet. Run: {formatting.format_command('compare', task)}"
+        )
         return
     table = printing.create_table("run", "when", "status", "recommended", "headline")
     # One damaged run does not hide the others.
@@ -53,7 +60,9 @@ def list_runs(task: options.TaskPath) -> None:
 
 
 def summarize_run(run: Run) -> list[str]:
-    """Return the cells of a run: name, last change, status, recommended method, headline comparison."""
+    """Return the cells of a run: name, last change, status, recommended method, headline
+    comparison.
+    """
     modified = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime)
     verdict = run.verdict
     result = format_losses(run) if run.command == "train" else format_headline_pair(verdict)
@@ -78,15 +87,22 @@ def compare_two(
     first_run, second_run = (find_run(require_task(task), name) for name in (first, second))
     # Names may be shortened, so two different names can mean the same run.
     if first_run.name == second_run.name:
-        other_names = ", ".join(run.name for run in find_task_runs(task) if run.name != first_run.name)
-        raise RunError(f"{first_run.name} is given twice. Give another run: {other_names or 'there is none yet'}.")
+        other_names = ", ".join(
+            run.name for run in find_task_runs(task) if run.name != first_run.name
+        )
+        raise RunError(
+            f"{first_run.name} is given twice. Give another run: "
+            f"{other_names or 'there is none yet'}."
+        )
     comparison = compare_runs(first_run, second_run)
     figures = (first_run.name, second_run.name, "second - first", "95% interval", "p")
     table = printing.create_table("method", *figures, right=figures)
     for row in comparison.methods:
         table.add_row(row.method, *format_row(row))
     screen.print(table)
-    screen.print(Text(f"Metric: {comparison.metric}, on the test rows that both runs have answered."))
+    screen.print(
+        Text(f"Metric: {comparison.metric}, on the test rows that both runs have answered.")
+    )
     screen.print(Text("The intervals are not adjusted for the number of methods."))
     if comparison.skipped:
         screen.print(Text(comparison.skipped))
@@ -97,13 +113,18 @@ def compare_two(
 def promote_run(
     task: options.TaskPath,
     run: Annotated[str | None, typer.Argument(help="A run, or the beginning of its name.")] = None,
-    previous: Annotated[bool, typer.Option("--previous", help="Go back to the run before.")] = False,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="Go back to the run before.")
+    ] = False,
 ) -> None:
     """Choose the run that etude serve serves. Running servers take it up."""
     if previous is (run is not None):
         remedy = "give the name of a run, or --previous to go back"
-        raise InputError.of("etude runs promote", "needs either a run or --previous", run or "", remedy)
-    task, screen = require_task(task), printing.create_console()
+        raise InputError.of(
+            "etude runs promote", "needs either a run or --previous", run or "", remedy
+        )
+    task = require_task(task)
+    screen = printing.create_console()
     promoted = recommended.promote(task, find_run(task, run) if run else None)
     method = recommended.choose_method(promoted)[0]
     command = formatting.format_command("serve", promoted.task_file)
@@ -113,7 +134,9 @@ def promote_run(
 
 
 def format_row(row: MethodInTwoRuns) -> list[str]:
-    """Return the cells of a method: both values, the difference, its interval (none if all answers are equal) and p."""
+    """Return the cells of a method: both values, the difference, its interval (none if all answers
+    are equal) and p.
+    """
     estimate = row.difference.difference
     interval = f"{formatting.format_difference_interval(estimate)} (n = {estimate.n:,})"
     if row.is_identical:
@@ -129,9 +152,16 @@ def format_row(row: MethodInTwoRuns) -> list[str]:
 
 def format_losses(run: Run) -> str:
     """Format the loss on dev before and after a training; "" without one."""
-    records = [files.read_json(run.method_folder(name) / "method.json")["params"] for name in run.fitted_methods]
-    losses = [(params["dev_losses"], params["best_epoch"]) for params in records if "dev_losses" in params]
-    return ", ".join(f"loss on dev {values[0]:.3f} to {values[best]:.3f}" for values, best in losses)
+    records = [
+        files.read_json(run.method_folder(name) / "method.json")["params"]
+        for name in run.fitted_methods
+    ]
+    losses = [
+        (params["dev_losses"], params["best_epoch"]) for params in records if "dev_losses" in params
+    ]
+    return ", ".join(
+        f"loss on dev {values[0]:.3f} to {values[best]:.3f}" for values, best in losses
+    )
 
 
 def format_headline_pair(verdict: Verdict | None) -> str:

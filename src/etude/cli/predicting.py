@@ -27,8 +27,13 @@ def index(task: options.TaskPath, on: options.On = None) -> None:
         result = build_index(load_task(task, needs_model=False), Models(), steps.show, on=on)
     for problem in result.problems:
         console.print_text(f"Note: {problem}.")
-    embedded = f", {result.embedded:,} of them newly embedded by {result.encoder}" if result.encoder else ""
-    documents, passages = format_count(result.documents, "document"), format_count(result.passages, "passage")
+    embedded = (
+        f", {result.embedded:,} of them newly embedded by {result.encoder}"
+        if result.encoder
+        else ""
+    )
+    documents = format_count(result.documents, "document")
+    passages = format_count(result.passages, "passage")
     typer.echo(f"{documents}, {passages}{embedded}; {format_time(result.seconds)}.")
 
 
@@ -36,19 +41,27 @@ def predict(
     place: options.AssistantPath,
     file: Annotated[Path, typer.Argument(help="A .jsonl, .csv, .tsv or .parquet file of inputs.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept."
+        ),
     ],
     method: options.MethodName = None,
     input: Annotated[
         list[str] | None,
-        typer.Option("--input", help="Column of the input; may be repeated. Default: guessed from the names."),
+        typer.Option(
+            "--input", help="Column of the input; may be repeated. Default: guessed from the names."
+        ),
     ] = None,
     on: options.On = None,
     yes: options.Yes = False,
 ) -> None:
     """Answer a file of inputs. After Ctrl-C or a kill, the same command continues."""
     console = _create_console(yes)
-    with console.exit_on_interrupt(printing.STOPPED), printing.show_steps(f"Answering {file.name}") as steps:
+    with (
+        console.exit_on_interrupt(printing.STOPPED),
+        printing.show_steps(f"Answering {file.name}") as steps,
+    ):
         result = answer_file.predict(
             place,
             file,
@@ -63,7 +76,9 @@ def predict(
     if changes := run and describe_changes(run):
         console.print_text(f"Warning: {changes}")
     rows = format_count(result.num_rows, "row")
-    console.print_text(f"{printing.shorten_path(result.file.absolute())}: {rows}, answered by {result.method}.")
+    console.print_text(
+        f"{printing.shorten_path(result.file.absolute())}: {rows}, answered by {result.method}."
+    )
     if result.num_problems:
         rows = format_count(result.num_problems, "row")
         have = "has" if result.num_problems == 1 else "have"
@@ -76,14 +91,22 @@ def make(
     rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows are wanted.")] = 500,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="The model that writes: a name or URL#NAME. Default: prompt_model: of the task."),
+        typer.Option(
+            "--model",
+            help="The model that writes: a name or URL#NAME. Default: prompt_model: of the task.",
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write. Default: made.jsonl next to the task file.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to write. Default: made.jsonl next to the task file."
+        ),
     ] = None,
     yes: options.Yes = False,
 ) -> None:
-    """Let a bigger model write more training rows. After Ctrl-C or a kill, the same command continues."""
+    """Let a bigger model write more training rows. After Ctrl-C or a kill, the same command
+    continues.
+    """
     console = printing.RunConsole(printing.create_console(), yes=yes)
     with console.exit_on_interrupt(printing.STOPPED), printing.show_steps("Making rows") as steps:
         made = make_rows(

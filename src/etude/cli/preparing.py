@@ -23,22 +23,29 @@ import_app = typer.Typer(
 
 
 def init(
-    examples: Annotated[Path, typer.Argument(help="A .jsonl, .json, .csv, .tsv, .parquet or .xlsx file of examples.")],
+    examples: Annotated[
+        Path,
+        typer.Argument(help="A .jsonl, .json, .csv, .tsv, .parquet or .xlsx file of examples."),
+    ],
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="<path>",
-            help="File to write, or folder/ (created if missing). Default: task.yaml next to the examples.",
+            help="File to write, or folder/ (created if missing). Default: task.yaml next to the "
+            "examples.",
         ),
     ] = None,
     test: Annotated[
         Path | None,
-        typer.Option("--test", help="A file of rows for the test only. Default: split off from the examples."),
+        typer.Option(
+            "--test", help="A file of rows for the test only. Default: split off from the examples."
+        ),
     ] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", metavar="COLUMN", help="Column with the input; may be repeated.")
+        list[str] | None,
+        typer.Option("--input", metavar="COLUMN", help="Column with the input; may be repeated."),
     ] = None,
     answer: Annotated[
         str | None, typer.Option("--answer", metavar="COLUMN", help="Column with the right answer.")
@@ -47,7 +54,8 @@ def init(
     """Look at a file of examples and write a task file that explains itself."""
     source = RowSource(examples, input=tuple(inputs or ()), output=answer)
     with printing.show_steps(f"Looking at {examples.name}") as steps:
-        choose, models = steps.get_choose(), find_local_models()
+        choose = steps.get_choose()
+        models = find_local_models()
         result = write_starter(source, output, test, choose=choose, local_models=models)
     typer.echo(f"Read {examples}:")
     for guess in result.guesses:
@@ -66,7 +74,9 @@ def init(
 
 
 def open_task(path: Path, screen: Console, budget: str = "") -> Path:
-    """Return the task file for a file of rows, found beside it or written, and print which; other paths unchanged."""
+    """Return the task file for a file of rows, found beside it or written, and print which; other
+    paths unchanged.
+    """
     with printing.show_steps(f"Looking at {path.name}") as steps:
         task_file, lines = open_task_file(path, steps.get_choose(), budget)
     for line in lines:
@@ -79,7 +89,9 @@ def convert(
     to: Annotated[str, typer.Option("--to", help="openai, sharegpt, trl or kto.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write. Default: next to FILE, named after the format."),
+        typer.Option(
+            "--output", "-o", help="File to write. Default: next to FILE, named after the format."
+        ),
     ] = None,
 ) -> None:
     """Write examples or preferences in the format of another tool."""
@@ -97,25 +109,37 @@ def _choose_service() -> None:
 @import_app.command("openai")
 def from_openai(
     folder: Annotated[
-        Path, typer.Argument(help="A folder with evals, runs, output items, jobs and files saved from OpenAI.")
+        Path,
+        typer.Argument(
+            help="A folder with evals, runs, output items, jobs and files saved from OpenAI."
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write. Default: the subfolder etude.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write. Default: the subfolder etude."),
     ] = None,
     eval_name: Annotated[
         str | None, typer.Option("--eval", help="Name or id of the eval, if there are several.")
     ] = None,
     input_fields: Annotated[
-        list[str] | None, typer.Option("--input", help="Field of an item with the question; may be repeated.")
+        list[str] | None,
+        typer.Option("--input", help="Field of an item with the question; may be repeated."),
     ] = None,
     answer_field: Annotated[
-        str | None, typer.Option("--answer", help="Field of an item with the right answer, if no grader refers to it.")
+        str | None,
+        typer.Option(
+            "--answer", help="Field of an item with the right answer, if no grader refers to it."
+        ),
     ] = None,
 ) -> None:
-    """Write a task file from saved evals, fine-tuning jobs and files of OpenAI's API, without calling the API."""
+    """Write a task file from saved evals, fine-tuning jobs and files of OpenAI's API, without
+    calling the API.
+    """
     imported = import_openai(folder, output, eval_name, input_fields or (), answer_field)
     lines = [*imported.sentences, "", f"Wrote {imported.task_file}."]
     lines += ["Correct this before comparing:"] if imported.issues else []
     lines += [f"  {issue}" for issue in imported.issues]
-    lines += [] if imported.issues else [f"Compare: {format_command('compare', imported.task_file)}"]
+    lines += (
+        [] if imported.issues else [f"Compare: {format_command('compare', imported.task_file)}"]
+    )
     typer.echo("\n".join(lines))

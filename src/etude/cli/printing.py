@@ -21,7 +21,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from etude.base.files import read_json
-from etude.base.formatting import format_command, format_interval, format_part, format_percent, format_rows, format_time
+from etude.base.formatting import (
+    format_command,
+    format_interval,
+    format_part,
+    format_percent,
+    format_rows,
+    format_time,
+)
 from etude.base.progress import listen_to_progress
 from etude.runs import Run, events, questions
 from etude.runs.recommended import describe_failed_gates
@@ -33,7 +40,8 @@ PLAIN_WIDTH = 110
 # Width of the output if COLUMNS is smaller
 _MIN_WIDTH = 20
 # Minimum widths at which the ladder also shows rows, and the cost of a request
-NARROW, WIDE = 80, 103
+NARROW = 80
+WIDE = 103
 # Width of the column of accuracy beside macro-F1, and of the target's
 EXTRA_WIDTH = 10
 # Width of the column of methods; a longer name of a stored model is folded
@@ -90,7 +98,9 @@ def print_training(console: Console, run: Run, task: Path) -> None:
     console.print()
     console.print(Text(params["text"], "bold"))
     spent = f"{format_time(record['train_seconds'])} of training"
-    memory = f", at most {params['peak_memory_gb']} GB of memory" if params.get("peak_memory_gb") else ""
+    memory = (
+        f", at most {params['peak_memory_gb']} GB of memory" if params.get("peak_memory_gb") else ""
+    )
     print_bullets(console, [*record["notes"], f"{spent}{memory}"])
     console.print()
     print_paths(console, run, task, run.assistant_folder(name))
@@ -132,7 +142,9 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     """Print the ladder, the verdict with its caveats, the report's path and the next command."""
     verdict = run.verdict
     if verdict is None:
-        print_line(console, f"{run.name} has no verdict yet. Run: {format_command('compare', task)}")
+        print_line(
+            console, f"{run.name} has no verdict yet. Run: {format_command('compare', task)}"
+        )
         return
     console.print()
     console.print(build_ladder_table(verdict, console.width))
@@ -143,22 +155,33 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     judge = verdict.judge
     notes = [text for text in [describe_failed_gates(run, verdict.leaning)] if text]
     if judge and judge.unread:
-        notes.append(f"The judge replied neither yes nor no to {judge.unread:,} of {judge.num_replies:,} answers.")
+        notes.append(
+            f"The judge replied neither yes nor no to {judge.unread:,} of {judge.num_replies:,} "
+            "answers."
+        )
     print_bullets(console, [*notes, *verdict.caveats, *(line.text for line in verdict.advice)])
     print_paths(console, run, task)
 
 
 def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
-    """Build the table of methods, with accuracy beside macro-F1, and with rows and costs if `width` allows."""
-    shares = {name: metrics["accuracy"] for name, metrics in verdict.other_metrics.items() if "accuracy" in metrics}
+    """Build the table of methods, with accuracy beside macro-F1, and with rows and costs if `width`
+    allows.
+    """
+    shares = {
+        name: metrics["accuracy"]
+        for name, metrics in verdict.other_metrics.items()
+        if "accuracy" in metrics
+    }
     target = verdict.target
     # Optional columns are left out from the right until the table fits.
     sizes = {row.estimate.n for row in verdict.ladder}
     width_left = width - EXTRA_WIDTH * (bool(shares) + bool(target) + (len(sizes) > 1))
-    has_rows, has_costs = width_left >= NARROW, width_left >= WIDE
+    has_rows = width_left >= NARROW
+    has_costs = width_left >= WIDE
     is_cut = any(row.num_tried < row.num_candidates for row in verdict.ladder)
     test = f"on test\n(n = {max(sizes):,})" if len(sizes) == 1 else "on test"
-    answered, costs = verdict.test_rows.answered, verdict.costs
+    answered = verdict.test_rows.answered
+    costs = verdict.costs
 
     def format_cost(format_one: Callable[[PricedCost], str]) -> Callable[[LadderRow], str]:
         return lambda row: format_one(costs[row.method]) if row.method in costs else ""
@@ -168,24 +191,41 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     def format_decide(row: LadderRow) -> str:
         return format_rows(row.rows_to_decide, answered) if row.rows_to_decide else ""
 
-    right, fixed = partial(Column, justify="right"), partial(Column, no_wrap=True)
+    right = partial(Column, justify="right")
+    fixed = partial(Column, no_wrap=True)
     # The name of a stored model, such as ft:BASE:ORG:SUFFIX:ID, may need several lines.
     longest = max(len(f"{row.method} *") for row in verdict.ladder)
     method_column = Column("method", overflow="fold", width=min(longest, NAME_WIDTH))
     columns: list[tuple[object, Column, Callable[[LadderRow], str]]] = [
-        (True, method_column, lambda row: f"{row.method}{' *' * (row.method == verdict.recommended)}"),
+        (
+            True,
+            method_column,
+            lambda row: f"{row.method}{' *' * (row.method == verdict.recommended)}",
+        ),
         (True, right(test, no_wrap=True), lambda row: format_percent(row.estimate.value)),
         (True, fixed("95% interval"), lambda row: format_interval(row.estimate)),
         (len(sizes) > 1, right("n", no_wrap=True), lambda row: f"{row.estimate.n:,}"),
         (True, fixed("verdict"), attrgetter("status")),
         (target, fixed("target"), lambda row: target.mark(row.estimate) if target else ""),
         (shares, right("accuracy"), lambda row: format_percent(shares[row.method].value)),
-        (has_rows and is_cut, right("tried"), lambda row: format_part(row.num_tried, row.num_candidates)),
-        (has_rows, right("learned from"), lambda row: format_part(row.learned or 0, verdict.train_rows)),
+        (
+            has_rows and is_cut,
+            right("tried"),
+            lambda row: format_part(row.num_tried, row.num_candidates),
+        ),
+        (
+            has_rows,
+            right("learned from"),
+            lambda row: format_part(row.learned or 0, verdict.train_rows),
+        ),
         (has_decide, right("rows to decide"), format_decide),
         (has_costs, right("tokens in"), format_cost(lambda cost: f"{cost.prompt_tokens:,.0f}")),
         (has_costs, right("tokens out"), format_cost(lambda cost: f"{cost.answer_tokens:,.0f}")),
-        (has_costs, right("time", no_wrap=True), format_cost(lambda cost: format_time(cost.seconds))),
+        (
+            has_costs,
+            right("time", no_wrap=True),
+            format_cost(lambda cost: format_time(cost.seconds)),
+        ),
     ]
     columns = [column for column in columns if column[0]]
     table = create_table(*(heading for _, heading, _ in columns))
@@ -240,7 +280,9 @@ class RunConsole:
         # Sensitive questions need an explicit yes; for others, no answer means yes.
         silence = questions.answer_unasked(question)
         if not (self.screen.is_terminal and _is_in_foreground()):
-            self.print_text(f"{question} {'(no terminal to ask: yes)' if silence else '(unanswered)'}")
+            self.print_text(
+                f"{question} {'(no terminal to ask: yes)' if silence else '(unanswered)'}"
+            )
             return silence
         self.screen.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
         return self.screen.input().strip().casefold() in ("y", "yes", *([""] if silence else []))
@@ -248,7 +290,9 @@ class RunConsole:
     def format_stop(self) -> str:
         """Format the message after Ctrl-C."""
         if self.run is None or not (self.run / "report.html").exists():
-            return "Stopped before the first method was finished. Run the same command to start again."
+            return (
+                "Stopped before the first method was finished. Run the same command to start again."
+            )
         report = shorten_path(self.run / "report.html")
         return f"Stopped. Results so far: {report}. Run the same command to continue."
 
@@ -264,7 +308,9 @@ class RunConsole:
 
 @dataclass
 class StepClock:
-    """The present step of a command, its share that is done, and the time since its last pass over the rows began."""
+    """The present step of a command, its share that is done, and the time since its last pass over
+    the rows began.
+    """
 
     name: str
     share: float = 0.0
@@ -274,7 +320,9 @@ class StepClock:
     def begin(self, name: str) -> None:
         """Begin a step, unless it is the present one."""
         if name != self.name:
-            self.name, self.share, self.started = name, 0.0, time.monotonic()
+            self.name = name
+            self.share = 0.0
+            self.started = time.monotonic()
 
     def show(self, name: str, num_done: int, total: int) -> None:
         """Show how much of a step is done."""
@@ -282,7 +330,9 @@ class StepClock:
         self.update(num_done / max(total, 1))
 
     def ask(self, console: RunConsole, question: str) -> bool:
-        """Ask yes or no; the status line, which would overwrite the question, is hidden meanwhile."""
+        """Ask yes or no; the status line, which would overwrite the question, is hidden
+        meanwhile.
+        """
         assert self.status is not None
         self.status.stop()
         answer = console.confirm(question)
@@ -304,7 +354,9 @@ class StepClock:
         return int(number) - 1
 
     def update(self, share: float) -> None:
-        """Take over the share that is done; a smaller one than before is that of another pass over the rows."""
+        """Take over the share that is done; a smaller one than before is that of another pass over
+        the rows.
+        """
         if share < self.share or not share:
             self.started = time.monotonic()
         self.share = share
@@ -314,17 +366,21 @@ class StepClock:
         seconds = time.monotonic() - self.started
         if not self.share:
             return f"{self.name}: {format_time(seconds)} so far"
-        return f"{self.name}: {self.share:.0%}, {format_time(max(1.0, seconds * (1 / self.share - 1)))} left"
+        return (
+            f"{self.name}: {self.share:.0%}, "
+            f"{format_time(max(1.0, seconds * (1 / self.share - 1)))} left"
+        )
 
 
 @contextmanager
 def show_steps(name: str) -> Iterator[StepClock]:
     """Show on stderr what a command is doing; yield the clock of its steps.
 
-    In a terminal this is a status line. Without one, a line is printed after FIRST_PAUSE seconds, and then after ever
-    longer pauses of up to PAUSE seconds.
+    In a terminal this is a status line. Without one, a line is printed after FIRST_PAUSE seconds,
+    and then after ever longer pauses of up to PAUSE seconds.
     """
-    console, clock = Console(stderr=True, highlight=False, soft_wrap=True), StepClock(name)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    clock = StepClock(name)
 
     def show(pause: float) -> float:
         if console.is_terminal:
@@ -340,7 +396,9 @@ def show_steps(name: str) -> Iterator[StepClock]:
 
 @contextmanager
 def call_repeatedly(act: Callable[[float], float]) -> Iterator[None]:
-    """Context manager: call `act` in a thread after FIRST_PAUSE seconds, then after each pause that it returns."""
+    """Context manager: call `act` in a thread after FIRST_PAUSE seconds, then after each pause that
+    it returns.
+    """
     is_finished = Event()
 
     def work() -> None:
@@ -358,7 +416,9 @@ def call_repeatedly(act: Callable[[float], float]) -> Iterator[None]:
 
 
 def _is_in_foreground() -> bool:
-    """Whether somebody can answer. A background process that reads from the terminal would be stopped silently."""
+    """Whether somebody can answer. A background process that reads from the terminal would be
+    stopped silently.
+    """
     if not hasattr(os, "tcgetpgrp"):  # Windows has no background jobs
         return sys.stdin.isatty()
     return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()

@@ -1,5 +1,6 @@
-"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the path of the report;
-`etude watch` and `etude play`."""
+"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the path
+of the report; `etude watch` and `etude play`.
+"""
 
 import json
 from collections.abc import Sequence
@@ -28,31 +29,51 @@ from etude.task import load_task
 
 
 def ask_suites(
-    place: Annotated[Path, typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder.")],
+    place: Annotated[
+        Path,
+        typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder."),
+    ],
     method: options.MethodName = None,
     run: options.RunName = None,
     suite: Annotated[
-        list[str] | None, typer.Option("--suite", "-s", help="Ask only this suite, such as sensitive; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--suite", "-s", help="Ask only this suite, such as sensitive; may be repeated."
+        ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Ask only a few questions, for a first impression.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Ask only a few questions, for a first impression.")
+    ] = False,
     teach: Annotated[
         bool,
-        typer.Option("--teach", help="Also propose training rows for failed questions; a person must approve them."),
+        typer.Option(
+            "--teach",
+            help="Also propose training rows for failed questions; a person must approve them.",
+        ),
     ] = False,
     init: Annotated[
-        bool, typer.Option("--init", help="Write a suite file with comments for the task, and exit.")
+        bool,
+        typer.Option("--init", help="Write a suite file with comments for the task, and exit."),
     ] = False,
     yes: options.Yes = False,
 ) -> None:
-    """Ask an assistant normal, unusual, tricky and sensitive questions, and compare it with its base."""
+    """Ask an assistant normal, unusual, tricky and sensitive questions, and compare it with its
+    base.
+    """
     if init:
         file = starter.write_suite_file(place)
-        print(f"Wrote {printing.shorten_path(file)}. Write your own questions into it, add this line to the task file,")
+        print(
+            f"Wrote {printing.shorten_path(file)}. Write your own questions into it, add this "
+            "line to the task file,"
+        )
         print(f"  suite: {file.name}\nand run: {format_command('test', place)}")
         return
     screen = printing.create_console()
     console = printing.RunConsole(screen, yes=yes)
-    with console.exit_on_interrupt(f"\n{printing.STOPPED}"), printing.show_steps("Preparing") as steps:
+    with (
+        console.exit_on_interrupt(f"\n{printing.STOPPED}"),
+        printing.show_steps("Preparing") as steps,
+    ):
         report = run_suites(
             place,
             run=run,
@@ -73,14 +94,21 @@ def ask_suites(
 def play(
     place: options.AssistantPath,
     method: Annotated[
-        list[str] | None, typer.Option("--method", "-m", help="Play only this method; may be repeated. Default: all.")
+        list[str] | None,
+        typer.Option(
+            "--method", "-m", help="Play only this method; may be repeated. Default: all."
+        ),
     ] = None,
     yes: options.Yes = False,
 ) -> None:
-    """Play the test conversations with the measured assistants: each reads its own earlier answers, and its calls of
-    the class under tools: are run."""
+    """Play the test conversations with the measured assistants: each reads its own earlier answers,
+    and its calls of the class under tools: are run.
+    """
     console = printing.RunConsole(screen := printing.create_console(), yes=yes)
-    with console.exit_on_interrupt(f"\n{printing.STOPPED}"), printing.show_steps("Preparing") as steps:
+    with (
+        console.exit_on_interrupt(f"\n{printing.STOPPED}"),
+        printing.show_steps("Preparing") as steps,
+    ):
         report = plays.play(
             find_run_at(place, prefer_complete=True),
             method or [],
@@ -95,36 +123,61 @@ def play(
     printing.print_line(screen, f"Transcripts: {printing.shorten_path(report.folder)}")
 
 
-def card(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:
+def card(
+    task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None
+) -> None:
     """Write a model card of an assistant from its measurements."""
     file = write_card(find_run(history.require_task(task), run), method)
-    print(f"Wrote {printing.shorten_path(file)}. Read it, add a licence, and correct it where you know better.")
+    print(
+        f"Wrote {printing.shorten_path(file)}. Read it, add a licence, and correct it where you "
+        "know better."
+    )
 
 
 def watch(
     task: options.TaskPath,
     record: Annotated[
-        Path | None, typer.Argument(help="Folder of etude serve --record, or a file of requests. Default: record.")
+        Path | None,
+        typer.Argument(
+            help="Folder of etude serve --record, or a file of requests. Default: record."
+        ),
     ] = None,
     method: options.MethodName = None,
     run: options.RunName = None,
     false_alarms: Annotated[
-        float, typer.Option("--false-alarms", min=1e-6, max=0.5, help="Chance of any alarm ever, if nothing changes.")
+        float,
+        typer.Option(
+            "--false-alarms",
+            min=1e-6,
+            max=0.5,
+            help="Chance of any alarm ever, if nothing changes.",
+        ),
     ] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
     pick: Annotated[
         int | None,
-        typer.Option("--pick", min=1, metavar="NUMBER", help="Queue the questions most worth an answer in the studio."),
+        typer.Option(
+            "--pick",
+            min=1,
+            metavar="NUMBER",
+            help="Queue the questions most worth an answer in the studio.",
+        ),
     ] = None,
     is_random: Annotated[
-        bool, typer.Option("--random", help="With --pick: draw all at random, to bound the share of wrong answers.")
+        bool,
+        typer.Option(
+            "--random", help="With --pick: draw all at random, to bound the share of wrong answers."
+        ),
     ] = False,
     forget: Annotated[
         str | None,
-        typer.Option("--forget", metavar="ID", help="Delete a request by its id, or all of a client's user."),
+        typer.Option(
+            "--forget", metavar="ID", help="Delete a request by its id, or all of a client's user."
+        ),
     ] = None,
 ) -> None:
-    """Report from recorded requests whether people ask what the rows ask, and how many answers may be wrong.
+    """Report from recorded requests whether people ask what the rows ask, and how many answers may
+    be wrong.
 
     Exit with 1 on an alarm.
     """
@@ -144,21 +197,31 @@ def watch(
         print_picked(*picked, task)
         return
     with printing.show_steps("Reading") as steps:
-        report = watching.watch(task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin)
+        report = watching.watch(
+            task, record, run=run, method=method, false_alarms=false_alarms, on_step=steps.begin
+        )
     file = watching.write_page(report)
     if as_json:
         print(json.dumps(to_json(report), indent=1))
     else:
         console = printing.create_console()
         console.print(Text(f"{watching.format_headline(report)}.", "bold"))
-        new = [f"{group.size:,} x {group.typical[0]!r}" for group in report.groups[:5] if group.size > 1]
+        new = [
+            f"{group.size:,} x {group.typical[0]!r}"
+            for group in report.groups[:5]
+            if group.size > 1
+        ]
         wrong = [text for text in watching.format_wrong(report.wrong) if text]
         if report.right:
-            wrong.append(f"{format_percent(report.right.value)} of {report.right.n:,} judged answers right")
+            wrong.append(
+                f"{format_percent(report.right.value)} of {report.right.n:,} judged answers right"
+            )
         printing.print_bullets(console, [*new, *wrong, report.needed, *report.notes])
         printing.print_line(console, f"Report: {printing.shorten_path(file)}")
         if report.far:
-            printing.print_line(console, "Queue the questions to answer next: the same command with --pick 20")
+            printing.print_line(
+                console, "Queue the questions to answer next: the same command with --pick 20"
+            )
     if report.far:
         raise typer.Exit(1)
 
@@ -166,9 +229,12 @@ def watch(
 def print_picked(items: Sequence[ReviewItem], notes: Sequence[str], task: Path) -> None:
     """Print the questions that were queued in the studio."""
     console = printing.create_console()
-    printing.print_bullets(console, [*(f"{item.input[-1].content!r}: {item.answer!r}" for item in items), *notes])
+    printing.print_bullets(
+        console, [*(f"{item.input[-1].content!r}: {item.answer!r}" for item in items), *notes]
+    )
     if items:
-        count, command = format_count(len(items), "question"), format_command("studio", task)
+        count = format_count(len(items), "question")
+        command = format_command("studio", task)
         printing.print_line(console, f"Queued {count}. Answer them with: {command}")
 
 
@@ -181,7 +247,9 @@ def forget_requests(task: Path, record: Path | None, name: str) -> None:
     task_folder = load_task(history.require_task(task), needs_model=False).folder
     folder = record or task_folder / RECORD
     if not folder.is_dir():
-        raise InputError.of(str(folder), "not a folder of etude serve --record", "", "give its path")
+        raise InputError.of(
+            str(folder), "not a folder of etude serve --record", "", "give its path"
+        )
     number = forget(folder, name)
     queue_picked(task_folder, ())
     print(f"Deleted {format_count(number, 'request')} of {printing.shorten_path(folder)}.")
@@ -220,9 +288,17 @@ def print_proposals(result: TeachingResult) -> None:
     print(f"\n{result.file.name}: {proposed} proposed, {result.num_approved:,} approved.")
     if result.num_broken:
         broken = format_count(result.num_broken, "answer")
-        print(f"{broken} would break the contract: write other answers, or relax contract: in the task file.")
+        print(
+            f"{broken} would break the contract: write other answers, or relax contract: in the "
+            "task file."
+        )
     if result.examples is None:
-        print('Read them, correct the answers, set "approved": true, and run the same command again.')
+        print(
+            'Read them, correct the answers, set "approved": true, and run the same command again.'
+        )
     else:
-        print(f"Wrote {printing.shorten_path(result.examples)}. To train on it, write in the task file:")
+        print(
+            f"Wrote {printing.shorten_path(result.examples)}. To train on it, write in the task "
+            "file:"
+        )
         print(f"  examples: {result.examples.name}")

@@ -19,8 +19,10 @@ from etude.tuning.preview import Preview, PreviewSpan
 
 # Width of everything next to the bar
 OTHER_COLUMNS_WIDTH = 68
-# A style sets both colours or none, and no text is dimmed, so that it is readable on dark and light terminals.
-TRAINED_STYLE, CONTEXT_STYLE = "color(16) on color(114)", ""
+# A style sets both colours or none, and no text is dimmed, so that it is readable on dark and light
+# terminals.
+TRAINED_STYLE = "color(16) on color(114)"
+CONTEXT_STYLE = ""
 
 
 def train(
@@ -30,12 +32,16 @@ def train(
         str | None,
         typer.Option(
             "--budget",
-            help="Train for at most this time, such as 15m. Without it, all epochs; the task's budget is for compare.",
+            help="Train for at most this time, such as 15m. Without it, all epochs; the task's "
+            "budget is for compare.",
         ),
     ] = None,
     fresh: options.Fresh = False,
     show: Annotated[
-        int | None, typer.Option("--show", min=1, help="Show how this many rows would be trained on, and exit.")
+        int | None,
+        typer.Option(
+            "--show", min=1, help="Show how this many rows would be trained on, and exit."
+        ),
     ] = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -46,7 +52,9 @@ def train(
         preview = tuning.preview(task, show)
         print_settings(screen, preview.supervision, preview.settings, preview.defaults)
         print_rows(screen, preview)
-        printing.print_line(screen, f"Nothing was trained. To train: {formatting.format_command('train', task)}")
+        printing.print_line(
+            screen, f"Nothing was trained. To train: {formatting.format_command('train', task)}"
+        )
         return
     board = TrainingBoard(printing.RunConsole(screen, yes=yes, verbose=verbose))
     with board.console.exit_on_interrupt(), board:
@@ -66,7 +74,9 @@ def print_settings(
     settings: Sequence[tuple[str, object, str]],
     defaults: Mapping[str, object],
 ) -> None:
-    """Print which parts are trained, the settings with their reasons, and the defaults on one line."""
+    """Print which parts are trained, the settings with their reasons, and the defaults on one
+    line.
+    """
     console.print(Text("\nWhat is trained on", "bold"))
     printing.print_bullets(console, learned)
     console.print(Text("\nSettings", "bold"))
@@ -81,18 +91,30 @@ def print_settings(
 
 
 def print_rows(console: Console, preview: Preview) -> None:
-    """Print rows with the trained tokens in colour, or in brackets if the console has no colours."""
+    """Print rows with the trained tokens in colour, or in brackets if the console has no
+    colours.
+    """
     # NO_COLOR, a file or a dumb terminal: brackets in place of colours.
     coloured = console.color_system is not None and not console.no_color
     legend = (
-        Text.assemble(("trained", TRAINED_STYLE), "  ", ("context", CONTEXT_STYLE), "  ", ("special token", "reverse"))
+        Text.assemble(
+            ("trained", TRAINED_STYLE),
+            "  ",
+            ("context", CONTEXT_STYLE),
+            "  ",
+            ("special token", "reverse"),
+        )
         if coloured
         else Text("Trained tokens are between [[ and ]].")
     )
     console.print(legend)
     for row in preview.rows:
         console.print(Text.assemble((f"\n{row.location}", "bold"), f"  ({row.reason})"))
-        pieces = [style_piece(piece) for piece in row.spans] if coloured else [bracket_trained(row.spans)]
+        pieces = (
+            [style_piece(piece) for piece in row.spans]
+            if coloured
+            else [bracket_trained(row.spans)]
+        )
         console.print(Text.assemble(*pieces))
     console.print()
 
@@ -105,17 +127,21 @@ def style_piece(piece: PreviewSpan) -> tuple[str, str]:
 
 def bracket_trained(pieces: Sequence[PreviewSpan]) -> str:
     """Return the row's text with brackets around trained tokens."""
-    text, is_open = "", False
+    text = ""
+    is_open = False
     for piece in pieces:
         if piece.learned != is_open:
-            text, is_open = text + ("[[" if piece.learned else "]]"), piece.learned
+            text = text + ("[[" if piece.learned else "]]")
+            is_open = piece.learned
         text += piece.text
     return text + ("]]" if is_open else "")
 
 
 @dataclass
 class TrainingBoard:
-    """Shows a training: a bar and a table of epochs; without a terminal, a line of progress now and then."""
+    """Shows a training: a bar and a table of epochs; without a terminal, a line of progress now and
+    then.
+    """
 
     console: printing.RunConsole
     progress: Progress | None = None
@@ -185,14 +211,23 @@ def format_training_step(event: StepTrained) -> str:
     """Format `loss 0.731  812 tokens/s  3.4 GB  40 s left`."""
     memory = f"  {formatting.format_size(event.memory)}" if event.memory else ""
     remaining = formatting.format_time(event.remaining_seconds)
-    return f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s{memory}  {remaining} left"
+    return (
+        f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s{memory}  {remaining} left"
+    )
 
 
 def format_epoch(event: EpochEnded) -> str:
     """Format a line of the table of epochs."""
     train = "" if event.train_loss is None else formatting.format_loss(event.train_loss)
-    score = f"  {compare_board.format_estimate(event.score)}, n = {event.score.n}" if event.score else ""
+    score = (
+        f"  {compare_board.format_estimate(event.score)}, n = {event.score.n}"
+        if event.score
+        else ""
+    )
     state = "before training" if event.epoch == 0 else "best so far" if event.best else ""
     if event.overfits:
         state = "overfitting: better on training rows, worse on dev"
-    return f"{event.epoch:>5}  {train:>13}  {formatting.format_loss(event.dev_loss):>11}{score}  {state}".rstrip()
+    return (
+        f"{event.epoch:>5}  {train:>13}  {formatting.format_loss(event.dev_loss):>11}{score}  "
+        f"{state}"
+    ).rstrip()

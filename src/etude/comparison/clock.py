@@ -1,8 +1,10 @@
-"""The clock of a comparison: how much time each look at a method gets, and how much is kept for the test.
+"""The clock of a comparison: how much time each look at a method gets, and how much is kept for the
+test.
 
-Nothing is timed in advance. Every method has a first look, within a third of the budget. What remains is shared among
-the methods that more time could change, except for a part for the test, computed from the speed that dev has shown.
-Time that a look does not use goes to the looks after it.
+Nothing is timed in advance. Every method has a first look, within a third of the budget. What
+remains is shared among the methods that more time could change, except for a part for the test,
+computed from the speed that dev has shown. Time that a look does not use goes to the looks after
+it.
 """
 
 import math
@@ -24,17 +26,26 @@ FIRST_LOOKS = 1 / 3
 FIRST_LOOK_LIMIT = 0.2
 """A first look is given up if it takes longer than its share and this share of the budget."""
 FIRST_TRAINING = 0.12
-"""The first training of a method takes at most this share of the budget; a longer one goes on from it."""
-TEST_SHARE, MIN_TEST_SHARE = 0.2, 0.05
-"""Shares of the budget: kept for the test, unless it needs less; and for the test even if the budget is used up."""
+"""The first training of a method takes at most this share of the budget; a longer one goes on from
+it.
+"""
+TEST_SHARE = 0.2
+MIN_TEST_SHARE = 0.05
+"""Shares of the budget: kept for the test, unless it needs less; and for the test even if the
+budget is used up.
+"""
 FAST_SHARE = 0.05
 """A method that can answer the whole test in this share of the budget answers it whole."""
 BEATEN_SHARE = 0.02
 """A method that is clearly worse on dev first answers test rows for this share of the budget."""
 TRAINING_SHARE = 0.75
 """Share of a look that is spent on training at most; the rest is for answering dev."""
-FIRST_TUNED_WEIGHT, TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 12.0, 6.0
-"""Shares, if a prompt has 1: of training a model, in first looks and later, and of training the search."""
+FIRST_TUNED_WEIGHT = 4.0
+TUNED_WEIGHT = 12.0
+SEARCH_WEIGHT = 6.0
+"""Shares, if a prompt has 1: of training a model, in first looks and later, and of training the
+search.
+"""
 FIRST_LOOK_ROWS = 2 * FIRST_BLOCK
 """Dev rows of a first look, if there is time for the second block."""
 FIRST_ROWS = 100
@@ -53,7 +64,9 @@ class Clock:
     budget: float | None = None
     """Seconds; None for no limit."""
     started: float = 0.0
-    """When the budget began, by `now`; earlier than the start of the process if the run was resumed."""
+    """When the budget began, by `now`; earlier than the start of the process if the run was
+    resumed.
+    """
     stop: threading.Event | None = None
     """Set when the user asks to end: the methods then answer what the test needs for a verdict."""
     now: Callable[[], float] = read_time
@@ -83,25 +96,40 @@ class Clock:
 
     @property
     def span(self) -> float:
-        """Seconds of which the shares of the test are parts: the budget, or after the user's wish to end a minute."""
+        """Seconds of which the shares of the test are parts: the budget, or after the user's wish
+        to end a minute.
+        """
         if self.budget is None or self.is_stopped:
             return STOP_SECONDS
         return self.budget
 
     def share_first_looks(self, method: Method, to_come: Sequence[Method]) -> float | None:
-        """Compute the seconds of a first look; None for no limit. `to_come`: methods without one, this included."""
+        """Compute the seconds of a first look; None for no limit. `to_come`: methods without one,
+        this included.
+        """
         if self.budget is None:
             return None
         left = self.started + FIRST_LOOKS * self.budget - self.now()
         return self._share(left, method, to_come, FIRST_TUNED_WEIGHT)
 
-    def share_rest(self, method: Method, to_come: Sequence[Method], searches: bool, test_seconds: float) -> float:
-        """Compute the seconds of a longer look. `searches`: whether the search is to be fitted, too; `test_seconds`:
-        those kept for the test."""
-        return self._share(self.seconds_left - test_seconds, method, to_come, TUNED_WEIGHT, searches=searches)
+    def share_rest(
+        self, method: Method, to_come: Sequence[Method], searches: bool, test_seconds: float
+    ) -> float:
+        """Compute the seconds of a longer look. `searches`: whether the search is to be fitted,
+        too; `test_seconds`: those kept for the test.
+        """
+        return self._share(
+            self.seconds_left - test_seconds, method, to_come, TUNED_WEIGHT, searches=searches
+        )
 
     def _share(
-        self, seconds: float, method: Method, to_come: Sequence[Method], weight: float, *, searches: bool = False
+        self,
+        seconds: float,
+        method: Method,
+        to_come: Sequence[Method],
+        weight: float,
+        *,
+        searches: bool = False,
     ) -> float:
         weights = {other.name: weight if other.tuned else 1.0 for other in to_come}
         # If a search is to be trained, the first method with one does it for all.

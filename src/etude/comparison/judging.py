@@ -1,4 +1,6 @@
-"""A judge model with the task's rubric. It is shown with its agreement with people; the verdict ignores it."""
+"""A judge model with the task's rubric. It is shown with its agreement with people; the verdict
+ignores it.
+"""
 
 import re
 from collections.abc import Sequence
@@ -19,29 +21,45 @@ from etude.types import Message, ModelRef, Request
 
 MIN_LABELLED = 30  # With fewer rows labelled by people, the judge is reported as not checked.
 REPLY_TOKENS = 16  # Tokens of a reply, which is one word.
-SINGLE_PROMPT = "You judge answers by a rubric. Reply with one word: yes if the answer meets the rubric, else no."
+SINGLE_PROMPT = (
+    "You judge answers by a rubric. Reply with one word: yes if the answer meets the rubric, else "
+    "no."
+)
 PAIR_PROMPT = (
-    "You compare two answers by a rubric. Reply with one letter, A or B: the answer that meets the rubric better."
+    "You compare two answers by a rubric. Reply with one letter, A or B: the answer that meets "
+    "the rubric better."
 )
 
 
-def confirm_judging(task: Task, split: Split, models: Models, on_event: OnEvent, confirm: Confirm) -> None:
-    """Report the maximum that the judge will be sent, and ask. Answers are assumed to be as long as those of dev.
+def confirm_judging(
+    task: Task, split: Split, models: Models, on_event: OnEvent, confirm: Confirm
+) -> None:
+    """Report the maximum that the judge will be sent, and ask. Answers are assumed to be as long as
+    those of dev.
 
     Raises Declined, and InputError for labels that cannot be read.
     """
     if (judge := task.judge) is None:
         return
-    dev, num_test = split.dev, len(split.test)
+    dev = split.dev
+    num_test = len(split.test)
     model = models.get(ModelRef(judge.endpoint.name))
     singles = [model.count_tokens(_ask_single(judge, row.text, row.output).messages) for row in dev]
-    pairs = [model.count_tokens(_ask_pair(judge, row.text, row.output, row.output).messages) for row in dev]
+    pairs = [
+        model.count_tokens(_ask_pair(judge, row.text, row.output, row.output).messages)
+        for row in dev
+    ]
     num_labelled = len(_read_labels(judge))
-    num_requests = num_labelled + 4 * num_test  # each row of two methods alone, and the pair in both orders
+    num_requests = (
+        num_labelled + 4 * num_test
+    )  # each row of two methods alone, and the pair in both orders
     tokens = (sum(singles) * (num_labelled + 2 * num_test) + sum(pairs) * 2 * num_test) / len(dev)
     limits = SendLimits(num_requests, round(tokens), num_requests * REPLY_TOKENS)
     service = describe_service(judge.endpoint.name, task.endpoints)
-    purpose = "will get the rubric, and the test questions with the answers of the two methods of the headline"
+    purpose = (
+        "will get the rubric, and the test questions with the answers of the two methods of the "
+        "headline"
+    )
     confirm_service(service, limits, purpose, on_event, confirm)
 
 
@@ -55,20 +73,29 @@ def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:
     replies = _ask(ladder_run, requests)
     answers = [(rated.is_good, reply) for rated, reply in zip(labelled, replies, strict=True)]
     readable = [(is_good, reply == "yes") for is_good, reply in answers if reply in ("yes", "no")]
-    num_replies, num_unreadable = len(replies), len(replies) - len(readable)
+    num_replies = len(replies)
+    num_unreadable = len(replies) - len(readable)
     is_checked = len(readable) >= MIN_LABELLED
     people, verdicts = zip(*readable, strict=True) if readable else ((), ())
     pair = ladder_run.run.info["decided"]
     names = [pair[side] for side in ("untuned", "tuned") if pair[side]]
-    test_lines = [[line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"] for name in names]
+    test_lines = [
+        [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"]
+        for name in names
+    ]
     shares = []
     for name, lines in zip(names, test_lines, strict=True):
-        replies = _ask(ladder_run, [_ask_single(judge, line["input"], line["answer"]) for line in lines])
+        replies = _ask(
+            ladder_run, [_ask_single(judge, line["input"], line["answer"]) for line in lines]
+        )
         units = [line["unit"] for line in lines]
         judged = [
-            (float(reply == "yes"), unit) for reply, unit in zip(replies, units, strict=True) if reply in ("yes", "no")
+            (float(reply == "yes"), unit)
+            for reply, unit in zip(replies, units, strict=True)
+            if reply in ("yes", "no")
         ]
-        num_replies, num_unreadable = num_replies + len(lines), num_unreadable + len(lines) - len(judged)
+        num_replies = num_replies + len(lines)
+        num_unreadable = num_unreadable + len(lines) - len(judged)
         if judged:
             sample = make_score_sample(*map(list, zip(*judged, strict=True)))
             corrected = correct_share(sample, people, verdicts) if is_checked else None
@@ -85,16 +112,25 @@ def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:
 
 
 def _compare_pair(
-    ladder_run: LadderRun, judge: JudgeSettings, names: Sequence[str], untuned: Sequence[Json], tuned: Sequence[Json]
+    ladder_run: LadderRun,
+    judge: JudgeSettings,
+    names: Sequence[str],
+    untuned: Sequence[Json],
+    tuned: Sequence[Json],
 ) -> JudgedPair:
-    # A win is a preference in both orders: B if the tuned answer comes second, A if first. Else it is a tie. Under a
-    # budget, one method may have more answers.
+    # A win is a preference in both orders: B if the tuned answer comes second, A if first. Else it
+    # is a tie. Under a budget, one method may have more answers.
     others = {line["id"]: line for line in untuned}
     rows = [(others[line["id"]], line) for line in tuned if line["id"] in others]
-    in_order = _ask(ladder_run, [_ask_pair(judge, a["input"], a["answer"], b["answer"]) for a, b in rows])
-    swapped = _ask(ladder_run, [_ask_pair(judge, a["input"], b["answer"], a["answer"]) for a, b in rows])
+    in_order = _ask(
+        ladder_run, [_ask_pair(judge, a["input"], a["answer"], b["answer"]) for a, b in rows]
+    )
+    swapped = _ask(
+        ladder_run, [_ask_pair(judge, a["input"], b["answer"], a["answer"]) for a, b in rows]
+    )
     replies = list(zip(in_order, swapped, strict=True))
-    wins, losses = replies.count(("b", "a")), replies.count(("a", "b"))
+    wins = replies.count(("b", "a"))
+    losses = replies.count(("a", "b"))
     return JudgedPair(names[1], names[0], wins, losses, len(rows) - wins - losses)
 
 
@@ -107,11 +143,15 @@ def _ask_single(judge: JudgeSettings, question: str, answer: str) -> Request:
 
 
 def _ask_pair(judge: JudgeSettings, question: str, first: str, second: str) -> Request:
-    return _build_request(PAIR_PROMPT, judge, {"Question": question, "Answer A": first, "Answer B": second})
+    return _build_request(
+        PAIR_PROMPT, judge, {"Question": question, "Answer A": first, "Answer B": second}
+    )
 
 
 def _build_request(role: str, judge: JudgeSettings, sections: dict[str, str]) -> Request:
-    text = "\n\n".join(f"# {name}\n{section}" for name, section in {"Rubric": judge.rubric, **sections}.items())
+    text = "\n\n".join(
+        f"# {name}\n{section}" for name, section in {"Rubric": judge.rubric, **sections}.items()
+    )
     return Request((Message("system", role), Message("user", text)), REPLY_TOKENS)
 
 
@@ -119,6 +159,8 @@ def _ask(ladder_run: LadderRun, requests: Sequence[Request]) -> list[str]:
     # The first word of each reply, in lower case.
     judge = ladder_run.task.judge
     assert judge is not None, "only a judge is asked"
-    completions = ladder_run.models.get(ModelRef(judge.endpoint.name)).generate(requests) if requests else []
+    completions = (
+        ladder_run.models.get(ModelRef(judge.endpoint.name)).generate(requests) if requests else []
+    )
     words = (re.search(r"\w+", reply.text.casefold()) for reply in completions)
     return [word[0] if word else "" for word in words]

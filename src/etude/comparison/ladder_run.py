@@ -18,7 +18,14 @@ from etude.data.dataset import Dataset
 from etude.data.preferences import group_by_side, read_preferences
 from etude.data.splits import Split
 from etude.errors import STOPPING_ERRORS
-from etude.evaluate import ScoredAnswer, build_sample, evaluate, get_unit, open_answer_log, parse_outcome
+from etude.evaluate import (
+    ScoredAnswer,
+    build_sample,
+    evaluate,
+    get_unit,
+    open_answer_log,
+    parse_outcome,
+)
 from etude.methods import Method
 from etude.methods.shared.fit_context import LookStopped, Trial, order_rows
 from etude.methods.shared.training_rows import sample_share
@@ -45,9 +52,14 @@ from etude.task import Task
 from etude.types import Preference, Side
 
 MIN_SHARE_ROWS = 200
-"""A method that can answer fewer test rows in its share of the time takes turns with the other slow ones."""
-FIRST, WORK = "first", "work"
-"""Folders of a method's unfinished work: that of its first look under a budget, and of its longer look."""
+"""A method that can answer fewer test rows in its share of the time takes turns with the other slow
+ones.
+"""
+FIRST = "first"
+WORK = "work"
+"""Folders of a method's unfinished work: that of its first look under a budget, and of its longer
+look.
+"""
 
 
 @dataclass
@@ -76,26 +88,37 @@ class LadderRun:
 
     @property
     def is_ending(self) -> bool:
-        """Whether no further method is fitted: the user asked to end, now or before the test was opened."""
+        """Whether no further method is fitted: the user asked to end, now or before the test was
+        opened.
+        """
         return self.clock.is_stopped or bool(self.run.info.get("ended_early"))
 
     @property
     def can_fit_together(self) -> bool:
-        """Whether workers fit what does not build on each other. A budget counts the time of this machine, and services
-        are asked from this process, so then they do not."""
+        """Whether workers fit what does not build on each other. A budget counts the time of this
+        machine, and services are asked from this process, so then they do not.
+        """
         return self.models.workers.is_remote and not (self.clock.budget or self.task.endpoints)
 
     def copy_for_workers(self) -> "LadderRun":
         """Return a copy without test rows and loaded models, whose events are dropped."""
         sealed = replace(self.split, test=self.split.test.select([], "sealed"))
-        copy = replace(self, split=sealed, models=Models(), on_event=_ignore_event, clock=Clock(), on_result=list)
+        copy = replace(
+            self,
+            split=sealed,
+            models=Models(),
+            on_event=_ignore_event,
+            clock=Clock(),
+            on_result=list,
+        )
         copy.preferences = self.preferences  # which rows are left out depends on the test
         return copy
 
     def start_on_worker(self) -> list[Event]:
         """Use the models of this process, and return the list to which events are appended."""
         events: list[Event] = []
-        self.models, self.on_event = get_shared_models(), events.append
+        self.models = get_shared_models()
+        self.on_event = events.append
         return events
 
     def publish_results(self, events: Iterable[Event]) -> None:
@@ -106,7 +129,8 @@ class LadderRun:
 
     @contextmanager
     def continue_without(self, name: str) -> Iterator[None]:
-        """Record an error of one method in an event, run.json and `error.txt`, so that the run continues without it.
+        """Record an error of one method in an event, run.json and `error.txt`, so that the run
+        continues without it.
 
         Raises STOPPING_ERRORS, and the error of a method if all others have failed.
         """
@@ -123,16 +147,21 @@ class LadderRun:
             (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             self.run.update(failures=self.failures)
             self.on_event(MethodFailed(name, self.failures[name]))
-            self.models.clear()  # The method may have changed loaded weights, so they are loaded again.
+            # The method may have changed loaded weights, so they are loaded again.
+            self.models.clear()
 
     @cached_property
     def test_rows(self) -> Dataset:
         """The test rows in the seeded order in which they are answered."""
         test = self.split.test
-        return test.select(order_rows(test, self.task.seed), "the test in the order in which it is answered")
+        return test.select(
+            order_rows(test, self.task.seed), "the test in the order in which it is answered"
+        )
 
     def find_unbeaten(self, names: Sequence[str]) -> list[str]:
-        """Find the methods that are not clearly worse than another one on the dev rows that all have answered."""
+        """Find the methods that are not clearly worse than another one on the dev rows that all
+        have answered.
+        """
         names = self.find_in_race(names) if names else []
         samples = self.build_dev_samples(names)
         if len(names) < 2:
@@ -141,14 +170,19 @@ class LadderRun:
         return [name for position, name in enumerate(names) if position not in beaten]
 
     def find_contenders(self, pair: Collection[str | None]) -> list[str]:
-        """Return the methods that answer as many test rows as there is time for: the headline pair, all methods that
-        are not clearly worse than another one on dev, and those that answer fast. If costs decide, these are all: a
-        method that is right less often may cost less."""
+        """Return the methods that answer as many test rows as there is time for: the headline pair,
+        all methods that are not clearly worse than another one on dev, and those that answer fast.
+        If costs decide, these are all: a method that is right less often may cost less.
+        """
         fitted = self.list_fitted()
         if not self.clock.is_limited or self.task.costs:
             return fitted
         unbeaten = self.find_unbeaten(fitted)
-        contenders = [name for name in fitted if name in unbeaten or name in pair or self.count_share_rows(name)]
+        contenders = [
+            name
+            for name in fitted
+            if name in unbeaten or name in pair or self.count_share_rows(name)
+        ]
         if self.run.info.get("test_shares") is None:  # a resumed run keeps them
             speeds = [self.get_row_seconds(name) for name in fitted if name not in contenders]
             seconds = sum(speed * self.clock.count_beaten_rows(speed) for speed in speeds)
@@ -157,12 +191,16 @@ class LadderRun:
         return contenders
 
     def _share_test(self, names: Iterable[str], seconds: float) -> dict[str, int]:
-        """Compute the test rows that methods can answer in equal shares of the time, without those that can answer only
-        a few. The fastest comes first: time that one does not need goes to the others."""
+        """Compute the test rows that methods can answer in equal shares of the time, without those
+        that can answer only a few. The fastest comes first: time that one does not need goes to the
+        others.
+        """
         shares: dict[str, int] = {}
-        order, total = sorted(names, key=self.get_row_seconds), len(self.test_rows)
+        order = sorted(names, key=self.get_row_seconds)
+        total = len(self.test_rows)
         for position, name in enumerate(order):
-            row_seconds, share = self.get_row_seconds(name), seconds / (len(order) - position)
+            row_seconds = self.get_row_seconds(name)
+            share = seconds / (len(order) - position)
             num_rows = total if row_seconds * total <= share else int(share / row_seconds)
             if num_rows < min(total, MIN_SHARE_ROWS):
                 break
@@ -173,31 +211,44 @@ class LadderRun:
     def get_row_seconds(self, name: str) -> float:
         """Return the seconds of a row, as the method's latest rows took; 0 if unknown."""
         if name not in self.row_seconds:
-            self.row_seconds[name] = float(read_method_records(self.run)[name].get("row_seconds") or 0.0)
+            self.row_seconds[name] = float(
+                read_method_records(self.run)[name].get("row_seconds") or 0.0
+            )
         return self.row_seconds[name]
 
     def count_share_rows(self, name: str) -> int:
-        """Count the test rows that a method answers before the slow ones take turns: all, those of its share, or 0."""
+        """Count the test rows that a method answers before the slow ones take turns: all, those of
+        its share, or 0.
+        """
         if self.clock.is_fast(self.get_row_seconds(name), len(self.test_rows)):
             return len(self.test_rows)
         return int((self.run.info.get("test_shares") or {}).get(name, 0))
 
     def estimate_test_seconds(self) -> float:
-        """Estimate the seconds of the whole test, for the methods that are not clearly worse on dev, at the speed that
-        dev has shown."""
+        """Estimate the seconds of the whole test, for the methods that are not clearly worse on
+        dev, at the speed that dev has shown.
+        """
         names = self.find_unbeaten(self.list_fitted())
         return sum(map(self.get_row_seconds, names)) * len(self.test_rows)
 
     def compute_kept_seconds(self) -> float:
-        """Compute the seconds that looks leave for the test, at least those of the first rows of all methods."""
+        """Compute the seconds that looks leave for the test, at least those of the first rows of
+        all methods.
+        """
         first_rows = FIRST_BLOCK * sum(map(self.get_row_seconds, self.list_fitted()))
         return max(first_rows, min(self.estimate_test_seconds(), TEST_SHARE * self.clock.span))
 
-    def answer_rows(self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path) -> list[ScoredAnswer]:
-        """Answer test rows, report progress under `title`, and release the weights. Resumes from the answer log."""
+    def answer_rows(
+        self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path
+    ) -> list[ScoredAnswer]:
+        """Answer test rows, report progress under `title`, and release the weights. Resumes from
+        the answer log.
+        """
         self.start_event(title, "test")
 
-        def report(answered: Sequence[ScoredAnswer], done: int, total: int, remaining: float) -> None:
+        def report(
+            answered: Sequence[ScoredAnswer], done: int, total: int, remaining: float
+        ) -> None:
             self.on_event(BatchAnswered(title, done, total, remaining))
 
         log = open_answer_log(work_folder, assistant, rows)
@@ -208,30 +259,47 @@ class LadderRun:
     @cached_property
     def preferences(self) -> Mapping[Side, Sequence[Preference]]:
         file = self.task.preferences
-        return group_by_side(read_preferences(file, self.task.instructions), self.split) if file else {}
+        return (
+            group_by_side(read_preferences(file, self.task.instructions), self.split)
+            if file
+            else {}
+        )
 
     def find_best(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """Return the prompted assistant that is best on dev, for the next method to build on."""
-        names = [method.name for method in self.methods if method.prompted and method.name in fitted]
+        names = [
+            method.name for method in self.methods if method.prompted and method.name in fitted
+        ]
         if not names:
             return start
         names = self.find_in_race(names)
-        return fitted[names[choose(self.build_dev_samples(names), self.task.margin).index]].without_handover()
+        return fitted[
+            names[choose(self.build_dev_samples(names), self.task.margin).index]
+        ].without_handover()
 
     def build_dev_samples(self, names: Iterable[str]) -> list[tuple[str, UnitSums]]:
-        """Return each method's results on the dev rows that all of them answered, from predictions.jsonl."""
+        """Return each method's results on the dev rows that all of them answered, from
+        predictions.jsonl.
+        """
         lines = {
-            name: {line["id"]: line for line in self.run.read_predictions(name) if line["side"] == "dev"}
+            name: {
+                line["id"]: line
+                for line in self.run.read_predictions(name)
+                if line["side"] == "dev"
+            }
             for name in names
         }
         ids = set.intersection(*(set(by_id) for by_id in lines.values())) if lines else set()
         outcomes = {
-            name: [parse_outcome(line) for row, line in by_id.items() if row in ids] for name, by_id in lines.items()
+            name: [parse_outcome(line) for row, line in by_id.items() if row in ids]
+            for name, by_id in lines.items()
         }
         return [(name, build_sample(self.metric, rows)) for name, rows in outcomes.items()]
 
     def find_in_race(self, names: Sequence[str]) -> list[str]:
-        """Return the methods that were not dropped from a race on dev; all methods if every one was dropped."""
+        """Return the methods that were not dropped from a race on dev; all methods if every one was
+        dropped.
+        """
         records = read_method_records(self.run)
         return [name for name in names if not records[name].get("raced_out")] or list(names)
 
@@ -271,12 +339,22 @@ class LadderRun:
         self.on_event(MethodStarted(name, side, left if math.isfinite(left) else None))
 
     def report_dev_rows(
-        self, name: str, trial: Trial, rows: Sequence[ScoredAnswer], done: int, total: int, remaining: float
+        self,
+        name: str,
+        trial: Trial,
+        rows: Sequence[ScoredAnswer],
+        done: int,
+        total: int,
+        remaining: float,
     ) -> None:
         """Report dev rows that a candidate has answered."""
-        self.on_event(BatchAnswered(name, done, total, remaining, trial, _make_sample_answer(rows[-1:])))
+        self.on_event(
+            BatchAnswered(name, done, total, remaining, trial, _make_sample_answer(rows[-1:]))
+        )
 
-    def report_side(self, name: str, side: Side, rows: Sequence[ScoredAnswer], seconds: float) -> None:
+    def report_side(
+        self, name: str, side: Side, rows: Sequence[ScoredAnswer], seconds: float
+    ) -> None:
         """Report that a side is answered, with its numbers."""
         units = [get_unit(row.example) for row in rows]
         self.on_event(
@@ -309,7 +387,9 @@ def _make_sample_answer(rows: Sequence[ScoredAnswer]) -> SampleAnswer | None:
     return SampleAnswer(rows[0].answer.text, rows[0].score.value) if rows else None
 
 
-def describe_dropped_context(assistant: Assistant, side: Side, rows: Sequence[ScoredAnswer]) -> Iterator[str]:
+def describe_dropped_context(
+    assistant: Assistant, side: Side, rows: Sequence[ScoredAnswer]
+) -> Iterator[str]:
     """Yield notes on how many prompts lost examples or all passages, to fit the model's context."""
     dropped = [row.answer.shots_dropped for row in rows if row.answer.shots_dropped]
     of_rows = f"of {len(rows):,} {side} prompts, to fit the model's context"

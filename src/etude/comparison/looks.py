@@ -1,7 +1,7 @@
 """Looks: how much time each method of a comparison gets, and its fit in this time.
 
-Under a budget, a first look is short: one candidate, a few dev rows, a short training. A longer look goes to every
-method that it could still change. Without a budget, the first look is whole.
+Under a budget, a first look is short: one candidate, a few dev rows, a short training. A longer
+look goes to every method that it could still change. Without a budget, the first look is whole.
 """
 
 import math
@@ -39,7 +39,9 @@ from etude.stats.intervals import estimate_sample
 from etude.stats.racing import FIRST_BLOCK
 
 MIN_LOOK_SECONDS = 5.0
-"""A longer look with less time, besides that for a block of dev rows, could hardly change anything."""
+"""A longer look with less time, besides that for a block of dev rows, could hardly change
+anything.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,34 +57,56 @@ class Looks:
                 self._take_first_look(method, start)
 
     def fit_all(self, start: Assistant) -> dict[str, Assistant]:
-        """Fit every method, simplest first, each on the best prompt so far. Returns method -> assistant."""
+        """Fit every method, simplest first, each on the best prompt so far. Returns method ->
+        assistant.
+        """
         if self.ladder.run.info.get("failures") and not self.ladder.failures:
-            self.ladder.run.update(failures={})  # failed methods of an earlier attempt are tried again
+            self.ladder.run.update(
+                failures={}
+            )  # failed methods of an earlier attempt are tried again
         fitted: dict[str, Assistant] = {}
         for methods in self._group_methods():
-            self._fit_group(methods, self.ladder.find_best(self._list_simpler(methods[0], fitted), start))
+            self._fit_group(
+                methods, self.ladder.find_best(self._list_simpler(methods[0], fitted), start)
+            )
             self._load_fitted(methods, fitted)
         waiting = self._list_waiting()
         for number, method in enumerate(waiting):
             best = self.ladder.find_best(self._list_simpler(method, fitted), start)
             self._take_longer_look(method, waiting[number:], best)
             self._load_fitted([method], fitted)
-        return {method.name: fitted[method.name] for method in self.ladder.methods if method.name in fitted}
+        return {
+            method.name: fitted[method.name]
+            for method in self.ladder.methods
+            if method.name in fitted
+        }
 
-    def _list_simpler(self, method: Method, fitted: Mapping[str, Assistant]) -> dict[str, Assistant]:
-        names = [simpler.name for simpler in self.ladder.methods[: self.ladder.methods.index(method)]]
+    def _list_simpler(
+        self, method: Method, fitted: Mapping[str, Assistant]
+    ) -> dict[str, Assistant]:
+        names = [
+            simpler.name for simpler in self.ladder.methods[: self.ladder.methods.index(method)]
+        ]
         return {name: fitted[name] for name in names if name in fitted}
 
     def _load_fitted(self, methods: Iterable[Method], fitted: dict[str, Assistant]) -> None:
         for method in methods:
             fitted.pop(method.name, None)
-            if method.name not in self.ladder.failures and method.name in self.ladder.run.fitted_methods:
-                # An earlier attempt may have saved it with limits, which are added only after the measurement.
-                fitted[method.name] = load(self.ladder.run.assistant_folder(method.name)).without_limits()
+            if (
+                method.name not in self.ladder.failures
+                and method.name in self.ladder.run.fitted_methods
+            ):
+                # An earlier attempt may have saved it with limits, which are added only after the
+                # measurement.
+                fitted[method.name] = load(
+                    self.ladder.run.assistant_folder(method.name)
+                ).without_limits()
 
     def _list_waiting(self) -> list[Method]:
-        """List the methods whose result more time could change: cut in their first look, and not clearly worse than
-        another one on dev; after a training that was cut, that says nothing. A resumed run keeps the list."""
+        """List the methods whose result more time could change: cut in their first look, and not
+        clearly worse than another one on dev; after a training that was cut, that says nothing. A
+        resumed run keeps the list.
+        """
         if self.ladder.clock.budget is None:
             return []
         if "longer_looks" not in self.ladder.run.info and not self.ladder.is_ending:
@@ -100,9 +124,11 @@ class Looks:
         return [method for method in self.ladder.methods if method.name in names]
 
     def _take_first_look(self, method: Method, start: Assistant) -> None:
-        """Fit a method in a short look; without a budget, to the end. Once the user has asked to end, nothing more is
-        fitted if there is a method already."""
-        name, to_come = method.name, self._order_looks()
+        """Fit a method in a short look; without a budget, to the end. Once the user has asked to
+        end, nothing more is fitted if there is a method already.
+        """
+        name = method.name
+        to_come = self._order_looks()
         to_come = to_come[to_come.index(method) :]
         if self.ladder.is_ending and self.ladder.run.fitted_methods:
             self._skip(name, None)
@@ -111,7 +137,9 @@ class Looks:
         if seconds is not None and (needed := self._find_too_slow(method, to_come)):
             self._skip(name, needed)
             return
-        effort, seconds = self._record_look(f"{name}/{FIRST}", self.ladder.clock.make_first_effort(seconds), seconds)
+        effort, seconds = self._record_look(
+            f"{name}/{FIRST}", self.ladder.clock.make_first_effort(seconds), seconds
+        )
         try:
             with self.ladder.continue_without(name):
                 self._fit(method, start, WORK if seconds is None else FIRST, effort, seconds)
@@ -119,16 +147,21 @@ class Looks:
             self._skip(name, stop.needed_seconds)
 
     def _find_too_slow(self, method: Method, to_come: Sequence[Method]) -> float | None:
-        """Return the seconds that a first look would take if there is no time for it and for the first test rows.
+        """Return the seconds that a first look would take if there is no time for it and for the
+        first test rows.
 
-        Whether training helps is the main question. So a method leaves time for the short trainings after it, and for
-        test rows of all methods.
+        Whether training helps is the main question. So a method leaves time for the short trainings
+        after it, and for test rows of all methods.
         """
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
         if not (row_seconds := self._estimate_row_seconds(method)):
             return None
         training = FIRST_TRAINING * self.ladder.clock.budget
-        tuned = [self._estimate_row_seconds(other) for other in to_come if other.tuned and other != method]
+        tuned = [
+            self._estimate_row_seconds(other)
+            for other in to_come
+            if other.tuned and other != method
+        ]
         needed = FIRST_BLOCK * row_seconds + (training if method.tuned else 0.0)
         later = len(tuned) * training + FIRST_BLOCK * sum(tuned)
         fitted = sum(map(self.ladder.get_row_seconds, self.ladder.list_fitted()))
@@ -136,24 +169,37 @@ class Looks:
         return needed if needed + later + test > self.ladder.clock.seconds_left else None
 
     def _estimate_row_seconds(self, method: Method) -> float:
-        """Estimate the seconds of a row from the methods that ask the same model: the slowest, or the fastest if this
-        method learns from the examples instead of reading them. 0 if unknown."""
+        """Estimate the seconds of a row from the methods that ask the same model: the slowest, or
+        the fastest if this method learns from the examples instead of reading them. 0 if unknown.
+        """
         is_same = self.ladder.task.prompt_model is None
         methods = [other for other in self.ladder.methods if is_same or other.tuned is method.tuned]
         asking = {other.name for other in methods if other.asks_model}
-        speeds = [self.ladder.get_row_seconds(name) for name in self.ladder.list_fitted() if name in asking]
+        speeds = [
+            self.ladder.get_row_seconds(name)
+            for name in self.ladder.list_fitted()
+            if name in asking
+        ]
         given_up = self.ladder.run.info.get("not_measured", {})
         speeds += [given_up[name] / FIRST_BLOCK for name in asking if given_up.get(name)]
         choose = min if method.tuned else max
         return choose(speeds, default=0.0) if method.asks_model else 0.0
 
     def _skip(self, name: str, needed_seconds: float | None) -> None:
-        """Record that a method has no result, and the seconds that its first look needs, if known."""
-        self.ladder.run.update(not_measured={**self.ladder.run.info.get("not_measured", {}), name: needed_seconds})
+        """Record that a method has no result, and the seconds that its first look needs, if
+        known.
+        """
+        self.ladder.run.update(
+            not_measured={**self.ladder.run.info.get("not_measured", {}), name: needed_seconds}
+        )
         takes = f", which takes {format_rough_time(needed_seconds)}" if needed_seconds else ""
-        self.ladder.on_event(NoteEvent(f"{name} is not measured: there is no time for a first look{takes}."))
+        self.ladder.on_event(
+            NoteEvent(f"{name} is not measured: there is no time for a first look{takes}.")
+        )
 
-    def _record_look(self, key: str, effort: Effort, seconds: float | None) -> tuple[Effort, float | None]:
+    def _record_look(
+        self, key: str, effort: Effort, seconds: float | None
+    ) -> tuple[Effort, float | None]:
         looks = self.ladder.run.info.get("looks", {})
         if key not in looks:
             looks = {**looks, key: {"seconds": seconds, **asdict(effort)}}
@@ -161,24 +207,32 @@ class Looks:
         look = dict(looks[key])
         return Effort(**{name: look[name] for name in asdict(effort)}), look["seconds"]
 
-    def _take_longer_look(self, method: Method, waiting: Sequence[Method], start: Assistant) -> None:
-        """Fit a method again, with its share of the time that is left. It keeps its first look if there is no time."""
-        name, record = method.name, read_method_records(self.ladder.run)[method.name]
+    def _take_longer_look(
+        self, method: Method, waiting: Sequence[Method], start: Assistant
+    ) -> None:
+        """Fit a method again, with its share of the time that is left. It keeps its first look if
+        there is no time.
+        """
+        name = method.name
+        record = read_method_records(self.ladder.run)[method.name]
         if record["look"] != FIRST or name in self.ladder.failures:
             return
         seconds = self.ladder.clock.share_rest(
             method, waiting, self._is_search_waiting, self.ladder.compute_kept_seconds()
         )
-        key, effort = f"{name}/longer", self._make_longer_effort(method, record, seconds)
+        key = f"{name}/longer"
+        effort = self._make_longer_effort(method, record, seconds)
         has_begun = key in self.ladder.run.info.get("looks", {})
         is_open = "openings" in self.ladder.run.info  # then nothing is chosen any more
         needed = MIN_LOOK_SECONDS + FIRST_BLOCK * self.ladder.get_row_seconds(name)
         if is_open or self.ladder.is_ending or (seconds < needed and not has_begun):
             return
         effort, recorded = self._record_look(key, effort, round(seconds, 1))
-        # Answers of a first look are always reused; its training if it was whole. An encoder's training begins afresh,
-        # so in less than twice the time it would learn hardly more.
-        is_longer = method.asks_model or (effort.train_seconds or 0.0) >= 2 * record["train_seconds"]
+        # Answers of a first look are always reused; its training if it was whole. An encoder's
+        # training begins afresh, so in less than twice the time it would learn hardly more.
+        is_longer = (
+            method.asks_model or (effort.train_seconds or 0.0) >= 2 * record["train_seconds"]
+        )
         part = WORK if method.searches or (record["full_seconds"] and is_longer) else FIRST
         with suppress(LookStopped), self.ladder.continue_without(name):
             self._fit(method, start, part, effort, recorded, record["train_seconds"])
@@ -187,11 +241,16 @@ class Looks:
     def _is_search_waiting(self) -> bool:
         """Whether no method has fitted the search in a longer look."""
         names = [method.name for method in self.ladder.methods if method.searches]
-        return not any((self.ladder.run.method_folder(name) / WORK / SEARCH_FACTS).exists() for name in names)
+        return not any(
+            (self.ladder.run.method_folder(name) / WORK / SEARCH_FACTS).exists() for name in names
+        )
 
-    def _make_longer_effort(self, method: Method, record: Mapping[str, Any], seconds: float) -> Effort:
-        """Make the effort of a longer look. It ends by the clock; only trainings have a limit of their own, so that
-        time for dev is left."""
+    def _make_longer_effort(
+        self, method: Method, record: Mapping[str, Any], seconds: float
+    ) -> Effort:
+        """Make the effort of a longer look. It ends by the clock; only trainings have a limit of
+        their own, so that time for dev is left.
+        """
         search_seconds = None
         if method.searches and self._is_search_waiting:
             weight = TUNED_WEIGHT if method.tuned else 1.0
@@ -207,16 +266,24 @@ class Looks:
         return Effort(None, None, round(train_seconds, 1), train_rows, search_seconds)
 
     def _order_looks(self) -> list[Method]:
-        """Order the methods for their first looks: under a budget, those without a language model come first."""
+        """Order the methods for their first looks: under a budget, those without a language model
+        come first.
+        """
         if self.ladder.clock.budget is None:
             return list(self.ladder.methods)
         return sorted(self.ladder.methods, key=lambda method: method.asks_model)
 
     def _group_methods(self) -> list[list[Method]]:
-        """Group neighbouring methods that are fitted at the same time, because none builds on another."""
+        """Group neighbouring methods that are fitted at the same time, because none builds on
+        another.
+        """
         groups: list[list[Method]] = []
         for method in self._order_looks():
-            if groups and self.ladder.can_fit_together and all(map(_stands_alone, (*groups[-1], method))):
+            if (
+                groups
+                and self.ladder.can_fit_together
+                and all(map(_stands_alone, (*groups[-1], method)))
+            ):
                 groups[-1].append(method)
             else:
                 groups.append([method])
@@ -237,7 +304,9 @@ class Looks:
         names = ", ".join(method.name for method in waiting)
         self.ladder.on_event(NoteEvent(f"Fitting at the same time: {names} ..."))
         positions = [self.ladder.methods.index(method) for method in waiting]
-        outcomes = self.ladder.models.workers.map(_fit_on_worker, positions, self.ladder.copy_for_workers(), start)
+        outcomes = self.ladder.models.workers.map(
+            _fit_on_worker, positions, self.ladder.copy_for_workers(), start
+        )
         for method, (events, notes, error) in zip(waiting, outcomes, strict=True):
             self.ladder.publish_results(events)
             self.ladder.models.notes |= notes
@@ -246,14 +315,19 @@ class Looks:
                     raise error
 
     def _start_race(self, method: str) -> Race:
-        """The race of a method's candidates, against the other method that is best on dev so far."""
+        """The race of a method's candidates, against the other method that is best on dev so
+        far.
+        """
         fitted = [name for name in self.ladder.run.fitted_methods if name != method]
         names = self.ladder.find_in_race(fitted) if fitted else []
-        samples = {name: sample for name in names for _, sample in self.ladder.build_dev_samples([name])}
+        samples = {
+            name: sample for name in names for _, sample in self.ladder.build_dev_samples([name])
+        }
         best = max(samples, key=lambda name: samples[name].value, default=None)
         lines = self.ladder.run.read_predictions(best) if best else []
         return Race(
-            self.ladder.task.margin, {line["id"]: parse_outcome(line) for line in lines if line["side"] == "dev"}
+            self.ladder.task.margin,
+            {line["id"]: parse_outcome(line) for line in lines if line["side"] == "dev"},
         )
 
     def _fit(
@@ -265,19 +339,24 @@ class Looks:
         seconds: float | None,
         first_seconds: float = 0.0,
     ) -> None:
-        """Fit a method in a look of about `seconds` (None: no limit), in the folder `part`, and save its results.
-        `first_seconds`: those of the training of its first look, if this is a longer one."""
-        name, folder = method.name, self.ladder.run.method_folder(method.name)
+        """Fit a method in a look of about `seconds` (None: no limit), in the folder `part`, and
+        save its results. `first_seconds`: those of the training of its first look, if this is a
+        longer one.
+        """
+        name = method.name
+        folder = self.ladder.run.method_folder(method.name)
         self.ladder.start_event(name, "dev")
-        context, share = (
-            self._make_context(method, part, effort, seconds, first_seconds),
-            self.ladder.get_share(method),
-        )
+        context = self._make_context(method, part, effort, seconds, first_seconds)
+        share = self.ladder.get_share(method)
         context.left_out = list_left_out(self.ladder.split.train, share)
-        assistant = fit_on_share(method, self.ladder.task, share, self.ladder.split.dev, start, context)
+        assistant = fit_on_share(
+            method, self.ladder.task, share, self.ladder.split.dev, start, context
+        )
         assistant = with_engine(self.ladder.task.engine, assistant)
         if context.left_out and context.has_learned:
-            context.notes.append(f"trained on {context.num_learned:,} of {len(self.ladder.split.train.whole):,} rows")
+            context.notes.append(
+                f"trained on {context.num_learned:,} of {len(self.ladder.split.train.whole):,} rows"
+            )
         assistant, dev, handover_notes = choose_handover(
             assistant,
             self.ladder.task,
@@ -289,7 +368,9 @@ class Looks:
         )
         context.chosen_scored = dev
         if method.tuned and first_seconds and self._is_worse_than_first(name, dev):
-            self.ladder.add_notes(name, [f"{name}: a longer training was worse on dev, so the first one is kept"])
+            self.ladder.add_notes(
+                name, [f"{name}: a longer training was worse on dev, so the first one is kept"]
+            )
             self.ladder.release_weights(assistant)
             return
         chosen = next(trial.name for trial in reversed(context.trials) if trial.is_chosen)
@@ -297,7 +378,11 @@ class Looks:
         assistant.save(folder / "assistant")
         # tried.jsonl: the answers of all candidates to dev rows, including the chosen one.
         candidates = context.scored_by_candidate.items()
-        lines = [{"candidate": key, **build_prediction("dev", row)} for key, rows in candidates for row in rows]
+        lines = [
+            {"candidate": key, **build_prediction("dev", row)}
+            for key, rows in candidates
+            for row in rows
+        ]
         write_lines(folder / "tried.jsonl", lines)
         notes = list(describe_dropped_context(assistant, "dev", dev))
         context.notes += self.ladder.publish_notes([*notes, *handover_notes])
@@ -312,10 +397,13 @@ class Looks:
         self.ladder.on_result()
 
     def _is_worse_than_first(self, name: str, rows: Sequence[ScoredAnswer]) -> bool:
-        """Whether a method scores lower than in its first look, on the dev rows that both looks answered, by more than
-        the margin and by more than one row."""
+        """Whether a method scores lower than in its first look, on the dev rows that both looks
+        answered, by more than the margin and by more than one row.
+        """
         first = {
-            line["id"]: parse_outcome(line) for line in self.ladder.run.read_predictions(name) if line["side"] == "dev"
+            line["id"]: parse_outcome(line)
+            for line in self.ladder.run.read_predictions(name)
+            if line["side"] == "dev"
         }
         shared = [row.outcome for row in rows if row.example.id in first]
         before = [first[row.example.id] for row in rows if row.example.id in first]
@@ -325,19 +413,32 @@ class Looks:
 
     def _report_first(self, name: str, candidate: str, rows: Sequence[ScoredAnswer]) -> None:
         estimate = estimate_sample(build_sample(self.ladder.metric, [row.outcome for row in rows]))
-        figure = f"{format_percent(estimate.value)} on dev ({format_interval(estimate)}, n = {estimate.n:,})"
-        self.ladder.on_event(NoteEvent(f"First figure: {format_method(name)}, {candidate}: {figure}."))
+        figure = (
+            f"{format_percent(estimate.value)} on dev ({format_interval(estimate)}, n = "
+            f"{estimate.n:,})"
+        )
+        self.ladder.on_event(
+            NoteEvent(f"First figure: {format_method(name)}, {candidate}: {figure}.")
+        )
 
     def _make_context(
         self, method: Method, part: str, effort: Effort, seconds: float | None, first_seconds: float
     ) -> FitContext:
-        name, begin, clock = method.name, self.ladder.clock.now(), self.ladder.clock
+        name = method.name
+        begin = self.ladder.clock.now()
+        clock = self.ladder.clock
         folder = self.ladder.run.method_folder(name)
         is_known = (folder / "method.json").exists()
         simpler = self.ladder.methods[: self.ladder.methods.index(method)]
-        lower = [self.ladder.run.method_folder(other.name) / look for other in simpler for look in (WORK, FIRST)]
+        lower = [
+            self.ladder.run.method_folder(other.name) / look
+            for other in simpler
+            for look in (WORK, FIRST)
+        ]
         log = TrainingLog(name, folder / "train.jsonl", self.ladder.on_event)
-        limit = math.inf if seconds is None else max(seconds, FIRST_LOOK_LIMIT * (clock.budget or 0.0))
+        limit = (
+            math.inf if seconds is None else max(seconds, FIRST_LOOK_LIMIT * (clock.budget or 0.0))
+        )
 
         def log_step(line: Mapping[str, Any]) -> None:
             log(line)
@@ -366,27 +467,37 @@ class Looks:
             first_look=folder / FIRST if part == WORK and is_known else None,
             preferences=self.ladder.preferences if "preferences" in method.keys else {},
             # A longer look reuses the answers of the first one.
-            lower_folders=[other for other in (*lower, folder / FIRST) if other.exists() and other != folder / part],
+            lower_folders=[
+                other
+                for other in (*lower, folder / FIRST)
+                if other.exists() and other != folder / part
+            ],
         )
 
 
 def is_quick(method: Method) -> bool:
-    """Whether a method takes seconds, because it trains no weights and asks no language or decision model."""
+    """Whether a method takes seconds, because it trains no weights and asks no language or decision
+    model.
+    """
     return not (method.tuned or method.asks_model or "decision_model" in method.keys)
 
 
 def _stands_alone(method: Method) -> bool:
-    """Whether a method neither builds on the methods before it nor is built on by those after it, apart from the
-    prompt that all start from."""
+    """Whether a method neither builds on the methods before it nor is built on by those after it,
+    apart from the prompt that all start from.
+    """
     return not (method.prompted or method.same_rows_as or method.searches)
 
 
 def _fit_on_worker(
     position: int, ladder_run: LadderRun, start: Assistant
 ) -> tuple[list[Event], dict[str, None], Exception | None]:
-    """Fit the method at a position of the ladder in this process. Returns the events of its results, the notes of its
-    models, and its error."""
-    events, method, error = ladder_run.start_on_worker(), ladder_run.methods[position], None
+    """Fit the method at a position of the ladder in this process. Returns the events of its
+    results, the notes of its models, and its error.
+    """
+    events = ladder_run.start_on_worker()
+    method = ladder_run.methods[position]
+    error = None
     try:
         Looks(ladder_run)._fit(method, start, WORK, Effort(), None)
     except STOPPING_ERRORS:

@@ -1,7 +1,9 @@
-"""The sealed test of a comparison: how many rows there is time for, and the answers, block by block.
+"""The sealed test of a comparison: how many rows there is time for, and the answers, block by
+block.
 
-Stored answers of other models (`answers:` under `examples:` or `test:`) are scored beside them. No model is asked for
-them, and they cannot be served, so they are never recommended; the verdict says whether a method can replace them.
+Stored answers of other models (`answers:` under `examples:` or `test:`) are scored beside them. No
+model is asked for them, and they cannot be served, so they are never recommended; the verdict says
+whether a method can replace them.
 """
 
 import math
@@ -21,12 +23,19 @@ from etude.stats.racing import FIRST_BLOCK
 from etude.task import Task
 from etude.types import CLASSICAL, Completion, ModelRef
 
-BLOCK_ROWS, LARGE_BLOCK_ROWS = 50, 200
-"""Test rows that a method answers before it is the next method's turn: under a budget, and without one."""
+BLOCK_ROWS = 50
+LARGE_BLOCK_ROWS = 200
+"""Test rows that a method answers before it is the next method's turn: under a budget, and without
+one.
+"""
 FILE = "stored_answers.jsonl"
-"""File in the run folder: a line for each stored answer to a test row, as in predictions.jsonl, with its `model`."""
+"""File in the run folder: a line for each stored answer to a test row, as in predictions.jsonl,
+with its `model`.
+"""
 MAX_DELAY = 1.2
-"""A method answers no further block if it would then need more than this many times its share of the time."""
+"""A method answers no further block if it would then need more than this many times its share of
+the time.
+"""
 MIN_ROUND = 5
 """The last rows for which there is time are answered if they are at least so many."""
 
@@ -39,7 +48,8 @@ class AnswerRounds:
 
     def count_expected_rows(self, contenders: Collection[str]) -> int:
         """Estimate how many test rows the headline pair will answer in the time that is left."""
-        pair, total = self._find_pair(contenders) or contenders, len(self.ladder.split.test)
+        pair = self._find_pair(contenders) or contenders
+        total = len(self.ladder.split.test)
         if not self.ladder.clock.is_limited:
             return total
         if num_rows := self._count_rows_answered_before(pair):
@@ -47,32 +57,43 @@ class AnswerRounds:
         slow = [name for name in contenders if not self.ladder.count_share_rows(name)]
         if not {*slow} & {*pair}:
             return min(map(self.ladder.count_share_rows, pair))
-        others = FIRST_BLOCK * sum(self.ladder.get_row_seconds(name) for name in slow if name not in pair)
+        others = FIRST_BLOCK * sum(
+            self.ladder.get_row_seconds(name) for name in slow if name not in pair
+        )
         rows = self._count_rows_in_time([name for name in pair if name in slow], others)
-        return rows if rows == total else max(rows - rows % BLOCK_ROWS, min(total, rows, BLOCK_ROWS))
+        return (
+            rows if rows == total else max(rows - rows % BLOCK_ROWS, min(total, rows, BLOCK_ROWS))
+        )
 
     def _find_pair(self, names: Iterable[str]) -> list[str]:
         decided = self.ladder.run.info.get("decided", {})
         return [name for name in names if name in (decided.get("tuned"), decided.get("untuned"))]
 
     def _count_rows_in_time(self, names: Iterable[str], kept_seconds: float = 0.0) -> int:
-        """Count the rows that these methods can answer until the deadline, at least those of a first block of dev."""
+        """Count the rows that these methods can answer until the deadline, at least those of a
+        first block of dev.
+        """
         seconds = sum(map(self.ladder.get_row_seconds, names))
         total = len(self.ladder.test_rows)
-        rows = (self.ladder.clock.seconds_left - kept_seconds) / seconds if seconds > 0 else math.inf
+        rows = (
+            (self.ladder.clock.seconds_left - kept_seconds) / seconds if seconds > 0 else math.inf
+        )
         return total if rows >= total else min(total, max(FIRST_BLOCK, int(rows)))
 
     def _count_rows_answered_before(self, names: Collection[str]) -> int:
-        """Count the test rows that these methods answered in an attempt that ended; 0 without one."""
+        """Count the test rows that these methods answered in an attempt that ended; 0 without
+        one.
+        """
         answered = self.ladder.run.info.get("test_answered", {})
         return min((answered.get(name, 0) for name in names), default=0)
 
     def answer(self, fitted: Mapping[str, Assistant], contenders: Collection[str]) -> None:
         """Answer the test with every method, into predictions.jsonl.
 
-        Fast methods answer the rows of their share, methods that are clearly worse on dev a few rows, and the other
-        contenders a first block. Then, while there is time, the headline pair takes turns, after it the other
-        contenders, and after these the rest. Only the clock limits the number of rows, never an answer.
+        Fast methods answer the rows of their share, methods that are clearly worse on dev a few
+        rows, and the other contenders a first block. Then, while there is time, the headline pair
+        takes turns, after it the other contenders, and after these the rest. Only the clock limits
+        the number of rows, never an answer.
         """
         scored: dict[str, list[ScoredAnswer]] = {name: [] for name in fitted}
         before = self.ladder.run.info.get("test_answered", {})
@@ -83,7 +104,9 @@ class AnswerRounds:
                 # A continued run keeps the number of rows, and with it the verdict.
                 rows = self.ladder.clock.count_beaten_rows(self.ladder.get_row_seconds(name))
                 self._answer_block(name, assistant, before.get(name, rows), scored)
-        unanswered = [name for name in fitted if not scored[name] and name not in self.ladder.failures]
+        unanswered = [
+            name for name in fitted if not scored[name] and name not in self.ladder.failures
+        ]
         first_block = self._count_first_block(unanswered)
         for name in unanswered:
             self._answer_block(name, fitted[name], first_block, scored)
@@ -92,10 +115,14 @@ class AnswerRounds:
         for name, assistant in fitted.items():
             if name not in self.ladder.failures:
                 self._write_test(name, assistant, scored[name])
-        answered = {name: len(rows) for name, rows in scored.items() if name not in self.ladder.failures}
+        answered = {
+            name: len(rows) for name, rows in scored.items() if name not in self.ladder.failures
+        }
         self.ladder.run.update(test_answered=answered)
 
-    def _take_turns(self, assistants: Mapping[str, Assistant], scored: dict[str, list[ScoredAnswer]]) -> None:
+    def _take_turns(
+        self, assistants: Mapping[str, Assistant], scored: dict[str, list[ScoredAnswer]]
+    ) -> None:
         """Answer further blocks, all of the assistants in each round, while there is time."""
         size = BLOCK_ROWS if self.ladder.clock.is_limited else LARGE_BLOCK_ROWS
         total = len(self.ladder.test_rows)
@@ -114,8 +141,11 @@ class AnswerRounds:
     def _answer_share(
         self, name: str, assistant: Assistant, num_rows: int, scored: dict[str, list[ScoredAnswer]]
     ) -> None:
-        """Answer the first test rows, in blocks if this takes long; fewer if they take longer than expected."""
-        clock, row_seconds = self.ladder.clock, self.ladder.get_row_seconds(name)
+        """Answer the first test rows, in blocks if this takes long; fewer if they take longer than
+        expected.
+        """
+        clock = self.ladder.clock
+        row_seconds = self.ladder.get_row_seconds(name)
         size = num_rows if clock.is_fast(row_seconds, len(self.ladder.test_rows)) else BLOCK_ROWS
         num_rows = self.ladder.run.info.get("test_answered", {}).get(name, num_rows)
         latest = clock.now() + MAX_DELAY * num_rows * row_seconds
@@ -126,12 +156,18 @@ class AnswerRounds:
             self._answer_block(name, assistant, end, scored)
 
     def _limit_round(
-        self, assistants: Mapping[str, Assistant], scored: Mapping[str, Sequence[ScoredAnswer]], end: int
+        self,
+        assistants: Mapping[str, Assistant],
+        scored: Mapping[str, Sequence[ScoredAnswer]],
+        end: int,
     ) -> int:
         before = self.ladder.run.info.get("test_answered", {})
         if any(name in before for name in assistants):  # a continued run keeps its number of rows
             return min(end, *(int(before[name]) for name in assistants if name in before))
-        if all(self._has_answered(name, one, len(scored[name]), end) for name, one in assistants.items()):
+        if all(
+            self._has_answered(name, one, len(scored[name]), end)
+            for name, one in assistants.items()
+        ):
             return end  # saved answers take no time
         begin = min((len(scored[name]) for name in assistants), default=0)
         row_seconds = sum(map(self.ladder.get_row_seconds, assistants))
@@ -140,22 +176,30 @@ class AnswerRounds:
             return end
         return begin + int(num_rows) if num_rows >= MIN_ROUND else 0
 
-    def _answer_block(self, name: str, assistant: Assistant, end: int, scored: dict[str, list[ScoredAnswer]]) -> None:
-        """Answer the test rows up to `end` that a method has not answered; after the minute that the user's wish to end
-        leaves, only if it has answered none."""
-        begin, clock = len(scored[name]), self.ladder.clock
+    def _answer_block(
+        self, name: str, assistant: Assistant, end: int, scored: dict[str, list[ScoredAnswer]]
+    ) -> None:
+        """Answer the test rows up to `end` that a method has not answered; after the minute that
+        the user's wish to end leaves, only if it has answered none.
+        """
+        begin = len(scored[name])
+        clock = self.ladder.clock
         if end <= begin or (begin and clock.is_stopped and clock.seconds_left < 0):
             return
-        block, is_known = self._select_rows(begin, end), self._has_answered(name, assistant, begin, end)
+        block = self._select_rows(begin, end)
+        is_known = self._has_answered(name, assistant, begin, end)
         started = self.ladder.clock.now()
         with self.ladder.continue_without(name):
-            scored[name] += self.ladder.answer_rows(assistant, block, name, self.ladder.work_folder(name))
+            scored[name] += self.ladder.answer_rows(
+                assistant, block, name, self.ladder.work_folder(name)
+            )
         if not is_known:
             self.ladder.row_seconds[name] = (self.ladder.clock.now() - started) / max(1, len(block))
 
     def _count_first_block(self, names: Collection[str]) -> int:
-        """Count the rows of the first block, which is shorter if time is short. A resumed run keeps the number, so that
-        it reuses the answers."""
+        """Count the rows of the first block, which is shorter if time is short. A resumed run keeps
+        the number, so that it reuses the answers.
+        """
         if names and self.ladder.clock.is_limited and not self.ladder.run.info.get("first_block"):
             is_short = self._count_rows_in_time(names) < BLOCK_ROWS
             self.ladder.run.update(first_block=FIRST_BLOCK if is_short else BLOCK_ROWS)
@@ -168,7 +212,9 @@ class AnswerRounds:
 
     def _select_rows(self, begin: int, end: int) -> Dataset:
         end = min(end, len(self.ladder.test_rows))
-        return self.ladder.test_rows.select(range(begin, end), f"test rows {begin + 1:,} to {end:,}")
+        return self.ladder.test_rows.select(
+            range(begin, end), f"test rows {begin + 1:,} to {end:,}"
+        )
 
     def _write_test(self, name: str, assistant: Assistant, scored: Sequence[ScoredAnswer]) -> None:
         self.ladder.write_predictions(name, "test", scored)
@@ -182,23 +228,32 @@ def list_stored_models(test: Dataset) -> list[str]:
 
 
 def check_stored_answers(task: Task, test: Dataset, methods: Collection[str]) -> None:
-    """Raise InputError with every test row without an answer of a model that has answers in other rows, and with every
-    model that has the name of a method."""
-    models, file = list_stored_models(test), (task.test or task.examples).file
-    message, remedy = "a column of stored answers has the name of a method", "rename it"
-    issues = [Issue(file.name, message, quote_value(name), remedy) for name in models if name in methods]
-    message, remedy = "the test row has no stored answer of this model", "add it, or leave the model out"
+    """Raise InputError with every test row without an answer of a model that has answers in other
+    rows, and with every model that has the name of a method.
+    """
+    models = list_stored_models(test)
+    file = (task.test or task.examples).file
+    message = "a column of stored answers has the name of a method"
+    remedy = "rename it"
+    issues = [
+        Issue(file.name, message, quote_value(name), remedy) for name in models if name in methods
+    ]
+    message = "the test row has no stored answer of this model"
+    remedy = "add it, or leave the model out"
     remedy += ", or write turns: last" if task.turns == "all" else ""
     for row in test:
         missing = [name for name in models if name not in row.answers]
-        issues += [Issue(row.location or row.id, message, quote_value(name), remedy) for name in missing]
+        issues += [
+            Issue(row.location or row.id, message, quote_value(name), remedy) for name in missing
+        ]
     raise_issues(issues, file)
 
 
 def score_stored_answers(ladder_run: LadderRun) -> dict[str, list[Json]]:
     """Score every stored answer to the test like an answer of a method. Return model -> lines as in
     predictions.jsonl."""
-    task, rows = ladder_run.task, ladder_run.test_rows
+    task = ladder_run.task
+    rows = ladder_run.test_rows
     contract = resolve_contract(task, ladder_run.split.train)
     reader = Assistant("stored", task.kind, ModelRef(CLASSICAL), contract=contract)
     lines: dict[str, list[Json]] = {}

@@ -1,4 +1,6 @@
-"""Files of preferences (inputs with a chosen and a rejected answer, or a rated answer), and the side of each."""
+"""Files of preferences (inputs with a chosen and a rejected answer, or a rated answer), and the
+side of each.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,15 +16,17 @@ DEV_INTERVAL = 10  # one in this many inputs that are not in the split goes to d
 
 
 def read_preferences(file: Path, instructions: str = "") -> list[Preference]:
-    """The preferences of a file, without those whose two answers are equal. In KTO's format (prompt, completion,
-    label), each row has one of the two answers, and the other is "".
+    """The preferences of a file, without those whose two answers are equal. In KTO's format
+    (prompt, completion, label), each row has one of the two answers, and the other is "".
 
-    A system message or functions that differ from the task's `instructions` become the first turn of their row. Raises
-    what `read_preference_rows` raises.
+    A system message or functions that differ from the task's `instructions` become the first turn
+    of their row. Raises what `read_preference_rows` raises.
     """
     shared = split_tools(instructions)
 
-    def add_own_system(row: PreferenceRow | RatedAnswer, turns: tuple[Message, ...]) -> tuple[Message, ...]:
+    def add_own_system(
+        row: PreferenceRow | RatedAnswer, turns: tuple[Message, ...]
+    ) -> tuple[Message, ...]:
         text = format_own_system(row.system, row.tools, *shared)
         return (Message("system", text), *turns) if text else turns
 
@@ -51,10 +55,12 @@ def read_preferences(file: Path, instructions: str = "") -> list[Preference]:
     ]
 
 
-def group_by_side(preferences: Sequence[Preference], split: splits.Split) -> Mapping[Side, Sequence[Preference]]:
-    """Preferences for train and for dev. Inputs of the split, and near-duplicates of them, go to the same side; those
-    of the test are left out. Of all other inputs, one in ten goes to dev (the hash of the input decides), and nine to
-    train.
+def group_by_side(
+    preferences: Sequence[Preference], split: splits.Split
+) -> Mapping[Side, Sequence[Preference]]:
+    """Preferences for train and for dev. Inputs of the split, and near-duplicates of them, go to
+    the same side; those of the test are left out. Of all other inputs, one in ten goes to dev (the
+    hash of the input decides), and nine to train.
     """
     by_side: dict[Side, list[Preference]] = {"train": [], "dev": [], "test": []}
     texts = [preference.text for preference in preferences]
@@ -65,7 +71,9 @@ def group_by_side(preferences: Sequence[Preference], split: splits.Split) -> Map
         ("test", split.test.examples),
     )
     for side, rows in sides:  # the test comes last, so that every input near a test row is left out
-        near |= {position: side for position, *_ in find_near_matches(texts, [row.text for row in rows])}
+        near |= {
+            position: side for position, *_ in find_near_matches(texts, [row.text for row in rows])
+        }
     for position, preference in enumerate(preferences):
         key = splits.input_key(Example(preference.id, preference.input, ""))
         default: Side = "train" if int(key, 16) % DEV_INTERVAL else "dev"

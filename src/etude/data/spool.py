@@ -52,4 +52,6 @@ class Spool:
 
 def _parse_example(line: str) -> Example:
     identifier, turns, output, references, *others = json.loads(line)
-    return Example(identifier, tuple(Message(*turn) for turn in turns), output, tuple(references), *others)
+    return Example(
+        identifier, tuple(Message(*turn) for turn in turns), output, tuple(references), *others
+    )

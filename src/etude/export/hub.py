@@ -1,4 +1,6 @@
-"""Export for the Hugging Face Hub: a folder with weights, tokenizer, licence and card, and its upload."""
+"""Export for the Hugging Face Hub: a folder with weights, tokenizer, licence and card, and its
+upload.
+"""
 
 import shlex
 from dataclasses import replace
@@ -33,12 +35,13 @@ tokenizer = AutoTokenizer.from_pretrained({repo!r})
 
 
 def export_for_hub(run: Run, assistant: Assistant, path: Path, repo: str = "") -> ExportResult:
-    """Write a folder that `hf upload` takes: the adapter or the merged weights, the tokenizer, the base's licence, the
-    prompt and the card. The card loads the weights from `repo` (default: the folder's name). The Hub does not have the
-    base of an adapter over a GGUF file, so such an adapter is merged.
+    """Write a folder that `hf upload` takes: the adapter or the merged weights, the tokenizer, the
+    base's licence, the prompt and the card. The card loads the weights from `repo` (default: the
+    folder's name). The Hub does not have the base of an adapter over a GGUF file, so such an
+    adapter is merged.
 
-    Nothing is sent. After an error, the folder is removed. Raises ModelError if there are no tuned weights, RunError if
-    the run has no assistant, OSError.
+    Nothing is sent. After an error, the folder is removed. Raises ModelError if there are no tuned
+    weights, RunError if the run has no assistant, OSError.
     """
     base = assistant.model.name
     is_merged = assistant.model.adapter is not None and weights.is_gguf(base)
@@ -48,7 +51,10 @@ def export_for_hub(run: Run, assistant: Assistant, path: Path, repo: str = "") -
             Models().get_trainable(assistant.model).tokenizer.save_pretrained(path)
             # a path on this machine is not for a repository that others read
             config = read_json(path / weights.CONFIG_FILE)
-            write_json(path / weights.CONFIG_FILE, config | {"base_model_name_or_path": weights.describe_base(base)})
+            write_json(
+                path / weights.CONFIG_FILE,
+                config | {"base_model_name_or_path": weights.describe_base(base)},
+            )
         folder = weights.find_licence_folder(base)
         for file in sorted(folder.glob(weights.LICENCE_FILES)) if folder else ():
             copy(file, path / file.name)
@@ -65,17 +71,24 @@ def export_for_hub(run: Run, assistant: Assistant, path: Path, repo: str = "") -
 
 
 def describe_gaps(base: str, is_merged: bool) -> list[str]:
-    """Describe what the publisher must still do: name the base's licence; publish the base of an adapter."""
+    """Describe what the publisher must still do: name the base's licence; publish the base of an
+    adapter.
+    """
     gaps = []
     if not weights.read_licence(base):
         gaps.append(f"The licence of {base} is unknown: add `license:` to {weights.CARD_FILE}.")
     if not is_merged and weights.find_hub_id(base) is None:
-        gaps.append(f"{base} is not on the Hub: publish it too, and add `base_model:` to {weights.CARD_FILE}.")
+        gaps.append(
+            f"{base} is not on the Hub: publish it too, and add `base_model:` to "
+            f"{weights.CARD_FILE}."
+        )
     return gaps
 
 
 def describe_upload(folder: Path, repo: str, assistant: Assistant) -> str:
-    """Build the question that is asked before an upload: how much is sent, and what others could read in it."""
+    """Build the question that is asked before an upload: how much is sent, and what others could
+    read in it.
+    """
     files = [file for file in folder.rglob("*") if file.is_file()]
     size = format_size(sum(file.stat().st_size for file in files))
     readable = ["the task's instructions"] if assistant.instructions else []
@@ -83,15 +96,16 @@ def describe_upload(folder: Path, repo: str, assistant: Assistant) -> str:
         readable.append(f"{format_count(len(assistant.shots), 'training row')} ({PROMPT_FILE})")
     texts = f", with {' and '.join(readable)}," if readable else ""
     return (
-        f"Upload {format_count(len(files), 'file')} ({size}){texts} to {repo} on the Hugging Face Hub? "
-        "A new repository is private; an existing one stays as it is."
+        f"Upload {format_count(len(files), 'file')} ({size}){texts} to {repo} on the Hugging Face "
+        "Hub? A new repository is private; an existing one stays as it is."
     )
 
 
 def upload_folder(folder: Path, repo: str, endpoint: str | None = None) -> str:
     """Upload a folder as a model repository, created as a private one if absent; return its URL.
 
-    `endpoint` replaces the Hub's address. Raises ServiceError if the Hub refuses or cannot be reached.
+    `endpoint` replaces the Hub's address. Raises ServiceError if the Hub refuses or cannot be
+    reached.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError
@@ -99,11 +113,13 @@ def upload_folder(folder: Path, repo: str, endpoint: str | None = None) -> str:
     try:
         hub = HfApi(endpoint=endpoint)
         url = hub.create_repo(repo, private=True, exist_ok=True)
-        hub.upload_folder(repo_id=url.repo_id, folder_path=folder, commit_message="Upload from etude export")
+        hub.upload_folder(
+            repo_id=url.repo_id, folder_path=folder, commit_message="Upload from etude export"
+        )
     except (HTTPError, OSError, ValueError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ServiceError(
-            f"{folder} was not uploaded to {repo} ({reason}). Log in with `hf auth login`, and upload it with "
-            f"`hf upload {repo} {folder}`."
+            f"{folder} was not uploaded to {repo} ({reason}). Log in with `hf auth login`, and "
+            f"upload it with `hf upload {repo} {folder}`."
         ) from error
     return str(url)

@@ -16,7 +16,9 @@ from etude.types import Message, ModelRef
 
 PLACEHOLDER = "THE-QUESTION"
 PROMPT_FILE = "prompt.json"
-MAX_CONTEXT = 8_192  # tokens of the context in a Modelfile; most machines have too little memory for more
+MAX_CONTEXT = (
+    8_192  # tokens of the context in a Modelfile; most machines have too little memory for more
+)
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,29 @@ class ExportResult:
     instructions: str  # one line for the user
 
 
-def export_weights(assistant: Assistant, target: str, path: Path, kind: str = "q8_0") -> ExportResult:
-    """Write an assistant's weights to `path` as a `target` of TARGETS; `kind` is the type of GGUF weights.
+def export_weights(
+    assistant: Assistant, target: str, path: Path, kind: str = "q8_0"
+) -> ExportResult:
+    """Write an assistant's weights to `path` as a `target` of TARGETS; `kind` is the type of GGUF
+    weights.
 
-    `prompt.json`, in the folder of the weights or next to their file, shows the messages for a question. Raises
-    ModelError if these weights cannot be exported to the target, OSError if the disk fails.
+    `prompt.json`, in the folder of the weights or next to their file, shows the messages for a
+    question. Raises ModelError if these weights cannot be exported to the target, OSError if the
+    disk fails.
     """
     # Other programs get the base in its own precision, and quantise it in their own way.
-    full = replace(assistant, model=replace(assistant.model, name=split_bits(assistant.model.name)[0]))
+    full = replace(
+        assistant, model=replace(assistant.model, name=split_bits(assistant.model.name)[0])
+    )
     result = TARGETS[target](full, path, kind)
-    passages = [f"PASSAGE-{number}" for number in range(1, assistant.num_passages + 1) if assistant.search]
+    passages = [
+        f"PASSAGE-{number}" for number in range(1, assistant.num_passages + 1) if assistant.search
+    ]
     question = Message("user", "\n\n".join([PLACEHOLDER, *passages]))
-    messages = [{"role": turn.role, "content": turn.content} for turn in assistant.build_messages((question,))]
+    messages = [
+        {"role": turn.role, "content": turn.content}
+        for turn in assistant.build_messages((question,))
+    ]
     file = path / PROMPT_FILE if path.is_dir() else path.with_suffix(f".{PROMPT_FILE}")
     write_json(file, {"messages": messages, "max_tokens": assistant.max_tokens, "temperature": 0})
     for weights in path.glob("*.safetensors"):  # the library lets only the owner read them
@@ -61,9 +74,9 @@ def describe_losses(assistant: Assistant) -> str:
     if not (lost := [name for name, value in parts.items() if value]):
         return "The weights contain the whole assistant."
     return (
-        f"The exported weights do not contain {', '.join(lost)}. {PROMPT_FILE} shows the messages that the other "
-        "program must send for a question. To keep everything, run the weights in the other program and use them "
-        "through etude serve PLACE --engine URL#MODEL."
+        f"The exported weights do not contain {', '.join(lost)}. {PROMPT_FILE} shows the messages "
+        "that the other program must send for a question. To keep everything, run the weights in "
+        "the other program and use them through etude serve PLACE --engine URL#MODEL."
     )
 
 
@@ -75,7 +88,11 @@ def export_adapter(assistant: Assistant, path: Path, kind: str) -> ExportResult:
         copytree(adapter, folder, dirs_exist_ok=True)
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         write_json(folder / CONFIG_FILE, config | {"base_model_name_or_path": base})
-    origin = f" (unpacked from {describe_base(assistant.model.name)})" if is_gguf(assistant.model.name) else ""
+    origin = (
+        f" (unpacked from {describe_base(assistant.model.name)})"
+        if is_gguf(assistant.model.name)
+        else ""
+    )
     usage = f"PEFT's format, over {base}{origin}: PeftModel.from_pretrained(base, {path})"
     return ExportResult(path, ModelRef(assistant.model.name, path), usage)
 
@@ -88,7 +105,9 @@ def export_merged(assistant: Assistant, path: Path, kind: str) -> ExportResult:
     with atomic_folder(path) as folder:
         model.tokenizer.save_pretrained(folder)
         save_weights(model.module, folder)
-    return ExportResult(path, ModelRef(str(path)), f"AutoModelForCausalLM.from_pretrained({str(path)!r})")
+    return ExportResult(
+        path, ModelRef(str(path)), f"AutoModelForCausalLM.from_pretrained({str(path)!r})"
+    )
 
 
 def export_gguf(assistant: Assistant, path: Path, kind: str) -> ExportResult:
@@ -111,7 +130,9 @@ def export_lora(assistant: Assistant, path: Path, kind: str) -> ExportResult:
 
 
 def export_ollama(assistant: Assistant, path: Path, kind: str) -> ExportResult:
-    """Export a folder with a GGUF file and a Modelfile. Raises ModelError for features that Ollama lacks."""
+    """Export a folder with a GGUF file and a Modelfile. Raises ModelError for features that Ollama
+    lacks.
+    """
     features: dict[str, object] = {
         "retrieves passages": assistant.search,
         "retrieves examples": assistant.similar,
@@ -119,7 +140,9 @@ def export_ollama(assistant: Assistant, path: Path, kind: str) -> ExportResult:
         "is constrained to its contract": assistant.enforced,
     }
     if unsupported := next((feature for feature, value in features.items() if value), None):
-        raise ModelError(f"This assistant {unsupported}, which Ollama does not support. Use etude serve.")
+        raise ModelError(
+            f"This assistant {unsupported}, which Ollama does not support. Use etude serve."
+        )
     weights = export_gguf(assistant, path / "model.gguf", kind)
     write_text(path / "Modelfile", build_modelfile(assistant, Models()))
     modelfile = shlex.quote(str(path / "Modelfile"))
@@ -148,10 +171,14 @@ TARGETS: Mapping[str, Callable[[Assistant, Path, str], ExportResult]] = {
 
 
 def build_modelfile(assistant: Assistant, models: Models) -> str:
-    """Build Ollama's Modelfile for model.gguf, with exactly the measured prompt for a question of one turn."""
+    """Build Ollama's Modelfile for model.gguf, with exactly the measured prompt for a question of
+    one turn.
+    """
     model = models.get_trainable(assistant.model)
     messages = assistant.build_messages((Message("user", PLACEHOLDER),))
-    template = model.render_text(messages).replace("{{", '{{ "{{" }}').replace('"""', '{{ "\\"\\"\\"" }}')
+    template = (
+        model.render_text(messages).replace("{{", '{{ "{{" }}').replace('"""', '{{ "\\"\\"\\"" }}')
+    )
     before, after = template.split(PLACEHOLDER)
     stops = sorted(model.tokenizer.convert_ids_to_tokens(sorted(model.end_tokens)))  # type: ignore[attr-defined]
     lines = [
@@ -166,15 +193,21 @@ def build_modelfile(assistant: Assistant, models: Models) -> str:
 
 
 def find_base(assistant: Assistant) -> str:
-    """Find the weights that an adapter was trained on, as other programs load them: a hub id or a folder. For a GGUF
-    file this is the folder in Étude's cache with its unpacked weights."""
+    """Find the weights that an adapter was trained on, as other programs load them: a hub id or a
+    folder. For a GGUF file this is the folder in Étude's cache with its unpacked weights.
+    """
     name = assistant.model.name
-    return str(Models().get_trainable(ModelRef(name)).folder) if is_gguf(name) else find_hub_id(name) or name
+    return (
+        str(Models().get_trainable(ModelRef(name)).folder)
+        if is_gguf(name)
+        else find_hub_id(name) or name
+    )
 
 
 def _get_adapter(assistant: Assistant) -> Path:
     if assistant.model.adapter is None:
         raise ModelError(
-            f"{assistant.method} does not tune weights, so there is no adapter to export. Use etude serve."
+            f"{assistant.method} does not tune weights, so there is no adapter to export. Use "
+            "etude serve."
         )
     return assistant.model.adapter

@@ -1,7 +1,7 @@
 """Write the right answers of the feedback to a new file of examples next to the old one.
 
-If an input is in the examples, the answer of its rows is replaced; any other input becomes a new train row. Rows that
-reviewers excluded are not in the new file.
+If an input is in the examples, the answer of its rows is replaced; any other input becomes a new
+train row. Rows that reviewers excluded are not in the new file.
 """
 
 import json
@@ -23,12 +23,24 @@ from etude.data.formats.write import SHAREGPT_ROLES
 from etude.data.splits import input_key
 from etude.errors import InputError, parse_location
 from etude.feedback.entry import FILE, Feedback, FeedbackLog
-from etude.feedback.gather import GatheredFeedback, RightAnswer, RowEdit, gather_feedback, hash_input
+from etude.feedback.gather import (
+    GatheredFeedback,
+    RightAnswer,
+    RowEdit,
+    gather_feedback,
+    hash_input,
+)
 from etude.feedback.sealed import load_sealed_test
 from etude.privacy.mask.surrogate_log import read_surrogates
 from etude.repair import change_log
 from etude.repair.change_log import Change, ChangeList, FixFiles, FixLog
-from etude.repair.editable_rows import EditableRow, convert_cell, create_row, read_editable_rows, resolve_columns
+from etude.repair.editable_rows import (
+    EditableRow,
+    convert_cell,
+    create_row,
+    read_editable_rows,
+    resolve_columns,
+)
 from etude.repair.fix_file import format_source_line
 from etude.runs import FOLDER
 from etude.runs.split import add_train_only
@@ -38,7 +50,9 @@ from etude.types import Example, Message
 
 APPLIED_NAME = re.compile(r"(.+)\.feedback(?:-(\d+))?")
 """The stem of a file that feedback has been applied to."""
-ADDED, REPLACED, EXCLUDED = "feedback_added", "feedback_replaced", "feedback_excluded"
+ADDED = "feedback_added"
+REPLACED = "feedback_replaced"
+EXCLUDED = "feedback_excluded"
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,9 @@ class AppliedFeedback:
     changes: ChangeList  # rows added, replaced and left out; nothing is written if there are none
     num_known: int  # right answers that the examples already have
     unwritable: tuple[RightAnswer, ...]
-    """Right answers that do not fit the format of the file, such as a chat of several turns in a table."""
+    """Right answers that do not fit the format of the file, such as a chat of several turns in a
+    table.
+    """
     task_line: str  # the line for the task file that uses the new rows
 
     def count(self, kind: str) -> int:
@@ -59,20 +75,23 @@ class AppliedFeedback:
 
 
 def read_task_feedback(task: Task) -> tuple[GatheredFeedback, Survey]:
-    """Read the task's feedback with its results, and its examples. Raises InputError and RunError for their files."""
+    """Read the task's feedback with its results, and its examples. Raises InputError and RunError
+    for their files.
+    """
     survey = survey_dataset(task)
     entries = FeedbackLog(task.folder / FILE).entries
     return gather_feedback(entries, task, load_sealed_test(task, survey.rows)), survey
 
 
 def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeedback:
-    """Write the examples of a task with the right answers of its feedback to a new file: rows.feedback.jsonl for
-    rows.jsonl, or rows.feedback-2.jsonl for rows.feedback.jsonl.
+    """Write the examples of a task with the right answers of its feedback to a new file:
+    rows.feedback.jsonl for rows.jsonl, or rows.feedback-2.jsonl for rows.feedback.jsonl.
 
-    The old file is not changed. With `update`, the task file is changed to use the new file. Nothing is written if the
-    examples already have all right answers. New rows never become test rows: the next split puts them into train. A log
-    next to the new file has every change, with the row before and after it, and the people who asked for it. Raises
-    InputError if a file cannot be read or if somebody has changed the new file, OSError if it cannot be written.
+    The old file is not changed. With `update`, the task file is changed to use the new file.
+    Nothing is written if the examples already have all right answers. New rows never become test
+    rows: the next split puts them into train. A log next to the new file has every change, with the
+    row before and after it, and the people who asked for it. Raises InputError if a file cannot be
+    read or if somebody has changed the new file, OSError if it cannot be written.
     """
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     gathered, survey = read_task_feedback(task)
@@ -83,7 +102,8 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
         rows_by_key.setdefault(hash_input(row.input), []).append(row)
     additions = [answer for answer in gathered.answers if answer.key not in rows_by_key]
     edits = {
-        parse_location(edit.row.location)[1]: edit for edit in gathered.list_edits(lambda key: rows_by_key.get(key, ()))
+        parse_location(edit.row.location)[1]: edit
+        for edit in gathered.list_edits(lambda key: rows_by_key.get(key, ()))
     }
     num_changed = len(additions) + len({edit.answer.key for edit in edits.values() if edit.answer})
     files = next_files(task.examples.file)
@@ -102,10 +122,18 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
     )
     if not len(builder.changes):
         return applied
-    # 3. Write the files. The keys of new train rows come first, so that no new row gets into a test after a kill.
-    add_train_only(task.folder / FOLDER, [input_key(Example("", answer.input, "")) for answer in additions])
+    # 3. Write the files. The keys of new train rows come first, so that no new row gets into a test
+    # after a kill.
+    add_train_only(
+        task.folder / FOLDER, [input_key(Example("", answer.input, "")) for answer in additions]
+    )
     surrogates = tuple(sorted(read_surrogates(files.source)))
-    log = FixLog(files.source.name, change_log.hash_file(files.source), surrogates=surrogates, changes=builder.changes)
+    log = FixLog(
+        files.source.name,
+        change_log.hash_file(files.source),
+        surrogates=surrogates,
+        changes=builder.changes,
+    )
     change_log.write_fix(files, log)
     if update:
         update_task(task, files.fixed_file)
@@ -113,7 +141,9 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
 
 
 def next_files(source: Path) -> FixFiles:
-    """Return the paths of the new file: rows.feedback.jsonl for rows.jsonl, then rows.feedback-2.jsonl."""
+    """Return the paths of the new file: rows.feedback.jsonl for rows.jsonl, then
+    rows.feedback-2.jsonl.
+    """
     match = APPLIED_NAME.fullmatch(source.stem)
     if match is None:
         return FixFiles(source, f"{source.stem}.feedback")
@@ -127,9 +157,12 @@ class _ChangeBuilder:
     changes: ChangeList = field(default_factory=ChangeList)
     unwritable: list[RightAnswer] = field(default_factory=list)
 
-    def build(self, new: Sequence[RightAnswer], edits: Mapping[int, RowEdit], ids: set[str]) -> None:
-        """Replace answers, leave out rows, and add the new answers after the last row. `edits` has the first line of
-        each row to be changed."""
+    def build(
+        self, new: Sequence[RightAnswer], edits: Mapping[int, RowEdit], ids: set[str]
+    ) -> None:
+        """Replace answers, leave out rows, and add the new answers after the last row. `edits` has
+        the first line of each row to be changed.
+        """
         template: EditableRow | None = None
         for row in read_editable_rows(self.task.examples, self.task.kind):
             template = template or row
@@ -140,9 +173,12 @@ class _ChangeBuilder:
             if answer and after is None:
                 self.unwritable.append(answer)
                 continue
-            kind, before = REPLACED if answer else EXCLUDED, row.raw.decode()
+            kind = REPLACED if answer else EXCLUDED
+            before = row.raw.decode()
             note = _format_note(entries)
-            self.changes.append(Change(example.id, row.line, row.last_line, (kind,), before, after, note))
+            self.changes.append(
+                Change(example.id, row.line, row.last_line, (kind,), before, after, note)
+            )
         if template is not None:
             self._add(new, template, ids)
 
@@ -165,7 +201,8 @@ class _ChangeBuilder:
             num_lines, last = max(enumerate(stream, 1), default=(0, b"\n"))
         missing_end = "" if last.endswith(b"\n") else "\n"
         for answer in answers:
-            # The first name may already exist, if the input of an earlier new row was edited by hand.
+            # The first name may already exist, if the input of an earlier new row was edited by
+            # hand.
             row_id = name = f"feedback-{answer.key[:12]}"
             numbers = count(2)
             while row_id in ids:
@@ -175,7 +212,8 @@ class _ChangeBuilder:
             if raw is None:
                 self.unwritable.append(answer)
                 continue
-            after, missing_end = missing_end + raw.decode(), ""
+            after = missing_end + raw.decode()
+            missing_end = ""
             note = _format_note(answer.entries)
             self.changes.append(Change(row_id, num_lines + 1, num_lines, (ADDED,), "", after, note))
 
@@ -187,9 +225,11 @@ def _format_note(entries: Sequence[Feedback]) -> str:
 def _build_cells(
     answer: RightAnswer, row_id: str, columns: RowSource, template: EditableRow, survey: Survey
 ) -> dict[str, Any] | None:
-    """Build the cells of a new row in the format of `template`; None if its turns do not fit the file.
+    """Build the cells of a new row in the format of `template`; None if its turns do not fit the
+    file.
 
-    The system message and the functions are those of the answer's input, or the shared ones of the file's rows.
+    The system message and the functions are those of the answer's input, or the shared ones of the
+    file's rows.
     """
     cells: dict[str, Any] = {str(columns.id): row_id} if columns.id else {}
     plain_turns = tuple(turn for turn in answer.input if turn.role != "system")
@@ -200,11 +240,14 @@ def _build_cells(
     if columns.messages and tools and (tool_column or not template.table):
         is_text = isinstance(template.cells.get(str(tool_column)), str)
         offer = parse_tools(tools)
-        cells[tool_column or TOOL_COLUMNS[0]] = json.dumps(offer, ensure_ascii=False) if is_text else offer
+        cells[tool_column or TOOL_COLUMNS[0]] = (
+            json.dumps(offer, ensure_ascii=False) if is_text else offer
+        )
         tools = ""
     system = append_tools(system, tools)
     if columns.system and system:
-        cells[columns.system], system = system, ""
+        cells[columns.system] = system
+        system = ""
     if columns.messages:
         first_turn = [Message("system", system)] if system else []
         chat = (*first_turn, *plain_turns, Message("assistant", answer.output))
@@ -218,7 +261,9 @@ def _build_cells(
     if columns.answer_columns:
         labels = split_answers(answer.output)
         cells |= {
-            question.column: convert_cell(labels[question.name], template.cells.get(question.column))
+            question.column: convert_cell(
+                labels[question.name], template.cells.get(question.column)
+            )
             for question in columns.questions
         }
     output: Any = answer.output
@@ -231,7 +276,8 @@ def _build_cells(
 
 def _format_turns(chat: Sequence[Message], column: str, template: EditableRow) -> list[Json]:
     turns = unwrap_turns(template.cells[column])
-    role_key, text_key = find_key(turns[0], ROLE_KEYS), find_key(turns[0], TEXT_KEYS)
+    role_key = find_key(turns[0], ROLE_KEYS)
+    text_key = find_key(turns[0], TEXT_KEYS)
     roles = {role: SHAREGPT_ROLES[role] if role_key == "from" else role for role in SHAREGPT_ROLES}
     roles |= {role: turn[role_key] for turn in turns if (role := parse_role(turn))}
     return [{role_key: roles[turn.role], text_key: turn.content} for turn in chat]
@@ -243,7 +289,8 @@ def _encode_turns(items: Sequence[Json], column: str, template: EditableRow) -> 
 
 
 def update_task(task: Task, file: Path) -> None:
-    """Write the name of another file of examples into the task file. Everything else, including comments, is unchanged.
+    """Write the name of another file of examples into the task file. Everything else, including
+    comments, is unchanged.
 
     Raises InputError, with the line to write, if the YAML of the file cannot be edited in place.
     """
@@ -256,7 +303,9 @@ def update_task(task: Task, file: Path) -> None:
         expected["examples"] = name
     node = _find_node(yaml.compose(text), "examples")
     node = _find_node(node, "file") if isinstance(node, yaml.MappingNode) else node
-    quoted = yaml.safe_dump([name], default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
+    quoted = yaml.safe_dump(
+        [name], default_flow_style=True, allow_unicode=True, width=10_000
+    ).strip()[1:-1]
     edited = f"{text[: node.start_mark.index]}{quoted}{text[node.end_mark.index :]}"
     if yaml.safe_load(edited) != expected:
         remedy = f"write this line yourself: {format_source_line(task, file)}"

@@ -2,12 +2,14 @@
 
 Each line is one entry, and entries are only appended:
 
-    {"id": ..., "created": "2026-11-27T14:05:31+00:00", "reviewer": "ana", "assistant": "luma-3ee9ed84/fine_tune",
-     "input": "A book about dragons?", "answer": "Title: ...", "correction": "Title: ...", "reason": "wrong age"}
+    {"id": ..., "created": "2026-11-27T14:05:31+00:00", "reviewer": "ana", "assistant":
+    "luma-3ee9ed84/fine_tune",
+     "input": "A book about dragons?", "answer": "Title: ...", "correction": "Title: ...", "reason":
+     "wrong age"}
 
-`input` is a text, or the turns of a chat as [{"role": "user", "content": ...}, ...], ending with the user's. An
-input's own system message, with its functions, is the first turn. At least one of `thumb` ("up" or "down"),
-`correction`, `choice`, `flag`, `exclude` and `undo` must be given.
+`input` is a text, or the turns of a chat as [{"role": "user", "content": ...}, ...], ending with
+the user's. An input's own system message, with its functions, is the first turn. At least one of
+`thumb` ("up" or "down"), `correction`, `choice`, `flag`, `exclude` and `undo` must be given.
 """
 
 import os
@@ -43,7 +45,9 @@ class Feedback:
     input: tuple[Message, ...]  # as in Example
     answer: str
     thumb: Thumb | None = None
-    correction: str | None = None  # the right answer; equal to `answer` if the person accepted it as right
+    correction: str | None = (
+        None  # the right answer; equal to `answer` if the person accepted it as right
+    )
     choice: Choice | None = None
     """Which of `answer` and `other` is better, or whether both are good, or neither."""
     other: str | None = None  # the answer that was displayed next to `answer`
@@ -63,7 +67,9 @@ class Feedback:
         if self.correction is not None:
             return "right" if self.correction == self.answer else "corrected"
         if self.choice:
-            return {"answer": "first is better", "other": "second is better"}.get(self.choice, self.choice)
+            return {"answer": "first is better", "other": "second is better"}.get(
+                self.choice, self.choice
+            )
         if self.thumb:
             return f"thumb {self.thumb}"
         if self.exclude:
@@ -75,7 +81,11 @@ class Feedback:
         turns = [{"role": turn.role, "content": turn.content} for turn in self.input]
         body = {item.name: getattr(self, item.name) for item in fields(self)}
         body["input"] = turns[0]["content"] if len(turns) == 1 else turns
-        return {name: value for name, value in body.items() if name in REQUIRED or value not in (None, "", False)}
+        return {
+            name: value
+            for name, value in body.items()
+            if name in REQUIRED or value not in (None, "", False)
+        }
 
 
 def new_id() -> str:
@@ -89,7 +99,9 @@ def utc_now() -> str:
 
 
 def drop_undone(entries: Iterable[Feedback]) -> list[Feedback]:
-    """Return the entries that were not undone, without entries that only undo others. An undo can be undone, too."""
+    """Return the entries that were not undone, without entries that only undo others. An undo can
+    be undone, too.
+    """
     active: list[Feedback] = []
     undone: set[str] = set()
     for entry in reversed([*entries]):
@@ -103,11 +115,11 @@ def drop_undone(entries: Iterable[Feedback]) -> list[Feedback]:
 
 
 def read_feedback(body: Mapping[str, Any], location: str = "feedback") -> Feedback:
-    """Read an entry from a line of the file, or from the request of a page or a client. Unknown keys are ignored; `id`
-    and `created` are created if they are missing.
+    """Read an entry from a line of the file, or from the request of a page or a client. Unknown
+    keys are ignored; `id` and `created` are created if they are missing.
 
-    Raises InputError if a key is missing or has a wrong type, if there is no feedback in it, if the input is not a chat
-    that ends with the user's turn, or if a text contains half a surrogate pair.
+    Raises InputError if a key is missing or has a wrong type, if there is no feedback in it, if the
+    input is not a chat that ends with the user's turn, or if a text contains half a surrogate pair.
     """
     text = body.get("input")
     turns = [{"role": "user", "content": text}] if isinstance(text, str) else text
@@ -130,26 +142,33 @@ def _check(entry: Feedback, location: str) -> None:
 
 
 def _build_error(location: str, problem: str, body: Mapping[str, Any]) -> InputError:
-    remedy = f"send {', '.join(REQUIRED)}, and one of thumb, correction, choice, flag, exclude and undo"
+    remedy = (
+        f"send {', '.join(REQUIRED)}, and one of thumb, correction, choice, flag, exclude and undo"
+    )
     return InputError.of(location, problem, quote_value(dict(body)), remedy)
 
 
 def _find_problem(entry: Feedback) -> str:
-    """Return what is wrong with the content of an entry; "" if it is valid. Raises UnicodeEncodeError (a ValueError)
-    for half a surrogate pair."""
+    """Return what is wrong with the content of an entry; "" if it is valid. Raises
+    UnicodeEncodeError (a ValueError) for half a surrogate pair.
+    """
     roles = [turn.role for turn in entry.input]
     if not {"user", "assistant"}.issuperset(roles[1:]) or roles[-1:] != ["user"]:
         return "input must be a text, or user and assistant turns that end with a user turn"
     has_opinion = any(value is not None for value in (entry.thumb, entry.correction, entry.choice))
     if not (has_opinion or entry.flag or entry.exclude or entry.undo):
-        return f"it has no feedback on the answer; thumb must be one of {', '.join(get_args(Thumb))}"
+        return (
+            f"it has no feedback on the answer; thumb must be one of {', '.join(get_args(Thumb))}"
+        )
     if (entry.choice is None) != (entry.other is None):
         return "choice and other must be given together"
     if entry.correction is not None and not entry.correction.strip():
         return "the correction is empty"
     if not (entry.id and entry.reviewer.strip()):
         return "id and reviewer must not be empty"
-    texts = [getattr(entry, item.name) for item in fields(entry)] + [turn.content for turn in entry.input]
+    texts = [getattr(entry, item.name) for item in fields(entry)] + [
+        turn.content for turn in entry.input
+    ]
     for text in filter(lambda value: isinstance(value, str), texts):
         text.encode()
         if "\0" in text:
@@ -160,8 +179,8 @@ def _find_problem(entry: Feedback) -> str:
 class FeedbackLog:
     """A feedback.jsonl, to which several processes and threads may write at once.
 
-    Entries are kept in memory; only lines added since the last read are read. A last line that a kill has cut is
-    ignored, and removed by the next `add`.
+    Entries are kept in memory; only lines added since the last read are read. A last line that a
+    kill has cut is ignored, and removed by the next `add`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -176,8 +195,8 @@ class FeedbackLog:
     def add(self, entry: Feedback) -> bool:
         """Append the entry, on disk before it returns; False if one with its id is already there.
 
-        Raises OSError if the disk fails, and InputError if the entry is invalid. The entry is saved even if the file
-        has an invalid line; `entries` reports such lines.
+        Raises OSError if the disk fails, and InputError if the entry is invalid. The entry is saved
+        even if the file has an invalid line; `entries` reports such lines.
         """
         _check(entry, "feedback")
         with hold_lock(self.file):
@@ -190,12 +209,14 @@ class FeedbackLog:
 
     @property
     def entries(self) -> list[Feedback]:
-        """All entries in the order in which they were added; empty without a file. Raises InputError with the invalid
-        lines that were read since the last call."""
+        """All entries in the order in which they were added; empty without a file. Raises
+        InputError with the invalid lines that were read since the last call.
+        """
         if self.file.exists():
             with hold_lock(self.file):
                 self._read_new_lines()
-        issues, self._issues = self._issues, []
+        issues = self._issues
+        self._issues = []
         if issues:
             raise InputError(issues)
         return list(self._entries.values())
@@ -203,7 +224,9 @@ class FeedbackLog:
     def _read_new_lines(self) -> None:
         with self.file.open("rb") as stream:
             if stream.seek(0, os.SEEK_END) < self._end:  # somebody has edited the file
-                self._entries, self._end, self._num_lines = {}, 0, 0
+                self._entries = {}
+                self._end = 0
+                self._num_lines = 0
             stream.seek(self._end)
             for line in stream:
                 if line.endswith(b"\n"):

@@ -1,7 +1,9 @@
-"""Turn feedback into right answers, preferences and judgements, with findings on entries that cannot be used.
+"""Turn feedback into right answers, preferences and judgements, with findings on entries that
+cannot be used.
 
-A person's last entry on an answer counts; among several people, the majority decides. Without a majority, a label or a
-record is left out; of free texts, which can be right in several forms, the last one is used.
+A person's last entry on an answer counts; among several people, the majority decides. Without a
+majority, a label or a record is left out; of free texts, which can be right in several forms, the
+last one is used.
 """
 
 import json
@@ -67,20 +69,33 @@ class GatheredFeedback:
     judgements: list[Judgement] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """Their `rows` are ids of entries; their `locations` are reviewer and date."""
-    disputed: list[Feedback] = field(default_factory=list)  # entries left out because reviewers disagree
+    disputed: list[Feedback] = field(
+        default_factory=list
+    )  # entries left out because reviewers disagree
 
     def list_edits(self, find_rows: Callable[[str], Sequence[Example]]) -> Iterator[RowEdit]:
-        """Yield the rows to be corrected or left out; `find_rows` returns the rows with a `hash_input`."""
+        """Yield the rows to be corrected or left out; `find_rows` returns the rows with a
+        `hash_input`.
+        """
         for answer in self.answers:
             rows = (row for row in find_rows(answer.key) if answer.differs(row))
             yield from (RowEdit(row, answer.entries, answer) for row in rows)
         for key, entries in self.excluded.items():
-            yield from (RowEdit(row, entries, None) for row in _select_rows(find_rows(key), entries))
+            yield from (
+                RowEdit(row, entries, None) for row in _select_rows(find_rows(key), entries)
+            )
 
     def add_finding(
-        self, kind: str, severity: Severity, entries: Sequence[Feedback], predicate: str, remedy: str
+        self,
+        kind: str,
+        severity: Severity,
+        entries: Sequence[Feedback],
+        predicate: str,
+        remedy: str,
     ) -> None:
-        """Add a finding about entries, if there are any. The message is "3 entries" and the predicate."""
+        """Add a finding about entries, if there are any. The message is "3 entries" and the
+        predicate.
+        """
         if entries:
             ids = tuple(entry.id for entry in entries)
             locations = tuple(f"{entry.reviewer}, {entry.created[:10]}" for entry in entries)
@@ -88,17 +103,24 @@ class GatheredFeedback:
             self.findings.append(Finding(kind, severity, ids, message, remedy, locations))
 
 
-def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest) -> GatheredFeedback:
-    """Compute the results of the entries by input, in order. Undone entries and those on test rows and made rows do not
-    count."""
-    gathered, entries = GatheredFeedback(), drop_undone(entry for entry in entries if entry.assistant != MADE)
+def gather_feedback(
+    entries: Sequence[Feedback], task: Task, sealed: SealedTest
+) -> GatheredFeedback:
+    """Compute the results of the entries by input, in order. Undone entries and those on test rows
+    and made rows do not count.
+    """
+    gathered = GatheredFeedback()
+    entries = drop_undone(entry for entry in entries if entry.assistant != MADE)
     # 1. Drop entries on test rows, then all but the last entry of each reviewer on each answer.
     on_test = list(compress(entries, sealed.find_overlaps([entry.input for entry in entries])))
-    predicate = "left out, because the input is in the sealed test, or is a near-duplicate of a test row"
+    predicate = (
+        "left out, because the input is in the sealed test, or is a near-duplicate of a test row"
+    )
     gathered.add_finding("feedback_sealed", "warning", on_test, predicate, "Nothing to do")
     on_test_ids = {entry.id for entry in on_test}
     entries = _keep_latest([entry for entry in entries if entry.id not in on_test_ids], gathered)
-    # 2. Decide by majority: the answer to each input, whether its row stays, and which answers are better or good.
+    # 2. Decide by majority: the answer to each input, whether its row stays, and which answers are
+    # better or good.
     gathered.excluded = dict(_find_excluded(entries, gathered))
     gathered.answers = list(_find_right_answers(entries, task, gathered))
     gathered.preferences = list(_find_preferences(entries, gathered))
@@ -111,7 +133,11 @@ def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest)
     latest = {(_key_of(entry), entry.answer): entry for entry in entries if not entry.choice}
     flagged = [entry for entry in latest.values() if entry.flag]
     gathered.add_finding(
-        "feedback_flagged", "note", flagged, "flagged for an expert", "Experts review them in the studio"
+        "feedback_flagged",
+        "note",
+        flagged,
+        "flagged for an expert",
+        "Experts review them in the studio",
     )
     return gathered
 
@@ -133,7 +159,9 @@ def _keep_latest(entries: Sequence[Feedback], gathered: GatheredFeedback) -> lis
 def _find_excluded(
     entries: Sequence[Feedback], gathered: GatheredFeedback
 ) -> Iterator[tuple[str, tuple[Feedback, ...]]]:
-    """Yield the rows that more reviewers exclude than correct; each reviewer's last entry counts."""
+    """Yield the rows that more reviewers exclude than correct; each reviewer's last entry
+    counts.
+    """
     relevant = [entry for entry in entries if entry.exclude or entry.correction]
     for key, group in _group_by(relevant, _key_of):
         latest = {entry.reviewer: entry for entry in group}.values()
@@ -144,11 +172,15 @@ def _find_excluded(
             gathered.disputed += latest
 
 
-def _find_right_answers(entries: Sequence[Feedback], task: Task, gathered: GatheredFeedback) -> Iterator[RightAnswer]:
+def _find_right_answers(
+    entries: Sequence[Feedback], task: Task, gathered: GatheredFeedback
+) -> Iterator[RightAnswer]:
     differing: list[Feedback] = []
     broken: list[Feedback] = []
     for key, group in _group_by(entries, _key_of):
-        corrections = list({entry.reviewer: entry for entry in group if entry.correction is not None}.values())
+        corrections = list(
+            {entry.reviewer: entry for entry in group if entry.correction is not None}.values()
+        )
         if not corrections or key in gathered.excluded:
             continue
         winners = _choose_correction(corrections, group, task.kind in ("classify", "extract"))
@@ -161,13 +193,19 @@ def _find_right_answers(entries: Sequence[Feedback], task: Task, gathered: Gathe
             differing += corrections if len(winners) < len(corrections) else []
             yield RightAnswer(key, winners[-1].input, output, tuple(winners))
     predicate = (
-        "from reviewers who gave different answers to the same input. For each input, the most frequent answer is "
-        "used, or the last one if none is more frequent"
+        "from reviewers who gave different answers to the same input. For each input, the most "
+        "frequent answer is used, or the last one if none is more frequent"
     )
-    gathered.add_finding("feedback_answers_differ", "note", differing, predicate, "Nothing to do if all are right")
+    gathered.add_finding(
+        "feedback_answers_differ", "note", differing, predicate, "Nothing to do if all are right"
+    )
     remedy = "Correct them again, or change contract: in the task file"
     gathered.add_finding(
-        "feedback_contract", "warning", broken, "left out, because the correction breaks the contract", remedy
+        "feedback_contract",
+        "warning",
+        broken,
+        "left out, because the correction breaks the contract",
+        remedy,
     )
 
 
@@ -176,8 +214,8 @@ def _choose_correction(
 ) -> list[Feedback]:
     """Return the corrections with the winning answer; empty if reviewers disagree.
 
-    An answer needs more supporters than opponents. Opponents are reviewers who rejected it and, if only one answer can
-    be right, reviewers who gave another answer.
+    An answer needs more supporters than opponents. Opponents are reviewers who rejected it and, if
+    only one answer can be right, reviewers who gave another answer.
     """
     candidates = []
     for _, group in _group_by(corrections, lambda entry: normalize_answer(str(entry.correction))):
@@ -185,7 +223,8 @@ def _choose_correction(
         opponents = {
             entry.reviewer
             for entry in entries
-            if normalize_answer(entry.answer) == output and (entry.answer.strip(), False) in list_claims(entry)
+            if normalize_answer(entry.answer) == output
+            and (entry.answer.strip(), False) in list_claims(entry)
         }
         opponents |= {entry.reviewer for entry in corrections} if only_one_right else set()
         if len(group) > len(opponents - {entry.reviewer for entry in group}):
@@ -193,7 +232,9 @@ def _choose_correction(
     return max(candidates, key=lambda group: (len(group), corrections.index(group[-1])), default=[])
 
 
-def _find_preferences(entries: Sequence[Feedback], gathered: GatheredFeedback) -> Iterator[Preference]:
+def _find_preferences(
+    entries: Sequence[Feedback], gathered: GatheredFeedback
+) -> Iterator[Preference]:
     ordered = [(entry, pair) for entry in entries if (pair := _order_answers(entry))]
     for _, group in _group_by(ordered, lambda item: (_key_of(item[0]), frozenset(item[1]))):
         majority = max((items for _, items in _group_by(group, lambda item: item[1])), key=len)
@@ -204,10 +245,15 @@ def _find_preferences(entries: Sequence[Feedback], gathered: GatheredFeedback) -
             gathered.disputed += [entry for entry, _ in group]
 
 
-def _find_judgements(entries: Sequence[Feedback], gathered: GatheredFeedback) -> Iterator[Judgement]:
+def _find_judgements(
+    entries: Sequence[Feedback], gathered: GatheredFeedback
+) -> Iterator[Judgement]:
     claims = [(entry, *claim) for entry in entries for claim in list_claims(entry)]
     for (_, answer), group in _group_by(claims, lambda claim: (_key_of(claim[0]), claim[1])):
-        good, bad = (len({entry.reviewer for entry, _, is_good in group if is_good is side}) for side in (True, False))
+        good, bad = (
+            len({entry.reviewer for entry, _, is_good in group if is_good is side})
+            for side in (True, False)
+        )
         if good != bad:
             yield Judgement(group[0][0].input, answer, good > bad)
         else:
@@ -240,7 +286,9 @@ def list_claims(entry: Feedback) -> Iterator[tuple[str, bool]]:
 
 
 def hash_input(turns: tuple[Message, ...]) -> str:
-    """Hash an input: its `input_key`; with an own system message, a hash of `input_key` and message."""
+    """Hash an input: its `input_key`; with an own system message, a hash of `input_key` and
+    message.
+    """
     key = input_key(Example("", turns, ""))
     if turns[0].role != "system":
         return key
@@ -261,12 +309,14 @@ def _group_by(items: Iterable[T], key: Callable[[T], object]) -> list[tuple[Any,
 def _select_rows(rows: Sequence[Example], entries: Iterable[Feedback]) -> list[Example]:
     """Select the rows that the entries are about, among the rows with one `hash_input`.
 
-    These are the rows with an entry's answer; if some of them have exactly its input, only these. If no row has an
-    entry's answer, all rows are selected.
+    These are the rows with an entry's answer; if some of them have exactly its input, only these.
+    If no row has an entry's answer, all rows are selected.
     """
     selected = []
     for entry in entries:
-        same = [row for row in rows if normalize_answer(row.output) == normalize_answer(entry.answer)]
+        same = [
+            row for row in rows if normalize_answer(row.output) == normalize_answer(entry.answer)
+        ]
         selected += [row for row in same if row.input == entry.input] or same
     return selected or list(rows)
 
@@ -280,8 +330,9 @@ def normalize_answer(text: str) -> str:
 
 
 def export_rows(gathered: GatheredFeedback, name: str) -> Iterator[Json]:
-    """Yield the rows: answers with their ratings for `kto`, else better and worse answers. Raises InputError for an
-    unknown name."""
+    """Yield the rows: answers with their ratings for `kto`, else better and worse answers. Raises
+    InputError for an unknown name.
+    """
     check_known("--as", [name], EXPORTS, "an unknown format")
     if name == "kto":
         for rated in gathered.judgements:

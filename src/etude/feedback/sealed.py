@@ -1,4 +1,6 @@
-"""The rows of the sealed test, which feedback must not change, from all runs that split them off or opened them."""
+"""The rows of the sealed test, which feedback must not change, from all runs that split them off or
+opened them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +28,16 @@ class SealedTest:
         return _short_key(text) in self.keys
 
     def find_overlaps(self, inputs: Sequence[Sequence[Message]]) -> list[bool]:
-        """Return for each input whether it repeats a test row: the whole input or a user turn equals, or nearly equals,
-        the input of a test row."""
+        """Return for each input whether it repeats a test row: the whole input or a user turn
+        equals, or nearly equals, the input of a test row.
+        """
         texts = [
             (number, text)
             for number, turns in enumerate(inputs)
-            for text in {join_turns(turns), *(turn.content for turn in turns if turn.role == "user")}
+            for text in {
+                join_turns(turns),
+                *(turn.content for turn in turns if turn.role == "user"),
+            }
         ]
         matches = find_near_matches([text for _, text in texts], self.texts)
         overlapping = {texts[index][0] for index, *_ in matches}
@@ -40,7 +46,8 @@ class SealedTest:
 
 
 def load_sealed_test(task: Task, examples: Examples) -> SealedTest:
-    """Load the test rows of a task: its own test file, and the rows that its runs split off or opened.
+    """Load the test rows of a task: its own test file, and the rows that its runs split off or
+    opened.
 
     Raises InputError if the test file cannot be read, RunError if a run cannot.
     """

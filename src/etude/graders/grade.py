@@ -1,6 +1,7 @@
 """Grade one sample: string checks, text similarity, model graders, and a formula over graders.
 
-A grader is the JSON object of OpenAI's API. `validate_grader` reports all its errors at once; `grade` runs it.
+A grader is the JSON object of OpenAI's API. `validate_grader` reports all its errors at once;
+`grade` runs it.
 """
 
 import json
@@ -30,13 +31,21 @@ REQUIRED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
 """Keys that each type of grader must have, in addition to type and name."""
 USABLE: Mapping[str, Callable[[Any], bool]] = {
     "pass_threshold": lambda value: _is_number(value),
-    "range": lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)),
+    "range": lambda value: (
+        isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+    ),
     "labels": lambda value: all(isinstance(label, str) for label in value),
     "passing_labels": lambda value: all(isinstance(label, str) for label in value),
-    "input": lambda value: isinstance(value, str) or all(isinstance(turn, Mapping) for turn in value),
+    "input": lambda value: (
+        isinstance(value, str) or all(isinstance(turn, Mapping) for turn in value)
+    ),
 }
 """Keys of any grader -> whether a value of the right type can be used."""
-SCORE_FORMAT = {"type": "object", "properties": {"result": {"type": "number"}}, "required": ["result"]}
+SCORE_FORMAT = {
+    "type": "object",
+    "properties": {"result": {"type": "number"}},
+    "required": ["result"],
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,9 @@ class Tools:
     """The models that graders may use. A grader that needs a tool that is None is refused."""
 
     ask: Callable[[str, Sequence[Json], Json, Callable[[], bool]], str] | None = None
-    """(model, messages, JSON schema of the reply, is_wanted) -> the reply. The server lists the models."""
+    """(model, messages, JSON schema of the reply, is_wanted) -> the reply. The server lists the
+    models.
+    """
     models: frozenset[str] = frozenset()
     """Models that may grade."""
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
@@ -60,7 +71,9 @@ class Grade:
     score: float
     """0 to 1, or within the `range` of a score_model grader; 0 after an error."""
     passed: bool
-    """Whether the score reaches `pass_threshold` (default: 1 or the top of `range`), or the label is a passing one."""
+    """Whether the score reaches `pass_threshold` (default: 1 or the top of `range`), or the label
+    is a passing one.
+    """
     sub_scores: Mapping[str, float] = field(default_factory=dict)
     """For a multi grader: name -> score."""
     errors: tuple[str, ...] = ()
@@ -77,25 +90,46 @@ def validate_grader(grader: Any, tools: Tools, location: str = "grader") -> None
 
 def _issues(grader: Any, tools: Tools, location: str, *, nested: bool) -> Iterator[Issue]:
     if not isinstance(grader, Mapping):
-        yield Issue(location, "a grader must be an object", quote_value(grader), "write an object with type and name")
+        yield Issue(
+            location,
+            "a grader must be an object",
+            quote_value(grader),
+            "write an object with type and name",
+        )
         return
     kind = str(grader.get("type", ""))
     if kind not in REQUIRED or (nested and kind == "multi"):
         allowed = ", ".join(name for name in REQUIRED if not (nested and name == "multi"))
-        message = "this server runs no code of clients" if kind == "python" else "an unknown type of grader"
+        message = (
+            "this server runs no code of clients"
+            if kind == "python"
+            else "an unknown type of grader"
+        )
         yield Issue(f"{location}.type", message, quote_value(kind), f"use one of {allowed}")
         return
     if not isinstance(grader.get("name"), str) or not grader["name"]:
-        yield Issue(f"{location}.name", "the grader has no name", quote_value(grader.get("name")), "add a name")
+        yield Issue(
+            f"{location}.name",
+            "the grader has no name",
+            quote_value(grader.get("name")),
+            "add a name",
+        )
     missing = False
     for key, expected in REQUIRED[kind].items():
         if not isinstance(grader.get(key), expected):
             missing = True
             name = expected.__name__ if isinstance(expected, type) else "value"
-            yield Issue(f"{location}.{key}", f"needs a {name}", quote_value(grader.get(key)), "set it")
+            yield Issue(
+                f"{location}.{key}", f"needs a {name}", quote_value(grader.get(key)), "set it"
+            )
     for key, is_usable in USABLE.items():
         if not missing and grader.get(key) is not None and not is_usable(grader[key]):
-            yield Issue(f"{location}.{key}", "has a value that cannot be used", quote_value(grader[key]), "correct it")
+            yield Issue(
+                f"{location}.{key}",
+                "has a value that cannot be used",
+                quote_value(grader[key]),
+                "correct it",
+            )
             return
     if not missing:
         yield from _value_issues(grader, tools, location)
@@ -112,10 +146,13 @@ def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
             operation = quote_value(grader["operation"])
             yield Issue(f"{location}.operation", "an unknown operation", operation, remedy)
         case "text_similarity":
-            metric, metric_location = grader["evaluation_metric"], f"{location}.evaluation_metric"
+            metric = grader["evaluation_metric"]
+            metric_location = f"{location}.evaluation_metric"
             if metric == "cosine" and tools.embed is None:
                 remedy = "use rouge_l or another metric that compares words"
-                yield Issue(metric_location, "this server has no encoder for cosine", metric, remedy)
+                yield Issue(
+                    metric_location, "this server has no encoder for cosine", metric, remedy
+                )
             elif metric not in (*similarity.MEASURES, "cosine"):
                 remedy = f"use one of {', '.join([*similarity.MEASURES, 'cosine'])}"
                 yield Issue(metric_location, "an unknown metric", quote_value(metric), remedy)
@@ -134,8 +171,12 @@ def _model_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
     if tools.ask is None or grader["model"] not in tools.models:
         remedy = f"start the server with --grader {grader['model']}=URL#MODEL"
         model = quote_value(grader["model"])
-        yield Issue(f"{location}.model", "this server has no grading model of this name", model, remedy)
-    if grader["type"] == "label_model" and not set(grader["passing_labels"]) <= set(grader["labels"]):
+        yield Issue(
+            f"{location}.model", "this server has no grading model of this name", model, remedy
+        )
+    if grader["type"] == "label_model" and not set(grader["passing_labels"]) <= set(
+        grader["labels"]
+    ):
         labels = quote_value(grader["passing_labels"])
         message = "passing_labels must be among labels"
         yield Issue(f"{location}.passing_labels", message, labels, "use only values of labels")
@@ -165,15 +206,22 @@ def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
             case "label_model":
                 return _ask_for_label(grader, item, sample, tools)
             case _:
-                grades = {name: grade(inner, item, sample, tools) for name, inner in grader["graders"].items()}
+                grades = {
+                    name: grade(inner, item, sample, tools)
+                    for name, inner in grader["graders"].items()
+                }
                 scores = {name: result.score for name, result in grades.items()}
-                errors = tuple(dict.fromkeys(flag for result in grades.values() for flag in result.errors))
+                errors = tuple(
+                    dict.fromkeys(flag for result in grades.values() for flag in result.errors)
+                )
                 detail = " ".join(filter(None, (result.detail for result in grades.values())))
                 score = templates.evaluate_formula(grader["calculate_output"], scores)
                 is_enough = score >= grader.get("pass_threshold", 1.0)
                 return Grade(score, is_enough and not errors, scores, errors, detail)
     except InputError as error:
-        flag = "formula_parse_error" if "calculate_output" in str(error) else "invalid_variable_error"
+        flag = (
+            "formula_parse_error" if "calculate_output" in str(error) else "invalid_variable_error"
+        )
         return Grade(0.0, False, errors=(flag,), detail=str(error))
 
 
@@ -197,7 +245,9 @@ def _ask_for_score(grader: Json, item: Json, sample: Json, tools: Tools) -> Grad
         if not math.isfinite(result):
             raise ValueError(reply)
     except (ValueError, KeyError, TypeError):
-        detail = errors[1] or f"The grading model did not reply with a number: {quote_value(reply)}."
+        detail = (
+            errors[1] or f"The grading model did not reply with a number: {quote_value(reply)}."
+        )
         return Grade(0.0, False, errors=(errors[0] or "model_grader_parse_error",), detail=detail)
     return _with_threshold(grader, min(high, max(low, result)), default=high)
 
@@ -217,16 +267,25 @@ def _ask_for_label(grader: Json, item: Json, sample: Json, tools: Tools) -> Grad
     return Grade(float(passed), passed)
 
 
-def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> tuple[str, tuple[str, str]]:
+def _ask(
+    grader: Json, item: Json, sample: Json, tools: Tools, schema: Json
+) -> tuple[str, tuple[str, str]]:
     messages = [
         {
             "role": turn.get("role", "user"),
-            "content": templates.render_template(templates.read_content(turn.get("content")), item, sample),
+            "content": templates.render_template(
+                templates.read_content(turn.get("content")), item, sample
+            ),
         }
         for turn in grader["input"]
     ]
-    if tools.ask is None or grader["model"] not in tools.models:  # the server was restarted without it
-        return "", ("model_grader_server_error", f"This server has no grading model {grader['model']}.")
+    if (
+        tools.ask is None or grader["model"] not in tools.models
+    ):  # the server was restarted without it
+        return "", (
+            "model_grader_server_error",
+            f"This server has no grading model {grader['model']}.",
+        )
     try:
         return tools.ask(grader["model"], messages, schema, tools.is_wanted), ("", "")
     except EtudeError as error:

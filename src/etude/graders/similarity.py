@@ -1,7 +1,8 @@
 """The similarity of two texts, from 0 to 1, by the measures of OpenAI's text_similarity grader.
 
-The definitions are those of the papers; a text without n-grams has a similarity of 0, as in rouge-score and NLTK.
-Libraries differ in tokens and smoothing, so a threshold that was chosen with another implementation may not fit.
+The definitions are those of the papers; a text without n-grams has a similarity of 0, as in
+rouge-score and NLTK. Libraries differ in tokens and smoothing, so a threshold that was chosen with
+another implementation may not fit.
 """
 
 import math
@@ -15,7 +16,9 @@ WORD = re.compile(r"\w+")
 MAX_ORDER = 4
 """Longest n-gram of BLEU and GLEU."""
 MAX_WORDS = 20_000
-"""Only so many words are compared: the time of a common subsequence grows with the product of both lengths."""
+"""Only so many words are compared: the time of a common subsequence grows with the product of both
+lengths.
+"""
 
 
 def words_of(text: str) -> list[str]:
@@ -31,7 +34,9 @@ def fuzzy_match(text: str, reference: str) -> float:
 
 
 def bleu(text: str, reference: str) -> float:
-    """Sentence BLEU with sacrebleu's exponential smoothing (Papineni et al. 2002; Chen and Cherry 2014)."""
+    """Sentence BLEU with sacrebleu's exponential smoothing (Papineni et al. 2002; Chen and Cherry
+    2014).
+    """
     from sacrebleu.metrics import BLEU
 
     score = BLEU(effective_order=True).sentence_score(text, [reference]).score
@@ -40,8 +45,10 @@ def bleu(text: str, reference: str) -> float:
 
 def gleu(text: str, reference: str) -> float:
     """The smaller of n-gram precision and recall, n = 1 to 4 (Wu et al. 2016, arXiv 1609.08144)."""
-    ours, theirs = _all_ngrams(words_of(text)), _all_ngrams(words_of(reference))
-    matches, longest = (ours & theirs).total(), max(ours.total(), theirs.total())
+    ours = _all_ngrams(words_of(text))
+    theirs = _all_ngrams(words_of(reference))
+    matches = (ours & theirs).total()
+    longest = max(ours.total(), theirs.total())
     return matches / longest if longest else 0.0
 
 
@@ -50,7 +57,8 @@ def meteor(text: str, reference: str) -> float:
 
     F mean = 10PR / (R + 9P), times (1 - 0.5 * (chunks / matches)^3).
     """
-    ours, theirs = words_of(text), words_of(reference)
+    ours = words_of(text)
+    theirs = words_of(reference)
     positions: dict[str, list[int]] = {}
     for index, word in enumerate(theirs):
         positions.setdefault(word, []).append(index)
@@ -58,10 +66,12 @@ def meteor(text: str, reference: str) -> float:
     matches = [index for index in aligned if index is not None]
     if not matches:
         return 0.0
-    precision, recall = len(matches) / len(ours), len(matches) / len(theirs)
+    precision = len(matches) / len(ours)
+    recall = len(matches) / len(theirs)
     # A chunk is a sequence of matches that are adjacent in both texts.
     chunks = sum(
-        after is not None and (before is None or after != before + 1) for before, after in pairwise([None, *aligned])
+        after is not None and (before is None or after != before + 1)
+        for before, after in pairwise([None, *aligned])
     )
     f_mean = 10 * precision * recall / (recall + 9 * precision)
     return f_mean * (1 - 0.5 * (chunks / len(matches)) ** 3)
@@ -69,7 +79,8 @@ def meteor(text: str, reference: str) -> float:
 
 def rouge_n(text: str, reference: str, order: int) -> float:
     """F1 of the n-grams that both texts share (Lin 2004)."""
-    ours, theirs = _ngrams(words_of(text), order), _ngrams(words_of(reference), order)
+    ours = _ngrams(words_of(text), order)
+    theirs = _ngrams(words_of(reference), order)
     return _f1((ours & theirs).total(), ours.total(), theirs.total())
 
 
@@ -77,7 +88,8 @@ def rouge_l(text: str, reference: str) -> float:
     """F1 of the longest common subsequence of words (Lin 2004)."""
     from rapidfuzz.distance import LCSseq
 
-    ours, theirs = words_of(text), words_of(reference)
+    ours = words_of(text)
+    theirs = words_of(reference)
     return _f1(LCSseq.similarity(ours, theirs), len(ours), len(theirs))
 
 

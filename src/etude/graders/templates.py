@@ -1,4 +1,5 @@
-"""The two small languages inside a grader: `{{ item.a.b }}` templates, and the formula of a multi grader.
+"""The two small languages inside a grader: `{{ item.a.b }}` templates, and the formula of a multi
+grader.
 
 Both have their own parser, so nothing from a client is evaluated as Python.
 """
@@ -21,9 +22,13 @@ PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 PATH = re.compile(r"(item|sample)((?:\.[\w-]+|\[\d+\])*)")
 STEP = re.compile(r"\.([\w-]+)|\[(\d+)\]")
 MAX_FORMULA = 1_000
-"""Largest number of characters in a formula. In a longer one, nesting could overflow Python's stack."""
+"""Largest number of characters in a formula. In a longer one, nesting could overflow Python's
+stack.
+"""
 PARSER = Lock()
-"""Python's parser counts the depth of all threads together (cpython issue 106905), so one thread parses at a time."""
+"""Python's parser counts the depth of all threads together (cpython issue 106905), so one thread
+parses at a time.
+"""
 MAX_POWER = 64.0
 """Largest exponent. A larger one would overflow."""
 
@@ -48,8 +53,9 @@ FUNCTIONS: Mapping[str, Callable[..., float]] = {
 
 
 def complete_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the fields that graders read to a sample that is a chat completion: output_text, output_tools and output, and
-    output_json if the text is JSON."""
+    """Add the fields that graders read to a sample that is a chat completion: output_text,
+    output_tools and output, and output_json if the text is JSON.
+    """
     choices = sample.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
     message = choice.get("message") if isinstance(choice, Mapping) else None
@@ -79,8 +85,8 @@ def read_content(content: Any) -> str:
 def render_template(template: str, item: Mapping[str, Any], sample: Mapping[str, Any]) -> str:
     """Replace every placeholder of `template` by the value at its path in `item` or `sample`.
 
-    Texts are inserted unchanged, other values as JSON. A path may continue inside a text that is JSON. Raises
-    InputError with all placeholders that cannot be resolved.
+    Texts are inserted unchanged, other values as JSON. A path may continue inside a text that is
+    JSON. Raises InputError with all placeholders that cannot be resolved.
     """
     issues: list[Issue] = []
 
@@ -88,8 +94,12 @@ def render_template(template: str, item: Mapping[str, Any], sample: Mapping[str,
         try:
             value = _resolve(match[1], {"item": item, "sample": sample})
         except (LookupError, ValueError):
-            remedy = "use a path such as item.answer or sample.output_text that exists in every item"
-            issues.append(Issue("grader", "the template has a path that does not exist", match[0], remedy))
+            remedy = (
+                "use a path such as item.answer or sample.output_text that exists in every item"
+            )
+            issues.append(
+                Issue("grader", "the template has a path that does not exist", match[0], remedy)
+            )
             return ""
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -118,10 +128,14 @@ def check_formula(formula: str, names: frozenset[str]) -> None:
     evaluate_formula(formula, dict.fromkeys(names, 1.0), check_only=True)
 
 
-def evaluate_formula(formula: str, values: Mapping[str, float], *, check_only: bool = False) -> float:
-    """Compute a formula: + - * / ^, parentheses, and the functions of `FUNCTIONS` over named values.
+def evaluate_formula(
+    formula: str, values: Mapping[str, float], *, check_only: bool = False
+) -> float:
+    """Compute a formula: + - * / ^, parentheses, and the functions of `FUNCTIONS` over named
+    values.
 
-    Raises InputError for anything else, and for a result that is not a finite number unless `check_only`.
+    Raises InputError for anything else, and for a result that is not a finite number unless
+    `check_only`.
     """
     try:
         if len(formula) > MAX_FORMULA:
@@ -135,7 +149,14 @@ def evaluate_formula(formula: str, values: Mapping[str, float], *, check_only: b
         if not math.isfinite(result):
             raise ValueError("the result is not a finite number")
         return result
-    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
+    except (
+        SyntaxError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         message = f"the formula cannot be evaluated: {error}"
         remedy = f"use + - * / ^, {', '.join(FUNCTIONS)} and the names {', '.join(sorted(values))}"
         raise InputError.of("calculate_output", message, quote_value(formula), remedy) from error
@@ -172,7 +193,8 @@ def _evaluate(tree: ast.AST, values: Mapping[str, float]) -> float:
             number = _evaluate(operand, values)
             return -number if isinstance(op, ast.USub) else number
         case ast.BinOp(left=left, op=op, right=right):
-            first, second = _evaluate(left, values), _evaluate(right, values)
+            first = _evaluate(left, values)
+            second = _evaluate(right, values)
             if isinstance(op, ast.Pow | ast.BitXor) and abs(second) > MAX_POWER:
                 raise ValueError(f"an exponent above {MAX_POWER:g}")
             result = BINARY[type(op)](first, second)

@@ -1,4 +1,5 @@
-"""Batches of OpenAI's API: requests in a file, answered in the background; the responses go into another file.
+"""Batches of OpenAI's API: requests in a file, answered in the background; the responses go into
+another file.
 
     BATCHES/
       batch_9c1d.../
@@ -71,7 +72,9 @@ class RequestBatch:
 
     def fail(self, *issues: Json, **fields: Any) -> None:
         """Ends the batch with errors."""
-        self.change_state("failed", errors={"object": "list", "data": [*issues[:MAX_ISSUES]]}, **fields)
+        self.change_state(
+            "failed", errors={"object": "list", "data": [*issues[:MAX_ISSUES]]}, **fields
+        )
 
     def add_line(self, custom_id: str, status: int, request_id: str, body: Json) -> None:
         """Saves the response to one request; a status other than 200 makes it an error."""
@@ -97,7 +100,8 @@ class RequestBatch:
 
     def describe(self) -> Json:
         """The batch as the API returns it."""
-        request, state = self.request, self.state
+        request = self.request
+        state = self.state
         responses, errors = self.list_responses()
         times = {f"{status}_at": state.get(f"{status}_at") for status in TIMED}
         return {
@@ -107,14 +111,22 @@ class RequestBatch:
             "errors": state.get("errors"),
             "input_file_id": request["input_file_id"],
             "completion_window": request["completion_window"],
-            "status": "cancelling" if self.is_cancelled and not self.is_finished else state["status"],
+            "status": "cancelling"
+            if self.is_cancelled and not self.is_finished
+            else state["status"],
             "output_file_id": state.get("output_file_id"),
             "error_file_id": state.get("error_file_id"),
             "created_at": request["created_at"],
             "expires_at": request["created_at"] + WINDOW_SECONDS,
-            "cancelling_at": int((self.folder / "cancel").stat().st_mtime) if self.is_cancelled else None,
+            "cancelling_at": int((self.folder / "cancel").stat().st_mtime)
+            if self.is_cancelled
+            else None,
             **times,
-            "request_counts": {"total": state.get("total", 0), "completed": len(responses), "failed": len(errors)},
+            "request_counts": {
+                "total": state.get("total", 0),
+                "completed": len(responses),
+                "failed": len(errors),
+            },
             "usage": _add_usage(responses),
             "metadata": request["metadata"] or {},
         }
@@ -127,7 +139,10 @@ def _add_usage(responses: list[Json]) -> Json:
     used = [line["response"]["body"].get("usage") or {} for line in responses]
     prompt, answer = (
         sum(usage.get(chat_key, usage.get(key, 0)) for usage in used)
-        for chat_key, key in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+        for chat_key, key in (
+            ("prompt_tokens", "input_tokens"),
+            ("completion_tokens", "output_tokens"),
+        )
     )
     return {
         "input_tokens": prompt,
@@ -147,14 +162,21 @@ class BatchStore:
 
     @property
     def batches(self) -> list[RequestBatch]:
-        folders = (folder for folder in self.folder.glob("batch_*") if (folder / "state.json").exists())
+        folders = (
+            folder for folder in self.folder.glob("batch_*") if (folder / "state.json").exists()
+        )
         batches = skip_unreadable(map(RequestBatch, folders))
         return sorted(batches, key=lambda batch: batch.request["submitted"], reverse=True)
 
     def create(self, fields: Json) -> RequestBatch:
-        """Makes a batch. Raises ApiError for an unsupported endpoint. An unknown file makes the batch fail."""
+        """Makes a batch. Raises ApiError for an unsupported endpoint. An unknown file makes the
+        batch fail.
+        """
         if fields["endpoint"] not in INPUTS:
-            message = f"Invalid value: '{fields['endpoint']}'. Supported values are: {', '.join(map(repr, INPUTS))}."
+            message = (
+                f"Invalid value: '{fields['endpoint']}'. Supported values are: "
+                f"{', '.join(map(repr, INPUTS))}."
+            )
             raise ApiError(400, message, "endpoint", "invalid_value")
         batch = RequestBatch(self.folder / f"batch_{secrets.token_hex(12)}")
         times = {"created_at": int(time.time()), "submitted": time.time()}
@@ -178,15 +200,22 @@ class BatchStore:
         return batch
 
     def validate(self, batch: RequestBatch, models: Collection[str]) -> bool:
-        """Checks every line of the input file; one error makes the batch fail. Returns whether the batch may run."""
+        """Checks every line of the input file; one error makes the batch fail. Returns whether the
+        batch may run.
+        """
         request = batch.request
         content = self.files.find(request["input_file_id"])
         if content is None:
-            issues = [_issue("invalid_request", f"Cannot find file {request['input_file_id']}.", None, None)]
+            issues = [
+                _issue(
+                    "invalid_request", f"Cannot find file {request['input_file_id']}.", None, None
+                )
+            ]
             total = 0
         else:
             requests = list(iter_json_lines(content))
-            issues, total = list(_check_requests(requests, request["endpoint"], models)), len(requests)
+            issues = list(_check_requests(requests, request["endpoint"], models))
+            total = len(requests)
         if issues:
             batch.fail(*issues, total=total)
             return False
@@ -194,16 +223,23 @@ class BatchStore:
         return True
 
     def finish(self, batch: RequestBatch, status: str) -> None:
-        """Stores the result files and sets the final status of the batch: failed if the files exceed the quota."""
+        """Stores the result files and sets the final status of the batch: failed if the files
+        exceed the quota.
+        """
         if batch.state["status"] != "finalizing":
             batch.change_state("finalizing")
         ids: dict[str, str] = {}
         try:
-            for name, key in (("responses.jsonl", "output_file_id"), ("errors.jsonl", "error_file_id")):
+            for name, key in (
+                ("responses.jsonl", "output_file_id"),
+                ("errors.jsonl", "error_file_id"),
+            ):
                 if (batch.folder / name).exists():
                     ids[key] = self._store_result(batch.folder / name)
         except ApiError as error:
-            issue = _issue("quota_exceeded", f"The results cannot be stored. {error.message}", None, None)
+            issue = _issue(
+                "quota_exceeded", f"The results cannot be stored. {error.message}", None, None
+            )
             batch.fail(issue, **ids)
         else:
             batch.change_state(status, **ids)
@@ -221,11 +257,15 @@ def _issue(code: str, message: str, param: str | None, line: int | None) -> Json
     return {"code": code, "message": message, "param": param, "line": line}
 
 
-def _check_requests(requests: list[tuple[int, Any]], endpoint: str, models: Collection[str]) -> Iterator[Json]:
+def _check_requests(
+    requests: list[tuple[int, Any]], endpoint: str, models: Collection[str]
+) -> Iterator[Json]:
     if not requests:
         yield _issue("empty_file", "The input file is empty.", None, None)
     if len(requests) > MAX_REQUESTS:
-        yield _issue("too_many_requests", f"A batch has at most {MAX_REQUESTS:,} requests.", None, None)
+        yield _issue(
+            "too_many_requests", f"A batch has at most {MAX_REQUESTS:,} requests.", None, None
+        )
     seen: set[str] = set()
     for number, line in requests:
         if isinstance(line, dict):
@@ -236,13 +276,16 @@ def _check_requests(requests: list[tuple[int, Any]], endpoint: str, models: Coll
             yield _issue("invalid_json_line", message, None, number)
 
 
-def _check_line(line: Json, number: int, endpoint: str, models: Collection[str], seen: set[str]) -> Iterator[Json]:
+def _check_line(
+    line: Json, number: int, endpoint: str, models: Collection[str], seen: set[str]
+) -> Iterator[Json]:
     for param, expected in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
         if not isinstance(line.get(param), expected):
             message = f"Missing required parameter: '{param}'."
             yield _issue("missing_required_parameter", message, param, number)
             return
-    custom_id, body = line["custom_id"], line["body"]
+    custom_id = line["custom_id"]
+    body = line["body"]
     for param in ("model", INPUTS[endpoint]):
         if param not in body:
             message = f"Missing required parameter: '{param}' in the body."
@@ -252,10 +295,17 @@ def _check_line(line: Json, number: int, endpoint: str, models: Collection[str],
         yield _issue("duplicate_custom_id", message, "custom_id", number)
     seen.add(custom_id)
     if line["url"] != endpoint or line["method"] != "POST":
-        message = f"This request does not match the url and method of the batch's endpoint: POST {endpoint}."
+        message = (
+            "This request does not match the url and method of the batch's endpoint: POST "
+            f"{endpoint}."
+        )
         yield _issue("invalid_url", message, "url", number)
     if body.get("stream"):
-        yield _issue("streaming_unsupported", "Streaming is not supported in batches.", "body.stream", number)
+        yield _issue(
+            "streaming_unsupported", "Streaming is not supported in batches.", "body.stream", number
+        )
     if "model" in body and not (isinstance(body["model"], str) and body["model"] in models):
-        message = f"The provided model {quote_value(body['model'])} is not supported by this server."
+        message = (
+            f"The provided model {quote_value(body['model'])} is not supported by this server."
+        )
         yield _issue("model_not_found", message, "body.model", number)

@@ -31,11 +31,14 @@ from etude.hosted.file_store import FileStore, iter_json_lines, read_object, ski
 from etude.stats import intervals, paired
 from etude.web.api_errors import ApiError
 
-EVAL_ID, RUN_ID = re.compile(r"eval_[0-9a-f]{24}"), re.compile(r"evalrun_[0-9a-f]{24}")
+EVAL_ID = re.compile(r"eval_[0-9a-f]{24}")
+RUN_ID = re.compile(r"evalrun_[0-9a-f]{24}")
 FINISHED = ("completed", "failed", "canceled")
 SOURCES = ("jsonl", "completions", "responses")
 MAX_ITEMS = 50_000
-NOT_SAMPLED = Grade(0.0, False, errors=("sample_parse_error",), detail="The item has no answer to grade.")
+NOT_SAMPLED = Grade(
+    0.0, False, errors=("sample_parse_error",), detail="The item has no answer to grade."
+)
 USAGE = ("invocation_count", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")
 
 
@@ -65,7 +68,9 @@ class EvalRun:
     @property
     def results(self) -> list[Json]:
         """Graded items so far, in the order of the items."""
-        lines = {line["datasource_item_id"]: line for line in list_lines(self.folder / "results.jsonl")}
+        lines = {
+            line["datasource_item_id"]: line for line in list_lines(self.folder / "results.jsonl")
+        }
         return [lines[number] for number in sorted(lines)]
 
     @property
@@ -81,9 +86,13 @@ class EvalRun:
         write_json(self.folder / "state.json", {"status": status, "error": error})
 
     def add_result(self, number: int, line: Json, sample: Json, grades: Sequence[Grade]) -> None:
-        """Saves the grades of one item: pass, fail, or error without an answer or if a grader could not grade it."""
+        """Saves the grades of one item: pass, fail, or error without an answer or if a grader could
+        not grade it.
+        """
         is_errored = bool(sample.get("error")) or any(result.errors for result in grades)
-        status = "error" if is_errored else "pass" if all(result.passed for result in grades) else "fail"
+        status = (
+            "error" if is_errored else "pass" if all(result.passed for result in grades) else "fail"
+        )
         criteria = self.evaluation["testing_criteria"]
         results = [
             {
@@ -91,7 +100,9 @@ class EvalRun:
                 "type": criterion["type"],
                 "score": result.score,
                 "passed": result.passed,
-                "sample": {"errors": list(result.errors), "detail": result.detail} if result.errors else None,
+                "sample": {"errors": list(result.errors), "detail": result.detail}
+                if result.errors
+                else None,
             }
             for criterion, result in zip(criteria, grades, strict=True)
         ]
@@ -112,9 +123,12 @@ class EvalRun:
         )
 
     def describe(self) -> Json:
-        """The run as the API returns it. The key "etude" has the share of passed items with its interval, and the
-        difference from the previous run on the same items."""
-        request, state, results = self.request, self.state, self.results
+        """The run as the API returns it. The key "etude" has the share of passed items with its
+        interval, and the difference from the previous run on the same items.
+        """
+        request = self.request
+        state = self.state
+        results = self.results
         counts = Counter(result["status"] for result in results)
         criteria = []
         for position, criterion in enumerate(self.evaluation["testing_criteria"]):
@@ -138,7 +152,8 @@ class EvalRun:
             "model": request["data_source"].get("model", ""),
             "name": request["name"],
             "created_at": request["created_at"],
-            "report_url": f"/v1/evals/{self.folder.parent.name}/runs/{self.folder.name}/output_items",
+            "report_url": f"/v1/evals/{self.folder.parent.name}/runs/{self.folder.name}"
+            "/output_items",
             "result_counts": {
                 "total": len(self.items),
                 "errored": counts["error"],
@@ -159,7 +174,8 @@ class EvalRun:
             return {}
         measures: Json = {"pass_rate": asdict(intervals.estimate(passed))}
         # The latest completed run of the eval before this one that graded the same items.
-        items, submitted = [line["item"] for line in self.items], self.request["submitted"]
+        items = [line["item"] for line in self.items]
+        submitted = self.request["submitted"]
         runs = [EvalRun(file.parent) for file in self.folder.parent.glob("evalrun_*/state.json")]
         runs = [run for run in runs if run.request["submitted"] < submitted]
         runs = [run for run in runs if run.state["status"] == "completed"]
@@ -188,13 +204,22 @@ class EvalStore:
         try:
             for number, criterion in enumerate(fields["testing_criteria"]):
                 validate_grader(criterion, self.tools, f"testing_criteria[{number}]")
-            jsonschema.validators.validator_for(source["item_schema"]).check_schema(source["item_schema"])
+            jsonschema.validators.validator_for(source["item_schema"]).check_schema(
+                source["item_schema"]
+            )
         except InputError as error:
             raise ApiError(400, str(error), error.issues[0].location, "invalid_value") from error
         except jsonschema.SchemaError as error:
-            raise ApiError(400, f"item_schema: {error.message}", "data_source_config", "invalid_value") from error
-        criteria = [{**criterion, "id": f"{criterion['name']}-{uuid4()}"} for criterion in fields["testing_criteria"]]
-        sample_schema = {"sample": {"type": "object"}} if source.get("include_sample_schema") else {}
+            raise ApiError(
+                400, f"item_schema: {error.message}", "data_source_config", "invalid_value"
+            ) from error
+        criteria = [
+            {**criterion, "id": f"{criterion['name']}-{uuid4()}"}
+            for criterion in fields["testing_criteria"]
+        ]
+        sample_schema = (
+            {"sample": {"type": "object"}} if source.get("include_sample_schema") else {}
+        )
         schema = {
             "type": "object",
             "properties": {"item": source["item_schema"], **sample_schema},
@@ -227,7 +252,9 @@ class EvalStore:
 
     def update(self, eval_id: str, changes: Json) -> Json:
         """Changes name or metadata."""
-        evaluation = self.get(eval_id) | {key: value for key, value in changes.items() if value is not None}
+        evaluation = self.get(eval_id) | {
+            key: value for key, value in changes.items() if value is not None
+        }
         write_json(self.folder / eval_id / "eval.json", evaluation)
         return evaluation
 
@@ -237,19 +264,23 @@ class EvalStore:
         disk.remove_folder(self.folder / eval_id)
 
     def create_run(self, eval_id: str, fields: Json) -> EvalRun:
-        """Makes a run. Raises ApiError for an unsupported source and for items that do not match the schema."""
-        evaluation, source = self.get(eval_id), fields["data_source"]
+        """Makes a run. Raises ApiError for an unsupported source and for items that do not match
+        the schema.
+        """
+        evaluation = self.get(eval_id)
+        source = fields["data_source"]
         if source.get("type") not in SOURCES:
             message = f"data_source.type must be one of {', '.join(SOURCES)}."
             raise ApiError(400, message, "data_source.type", "invalid_value")
         messages = read_object(source.get("input_messages"))
-        template, reference = messages.get("template"), messages.get("item_reference")
+        template = messages.get("template")
+        reference = messages.get("item_reference")
         has_template = isinstance(template, list) and template and all(map(read_object, template))
         has_messages = isinstance(reference, str) if reference else has_template
         if source["type"] != "jsonl" and not (source.get("model") and has_messages):
             message = (
-                f"A data source of type {source['type']} needs a model, and input_messages with a template or an "
-                "item_reference."
+                f"A data source of type {source['type']} needs a model, and input_messages with a "
+                "template or an item_reference."
             )
             raise ApiError(400, message, "data_source", "invalid_value")
         items = self._read_items(read_object(source.get("source")), evaluation)
@@ -285,8 +316,14 @@ class EvalStore:
     def list_runs(self, eval_id: str) -> list[EvalRun]:
         """The runs of an eval, the oldest first."""
         self.get(eval_id)
-        folders = (path for path in (self.folder / eval_id).glob("evalrun_*") if (path / "state.json").exists())
-        return sorted(skip_unreadable(map(EvalRun, folders)), key=lambda run: run.request["submitted"])
+        folders = (
+            path
+            for path in (self.folder / eval_id).glob("evalrun_*")
+            if (path / "state.json").exists()
+        )
+        return sorted(
+            skip_unreadable(map(EvalRun, folders)), key=lambda run: run.request["submitted"]
+        )
 
     def delete_run(self, eval_id: str, run_id: str) -> None:
         """Removes a run."""
@@ -296,7 +333,9 @@ class EvalStore:
         """Runs of all evals that have not ended, the oldest first."""
         files = self.folder.glob("eval_*/evalrun_*/state.json")
         runs = skip_unreadable(EvalRun(file.parent) for file in files)
-        return sorted((run for run in runs if not run.is_finished), key=lambda run: run.request["submitted"])
+        return sorted(
+            (run for run in runs if not run.is_finished), key=lambda run: run.request["submitted"]
+        )
 
     def grade_item(self, run: EvalRun, item: Json, sample: Json) -> list[Grade]:
         """The grades of one item by all criteria. Without an answer there is nothing to grade."""
@@ -306,7 +345,9 @@ class EvalStore:
         return [grade(criterion, item, sample, self.tools) for criterion in criteria]
 
     def _read_items(self, source: Json, evaluation: Json) -> list[Json]:
-        """The lines of a source, each checked against the schema. Raises ApiError for the first mismatch."""
+        """The lines of a source, each checked against the schema. Raises ApiError for the first
+        mismatch.
+        """
         if source.get("type") == "file_content":
             lines = source.get("content")
         elif source.get("type") == "file_id":
@@ -320,12 +361,16 @@ class EvalStore:
             message = "data_source.source.type must be file_content or file_id."
             raise ApiError(400, message, "data_source.source", "not_supported")
         if not isinstance(lines, list) or not 0 < len(lines) <= MAX_ITEMS:
-            raise ApiError(400, f"A run needs 1 to {MAX_ITEMS:,} items.", "data_source.source", "invalid_value")
+            raise ApiError(
+                400, f"A run needs 1 to {MAX_ITEMS:,} items.", "data_source.source", "invalid_value"
+            )
         schema = evaluation["data_source_config"]["schema"]
         validator = jsonschema.validators.validator_for(schema)(schema)
         for number, line in enumerate(lines, start=1):
             if error := next(validator.iter_errors(line), None):
-                message = f"Item {number} does not match the schema of the eval: {error.message[:200]}"
+                message = (
+                    f"Item {number} does not match the schema of the eval: {error.message[:200]}"
+                )
                 raise ApiError(400, message, "data_source.source", "invalid_value")
         return lines
 
@@ -339,4 +384,7 @@ def _add_usage(results: Sequence[Json]) -> list[Json]:
             # The sample of a client may have other fields, such as details of the tokens.
             counted = {name: counts[name] for name in USAGE if isinstance(counts.get(name), int)}
             totals.setdefault(model, Counter()).update(counted)
-    return [{"model_name": model, **{name: total[name] for name in USAGE}} for model, total in totals.items()]
+    return [
+        {"model_name": model, **{name: total[name] for name in USAGE}}
+        for model, total in totals.items()
+    ]

@@ -40,13 +40,17 @@ class FileStore:
     folder: Path
     quota: int
     lock: Lock = field(default_factory=Lock, repr=False)
-    """Held while a file is stored, so that files sent at the same moment do not exceed the quota."""
+    """Held while a file is stored, so that files sent at the same moment do not exceed the
+    quota.
+    """
 
-    def add(self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None) -> Json:
+    def add(
+        self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None
+    ) -> Json:
         """Stores a whole file, or nothing if there is an error. Returns its description.
 
-        Raises ApiError for an unknown purpose, a name that does not fit it, a file that is too large for the quota,
-        and a file for fine-tuning whose lines are not JSON objects.
+        Raises ApiError for an unknown purpose, a name that does not fit it, a file that is too
+        large for the quota, and a file for fine-tuning whose lines are not JSON objects.
         """
         if purpose not in PURPOSES:
             message = f"'{purpose}' is not one of {list(PURPOSES)}"
@@ -64,11 +68,17 @@ class FileStore:
         expires_after: int | None = None,
         file_id: str | None = None,
     ) -> Json:
-        """Like `add`, for results of the server, which need no check. Without `file_id`, the file gets a new id."""
-        file_id, created = file_id or f"file-{secrets.token_hex(12)}", int(time.time())
+        """Like `add`, for results of the server, which need no check. Without `file_id`, the file
+        gets a new id.
+        """
+        file_id = file_id or f"file-{secrets.token_hex(12)}"
+        created = int(time.time())
         with self.lock, atomic_folder(self.folder / file_id) as folder:
             size = copy_within(content, folder / "content", min(MAX_FILE, self.count_room()))
-            if purpose in ("fine-tune", "batch"):  # a batch reports the errors of its other lines itself
+            if purpose in (
+                "fine-tune",
+                "batch",
+            ):  # a batch reports the errors of its other lines itself
                 _check_lines(folder / "content", 1 if purpose == "batch" else None)
             description = {
                 "id": file_id,
@@ -85,7 +95,9 @@ class FileStore:
         return description
 
     def get(self, file_id: str) -> Json:
-        """The description of a file. Raises ApiError if there is none with this id, or it has expired."""
+        """The description of a file. Raises ApiError if there is none with this id, or it has
+        expired.
+        """
         description = self._read(file_id)
         if description is None:
             raise ApiError(404, f"No such File object: {file_id}", "id")
@@ -105,7 +117,11 @@ class FileStore:
         folders = self.folder.glob("file-*") if self.folder.exists() else iter(())
         descriptions = [self._read(folder.name) for folder in folders]
         found = [description for description in descriptions if description is not None]
-        return sorted(found, key=lambda description: (description["created_at"], description["id"]), reverse=True)
+        return sorted(
+            found,
+            key=lambda description: (description["created_at"], description["id"]),
+            reverse=True,
+        )
 
     def delete(self, file_id: str) -> None:
         """Removes a file. Raises ApiError if there is none with this id."""
@@ -129,33 +145,50 @@ class FileStore:
 
 
 def copy_within(content: BinaryIO, target: Path, room: int) -> int:
-    """Copies in chunks; returns the number of bytes. Raises ApiError if there are more than `room`."""
+    """Copies in chunks; returns the number of bytes. Raises ApiError if there are more than
+    `room`.
+    """
     size = 0
     with target.open("wb") as out:
         while chunk := content.read(CHUNK):
             size += len(chunk)
             if size > room:
-                message = f"The file is larger than the {max(0, room):,} bytes that this server can still store."
-                raise ApiError(413, f"{message} Delete files, or start the server with a larger --quota.", "file")
+                message = (
+                    f"The file is larger than the {max(0, room):,} bytes that this server can "
+                    "still store."
+                )
+                raise ApiError(
+                    413,
+                    f"{message} Delete files, or start the server with a larger --quota.",
+                    "file",
+                )
             out.write(chunk)
     return size
 
 
 def _check_lines(file: Path, max_lines: int | None) -> None:
-    """Raises ApiError for a file without lines, and if one of the first `max_lines` is not a JSON object."""
+    """Raises ApiError for a file without lines, and if one of the first `max_lines` is not a JSON
+    object.
+    """
     is_empty = True
     with file.open("rb") as stream:
         lines = ((number, line) for number, line in enumerate(stream, start=1) if line.strip())
         for number, line in islice(lines, max_lines):
-            is_empty, reason = False, ""
+            is_empty = False
+            reason = ""
             try:
                 if isinstance(parse_storable_json(line.decode("utf-8-sig")), dict):
                     continue
             except ValueError as error:
                 reason = f": {error}"
-            message = "Invalid file format. Expected a JSONL file, where every line is a valid JSON dictionary."
+            message = (
+                "Invalid file format. Expected a JSONL file, where every line is a valid JSON "
+                "dictionary."
+            )
             preview = json.dumps(line[:80].decode(errors="replace").strip())
-            message = f"{message} Line {number} is not a dictionary{reason} (starts with: {preview})."
+            message = (
+                f"{message} Line {number} is not a dictionary{reason} (starts with: {preview})."
+            )
             raise ApiError(400, message, "file", "invalid_jsonl")
     if is_empty:
         message = "Invalid file format. Expected a JSONL file; this file is empty."
@@ -163,18 +196,28 @@ def _check_lines(file: Path, max_lines: int | None) -> None:
 
 
 def paginate(objects: list[Json], after: str | None, limit: int) -> Json:
-    """Returns one page in the API's format: the objects after the id `after`. Raises ApiError if it is unknown."""
+    """Returns one page in the API's format: the objects after the id `after`. Raises ApiError if it
+    is unknown.
+    """
     start = 0
     if after is not None:
         ids = [item["id"] for item in objects]
         if after not in ids:
             # Returning page 1 again would send a client into an endless loop.
-            raise ApiError(400, f"There is no object {after!r} in this list.", "after", "invalid_value")
+            raise ApiError(
+                400, f"There is no object {after!r} in this list.", "after", "invalid_value"
+            )
         start = ids.index(after) + 1
     page = objects[start : start + limit]
     first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
     has_more = start + limit < len(objects)
-    return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": has_more}
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": first,
+        "last_id": last,
+        "has_more": has_more,
+    }
 
 
 def read_object(value: Any) -> Json:
@@ -183,7 +226,9 @@ def read_object(value: Any) -> Json:
 
 
 def iter_json_lines(file: Path) -> Iterator[tuple[int, Any]]:
-    """Yield the number and the value of each line that is not blank; the error of a line that cannot be read."""
+    """Yield the number and the value of each line that is not blank; the error of a line that
+    cannot be read.
+    """
     with file.open(encoding="utf-8-sig", errors="replace", newline="\n") as stream:
         for number, text in enumerate(stream, start=1):
             try:
@@ -194,7 +239,9 @@ def iter_json_lines(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def skip_unreadable(objects: Iterable[Any]) -> Iterator[Any]:
-    """Yield the batches or runs whose files can be read, so that a damaged one does not hide the others."""
+    """Yield the batches or runs whose files can be read, so that a damaged one does not hide the
+    others.
+    """
     for item in objects:
         with suppress(RunError):
             _ = item.request, item.state

@@ -1,4 +1,5 @@
-"""Fine-tuning jobs of OpenAI's API. Each is a folder that survives a kill of the server or of its worker.
+"""Fine-tuning jobs of OpenAI's API. Each is a folder that survives a kill of the server or of its
+worker.
 
 FINE_TUNING/
   queue/                  one worker process at a time (etude.jobs)
@@ -76,7 +77,8 @@ class FineTuningJob:
         """The status in the API's words."""
         if self.result:
             return str(self.result["status"])
-        queued, wish = self.find_queued(queue), self.wish
+        queued = self.find_queued(queue)
+        wish = self.wish
         is_stopped = queued is None or queued.is_finished
         if wish == "cancel":
             return "cancelled"
@@ -90,12 +92,18 @@ class FineTuningJob:
 
     def describe(self, queue: JobQueue) -> Json:
         """The job as the API returns it."""
-        request, result, status = self.request, self.result, self.status(queue)
+        request = self.request
+        result = self.result
+        status = self.status(queue)
         error = result.get("error") or NO_ERROR
         if status == "failed" and not result:
             queued = self.find_queued(queue)
             detail = queued.status.get("error", "") if queued else ""
-            error = {"code": "server_error", "message": f"The worker stopped: {detail}", "param": None}
+            error = {
+                "code": "server_error",
+                "message": f"The worker stopped: {detail}",
+                "param": None,
+            }
         hyperparameters = result.get("hyperparameters") or request["hyperparameters"]
         method = request["method"]
         return {
@@ -118,18 +126,31 @@ class FineTuningJob:
             "estimated_finish": None if status in FINISHED else self._estimate_finish(),
             "method": {
                 **method,
-                method["type"]: {**method.get(method["type"], {}), "hyperparameters": hyperparameters},
+                method["type"]: {
+                    **method.get(method["type"], {}),
+                    "hyperparameters": hyperparameters,
+                },
             },
             "metadata": request["metadata"],
             "user_provided_suffix": request["suffix"],
             "etude": {"requested_model": request["model"], **result.get("etude", {})},
         }
 
-    def add_event(self, key: str, message: str, level: str = "info", data: Mapping[str, Any] | None = None) -> None:
-        """Appends an event. A worker restarted after a kill does not repeat an event that has a `key`."""
+    def add_event(
+        self, key: str, message: str, level: str = "info", data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Appends an event. A worker restarted after a kill does not repeat an event that has a
+        `key`.
+        """
         if self._has_event(key):
             return
-        line = {"key": key, "created_at": int(time.time()), "level": level, "message": message, "data": data or {}}
+        line = {
+            "key": key,
+            "created_at": int(time.time()),
+            "level": level,
+            "message": message,
+            "data": data or {},
+        }
         append_line(self.folder / "events.jsonl", line)
 
     def list_events(self) -> list[Json]:
@@ -152,8 +173,12 @@ class FineTuningJob:
 
     def list_checkpoints(self) -> list[Json]:
         """The checkpoints that clients can use as models, the newest first."""
-        epochs = {line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "epoch"}
-        steps = sorted((int(path.name.partition("-")[2]) for path in self.checkpoint_folders), reverse=True)
+        epochs = {
+            line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "epoch"
+        }
+        steps = sorted(
+            (int(path.name.partition("-")[2]) for path in self.checkpoint_folders), reverse=True
+        )
         return [
             {
                 "id": f"ftckpt_{self._hash(step)}",
@@ -162,7 +187,11 @@ class FineTuningJob:
                 "fine_tuned_model_checkpoint": self.name_checkpoint(step),
                 "fine_tuning_job_id": self.folder.name,
                 "step_number": step,
-                "metrics": {name: value for name, key in METRICS.items() if (value := epochs[step][key]) is not None},
+                "metrics": {
+                    name: value
+                    for name, key in METRICS.items()
+                    if (value := epochs[step][key]) is not None
+                },
             }
             for step in steps
             if step in epochs
@@ -174,9 +203,11 @@ class FineTuningJob:
 
     @property
     def model_name(self) -> str:
-        """The name of the tuned model: ft:NAME:BASE:SUFFIX:ID. At OpenAI, an organisation is in the place of the base.
+        """The name of the tuned model: ft:NAME:BASE:SUFFIX:ID. At OpenAI, an organisation is in the
+        place of the base.
 
-        NAME is the model that the client asked for. Some tools only accept names that they know in its place.
+        NAME is the model that the client asked for. Some tools only accept names that they know in
+        its place.
         """
         request = self.request
         name = request["model"].removeprefix("ft:").partition(":")[0]
@@ -189,7 +220,9 @@ class FineTuningJob:
         return f"{self.model_name}:ckpt-step-{step}"
 
     def find_assistant(self, name: str) -> Path | None:
-        """The folder of the assistant behind the model `name`; None if this job has no such model."""
+        """The folder of the assistant behind the model `name`; None if this job has no such
+        model.
+        """
         if name == self.model_name and self.result.get("status") == "succeeded":
             folder = Path(self.result["assistant"])
             return folder if folder.exists() else None
@@ -211,7 +244,9 @@ class FineTuningJob:
     def _list_metrics(self) -> list[Json]:
         """An event for each step; for a step that a resumed worker repeated, its latest line."""
         lines = {line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "step"}
-        epochs = {line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "epoch"}
+        epochs = {
+            line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "epoch"
+        }
         events = []
         for step, line in lines.items():
             message = f"Step {step}/{line['total_steps']}: training loss={line['train_loss']:.2f}"
@@ -227,7 +262,8 @@ class FineTuningJob:
         lines = [line for line in self._read("steps.jsonl") if line["kind"] in ("begin", "step")]
         if len(lines) < 2:
             return None
-        first, last = lines[0], lines[-1]
+        first = lines[0]
+        last = lines[-1]
         pace = (last["created_at"] - first["created_at"]) / max(1, last["step"] - first["step"])
         return int(last["created_at"] + pace * (last["total_steps"] - last["step"]))
 
@@ -239,10 +275,18 @@ class FineTuningStore:
     """All jobs of a server. `bases`: model name of the client -> model to train."""
 
     def __init__(
-        self, folder: Path, files: FileStore, bases: Mapping[str, str], result_files: str, tools: Tools
+        self,
+        folder: Path,
+        files: FileStore,
+        bases: Mapping[str, str],
+        result_files: str,
+        tools: Tools,
     ) -> None:
         """Continues the jobs that an earlier server left unfinished."""
-        self.folder, self.files, self.bases, self.result_files = folder, files, bases, result_files
+        self.folder = folder
+        self.files = files
+        self.bases = bases
+        self.result_files = result_files
         self.tools = tools
         self.queue = JobQueue(folder / "queue")
         # A server may have been killed after it made the folder and before it queued the job.
@@ -252,15 +296,19 @@ class FineTuningStore:
 
     @property
     def jobs(self) -> list[FineTuningJob]:
-        folders = (folder for folder in self.folder.glob("ftjob-*") if (folder / "wish.json").exists())
+        folders = (
+            folder for folder in self.folder.glob("ftjob-*") if (folder / "wish.json").exists()
+        )
         jobs = [FineTuningJob(folder) for folder in folders]
-        return sorted(jobs, key=lambda job: (job.request["submitted"], job.folder.name), reverse=True)
+        return sorted(
+            jobs, key=lambda job: (job.request["submitted"], job.folder.name), reverse=True
+        )
 
     def create(self, fields: Json, is_retry: bool) -> Json:
         """Makes a job, unless the client retries the request of a recent one.
 
-        Raises ApiError for unknown files and models. The worker validates the content of the files: an error there
-        makes the job fail.
+        Raises ApiError for unknown files and models. The worker validates the content of the files:
+        an error there makes the job fail.
         """
         earliest = time.time() - RETRY_SECONDS
         for job in self.jobs if is_retry else ():
@@ -273,8 +321,12 @@ class FineTuningStore:
         start = self.find_assistant(fields["model"]) if fields["method"]["type"] == "dpo" else None
         base = load(start).model.name if start else self.bases.get(fields["model"])
         if base is None:
-            raise ApiError(400, self._explain_unknown_model(fields["model"]), "model", "model_not_available")
-        file_ids = {param: fields[param] for param in ("training_file", "validation_file") if fields[param]}
+            raise ApiError(
+                400, self._explain_unknown_model(fields["model"]), "model", "model_not_available"
+            )
+        file_ids = {
+            param: fields[param] for param in ("training_file", "validation_file") if fields[param]
+        }
         for file_id in file_ids.values():
             self._check_format(file_id, fields["model"], fields["method"]["type"])
         if fields["method"]["type"] == "reinforcement":
@@ -288,14 +340,18 @@ class FineTuningStore:
             "submitted": time.time(),
             "result_files": self.result_files,
             "files": str(self.files.folder),
-            "filenames": {param: self.files.get(file_id)["filename"] for param, file_id in file_ids.items()},
+            "filenames": {
+                param: self.files.get(file_id)["filename"] for param, file_id in file_ids.items()
+            },
             "quota": self.files.quota,
         }
         write_json(folder / "job.json", request)
         if start:  # copied, because the client may delete it meanwhile
             load(start).save(folder / "start")
         job.add_event("created", f"Created fine-tuning job: {folder.name}")
-        names = " and ".join(f"{param.replace('_', ' ')}: {file_id}" for param, file_id in file_ids.items())
+        names = " and ".join(
+            f"{param.replace('_', ' ')}: {file_id}" for param, file_id in file_ids.items()
+        )
         job.add_event("validating", f"Validating {names}")
         if base != fields["model"] and not start:
             message = f"This job trains {base}, because this server maps {fields['model']} to it."
@@ -357,18 +413,23 @@ class FineTuningStore:
     def _check_format(self, file_id: str, model: str, method: str) -> None:
         needed = ("input", "preferred_output") if method == "dpo" else ("messages",)
         needed = ("prompt", "completion") if model in COMPLETION_MODELS else needed
-        with self.files.read_path(file_id).open("rb") as lines, suppress(ValueError, RecursionError):
+        with (
+            self.files.read_path(file_id).open("rb") as lines,
+            suppress(ValueError, RecursionError),
+        ):
             row = json.loads(next(filter(bytes.strip, lines), b"{}"))
             if isinstance(row, dict) and set(needed) <= set(row):
                 return
         message = (
-            f"Invalid file format. The rows of input file {file_id} do not have {' and '.join(needed)}, which a "
-            f"{method} job of {model} needs."
+            f"Invalid file format. The rows of input file {file_id} do not have "
+            f"{' and '.join(needed)}, which a {method} job of {model} needs."
         )
         raise ApiError(400, message, code="invalid_file_format")
 
     def _check_grader(self, grader: Json) -> None:
-        """Raises ApiError with every error of a grader, and for one that asks a model: a worker has no key of it."""
+        """Raises ApiError with every error of a grader, and for one that asks a model: a worker has
+        no key of it.
+        """
         if MODEL_GRADER.search(json.dumps(grader)):
             message = "A reinforcement job cannot use score_model or label_model graders."
             raise ApiError(501, message, "method.reinforcement.grader", "not_supported")
@@ -383,4 +444,7 @@ class FineTuningStore:
         known = f" Known: {', '.join(self.bases)}." if self.bases else ""
         if model.startswith("ft:"):
             return f"{message} Only dpo trains a tuned model further, if the model still exists."
-        return f"{message} Start the server with --base {model}=MODEL to choose the model to train instead.{known}"
+        return (
+            f"{message} Start the server with --base {model}=MODEL to choose the model to train "
+            f"instead.{known}"
+        )

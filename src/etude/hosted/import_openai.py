@@ -1,8 +1,8 @@
 """Build a task file from objects of OpenAI's API that were saved to files: `etude import openai`.
 
-The eval's items become the test, with the right answers from its graders and the stored answers of the evaluated
-models. The files of the fine-tuning job become the examples. Graders that compare texts become the check; the others
-are listed. No API is called.
+The eval's items become the test, with the right answers from its graders and the stored answers of
+the evaluated models. The files of the fine-tuning job become the examples. Graders that compare
+texts become the check; the others are listed. No API is called.
 """
 
 import pprint
@@ -31,7 +31,8 @@ from etude.types import Example, Message
 JobRows = list[tuple[str, Json]]  # key of the input and line of each row
 FILES = ("training_file", "validation_file")
 WRITTEN = ("task.yaml", "examples.jsonl", "test.jsonl", "checks.py")  # files of the new task
-CHECK = '''"""Whether an answer passes the criteria of a saved eval. Written by `etude import openai`."""
+CHECK = '''\
+"""Whether an answer passes the criteria of a saved eval. Written by `etude import openai`."""
 
 from etude.graders.grade import Tools, grade
 
@@ -62,11 +63,12 @@ def import_openai(
     input_fields: Sequence[str] = (),
     answer_field: str | None = None,
 ) -> ImportedTask:
-    """Write task.yaml, its rows and its check into `output` (default: the folder `etude` in `folder`).
+    """Write task.yaml, its rows and its check into `output` (default: the folder `etude` in
+    `folder`).
 
-    `eval_name`: a name or id, if the folder contains several evals. `input_fields` and `answer_field`: fields of an
-    item, needed only if runs and graders do not show them. Raises InputError with every error of the folder, each with
-    file:line.
+    `eval_name`: a name or id, if the folder contains several evals. `input_fields` and
+    `answer_field`: fields of an item, needed only if runs and graders do not show them. Raises
+    InputError with every error of the folder, each with file:line.
     """
     target = output or folder / "etude"
     if not folder.is_dir():
@@ -76,7 +78,9 @@ def import_openai(
         raise InputError.of(str(folder), "not a folder", "", remedy)
     remedy = "delete it, or choose another folder with --output FOLDER"
     written = [target / name for name in WRITTEN]
-    if present := [Issue(str(file), "already exists", "", remedy) for file in written if file.exists()]:
+    if present := [
+        Issue(str(file), "already exists", "", remedy) for file in written if file.exists()
+    ]:
         raise InputError(present)
     saved = read_saved_folder(folder, target)
     evaluation = _choose_eval(saved, read_evals(saved), eval_name)
@@ -84,7 +88,10 @@ def import_openai(
     files = _read_job(saved, items.models if items else ())
     if not (evaluation or files or saved.issues):
         rows = next(folder.glob("*.jsonl"), Path("FILE"))
-        remedy = f"save evals, runs and jobs as the API returns them; for rows run {format_command('compare', rows)}"
+        remedy = (
+            "save evals, runs and jobs as the API returns them; for rows run "
+            f"{format_command('compare', rows)}"
+        )
         saved.add_issue(str(folder), "the folder contains neither an eval nor a job", "", remedy)
     raise_issues(saved.issues, folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -95,18 +102,44 @@ def import_openai(
     sentences = [*(items.sentences if items else []), *sentences, *check_sentences]
     sentences = [" ".join(sentence.split()) for sentence in sentences]
     name = items.name if items else folder.resolve().name
-    body = {"name": name, "kind": kind, "model": MODEL, **sources, **check, "methods": "all", "budget": "15m"}
-    remarks = "".join(f"# {sentence}\n" for sentence in ["Written by etude import openai.", *sentences])
-    write_text(target / "task.yaml", remarks + yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
-    return ImportedTask(target / "task.yaml", tuple(sentences), tuple(_find_issues(target / "task.yaml")))
+    body = {
+        "name": name,
+        "kind": kind,
+        "model": MODEL,
+        **sources,
+        **check,
+        "methods": "all",
+        "budget": "15m",
+    }
+    remarks = "".join(
+        f"# {sentence}\n" for sentence in ["Written by etude import openai.", *sentences]
+    )
+    write_text(
+        target / "task.yaml", remarks + yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+    )
+    return ImportedTask(
+        target / "task.yaml", tuple(sentences), tuple(_find_issues(target / "task.yaml"))
+    )
 
 
-def _choose_eval(saved: SavedFolder, evals: Sequence[SavedEval], wanted: str | None) -> SavedEval | None:
-    """Return the only eval, or the one with the wanted name; None, with an error, if this is not exactly one."""
-    chosen = [evaluation for evaluation in evals if wanted in (None, evaluation.name, evaluation.id)]
+def _choose_eval(
+    saved: SavedFolder, evals: Sequence[SavedEval], wanted: str | None
+) -> SavedEval | None:
+    """Return the only eval, or the one with the wanted name; None, with an error, if this is not
+    exactly one.
+    """
+    chosen = [
+        evaluation for evaluation in evals if wanted in (None, evaluation.name, evaluation.id)
+    ]
     if len(chosen) > 1 or (wanted and not chosen):
-        message = "the folder contains several evals" if chosen else "the folder has no eval with this name"
-        remedy = f"choose one: --eval {' or '.join(evaluation.id for evaluation in evals) or 'NAME'}"
+        message = (
+            "the folder contains several evals"
+            if chosen
+            else "the folder has no eval with this name"
+        )
+        remedy = (
+            f"choose one: --eval {' or '.join(evaluation.id for evaluation in evals) or 'NAME'}"
+        )
         saved.add_issue(str(saved.folder), message, quote_value(wanted or chosen[0].name), remedy)
         return None
     return chosen[0] if chosen else None
@@ -114,7 +147,12 @@ def _choose_eval(saved: SavedFolder, evals: Sequence[SavedEval], wanted: str | N
 
 def _read_job(saved: SavedFolder, models: Sequence[str]) -> dict[str, JobRows]:
     jobs = sorted(saved.get("fine_tuning.job"), key=lambda job: job.body.get("created_at") or 0)
-    jobs.sort(key=lambda job: (job.body.get("fine_tuned_model") in models, job.body.get("status") == "succeeded"))
+    jobs.sort(
+        key=lambda job: (
+            job.body.get("fine_tuned_model") in models,
+            job.body.get("status") == "succeeded",
+        )
+    )
     rows: dict[str, JobRows] = {}
     for param in FILES if jobs else ():
         file_id = jobs[-1].body.get(param)
@@ -125,18 +163,27 @@ def _read_job(saved: SavedFolder, models: Sequence[str]) -> dict[str, JobRows]:
             saved.issues += error.issues
         else:
             lines = dict(saved.read_json_lines(file)) if file else {}
-            rows[param] = [(input_key(row), lines[int(row.location.rpartition(":")[2])]) for row in examples]
+            rows[param] = [
+                (input_key(row), lines[int(row.location.rpartition(":")[2])]) for row in examples
+            ]
     return rows
 
 
-def _write_rows(target: Path, items: ItemRows | None, files: dict[str, JobRows]) -> tuple[Json, list[str]]:
-    rows = [{"id": f"item-{number}", **row} for number, row in enumerate(items.rows)] if items else []
+def _write_rows(
+    target: Path, items: ItemRows | None, files: dict[str, JobRows]
+) -> tuple[Json, list[str]]:
+    rows = (
+        [{"id": f"item-{number}", **row} for number, row in enumerate(items.rows)] if items else []
+    )
     columns: Json = {"messages": "messages", **({"id": "id"} if items else {})}
     columns |= {"answers": ["answers"]} if items and items.models else {}
     training, validation = (files.get(param, []) for param in FILES)
     if not files:
         write_lines(target / "examples.jsonl", rows)
-        sentence = f"Examples: the {format_count(len(rows), 'item')}; a part will be split off as the sealed test."
+        sentence = (
+            f"Examples: the {format_count(len(rows), 'item')}; a part will be split off as the "
+            "sealed test."
+        )
         return {"examples": {"file": "examples.jsonl", **columns}}, [sentence]
     test = rows or [line for _, line in validation]
     keys = {input_key(_to_example(row)) for row in rows} or {key for key, _ in validation}
@@ -145,11 +192,14 @@ def _write_rows(target: Path, items: ItemRows | None, files: dict[str, JobRows])
     write_lines(target / "examples.jsonl", examples)
     sources: Json = {"examples": "examples.jsonl"}
     sentences = [
-        f"Examples: {format_count(len(examples), 'row')} of the job's {' and '.join(files if rows else FILES[:1])}."
+        f"Examples: {format_count(len(examples), 'row')} of the job's "
+        f"{' and '.join(files if rows else FILES[:1])}."
     ]
     if len(examples) < len(training):
         num_shared = len(training) - len(examples)
-        sentences.append(f"Examples left out because their input is also in the test: {num_shared:,}.")
+        sentences.append(
+            f"Examples left out because their input is also in the test: {num_shared:,}."
+        )
     if test:
         write_lines(target / "test.jsonl", test)
         # Users may add answers of the old model to the lines of the file: docs/from-openai.md.
@@ -163,10 +213,16 @@ def _write_rows(target: Path, items: ItemRows | None, files: dict[str, JobRows])
 
 
 def _write_check(target: Path, items: ItemRows | None, kind: str) -> tuple[Json, list[str]]:
-    """Write checks.py with the imported criteria. Return the keys of the task file, and sentences."""
-    criteria, keys, sentences = items.criteria if items else [], dict[str, str](), list[str]()
+    """Write checks.py with the imported criteria. Return the keys of the task file, and
+    sentences.
+    """
+    criteria = items.criteria if items else []
+    keys = dict[str, str]()
+    sentences = list[str]()
     if items and criteria and kind == "classify":
-        sentences.append("The eval's criteria require the expected label. The task's metric measures that.")
+        sentences.append(
+            "The eval's criteria require the expected label. The task's metric measures that."
+        )
     elif items and criteria:
         body = pprint.pformat(criteria, width=100, sort_dicts=False)
         write_text(target / "checks.py", CHECK.format(criteria=body))
@@ -179,7 +235,9 @@ def _write_check(target: Path, items: ItemRows | None, kind: str) -> tuple[Json,
 
 
 def _guess_kind(target: Path, items: ItemRows | None, has_test: bool) -> str:
-    """Guess the kind of task from the rows; classify only if the criteria require nothing but equality."""
+    """Guess the kind of task from the rows; classify only if the criteria require nothing but
+    equality.
+    """
     rows = survey_rows(RowSource(target / "examples.jsonl"))
     test = rows.source.file if has_test else None
     kind = TaskDraft(rows, target / "task.yaml", ColumnRoles(rows.source, {}), test).kind[0]

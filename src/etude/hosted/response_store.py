@@ -1,4 +1,6 @@
-"""Responses that clients retrieve or continue by their id: RESPONSES/resp_65f0....json, each with its conversation."""
+"""Responses that clients retrieve or continue by their id: RESPONSES/resp_65f0....json, each with
+its conversation.
+"""
 
 import re
 import secrets
@@ -31,7 +33,8 @@ class ResponseStore:
         """Store a response, and the items of the conversation before it."""
         write_json(self.folder / f"{response['id']}.json", {"response": response, "items": items})
         if self.num_added % PRUNE_EVERY == 0:
-            oldest, num_bytes = f"resp_{int(time.time() - MAX_AGE):08x}", 0
+            oldest = f"resp_{int(time.time() - MAX_AGE):08x}"
+            num_bytes = 0
             for file in sorted(self.folder.glob("resp_*.json"), reverse=True):
                 num_bytes += file.stat().st_size
                 if num_bytes > MAX_BYTES or file.name < oldest:

@@ -44,16 +44,19 @@ def read_evals(saved: SavedFolder) -> list[SavedEval]:
     """Return all evals of a folder. Errors are added to the folder's issues."""
     evals: dict[str, SavedEval] = {}
     for item in saved.get("eval"):
-        eval_id, name = item.body["id"], str(item.body.get("name") or item.body["id"])
+        eval_id = item.body["id"]
+        name = str(item.body.get("name") or item.body["id"])
         evals[eval_id] = SavedEval(eval_id, name, item.location, item.body["testing_criteria"])
     outputs: dict[str, list[SavedObject]] = {}
     for output in saved.get("eval.run.output_item"):
         outputs.setdefault(output.body["run_id"], []).append(output)
     runs: dict[str, SavedObject] = {
-        run.body["id"]: run for run in sorted(saved.get("eval.run"), key=lambda run: run.body.get("created_at") or 0)
+        run.body["id"]: run
+        for run in sorted(saved.get("eval.run"), key=lambda run: run.body.get("created_at") or 0)
     }
     for run_id in dict.fromkeys([*runs, *outputs]):
-        run, run_outputs = runs.get(run_id), outputs.get(run_id, [])
+        run = runs.get(run_id)
+        run_outputs = outputs.get(run_id, [])
         owner = run or run_outputs[0]
         if owner.body["eval_id"] in evals:
             _add_run(saved, evals[owner.body["eval_id"]], run, run_outputs)
@@ -65,25 +68,36 @@ def read_evals(saved: SavedFolder) -> list[SavedEval]:
 
 
 def _add_run(
-    saved: SavedFolder, evaluation: SavedEval, run: SavedObject | None, outputs: Sequence[SavedObject]
+    saved: SavedFolder,
+    evaluation: SavedEval,
+    run: SavedObject | None,
+    outputs: Sequence[SavedObject],
 ) -> None:
     body: Json = run.body if run else {"data_source": {}}
-    lines = [({**output.body, "item": output.body["datasource_item"]}, output.location) for output in outputs]
+    lines = [
+        ({**output.body, "item": output.body["datasource_item"]}, output.location)
+        for output in outputs
+    ]
     if run and not lines:
         lines = [(line, run.location) for line in _iter_source(saved, run)]
     for line, location in lines:
-        item, sample = line["item"], line.get("sample") or {}
+        item = line["item"]
+        sample = line.get("sample") or {}
         item = item["item"] if isinstance(item.get("item"), dict) else item
         key = json.dumps(item, sort_keys=True, ensure_ascii=False)
         entry = evaluation.items.setdefault(key, EvalItem(item, location))
-        entry.turns = entry.turns or _read_turns(sample.get("input")) or _render(saved, body, item, location)
+        entry.turns = (
+            entry.turns or _read_turns(sample.get("input")) or _render(saved, body, item, location)
+        )
         text = _read_output(sample)
         if text is not None and not sample.get("error"):
             names = [owner.get("model") for owner in (body, body["data_source"], sample)]
             model = str(next(filter(None, [*names, body.get("name")]), "stored"))
             results = [result for result in line.get("results") or [] if isinstance(result, dict)]
             entry.answers[model] = text
-            entry.passed[model] = {str(result.get("name")): bool(result.get("passed")) for result in results}
+            entry.passed[model] = {
+                str(result.get("name")): bool(result.get("passed")) for result in results
+            }
 
 
 def _iter_source(saved: SavedFolder, run: SavedObject) -> Iterator[Json]:
@@ -92,7 +106,9 @@ def _iter_source(saved: SavedFolder, run: SavedObject) -> Iterator[Json]:
     if source.get("type") == "file_id":
         file = saved.find_rows(run, str(source.get("id")), "the file of the run's items")
         lines = [line for _, line in saved.read_json_lines(file)] if file else []
-    yield from (line for line in lines if isinstance(line, dict) and isinstance(line.get("item"), dict))
+    yield from (
+        line for line in lines if isinstance(line, dict) and isinstance(line.get("item"), dict)
+    )
 
 
 def _read_output(sample: Json) -> str | None:
@@ -122,6 +138,8 @@ def _render(saved: SavedFolder, run: Json, item: Json, location: str) -> list[Js
         texts = [render_template(read_content(turn.get("content")), item, {}) for turn in turns]
     except (InputError, ValueError) as error:
         remedy = "save the output items of the run, which contain the messages"
-        saved.add_issue(location, "the template of the run cannot be rendered for this item", str(error), remedy)
+        saved.add_issue(
+            location, "the template of the run cannot be rendered for this item", str(error), remedy
+        )
         return []
     return _read_turns([turn | {"content": text} for turn, text in zip(turns, texts, strict=True)])

@@ -19,7 +19,9 @@ from etude.types import Message, ModelRef, Request, Sampling
 
 Result = TypeVar("Result")
 NO_TOOLS = Tools()
-FILE_THREADS, GRADER_THREADS, EVAL_THREADS = 4, 4, 4
+FILE_THREADS = 4
+GRADER_THREADS = 4
+EVAL_THREADS = 4
 MAX_GRADE_TOKENS = 1024  # of a grading model's reply
 QUOTA_GB = 10.0
 """Gigabytes of all files together, unless the user sets another quota."""
@@ -38,18 +40,26 @@ LAST_WRITTEN = {
 
 
 class WorkThreads:
-    """Some threads for one kind of work. While all are busy, further work of this kind waits; other work does not."""
+    """Some threads for one kind of work. While all are busy, further work of this kind waits; other
+    work does not.
+    """
 
     def __init__(self, kind: str, num: int) -> None:
         self._pool = ThreadPoolExecutor(num, kind)
 
     async def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Return the result of the work. If the caller is cancelled, work that has not begun is dropped."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *arguments))
+        """Return the result of the work. If the caller is cancelled, work that has not begun is
+        dropped.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, partial(work, *arguments)
+        )
 
 
 class HostedStores:
-    """The stores of one data folder. Creating them continues the jobs that an earlier server left unfinished."""
+    """The stores of one data folder. Creating them continues the jobs that an earlier server left
+    unfinished.
+    """
 
     def __init__(
         self,
@@ -59,12 +69,15 @@ class HostedStores:
         quota_gb: float = QUOTA_GB,
         tools: Tools = NO_TOOLS,
     ) -> None:
-        """`bases`: model name of the client -> model of this machine that is trained instead. `tools`: the models
-        that graders may use."""
+        """`bases`: model name of the client -> model of this machine that is trained instead.
+        `tools`: the models that graders may use.
+        """
         self.folder = folder = folder.absolute()
         _remove_unfinished(folder)
         self.files = file_store.FileStore(folder / "files", int(quota_gb * 1e9))
-        self.fine_tuning = fine_tuning.FineTuningStore(folder / "fine_tuning", self.files, bases, result_files, tools)
+        self.fine_tuning = fine_tuning.FineTuningStore(
+            folder / "fine_tuning", self.files, bases, result_files, tools
+        )
         self.batches = batches.BatchStore(folder / "batches", self.files)
         self.evals = evals.EvalStore(folder / "evals", self.files, tools)
         self.responses = response_store.ResponseStore(folder / "responses")
@@ -78,12 +91,15 @@ class HostedStores:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove what a killed server had not finished. The files of a worker, which may still be running, are not removed:
-    a resumed worker writes them again."""
+    """Remove what a killed server had not finished. The files of a worker, which may still be
+    running, are not removed: a resumed worker writes them again.
+    """
     unfinished = [path for pattern in UNFINISHED for path in folder.glob(pattern)]
     for pattern, last in LAST_WRITTEN.items():
         unfinished += [path for path in folder.glob(pattern) if not (path / last).exists()]
-    if not is_locked(folder / "fine_tuning" / "queue"):  # the worker stores the result file of its job
+    if not is_locked(
+        folder / "fine_tuning" / "queue"
+    ):  # the worker stores the result file of its job
         unfinished += folder.glob("files/*.part")
     for path in unfinished:
         if path.is_dir():
@@ -93,18 +109,29 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def build_tools(graders: Mapping[str, str]) -> Tools:
-    """What graders may use: the models that the server's owner lists (name -> URL#MODEL), and the encoder."""
+    """What graders may use: the models that the server's owner lists (name -> URL#MODEL), and the
+    encoder.
+    """
     models = Models()
 
     def ask(
-        model: str, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any], is_wanted: Callable[[], bool]
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        schema: Mapping[str, Any],
+        is_wanted: Callable[[], bool],
     ) -> str:
         turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-        request, sampling = Request(turns, MAX_GRADE_TOKENS), Sampling(json_schema=json.dumps(schema))
+        request = Request(turns, MAX_GRADE_TOKENS)
+        sampling = Sampling(json_schema=json.dumps(schema))
         judge = models.get_concurrent(ModelRef(graders[model]))
         return judge.write(request, sampling, lambda piece: not is_wanted())[0].text
 
     def embed(texts: Sequence[str]) -> list[list[float]]:
-        return [list(map(float, row)) for row in models.load_shared_encoder(DEFAULT_ENCODER).embed(texts)]
+        return [
+            list(map(float, row))
+            for row in models.load_shared_encoder(DEFAULT_ENCODER).embed(texts)
+        ]
 
-    return Tools(ask if graders else None, frozenset(graders), embed if find_spec("torch") else None)
+    return Tools(
+        ask if graders else None, frozenset(graders), embed if find_spec("torch") else None
+    )

@@ -1,4 +1,5 @@
-"""`etude index`: read and embed documents before a comparison, and save the vectors next to the task file.
+"""`etude index`: read and embed documents before a comparison, and save the vectors next to the
+task file.
 
 Vectors are saved by a hash of the text, so that only new texts are embedded.
 """
@@ -47,11 +48,15 @@ class IndexSummary:
 
 
 def build_index(
-    task: Task, models: Models, on_progress: Progress = lambda stage, done, total: None, on: str | None = None
+    task: Task,
+    models: Models,
+    on_progress: Progress = lambda stage, done, total: None,
+    on: str | None = None,
 ) -> IndexSummary:
     """Read, split and embed the task's documents. All later steps use the saved vectors.
 
-    `on` (default: the task's `where`) is local, or a Ray cluster whose workers embed TEXTS_AT_ONCE passages at a time.
+    `on` (default: the task's `where`) is local, or a Ray cluster whose workers embed TEXTS_AT_ONCE
+    passages at a time.
 
     Raises InputError for a task without documents, and with every document that cannot be read.
     """
@@ -91,7 +96,9 @@ def vectors_path(task: Task) -> Path:
 
 
 def load_task_encoder(task: Task, models: Models, notes: list[str]) -> "Encoder | None":
-    """Load the task's encoder as published; if the task does not set one, load the packaged one if it is installed."""
+    """Load the task's encoder as published; if the task does not set one, load the packaged one if
+    it is installed.
+    """
     if task.encoder == "none":
         return None
     try:
@@ -113,22 +120,33 @@ def embed_texts(
 ) -> tuple[Vectors, int]:
     """Return one row for each text, and how many texts were embedded; vectors in `file` are reused.
 
-    With `keep`, the file has exactly these texts afterwards. A file of another encoder counts as empty. `on_text` gets
-    the number of embedded texts and the number to embed. `workers` in other processes load a published encoder by name.
+    With `keep`, the file has exactly these texts afterwards. A file of another encoder counts as
+    empty. `on_text` gets the number of embedded texts and the number to embed. `workers` in other
+    processes load a published encoder by name.
     """
     digests = [hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES] for text in texts]
     vectors = _read_vectors(file, encoder)
     num_saved = len(vectors)
-    missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in vectors}
-    # The same chunks on all workers, because the rounding of a vector depends on the texts that are embedded with it.
-    chunks = [list(missing)[start : start + TEXTS_AT_ONCE] for start in range(0, len(missing), TEXTS_AT_ONCE)]
+    missing = {
+        digest: text for digest, text in zip(digests, texts, strict=True) if digest not in vectors
+    }
+    # The same chunks on all workers, because the rounding of a vector depends on the texts that are
+    # embedded with it.
+    chunks = [
+        list(missing)[start : start + TEXTS_AT_ONCE]
+        for start in range(0, len(missing), TEXTS_AT_ONCE)
+    ]
     num_done = 0
 
     def embed_here(chunk: Sequence[str]) -> Vectors:
         return encoder.embed(chunk, lambda done, _: on_text(num_done + done, len(missing)))
 
     parts = ([missing[digest] for digest in chunk] for chunk in chunks)
-    embedded = workers.map(_embed_there, parts, encoder.name) if workers.is_remote else map(embed_here, parts)
+    embedded = (
+        workers.map(_embed_there, parts, encoder.name)
+        if workers.is_remote
+        else map(embed_here, parts)
+    )
     for chunk, chunk_vectors in zip(chunks, embedded, strict=True):
         vectors |= dict(zip(chunk, chunk_vectors, strict=True))
         num_done += len(chunk)
@@ -172,7 +190,10 @@ def _read_vectors(file: Path, encoder: "Encoder") -> dict[bytes, Vectors]:
         with safe_open(file, "np") as tensors:
             if (tensors.metadata() or {}).get("encoder") != _encoder_key(encoder):
                 return {}
-            digests, vectors = tensors.get_tensor("digests"), tensors.get_tensor("vectors")
+            digests = tensors.get_tensor("digests")
+            vectors = tensors.get_tensor("vectors")
     except (SafetensorError, OSError) as error:
-        raise RunError(f"{file} cannot be read ({error}). Delete it and run etude index again.") from error
+        raise RunError(
+            f"{file} cannot be read ({error}). Delete it and run etude index again."
+        ) from error
     return {bytes(digest): vector for digest, vector in zip(digests, vectors, strict=True)}

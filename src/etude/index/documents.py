@@ -1,4 +1,6 @@
-"""Read a task's documents into passages: text, Markdown, HTML, PDF, Word, and records in files of rows."""
+"""Read a task's documents into passages: text, Markdown, HTML, PDF, Word, and records in files of
+rows.
+"""
 
 import logging
 import re
@@ -17,24 +19,43 @@ from etude.privacy import find_by_format, own_contact
 from etude.task.definition import is_row_file
 
 # CSS selectors of elements that are not part of a page's text.
-SKIPPED_ELEMENTS = ["nav", "footer", "aside", "[role=navigation]", "[role=contentinfo]", "[role=complementary]"]
-_HEADING_TAG, _TAG = re.compile(r"<h([1-6])>"), re.compile(r"</?(?:h[1-6]|p|ul|ol|li|pre|br|a)\b[^<>]*>")
+SKIPPED_ELEMENTS = [
+    "nav",
+    "footer",
+    "aside",
+    "[role=navigation]",
+    "[role=contentinfo]",
+    "[role=complementary]",
+]
+_HEADING_TAG = re.compile(r"<h([1-6])>")
+_TAG = re.compile(r"</?(?:h[1-6]|p|ul|ol|li|pre|br|a)\b[^<>]*>")
 # Exceptions that the readers raise for damaged files.
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, BadZipFile, RecursionError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    BadZipFile,
+    RecursionError,
+)
 
 
 def read_passages(path: Path) -> tuple[Passage, ...]:
     """Read the passages of a folder or a file, in the order of file names; equal texts appear once.
 
-    Hidden files are skipped. Raises InputError with every file that cannot be read, or if there is no text, and
-    MissingExtraError if the package that reads a file is not installed.
+    Hidden files are skipped. Raises InputError with every file that cannot be read, or if there is
+    no text, and MissingExtraError if the package that reads a file is not installed.
     """
     files = list_files(path)
-    return _read_all(path, tuple((file, name, file.stat().st_mtime_ns) for file, name in files.items()))
+    return _read_all(
+        path, tuple((file, name, file.stat().st_mtime_ns) for file, name in files.items())
+    )
 
 
 def find_published_contacts(path: Path | None) -> frozenset[tuple[str, str]]:
-    """Find the e-mail addresses and phone numbers in a task's documents, as keys of `privacy.own_contact`.
+    """Find the e-mail addresses and phone numbers in a task's documents, as keys of
+    `privacy.own_contact`.
 
     Empty if a document cannot be read.
     """
@@ -43,7 +64,9 @@ def find_published_contacts(path: Path | None) -> frozenset[tuple[str, str]]:
     except EtudeError:
         return frozenset()
     spans = (span for passage in passages for span in find_by_format(passage.text))
-    return frozenset(own_contact.contact_key(span) for span in spans if span.kind in own_contact.CONTACT_KINDS)
+    return frozenset(
+        own_contact.contact_key(span) for span in spans if span.kind in own_contact.CONTACT_KINDS
+    )
 
 
 @lru_cache(maxsize=1)
@@ -59,9 +82,13 @@ def _read_all(path: Path, files: tuple[tuple[Path, str, int], ...]) -> tuple[Pas
             issues.extend(error.issues)
         except _UNREADABLE as error:
             reason = str(error) or type(error).__name__
-            issues.append(Issue(f"documents: {name}", "this document cannot be read", reason, _REMEDY))
+            issues.append(
+                Issue(f"documents: {name}", "this document cannot be read", reason, _REMEDY)
+            )
     if not passages and not issues:
-        issues.append(Issue("documents", "the documents contain no text", quote_value(str(path)), _REMEDY))
+        issues.append(
+            Issue("documents", "the documents contain no text", quote_value(str(path)), _REMEDY)
+        )
     if issues:
         raise InputError(issues)
     return tuple(passages.values())
@@ -71,7 +98,11 @@ def list_files(path: Path) -> dict[Path, str]:
     """List the files of the documents in order, each with the name by which it is cited."""
     if path.is_file():
         return {path: path.name}
-    names = {file: file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file()}
+    names = {
+        file: file.relative_to(path).as_posix()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
     return {
         file: name
         for file, name in names.items()
@@ -84,7 +115,9 @@ def _read_file(file: Path, name: str) -> Iterator[Passage]:
     if is_row_file(file):
         reader = row_reader.RowReader(file)
         for number, row in enumerate(raw_rows.read_raw_rows(reader), start=1):
-            lines = (f"{key}: {value}" for key, value in row.cells.items() if value not in (None, ""))
+            lines = (
+                f"{key}: {value}" for key, value in row.cells.items() if value not in (None, "")
+            )
             yield from split_page("\n".join(lines), name, f"record {number}")
         if reader.issues:
             raise InputError(issue for _, issue in reader.issues)
@@ -98,13 +131,17 @@ def _read_file(file: Path, name: str) -> Iterator[Passage]:
 
 
 def extract_text(page: bytes) -> str:
-    """Extract the text of an HTML page, headings as in Markdown, without menus, footers and side columns."""
+    """Extract the text of an HTML page, headings as in Markdown, without menus, footers and side
+    columns.
+    """
     _require("resiliparse", "Reading HTML")
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
     html = bytes_to_str(page, detect_encoding(page, from_html_meta=True) or "utf-8")
-    text = extract_plain_text(html, preserve_formatting="minimal_html", alt_texts=False, skip_elements=SKIPPED_ELEMENTS)
+    text = extract_plain_text(
+        html, preserve_formatting="minimal_html", alt_texts=False, skip_elements=SKIPPED_ELEMENTS
+    )
     markdown = _HEADING_TAG.sub(lambda match: "#" * int(match[1]) + " ", text)
     return unescape(_TAG.sub("", markdown))
 
@@ -148,12 +185,18 @@ def _read_docx(file: Path) -> Iterator[str]:
 
 # Suffix of a file -> its text in lines, or in pages.
 READERS: Mapping[str, Callable[[Path], Iterable[str]]] = {
-    **dict.fromkeys((".md", ".markdown", ".txt", ".rst", ""), lambda file: [file.read_text(encoding="utf-8-sig")]),
+    **dict.fromkeys(
+        (".md", ".markdown", ".txt", ".rst", ""),
+        lambda file: [file.read_text(encoding="utf-8-sig")],
+    ),
     **dict.fromkeys((".html", ".htm"), lambda file: [extract_text(file.read_bytes())]),
     ".pdf": _read_pdf_pages,
     ".docx": _read_docx,
 }
-_REMEDY = f"save it as {', '.join(filter(None, chain(READERS, ['JSONL', 'CSV', 'TSV or Parquet'])))}, or remove it"
+_REMEDY = (
+    f"save it as {', '.join(filter(None, chain(READERS, ['JSONL', 'CSV', 'TSV or Parquet'])))}, "
+    "or remove it"
+)
 
 
 def _require(module: str, feature: str) -> None:

@@ -1,4 +1,5 @@
-"""Split texts into passages: a short text is one passage, a longer one is split at its headings and paragraphs.
+"""Split texts into passages: a short text is one passage, a longer one is split at its headings and
+paragraphs.
 
 Each passage has its file and its heading, page or record, so that an answer can cite its source.
 """
@@ -7,11 +8,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-# Maximum number of words of a passage, unless one paragraph is longer: about the 256 tokens that a small encoder reads.
+# Maximum number of words of a passage, unless one paragraph is longer: about the 256 tokens that a
+# small encoder reads.
 MAX_WORDS = 180
 # Characters that count as at least one word, because not every script has spaces between words.
 CHARACTERS_PER_WORD = 12
-MAX_PARAGRAPH = CHARACTERS_PER_WORD * MAX_WORDS  # A paragraph of more characters is split between words
+MAX_PARAGRAPH = (
+    CHARACTERS_PER_WORD * MAX_WORDS
+)  # A paragraph of more characters is split between words
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 
 
@@ -31,7 +35,8 @@ class Passage:
 
 
 def split_document(text: str, name: str) -> Iterator[Passage]:
-    """Split one document: a short one is one passage; otherwise each section's paragraphs are packed into some.
+    """Split one document: a short one is one passage; otherwise each section's paragraphs are
+    packed into some.
 
     Each passage under a heading begins with the heading, so that it can be understood alone.
     """
@@ -66,7 +71,9 @@ def _split_sections(text: str) -> Iterator[tuple[Sequence[str], list[str]]]:
                 yield tuple(headings.values()), paragraphs
             paragraphs = []
             level = len(match[1])
-            headings = {key: title for key, title in headings.items() if key < level} | {level: match[2]}
+            headings = {key: title for key, title in headings.items() if key < level} | {
+                level: match[2]
+            }
             block = body
         if block.strip():
             paragraphs += _split_paragraph(block.strip())
@@ -84,7 +91,9 @@ def _split_paragraph(paragraph: str) -> Iterator[str]:
 
 
 def _pack(pieces: Iterable[str], separator: str = "\n\n") -> Iterator[tuple[str, str]]:
-    """Join paragraphs or lines up to `MAX_WORDS`; from the second on, each has its number: ", part 2"."""
+    """Join paragraphs or lines up to `MAX_WORDS`; from the second on, each has its number: ", part
+    2".
+    """
     packs: list[list[str]] = [[]]
     num_words = 0
     for piece in pieces:

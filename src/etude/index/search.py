@@ -1,8 +1,10 @@
-"""Search over passages: by keywords (BM25), by meaning (vectors of an encoder), or by the sum of both scores.
+"""Search over passages: by keywords (BM25), by meaning (vectors of an encoder), or by the sum of
+both scores.
 
-The folder of a search has passages.jsonl, search.json, words/, vectors.safetensors, and, for a tuned encoder, encoder/.
-Scores are added without normalisation (compare Bruch, Gai and Ingber 2023, arXiv 2210.11934): a question with rare
-words has a high keyword score, which then decides the result; a sum of ranks would lose this information.
+The folder of a search has passages.jsonl, search.json, words/, vectors.safetensors, and, for a
+tuned encoder, encoder/. Scores are added without normalisation (compare Bruch, Gai and Ingber 2023,
+arXiv 2210.11934): a question with rare words has a high keyword score, which then decides the
+result; a sum of ranks would lose this information.
 """
 
 from __future__ import annotations
@@ -28,18 +30,26 @@ if TYPE_CHECKING:
 
 SearchMode = Literal["keyword", "meaning", "both"]
 QUESTIONS_AT_ONCE = 64  # Questions whose scores are held in memory together
-# BM25 score that counts as much as a cosine of 1 in the sum. Chosen on pubmedqa, medquad and half of
-# chunking_eval_corpora for the smallest loss compared with the better of the two searches (LOG.md, "Fusion").
+# BM25 score that counts as much as a cosine of 1 in the sum. Chosen on pubmedqa, medquad and half
+# of chunking_eval_corpora for the smallest loss compared with the better of the two searches
+# (LOG.md, "Fusion").
 KEYWORD_SCALE = 30.0
-CLEAR_LEAD = 1.25  # Ratio of the best to the second score from which the best passage is clearly ahead
+CLEAR_LEAD = (
+    1.25  # Ratio of the best to the second score from which the best passage is clearly ahead
+)
 _WORD = re.compile(r"\w+")
-_SETTINGS, _PASSAGES, _WORDS = "search.json", "passages.jsonl", "words"
-_VECTORS, _ENCODER = "vectors.safetensors", "encoder"
+_SETTINGS = "search.json"
+_PASSAGES = "passages.jsonl"
+_WORDS = "words"
+_VECTORS = "vectors.safetensors"
+_ENCODER = "encoder"
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """Passages and the search over them. Only the mode "keyword" has no `encoder` and `vectors` (a row per passage)."""
+    """Passages and the search over them. Only the mode "keyword" has no `encoder` and `vectors` (a
+    row per passage).
+    """
 
     passages: Sequence[Passage]
     mode: SearchMode = "keyword"
@@ -49,12 +59,15 @@ class Search:
     """The index of words if it has been built."""
 
     def find(self, questions: Sequence[str], k: int) -> list[list[int]]:
-        """Return the positions of the `k` best passages (or all, if fewer) for each question, the best first."""
+        """Return the positions of the `k` best passages (or all, if fewer) for each question, the
+        best first.
+        """
         return [[position for position, _ in hits] for hits in self.find_scored(questions, k)]
 
     def find_scored(self, questions: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
         """Return what `find` does, each position with its score."""
-        size, hits = QUESTIONS_AT_ONCE, []
+        size = QUESTIONS_AT_ONCE
+        hits = []
         for start in range(0, len(questions), size):
             scores = self._score(questions[start : start + size])
             for row, positions in zip(scores, choose_best(scores, k), strict=True):
@@ -62,11 +75,14 @@ class Search:
         return hits
 
     def measure_nearness(self, questions: Sequence[str], folds: Sequence[int] = ()) -> list[float]:
-        """Measure the cosine of each question with the passage nearest in meaning, at least 0; needs an encoder. With
-        the folds of the questions, with the nearest question of another fold instead."""
+        """Measure the cosine of each question with the passage nearest in meaning, at least 0;
+        needs an encoder. With the folds of the questions, with the nearest question of another fold
+        instead.
+        """
         assert self.encoder is not None
         assert self.vectors is not None
-        vectors, fold_of = self.encoder.embed(questions), np.array(folds)
+        vectors = self.encoder.embed(questions)
+        fold_of = np.array(folds)
         cosines = ((vectors if folds else self.vectors) @ vector for vector in vectors)
         if folds:
             cosines = (row[fold_of != fold] for row, fold in zip(cosines, folds, strict=True))
@@ -108,7 +124,12 @@ class Search:
             is_tuned = self.encoder is not None and self.encoder.is_tuned
             write_json(
                 temporary / _SETTINGS,
-                {"mode": self.mode, "encoder": name, "tuned": is_tuned, "fingerprint": self.fingerprint},
+                {
+                    "mode": self.mode,
+                    "encoder": name,
+                    "tuned": is_tuned,
+                    "fingerprint": self.fingerprint,
+                },
             )
             if self.mode != "meaning":
                 self.keywords.save(temporary / _WORDS)
@@ -131,7 +152,9 @@ def load_search(folder: Path, load_encoder: Callable[[str, Path | None], Any]) -
     if settings["encoder"] is None:
         return Search(passages, settings["mode"], keyword_index=keywords)
     encoder = load_encoder(settings["encoder"], folder / _ENCODER if settings["tuned"] else None)
-    return Search(passages, settings["mode"], encoder, load_file(folder / _VECTORS)["vectors"], keywords)
+    return Search(
+        passages, settings["mode"], encoder, load_file(folder / _VECTORS)["vectors"], keywords
+    )
 
 
 class KeywordIndex:
@@ -146,7 +169,10 @@ class KeywordIndex:
         import bm25s
 
         numbers: dict[str, int] = {}
-        ids = [[numbers.setdefault(word, len(numbers)) for word in split_words(text) or ["\0"]] for text in texts]
+        ids = [
+            [numbers.setdefault(word, len(numbers)) for word in split_words(text) or ["\0"]]
+            for text in texts
+        ]
         index = bm25s.BM25()
         index.index((ids, numbers), show_progress=False)
         return cls(index)
@@ -180,7 +206,9 @@ def split_words(text: str) -> list[str]:
 
 
 def choose_best(scores: NDArray[np.float32], k: int) -> list[list[int]]:
-    """Return the columns of the `k` highest scores of each row, the highest first; of equal scores, the first."""
+    """Return the columns of the `k` highest scores of each row, the highest first; of equal scores,
+    the first.
+    """
     k = min(k, scores.shape[1])
     top = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
     if top is None:
@@ -192,9 +220,11 @@ def choose_best(scores: NDArray[np.float32], k: int) -> list[list[int]]:
 
 
 def find_gold_passages(search: Search, texts: Sequence[str]) -> list[int | None]:
-    """Find the passage that each text (a question and its answer) is about: the best one by keywords.
+    """Find the passage that each text (a question and its answer) is about: the best one by
+    keywords.
 
-    None if it shares no word with the text, or if its score is below `CLEAR_LEAD` times the second-best score.
+    None if it shares no word with the text, or if its score is below `CLEAR_LEAD` times the
+    second-best score.
     """
     passages: list[int | None] = []
     for text in texts:

@@ -1,3 +1,5 @@
-"""Long jobs in child processes, one after another. They survive a kill of the server or of the child."""
+"""Long jobs in child processes, one after another. They survive a kill of the server or of the
+child.
+"""
 
 from etude.jobs.job import Job, JobQueue

@@ -1,15 +1,16 @@
-"""Jobs, and the queue that runs them one by one. The files in a job's folder say what to run and how it ended.
+"""Jobs, and the queue that runs them one by one. The files in a job's folder say what to run and
+how it ended.
 
     JOBS/
       lock                        locked by the running child process until it exits
       01790668981123456789-4f1c/  names sort by the time of submission
         job.json                  target and arguments; written once, by whoever submits the job
-        status.json               running, succeeded, failed or cancelled; written only with the lock
+        status.json               running, succeeded, failed or cancelled; written with the lock
         cancel                    exists once somebody has asked to cancel the job
         output.log                the output of the job
 
-A kill at any moment leaves each file whole. A job with the status running was killed if no process has the lock; it
-then counts as queued again.
+A kill at any moment leaves each file whole. A job with the status running was killed if no process
+has the lock; it then counts as queued again.
 """
 
 import os
@@ -40,7 +41,8 @@ class Job:
 
     @property
     def state(self) -> State:
-        status, is_at_work = self.status, is_locked(self.folder.parent)
+        status = self.status
+        is_at_work = is_locked(self.folder.parent)
         if not is_at_work:  # it may have ended between the two
             status = self.status
         if status and status["state"] != "running":
@@ -73,7 +75,9 @@ class Job:
         return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
     def cancel(self) -> None:
-        """Ask the job to stop. A running job gets SIGINT, as from Ctrl-C, and SIGKILL if it does not stop in time."""
+        """Ask the job to stop. A running job gets SIGINT, as from Ctrl-C, and SIGKILL if it does
+        not stop in time.
+        """
         (self.folder / "cancel").touch()
 
 
@@ -107,7 +111,9 @@ def is_locked(root: Path) -> bool:
 
 @contextmanager
 def try_lock(root: Path) -> Iterator[bool]:
-    """Try to lock the folder for this process; yields whether it could. The kernel unlocks it when the process ends."""
+    """Try to lock the folder for this process; yields whether it could. The kernel unlocks it when
+    the process ends.
+    """
     root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT)
     try:
@@ -128,8 +134,9 @@ def try_lock(root: Path) -> Iterator[bool]:
 class JobQueue:
     """The jobs of a folder. Only one job runs at a time, even if several processes use the folder.
 
-    If this process is killed, the running child continues. The next queue on the folder waits for it and then runs the
-    other jobs. A killed child is started again, up to a limit, so jobs must resume or be safe to repeat.
+    If this process is killed, the running child continues. The next queue on the folder waits for
+    it and then runs the other jobs. A killed child is started again, up to a limit, so jobs must
+    resume or be safe to repeat.
     """
 
     def __init__(self, root: Path) -> None:
@@ -147,7 +154,8 @@ class JobQueue:
         return list_jobs(self.root)
 
     def submit(self, target: str, arguments: Sequence[str] = ()) -> Job:
-        """Add a job: `target` is a module that is run as by `python -m`, or `package.module:function`.
+        """Add a job: `target` is a module that is run as by `python -m`, or
+        `package.module:function`.
 
         The job succeeds with exit code 0, or if the function returns anything but an int above 0.
         """
@@ -175,8 +183,12 @@ class JobQueue:
             elif any(not job.is_finished for job in self.jobs):
                 command = [sys.executable, "-m", "etude.jobs.worker", str(self.root)]
                 # In a new session, Ctrl-C in the terminal ends the server but not the job.
-                child = subprocess.run(command, stdin=subprocess.DEVNULL, start_new_session=True, check=False)
-                if child.returncode:  # wait before the next start, for a child that fails at its start
+                child = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, start_new_session=True, check=False
+                )
+                if (
+                    child.returncode
+                ):  # wait before the next start, for a child that fails at its start
                     time.sleep(POLL_SECONDS)
             else:
                 self._wake.wait()

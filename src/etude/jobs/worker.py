@@ -1,7 +1,7 @@
 """The child process of one job: `python -m etude.jobs.worker JOBS`.
 
-It runs the oldest unfinished job at a lower priority and records how it ended. If another child is running, it exits
-at once, so any number of servers may start children in the same folder.
+It runs the oldest unfinished job at a lower priority and records how it ended. If another child is
+running, it exits at once, so any number of servers may start children in the same folder.
 """
 
 import _thread
@@ -30,7 +30,9 @@ def main() -> None:
     root = Path(sys.argv[1])
     with try_lock(root) as has_lock:
         jobs = list_jobs(root) if has_lock else []
-        job = next((job for job in jobs if not job.status or job.status["state"] == "running"), None)
+        job = next(
+            (job for job in jobs if not job.status or job.status["state"] == "running"), None
+        )
         if job:
             run_job(job)
 
@@ -47,13 +49,16 @@ def run_job(job: Job) -> None:
     _write_status(job, attempt, "running")
     if hasattr(os, "nice"):  # not on Windows
         os.nice(NICENESS)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have set it to be ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell may have set it to be ignored
     log = os.open(job.folder / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     threading.Thread(target=_watch_for_cancel, args=(job,), daemon=True).start()
     body = read_json(job.folder / "job.json")
-    error, code = "", 1
+    error = ""
+    code = 1
     try:
         code = _call(body["target"], body["arguments"])
     except SystemExit as stop:
@@ -70,7 +75,9 @@ def run_job(job: Job) -> None:
 
 
 def _call(target: str, arguments: list[str]) -> int:
-    """Call `package.module:function`, or run a module as `python -m` does. Returns the exit code."""
+    """Call `package.module:function`, or run a module as `python -m` does. Returns the exit
+    code.
+    """
     module, _, function = target.partition(":")
     if function:
         code = getattr(import_module(module), function)(*arguments)

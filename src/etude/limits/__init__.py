@@ -1,1 +1,3 @@
-"""Limits of an assistant: questions unlike its training rows are turned away with a sentence from the task."""
+"""Limits of an assistant: questions unlike its training rows are turned away with a sentence from
+the task.
+"""

@@ -1,4 +1,5 @@
-"""A classifier of a task's own questions and generic ones: logistic regression on TF-IDF of words and letters.
+"""A classifier of a task's own questions and generic ones: logistic regression on TF-IDF of words
+and letters.
 
 Features are hashed, so the saved model contains only numbers, not the text of rows.
 """
@@ -48,17 +49,22 @@ class QuestionModel:
 
     @classmethod
     def fit(
-        cls, counts: Sequence[csr_matrix], names: Sequence[str], weights: Sequence[float], tolerance: float = 1e-3
+        cls,
+        counts: Sequence[csr_matrix],
+        names: Sequence[str],
+        weights: Sequence[float],
+        tolerance: float = 1e-3,
     ) -> QuestionModel:
-        """Fit on the features of texts (`count_features`) with their classes and weights, until the gradient is within
-        the tolerance.
+        """Fit on the features of texts (`count_features`) with their classes and weights, until the
+        gradient is within the tolerance.
 
         Own questions weigh as much as all others together, and each limit as much as another.
         """
         blocks = [TfidfTransformer(sublinear_tf=True).fit(block) for block in counts]
         rarity, rarity_scale = _quantise(np.concatenate([block.idf_ for block in blocks]), np.uint8)
         features = _weigh_features(counts, rarity * rarity_scale)
-        row_weights, name_of = np.asarray(weights, dtype=float), np.array(names)
+        row_weights = np.asarray(weights, dtype=float)
+        name_of = np.array(names)
         for name in (others := sorted({*names} - {OWN})):
             row_weights[name_of == name] *= 1 / row_weights[name_of == name].sum()
         row_weights[name_of == OWN] *= len(others) / row_weights[name_of == OWN].sum()
@@ -66,22 +72,34 @@ class QuestionModel:
         used = np.unique(features.indices)
         model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, tol=tolerance)
         model.fit(features[:, used], names, sample_weight=row_weights)
-        coefficients, intercepts = np.zeros((len(model.classes_), 2 * NUM_FEATURES)), model.intercept_
+        coefficients = np.zeros((len(model.classes_), 2 * NUM_FEATURES))
+        intercepts = model.intercept_
         if len(model.classes_) == 2:  # scikit-learn stores one row for both classes
-            coefficients[1, used], intercepts = model.coef_[0], np.r_[0.0, intercepts]
+            coefficients[1, used] = model.coef_[0]
+            intercepts = np.r_[0.0, intercepts]
         else:
             coefficients[:, used] = model.coef_
         quantised, scale = _quantise(coefficients, np.int8)
-        return cls(tuple(model.classes_), tuple(map(float, intercepts)), quantised, scale, rarity, rarity_scale)
+        return cls(
+            tuple(model.classes_),
+            tuple(map(float, intercepts)),
+            quantised,
+            scale,
+            rarity,
+            rarity_scale,
+        )
 
     def compute_logits(self, texts: Sequence[str]) -> FloatArray:
         """Compute the logits, (texts, classes)."""
-        features = _weigh_features(count_features(texts), self.rarity.astype(np.float64) * self.rarity_scale)
+        features = _weigh_features(
+            count_features(texts), self.rarity.astype(np.float64) * self.rarity_scale
+        )
         return np.asarray(features @ self._weight_matrix + np.array(self.intercepts))
 
     def score(self, texts: Sequence[str]) -> FloatArray:
         """Compute the log-odds that each text is one of the task's own questions, (texts,)."""
-        logits, own = self.compute_logits(texts), self.classes.index(OWN)
+        logits = self.compute_logits(texts)
+        own = self.classes.index(OWN)
         return np.asarray(logits[:, own] - logsumexp(np.delete(logits, own, axis=1), axis=1))
 
     @cached_property
@@ -106,14 +124,18 @@ class QuestionModel:
 
 
 def count_features(texts: Sequence[str]) -> list[csr_matrix]:
-    """Count the words and the letters of each text, hashed: two blocks of (texts, `NUM_FEATURES`)."""
+    """Count the words and the letters of each text, hashed: two blocks of (texts,
+    `NUM_FEATURES`).
+    """
     read_texts = [text[:MAX_CHARACTERS] for text in texts]
     shared: dict[str, Any] = {"n_features": NUM_FEATURES, "alternate_sign": False, "norm": None}
     return [HashingVectorizer(**options, **shared).transform(read_texts) for options in _OPTIONS]
 
 
 def _weigh_features(counts: Sequence[csr_matrix], rarity: FloatArray) -> csr_matrix:
-    """Weight each block's counts as (1 + log(count)) times rarity, with each row scaled to length one."""
+    """Weight each block's counts as (1 + log(count)) times rarity, with each row scaled to length
+    one.
+    """
     blocks = []
     for block, idf in zip(counts, np.split(rarity, len(counts)), strict=True):
         weighted = block.copy()

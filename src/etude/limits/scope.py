@@ -15,10 +15,13 @@ from etude.types import Message
 if TYPE_CHECKING:
     from etude.limits.question_model import QuestionModel
 
-GENERAL, LEAD = "out_of_scope", 1.0
+GENERAL = "out_of_scope"
+LEAD = 1.0
 """The general limit applies unless the log-odds of another limit are higher by LEAD."""
 FOLLOW_UP_WORDS = 6
-"""A last question of so few words, such as "and for a boy of nine?", may be a follow-up of the one before it."""
+"""A last question of so few words, such as "and for a boy of nine?", may be a follow-up of the one
+before it.
+"""
 ELLIPSIS_WORDS = 10
 ELLIPSIS = re.compile(
     r"(and|but|or|also|then|what about|how about)\W+"
@@ -26,12 +29,16 @@ ELLIPSIS = re.compile(
     r"|one (for|that|which))\b",
     re.IGNORECASE,
 )
-"""A question of at most `ELLIPSIS_WORDS` words that begins so ("and for my brother, he is 4?") has no subject."""
+"""A question of at most `ELLIPSIS_WORDS` words that begins so ("and for my brother, he is 4?") has
+no subject.
+"""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """A fitted scope, which is part of an Assistant. The first limit is used if no other limit fits better."""
+    """A fitted scope, which is part of an Assistant. The first limit is used if no other limit fits
+    better.
+    """
 
     limits: tuple[Limit, ...]
     threshold: float
@@ -42,11 +49,13 @@ class Scope:
     def find_limits(self, chats: Sequence[Sequence[Message]]) -> list[Limit | None]:
         """Find the limit that turns each chat away; None if its last question is to be answered.
 
-        A follow-up gets the limit of the question before it: one that leaves out its subject, and a short one that is
-        only out of scope.
+        A follow-up gets the limit of the question before it: one that leaves out its subject, and a
+        short one that is only out of scope.
         """
         questions_by_chat = [list_questions(chat) for chat in chats]
-        judged = iter(self._judge([question for questions in questions_by_chat for question in questions]))
+        judged = iter(
+            self._judge([question for questions in questions_by_chat for question in questions])
+        )
         limits: list[Limit | None] = []
         for questions in questions_by_chat:
             limit = next(judged)
@@ -62,7 +71,8 @@ class Scope:
         if not questions:
             return []
         model = _load_model(self.model)
-        logits, scores = model.compute_logits(questions), model.score(questions)
+        logits = model.compute_logits(questions)
+        scores = model.score(questions)
         by_name = {limit.name: limit for limit in self.limits}
         limits: list[Limit | None] = []
         for row, score in zip(logits.tolist(), scores.tolist(), strict=True):
@@ -74,9 +84,14 @@ class Scope:
 
 
 def list_questions(chat: Sequence[Message]) -> list[str]:
-    """List the texts of the user's turns, without the results of calls; at least the last turn. A turn in the form of a
-    result counts as one only after a call, so that no user can bring a question past the limits in this form."""
-    follows_call = [False, *(turn.role == "assistant" and CALL_TAG in turn.content for turn in chat)]
+    """List the texts of the user's turns, without the results of calls; at least the last turn. A
+    turn in the form of a result counts as one only after a call, so that no user can bring a
+    question past the limits in this form.
+    """
+    follows_call = [
+        False,
+        *(turn.role == "assistant" and CALL_TAG in turn.content for turn in chat),
+    ]
     questions = [
         turn.content
         for turn, is_answer_to_call in zip(chat, follows_call, strict=False)
@@ -86,8 +101,9 @@ def list_questions(chat: Sequence[Message]) -> list[str]:
 
 
 def get_question(chat: Sequence[Message]) -> str:
-    """Return the text by which a chat is searched for and compared with others: the user's last question and, if it
-    leaves out its subject, the questions before it, back to one that does not."""
+    """Return the text by which a chat is searched for and compared with others: the user's last
+    question and, if it leaves out its subject, the questions before it, back to one that does not.
+    """
     questions = list_questions(chat)
     begin = next((n for n in reversed(range(len(questions))) if not _is_elliptic(questions[n])), 0)
     return "\n".join(questions[begin:])

@@ -1,6 +1,8 @@
-"""`etude make`: a bigger model writes rows from the training rows, and gates decide which of them count.
+"""`etude make`: a bigger model writes rows from the training rows, and gates decide which of them
+count.
 
-The rows are written to a file for the task's `made_rows:`, with a page on what was refused. They are only trained on.
+The rows are written to a file for the task's `made_rows:`, with a page on what was refused. They
+are only trained on.
 """
 
 import json
@@ -61,8 +63,9 @@ class MadeRows:
     def sentence(self) -> str:
         """How many rows there are, of how many."""
         return (
-            f"The model wrote {format_count(self.num_written, 'different row')}; {len(self.candidates):,} passed the "
-            f"gates, and {len(self.rows):,} of them were chosen ({self.num_wanted:,} were wanted)."
+            f"The model wrote {format_count(self.num_written, 'different row')}; "
+            f"{len(self.candidates):,} passed the gates, and {len(self.rows):,} of them were "
+            f"chosen ({self.num_wanted:,} were wanted)."
         )
 
 
@@ -75,12 +78,13 @@ def make_rows(
     on_event: OnEvent = lambda event: None,
     confirm: Confirm = answer_unasked,
 ) -> MadeRows:
-    """Let a bigger model (`model`, or else the task's `prompt_model:`) write rows, and write those that pass the gates
-    to `output` (default: made.jsonl next to the task).
+    """Let a bigger model (`model`, or else the task's `prompt_model:`) write rows, and write those
+    that pass the gates to `output` (default: made.jsonl next to the task).
 
-    The model is sent training rows only. Rows that are near-duplicates of test rows are counted and never shown. The
-    same call resumes after a kill, and no request is sent twice. The parents of made rows stay in train in all later
-    splits. Raises InputError for the task, its rows, the model or an existing output, Declined, ModelError.
+    The model is sent training rows only. Rows that are near-duplicates of test rows are counted and
+    never shown. The same call resumes after a kill, and no request is sent twice. The parents of
+    made rows stay in train in all later splits. Raises InputError for the task, its rows, the model
+    or an existing output, Declined, ModelError.
     """
     task, dataset, test = load_task_rows(task_file, None)
     ref, models = _find_model(task, model)
@@ -96,11 +100,17 @@ def make_rows(
     # 1. Ask. A parent is in no later test: this is saved before the first row is written from it.
     plan = plan_requests(task, train, num_rows, ref, models)
     if service := models.find_service(ref.name):
-        tokens = sum(map(models.get(ref).count_tokens, (request.messages for request in plan.requests)))
-        limits = SendLimits(len(plan.requests), tokens, sum(request.max_tokens for request in plan.requests))
+        tokens = sum(
+            map(models.get(ref).count_tokens, (request.messages for request in plan.requests))
+        )
+        limits = SendLimits(
+            len(plan.requests), tokens, sum(request.max_tokens for request in plan.requests)
+        )
         purpose = "will get the instructions, and training rows with answers, to write more rows"
         confirm_service(service, limits, purpose, on_event, confirm)
-    add_train_only(task.folder / FOLDER, sorted({input_key(row) for rows in plan.parents for row in rows}))
+    add_train_only(
+        task.folder / FOLDER, sorted({input_key(row) for rows in plan.parents for row in rows})
+    )
     written = ask(task, plan, ref, models)
     # 2. Refuse what fails a gate, and choose from the others.
     notes: list[str] = []
@@ -118,7 +128,9 @@ def make_rows(
     write_text(made.page, _render(task, get_title(ref.name), made, gates))
     parents = {row.id: [parent.id for parent in parents] for row, parents in written}
     for file, rows in ((output.with_suffix(CANDIDATES), candidates), (output, chosen)):
-        lines = ({"id": row.id, "input": row.text, "output": row.output, "source": MADE} for row in rows)
+        lines = (
+            {"id": row.id, "input": row.text, "output": row.output, "source": MADE} for row in rows
+        )
         write_lines(file, (line | {"parents": parents[line["id"]]} for line in lines))
     return made
 
@@ -127,19 +139,32 @@ def _find_model(task: Task, name: str | None) -> tuple[ModelRef, Models]:
     name = name or task.prompt_model or ""
     is_small = weights.is_too_small(name)
     if not name or is_small or (is_url(name) and not parse_endpoint(name)):
-        message = "rows need a bigger model than this one" if is_small else "this is no model that writes rows"
-        remedy = f"give the name of a bigger one, or {ENDPOINT_SYNTAX} as prompt_model: in the task file"
+        message = (
+            "rows need a bigger model than this one"
+            if is_small
+            else "this is no model that writes rows"
+        )
+        remedy = (
+            f"give the name of a bigger one, or {ENDPOINT_SYNTAX} as prompt_model: in the task file"
+        )
         raise InputError.of("--model", message, quote_value(name), remedy)
-    return ModelRef(name), Models(endpoints=task.endpoints, journal=task.folder / FOLDER / "made" / REQUESTS)
+    return ModelRef(name), Models(
+        endpoints=task.endpoints, journal=task.folder / FOLDER / "made" / REQUESTS
+    )
 
 
-def ask(task: Task, plan: Plan, ref: ModelRef, models: Models) -> list[tuple[Example, Sequence[Example]]]:
-    """Return the rows in the answers, each once, with their parents. Answers are read from the log first."""
+def ask(
+    task: Task, plan: Plan, ref: ModelRef, models: Models
+) -> list[tuple[Example, Sequence[Example]]]:
+    """Return the rows in the answers, each once, with their parents. Answers are read from the log
+    first.
+    """
     names = [hash_request([ref.name], request) for request in plan.requests]
     digest = hash_text("".join(names))
     log = AnswerLog(task.folder / FOLDER / "made" / f"{digest}.jsonl")
     rows: dict[str, tuple[Example, Sequence[Example]]] = {}
-    asker, num_done = Assistant("make", "answer", ref), 0
+    asker = Assistant("make", "answer", ref)
+    num_done = 0
     for _, answers in answer_in_batches(asker, models, names, lambda: plan.requests, log):
         num_done += len(answers)
         report_progress(num_done, len(names))

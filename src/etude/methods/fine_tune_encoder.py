@@ -11,8 +11,10 @@ from etude.types import Example
 
 
 class FineTuneEncoder(EncoderMethod):
-    """All weights of the encoder and a classification head, which starts from the logistic regression of the
-    baseline; the epoch with the best score on dev is kept. No language model is used."""
+    """All weights of the encoder and a classification head, which starts from the logistic
+    regression of the baseline; the epoch with the best score on dev is kept. No language model is
+    used.
+    """
 
     name = "fine_tune_encoder"
     label = "Tuned text classifier"
@@ -22,13 +24,16 @@ class FineTuneEncoder(EncoderMethod):
     def prepare_training(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
     ) -> PreparedTraining:
-        """Train from the logistic regression, and keep the epoch whose answers to dev score best."""
+        """Train from the logistic regression, and keep the epoch whose answers to dev score
+        best.
+        """
         from etude.training.classifier import Classifier
 
         texts, labels = split_columns(rows)
         name = task.encoder or DEFAULT_ENCODER
         dev_texts, dev_labels = split_columns(context.dev_sample(dev).examples)
-        # The head starts from the logistic regression, which is better than random weights on few rows.
+        # The head starts from the logistic regression, which is better than random weights on few
+        # rows.
         linear = fit_linear(task, texts, labels, context.models.load_shared_encoder(name))
         linear = replace(linear, features=context.models.load_encoder(name))
         classifier = Classifier(linear, texts, labels)

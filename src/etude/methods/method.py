@@ -19,7 +19,9 @@ from etude.types import Example, Request, Side
 
 @dataclass(frozen=True)
 class RowLengths:
-    """The rows of train and dev. Of the test rows, it reveals only which are too long for a prompt."""
+    """The rows of train and dev. Of the test rows, it reveals only which are too long for a
+    prompt.
+    """
 
     _split: Split
     models: Models
@@ -35,21 +37,28 @@ class RowLengths:
     def find_too_long(
         self, assistant: Assistant, prompt_name: str, remedy: str, sides: Sequence[Side]
     ) -> Iterator[Issue]:
-        """Find the rows of `sides` whose prompt is longer than the model can read before its answer.
+        """Find the rows of `sides` whose prompt is longer than the model can read before its
+        answer.
 
         Raises ModelError if the model's backend cannot do what the assistant needs.
         """
         limit = PromptLimit(assistant, self.models.get(assistant.model, *assistant.needs))
         if limit.tokens < 1:
             context = f"{limit.model.context} tokens"
-            message = f"leaves no room for a prompt: prompt and answer together can have at most {context}"
+            message = (
+                "leaves no room for a prompt: prompt and answer together can have at most "
+                f"{context}"
+            )
             remedy = "lower max_tokens: in the task file"
             yield Issue("max_tokens", message, str(assistant.max_tokens), remedy)
             return
         for row in (row for side in sides for row in getattr(self._split, side)):
             if not limit.fits(row.input):
                 tokens = limit.model.count_tokens(assistant.build_messages(row.input))
-                message = f"{prompt_name} is longer than the {limit.tokens} tokens the model can read before its answer"
+                message = (
+                    f"{prompt_name} is longer than the {limit.tokens} tokens the model can read "
+                    "before its answer"
+                )
                 yield Issue(row.location or row.id, message, f"{tokens} tokens", remedy)
 
 
@@ -67,16 +76,22 @@ class Method(ABC):
     same_rows_as: ClassVar[str] = ""
     """The method on whose fit this method builds, and whose training rows it therefore uses."""
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
-    """Keys of the task file that affect how it is fitted, apart from those that every method uses."""
+    """Keys of the task file that affect how it is fitted, apart from those that every method
+    uses.
+    """
     names_missing_key: ClassVar[bool] = False
     """Whether a note says what it lacks if it is left out by default."""
 
     @abstractmethod
-    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
         """Build on `start`, the best assistant of the simpler methods, and return a new one."""
 
     def missing_key(self, task: Task) -> str:
-        """Name what this method lacks: a key of the task file such as `documents:`, or an extra; "" if nothing."""
+        """Name what this method lacks: a key of the task file such as `documents:`, or an extra; ""
+        if nothing.
+        """
         return "documents:" if self.searches and not task.documents else ""
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
@@ -87,16 +102,22 @@ class Method(ABC):
         """Return `keys`, plus those that other settings of the task make relevant."""
         return self.keys
 
-    def build_untrained(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
+    def build_untrained(
+        self, task: Task, start: Assistant, train: Dataset, models: Models
+    ) -> Assistant:
         """Build the assistant that `fit` begins with."""
         return start
 
     def find_too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterable[Issue]:
-        """Find rows that the method could not answer or be trained on, except rows that are too long for `start`."""
+        """Find rows that the method could not answer or be trained on, except rows that are too
+        long for `start`.
+        """
         return ()
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
-        """List the assistants with which `fit` would answer dev, or others with prompts of the same length."""
+        """List the assistants with which `fit` would answer dev, or others with prompts of the same
+        length.
+        """
         return [start]
 
     def count_calls(self, task: Task) -> int:
@@ -104,11 +125,15 @@ class Method(ABC):
         return 0
 
     def list_reflections(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Request]:
-        """List requests to the model that writes instructions, as many and about as long as `fit` sends at most."""
+        """List requests to the model that writes instructions, as many and about as long as `fit`
+        sends at most.
+        """
         return ()
 
     def load_before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
-        """Load the assistant as it was before it learned dev rows; `folder`: the method's in the run."""
+        """Load the assistant as it was before it learned dev rows; `folder`: the method's in the
+        run.
+        """
         return assistant
 
     def is_supported(self, task: Task) -> bool:
@@ -116,13 +141,19 @@ class Method(ABC):
         return True
 
 
-def check_lengths(task: Task, methods: Sequence[Method], start: Assistant, split: Split, models: Models) -> None:
-    """Raise InputError with every row that the methods could not answer or be trained on, each row once."""
+def check_lengths(
+    task: Task, methods: Sequence[Method], start: Assistant, split: Split, models: Models
+) -> None:
+    """Raise InputError with every row that the methods could not answer or be trained on, each row
+    once.
+    """
     rows = RowLengths(split, models)
     issue_lists: list[Iterable[Issue]] = []
     if any(method.prompted for method in methods):
         remedy = "shorten the row, or use a model with a longer context"
-        issue_lists.append(rows.find_too_long(start, "the prompt", remedy, ["train", "dev", "test"]))
+        issue_lists.append(
+            rows.find_too_long(start, "the prompt", remedy, ["train", "dev", "test"])
+        )
     issue_lists += [method.find_too_long(task, start, rows) for method in methods]
     issues: dict[str, Issue] = {}
     for issue in chain(*issue_lists):

@@ -25,18 +25,25 @@ if TYPE_CHECKING:
     from etude.training.rows.batches import TokenRow
 
 MIN_PREFERENCES = 10
-"""Minimum number of pairs for training (for KTO: answers). Choosing the epoch needs one pair (four answers)."""
-RATE_SHARE = 0.3  # times the learning rate of fine_tune; better than 0.1 on the dev pairs of bench/polite.py
+"""Minimum number of pairs for training (for KTO: answers). Choosing the epoch needs one pair (four
+answers).
+"""
+RATE_SHARE = (
+    0.3  # times the learning rate of fine_tune; better than 0.1 on the dev pairs of bench/polite.py
+)
 EPOCHS = 3
 PAIRS_PER_STEP = 8
-BETTER, WORSE = "better", "worse"  # part of a row's id: which of the two answers it is
+# part of a row's id: which of the two answers it is
+BETTER = "better"
+WORSE = "worse"
 
 
 class Prefer(FineTune):
-    """The weights of fine_tune, trained further on pairs of a better and a worse answer by DPO, or by the loss that
-    `train: {preference_loss: ...}` sets (`kto` also learns from thumbs). `beta` keeps them close to fine_tune. The
-    epoch with the most dev pairs in the right order is kept; with KTO, the one with the lowest dev loss. Epoch 0,
-    before this training, can be kept too."""
+    """The weights of fine_tune, trained further on pairs of a better and a worse answer by DPO, or
+    by the loss that `train: {preference_loss: ...}` sets (`kto` also learns from thumbs). `beta`
+    keeps them close to fine_tune. The epoch with the most dev pairs in the right order is kept;
+    with KTO, the one with the lowest dev loss. Epoch 0, before this training, can be kept too.
+    """
 
     name = "prefer"
     label = "Tuned small model, then on preferences"
@@ -47,19 +54,26 @@ class Prefer(FineTune):
         """Require preferences."""
         return "" if task.preferences else "preferences"
 
-    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
         """Load or fit the assistant of fine_tune and train it on preferences."""
         tuned = self._fit_tuned(task, train, dev, start, context)
         if learns_by_itself(task):
             context.notes.append(
-                "the model cannot learn preferences, so this method gives the same answers as fine_tune"
+                "the model cannot learn preferences, so this method gives the same answers as "
+                "fine_tune"
             )
         else:
             tuned = self.train_on_preferences(task, tuned, context)
         return context.choose([Candidate("best epoch", tuned)], dev).assistant
 
-    def _fit_tuned(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
-        fitted = (folder for folder in context.lower_folders if folder.parent.name == FINE_TUNE.name)
+    def _fit_tuned(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        fitted = (
+            folder for folder in context.lower_folders if folder.parent.name == FINE_TUNE.name
+        )
         inner = replace(
             context,
             folder=next(fitted, context.folder / FINE_TUNE.name),
@@ -71,8 +85,10 @@ class Prefer(FineTune):
         )
         # In the folder of fine_tune, if the run has it: its adapter and answers are then reused.
         tuned = FINE_TUNE.fit(task, train, dev, start, inner)
-        context.has_learned, context.num_trained = inner.has_learned, inner.num_trained
-        context.is_cut, context.full_seconds = inner.is_cut, inner.full_seconds
+        context.has_learned = inner.has_learned
+        context.num_trained = inner.num_trained
+        context.is_cut = inner.is_cut
+        context.full_seconds = inner.full_seconds
         if inner.params.get("reasons", {}).get("epochs") == CUT:
             context.params["reasons"] = {"epochs": CUT}
         context.train_seconds += inner.train_seconds
@@ -80,9 +96,12 @@ class Prefer(FineTune):
         return replace(tuned, method=self.name)
 
     def train_on_preferences(self, task: Task, tuned: Assistant, context: FitContext) -> Assistant:
-        """Train the tuned weights on preferences, from the last checkpoint if an earlier attempt was stopped."""
+        """Train the tuned weights on preferences, from the last checkpoint if an earlier attempt
+        was stopped.
+        """
         folder = context.folder / "preferences"
-        record_file, adapter = folder / "trained.json", context.folder / "adapter"
+        record_file = folder / "trained.json"
+        adapter = context.folder / "adapter"
         if not record_file.exists():
             model = context.models.get_trainable(tuned.model)
             run, measure = _build_run(task, tuned, model, context)
@@ -110,14 +129,19 @@ def _build_run(
     is_kto = task.train.get("preference_loss") == "kto"
     build_rows = _build_answers if is_kto else _build_pairs
     learned, chosen_by = (
-        build_rows(tuned, model, context.preferences.get(side, ()), config.max_tokens) for side in ("train", "dev")
+        build_rows(tuned, model, context.preferences.get(side, ()), config.max_tokens)
+        for side in ("train", "dev")
     )
-    rows, dev_rows = (add_mismatched_rows(side) if is_kto else side for side in (learned, chosen_by))
+    rows, dev_rows = (
+        add_mismatched_rows(side) if is_kto else side for side in (learned, chosen_by)
+    )
     if len(rows) < 2 * MIN_PREFERENCES or not dev_rows:
         got = f"{len(rows) // 2} in train and {len(dev_rows) // 2} in dev"
         needed = f"at least {MIN_PREFERENCES} in train and {'four' if is_kto else 'one'} in dev"
         remedy = "collect more, or leave prefer out of methods:"
-        raise InputError.of("preferences", f"too few preferences: prefer needs {needed}", got, remedy)
+        raise InputError.of(
+            "preferences", f"too few preferences: prefer needs {needed}", got, remedy
+        )
     config = replace(
         config,
         learning_rate=config.learning_rate * RATE_SHARE,
@@ -135,11 +159,17 @@ def _build_run(
         for preference in context.preferences[side]
     )
     num_own = sum(row.input[0].role == "system" for row in chain(*context.preferences.values()))
-    num_learned, num_dev = len(learned) // rows_per_unit, len(chosen_by) // rows_per_unit
+    num_learned = len(learned) // rows_per_unit
+    num_dev = len(chosen_by) // rows_per_unit
     supervision = (
-        f"{num_learned:,} {unit} are trained on with {loss.name}, and {num_dev:,} are used to choose the epoch.",
+        f"{num_learned:,} {unit} are trained on with {loss.name}, and {num_dev:,} are used to "
+        "choose the epoch.",
         f"Left out because they are too long: {num_preferences - num_learned - num_dev:,} {unit}.",
-        *([f"{num_own:,} preferences are trained with their own system message or functions."] if num_own else []),
+        *(
+            [f"{num_own:,} preferences are trained with their own system message or functions."]
+            if num_own
+            else []
+        ),
     )
     run = TrainingRun(model, rows, dev_rows, config, supervision, (), loss=loss)
     measure = partial(_measure_pairs, model, dev_rows, reference, config.micro_tokens)
@@ -149,19 +179,32 @@ def _build_run(
 def _build_pairs(
     tuned: Assistant, model: TrainableModel, preferences: Sequence[Preference], max_tokens: int
 ) -> list[TokenRow]:
-    """Build two rows for each pair that fits, the better answer first. Raises InputError for thumbs."""
-    if thumbs := [row.location or row.id for row in preferences if not (row.chosen and row.rejected)]:
+    """Build two rows for each pair that fits, the better answer first. Raises InputError for
+    thumbs.
+    """
+    if thumbs := [
+        row.location or row.id for row in preferences if not (row.chosen and row.rejected)
+    ]:
         remedy = "set train: {preference_loss: kto}"
-        raise InputError.of("preferences", "a rating of one answer is not a pair of answers", thumbs[0], remedy)
+        raise InputError.of(
+            "preferences", "a rating of one answer is not a pair of answers", thumbs[0], remedy
+        )
     rows = _build_answers(tuned, model, preferences)
     pairs = zip(rows[: len(preferences)], rows[len(preferences) :], strict=True)
-    return [row for pair in pairs if max(len(row.ids) for row in pair) <= max_tokens for row in pair]
+    return [
+        row for pair in pairs if max(len(row.ids) for row in pair) <= max_tokens for row in pair
+    ]
 
 
 def _build_answers(
-    tuned: Assistant, model: TrainableModel, preferences: Sequence[Preference], max_tokens: float = inf
+    tuned: Assistant,
+    model: TrainableModel,
+    preferences: Sequence[Preference],
+    max_tokens: float = inf,
 ) -> list[TokenRow]:
-    """Build a row for each answer that fits: first the answers that people prefer or like, then the other answers."""
+    """Build a row for each answer that fits: first the answers that people prefer or like, then the
+    other answers.
+    """
     rows = []
     for side in (BETTER, WORSE):
         for number, preference in enumerate(preferences):
@@ -169,7 +212,9 @@ def _build_answers(
             if answer:
                 # Only the last answer is learned, not earlier ones of the chat.
                 turns = tuple(replace(turn, trained=False) for turn in preference.input)
-                row = Example(f"{preference.location or preference.id} {side} {number}", turns, answer)
+                row = Example(
+                    f"{preference.location or preference.id} {side} {number}", turns, answer
+                )
                 rows.append(build_token_rows(model, tuned, [row])[-1])
     return [row for row in rows if len(row.ids) <= max_tokens]
 
@@ -189,12 +234,19 @@ def _build_loss(task: Task, reference: Mapping[str, float], answers: Sequence[To
 
 
 def _measure_pairs(
-    model: TrainableModel, dev_rows: Sequence[TokenRow], reference: Mapping[str, float], micro_tokens: int
+    model: TrainableModel,
+    dev_rows: Sequence[TokenRow],
+    reference: Mapping[str, float],
+    micro_tokens: int,
 ) -> Mapping[str, Any]:
-    """Measure the share of dev pairs whose better answer gained more probability, with its interval."""
+    """Measure the share of dev pairs whose better answer gained more probability, with its
+    interval.
+    """
     from etude.training.preference_losses import accuracy, compute_log_probs
 
-    is_right = accuracy(compute_log_probs(model.module, dev_rows, micro_tokens), reference, dev_rows)
+    is_right = accuracy(
+        compute_log_probs(model.module, dev_rows, micro_tokens), reference, dev_rows
+    )
     estimate = estimate_sample(make_score_sample(is_right, [row.id for row in dev_rows[0::2]]))
     return {"score": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
 

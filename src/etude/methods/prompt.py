@@ -11,9 +11,13 @@ class Prompt(Method):
     name = "prompt"
     label = "The prompt as given"
 
-    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
         """Change nothing, but answer dev, so that every method has a dev result."""
-        return context.choose([Candidate("as given", replace(start, method=self.name))], dev).assistant
+        return context.choose(
+            [Candidate("as given", replace(start, method=self.name))], dev
+        ).assistant
 
 
 METHOD = Prompt()

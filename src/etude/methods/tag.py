@@ -1,4 +1,6 @@
-"""tag: values of JSON answers that are words of the text, found by an encoder that tags each word."""
+"""tag: values of JSON answers that are words of the text, found by an encoder that tags each
+word.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,15 @@ from etude.methods.baseline import split_columns
 from etude.methods.method import Dataset, FitContext, Task
 from etude.methods.shared.encoder_method import EncoderMethod, PreparedTraining
 from etude.models.registry import Models
-from etude.text.answer_spans import AnswerShape, Field, NestedListError, Values, align, collect_values, parse_answers
+from etude.text.answer_spans import (
+    AnswerShape,
+    Field,
+    NestedListError,
+    Values,
+    align,
+    collect_values,
+    parse_answers,
+)
 from etude.types import Example
 
 if TYPE_CHECKING:
@@ -22,19 +32,26 @@ if TYPE_CHECKING:
     from etude.models.local.tagger import Tagger
 
 MIN_PRESENT = 0.5
-"""A field is tagged if at least this share of its training values are words of their text; else classified."""
+"""A field is tagged if at least this share of its training values are words of their text; else
+classified.
+"""
 MIN_JSON = 0.9
 """At least this share of the training answers must be JSON objects; the others are skipped."""
 MAX_EPOCH_ROWS = 200
-"""Dev rows by which the epoch is chosen in limited time: a thousand may take longer than the training."""
+"""Dev rows by which the epoch is chosen in limited time: a thousand may take longer than the
+training.
+"""
 MAX_CLASSES = 100
-"""A classifier chooses the value of a field only if the field has at most this many distinct values."""
+"""A classifier chooses the value of a field only if the field has at most this many distinct
+values.
+"""
 
 
 class Tag(EncoderMethod):
-    """All weights of the encoder and a linear layer over its words are trained to tag the values of the answer's
-    fields; fields whose values are not in the text are chosen by a classifier. The epoch with the best F1 over the
-    values of dev is kept. No language model is used."""
+    """All weights of the encoder and a linear layer over its words are trained to tag the values of
+    the answer's fields; fields whose values are not in the text are chosen by a classifier. The
+    epoch with the best F1 over the values of dev is kept. No language model is used.
+    """
 
     name = "tag"
     label = "Tagged by an encoder"
@@ -42,7 +59,9 @@ class Tag(EncoderMethod):
     weights = "tagger"
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
-        """Require answers that are JSON objects without lists of objects, with values that are words of the texts."""
+        """Require answers that are JSON objects without lists of objects, with values that are
+        words of the texts.
+        """
         try:
             texts, answers = _parse(rows)
         except NestedListError as error:
@@ -62,12 +81,17 @@ class Tag(EncoderMethod):
         texts, answers = _parse(rows)
         tagger, notes = _build_tagger(task, texts, answers, context.models)
         if num_skipped := len(rows) - len(texts):
-            notes.append(f"{format_count(num_skipped, 'row')} skipped, because the answer is not a JSON object")
+            notes.append(
+                f"{format_count(num_skipped, 'row')} skipped, because the answer is not a JSON "
+                "object"
+            )
         dev_texts, dev_answers = _parse(context.loss_sample(dev, MAX_EPOCH_ROWS).examples)
         gold = [*map(collect_values, dev_answers)]
 
         def measure_f1() -> float:
-            return compute_f1([values for values, _ in tagger.extract(dev_texts)], gold, tagger.fields)
+            return compute_f1(
+                [values for values, _ in tagger.extract(dev_texts)], gold, tagger.fields
+            )
 
         module = TaggerModule(tagger, texts, [*map(collect_values, answers)])
         training = module.prepare_training(context.seed)
@@ -100,7 +124,8 @@ def _parse(rows: Sequence[Example]) -> tuple[list[str], list[Any]]:
 
 
 def _count_values(texts: Sequence[str], answers: Sequence[Any]) -> ValueCounts:
-    totals, absent = Counter[Field](), Counter[Field]()
+    totals = Counter[Field]()
+    absent = Counter[Field]()
     for text, answer in zip(texts, answers, strict=True):
         values = collect_values(answer)
         for counts, lists in ((totals, values), (absent, align(text, values)[1])):
@@ -108,9 +133,12 @@ def _count_values(texts: Sequence[str], answers: Sequence[Any]) -> ValueCounts:
     return ValueCounts(AnswerShape.fit(answers), totals, absent)
 
 
-def _build_tagger(task: Task, texts: Sequence[str], answers: Sequence[Any], models: Models) -> tuple[Tagger, list[str]]:
-    """Build an untrained tagger for the fields whose values are in the texts, with fitted classifiers for others.
-    Return also notes on values that neither can give."""
+def _build_tagger(
+    task: Task, texts: Sequence[str], answers: Sequence[Any], models: Models
+) -> tuple[Tagger, list[str]]:
+    """Build an untrained tagger for the fields whose values are in the texts, with fitted
+    classifiers for others. Return also notes on values that neither can give.
+    """
     import torch
 
     from etude.models.local.tagger import Tagger
@@ -118,9 +146,11 @@ def _build_tagger(task: Task, texts: Sequence[str], answers: Sequence[Any], mode
     counts = _count_values(texts, answers)
     classified, notes = _fit_classifiers(task, texts, answers, counts, models)
     encoder = models.load_encoder(task.encoder or DEFAULT_ENCODER)
-    size, device = encoder.module.config.hidden_size, encoder.module.device
+    size = encoder.module.config.hidden_size
+    device = encoder.module.device
     num_tags = 1 + 2 * len(counts.tagged)
-    weight, bias = torch.zeros(num_tags, size, device=device), torch.zeros(num_tags, device=device)
+    weight = torch.zeros(num_tags, size, device=device)
+    bias = torch.zeros(num_tags, device=device)
     return Tagger(encoder, counts.shape, counts.tagged, weight, bias, classified), notes
 
 
@@ -132,10 +162,14 @@ def _fit_classifiers(
     classified: dict[Field, Predictor] = {}
     notes: list[str] = []
     for path in counts.shape.fields:
-        name, total, num_absent = ".".join(path), counts.totals[path], counts.absent[path]
+        name = ".".join(path)
+        total = counts.totals[path]
+        num_absent = counts.absent[path]
         if path in counts.tagged:
             if num_absent:
-                notes.append(f"{name}: {num_absent:,} of {total:,} training values are not in the text")
+                notes.append(
+                    f"{name}: {num_absent:,} of {total:,} training values are not in the text"
+                )
             continue
         value_lists = [collect_values(answer).get(path) for answer in answers]
         labels = [json.dumps(values) if values else "" for values in value_lists]
@@ -149,10 +183,15 @@ def _fit_classifiers(
 
 
 def compute_f1(answers: Sequence[Values], gold: Sequence[Values], fields: Sequence[Field]) -> float:
-    """Compute F1 over all values of the fields; each value of an answer matches one equal value of the right answer."""
+    """Compute F1 over all values of the fields; each value of an answer matches one equal value of
+    the right answer.
+    """
     answered, right = (
         Counter(
-            (row, path, value) for row, values in enumerate(rows) for path in fields for value in values.get(path, ())
+            (row, path, value)
+            for row, values in enumerate(rows)
+            for path in fields
+            for value in values.get(path, ())
         )
         for rows in (answers, gold)
     )

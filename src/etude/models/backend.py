@@ -1,4 +1,6 @@
-"""The capabilities of model backends, a base class that needs one method, and the planning of batches."""
+"""The capabilities of model backends, a base class that needs one method, and the planning of
+batches.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -12,11 +14,21 @@ from etude.types import Batch, Completion, Message, Model, Request, Sampling, To
 MAX_ROWS = 32
 MAX_TOKENS = 4096  # Tokens of one batch, including padding
 Capability = Literal[
-    "generate", "sample", "stream", "score", "count", "choices", "grammar", "train", "learn", "live", "concurrent"
+    "generate",
+    "sample",
+    "stream",
+    "score",
+    "count",
+    "choices",
+    "grammar",
+    "train",
+    "learn",
+    "live",
+    "concurrent",
 ]
 
-# Capability -> description for messages and tables. "train" needs a `TrainableModel`, "learn" a `LearningModel`, "live"
-# a `LiveModel`, "concurrent" a `ConcurrentModel`.
+# Capability -> description for messages and tables. "train" needs a `TrainableModel`, "learn" a
+# `LearningModel`, "live" a `LiveModel`, "concurrent" a `ConcurrentModel`.
 CAPABILITIES: Mapping[Capability, str] = {
     "generate": "answer requests",
     "sample": "sample answers at random",
@@ -33,16 +45,21 @@ CAPABILITIES: Mapping[Capability, str] = {
 
 
 def check_length(model: Model, request: str, num_tokens: int, max_tokens: int) -> None:
-    """Raise ModelError if a request, by its name in the error, and its answer are longer than the model's context."""
+    """Raise ModelError if a request, by its name in the error, and its answer are longer than the
+    model's context.
+    """
     if num_tokens + max_tokens > model.context:
         raise ModelError(
-            f"{request} has {num_tokens} tokens and its answer may have {max_tokens}; {model.name} reads at most "
-            f"{model.context} in total. Shorten it, give fewer examples, or lower max_tokens."
+            f"{request} has {num_tokens} tokens and its answer may have {max_tokens}; "
+            f"{model.name} reads at most {model.context} in total. Shorten it, give fewer "
+            "examples, or lower max_tokens."
         )
 
 
 class BatchedModel(ABC):
-    """A Model for which only `complete` must be implemented. Override other methods if the backend can do better."""
+    """A Model for which only `complete` must be implemented. Override other methods if the backend
+    can do better.
+    """
 
     context = 10**9
     rows_per_batch = 8
@@ -60,7 +77,9 @@ class BatchedModel(ABC):
         for number, begin in enumerate(range(0, len(requests), self.rows_per_batch)):
             if number not in done:
                 indices = tuple(range(begin, min(begin + self.rows_per_batch, len(requests))))
-                yield Batch(number, indices, tuple(self.complete([requests[index] for index in indices])))
+                yield Batch(
+                    number, indices, tuple(self.complete([requests[index] for index in indices]))
+                )
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer in the order of the requests."""
@@ -72,7 +91,9 @@ class BatchedModel(ABC):
 
     def render_text(self, messages: Sequence[Message]) -> str:
         """Render the prompt: a line `role: text` for every turn, then `assistant:`."""
-        return "".join(f"{message.role}: {message.content}\n" for message in messages) + "assistant:"
+        return (
+            "".join(f"{message.role}: {message.content}\n" for message in messages) + "assistant:"
+        )
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Count the words of the rendered prompt."""
@@ -85,7 +106,9 @@ class ConcurrentModel(Model, Protocol):
     def write(
         self, request: Request, sampling: Sampling, on_piece: Callable[[str], bool]
     ) -> tuple[Completion, Sequence[TokenScore]]:
-        """Answer one request. `on_piece` gets each new piece and ends the answer by returning True."""
+        """Answer one request. `on_piece` gets each new piece and ends the answer by returning
+        True.
+        """
         ...
 
 
@@ -107,7 +130,11 @@ def read_token_scores(tokens: Iterable[Mapping[str, Any]]) -> list[TokenScore]:
     """Read the scores of tokens from an answer in OpenAI's format."""
     alternatives = itemgetter("token", "logprob")
     return [
-        TokenScore(token["token"], token["logprob"], tuple(map(alternatives, token.get("top_logprobs") or ())))
+        TokenScore(
+            token["token"],
+            token["logprob"],
+            tuple(map(alternatives, token.get("top_logprobs") or ())),
+        )
         for token in tokens
     ]
 
@@ -120,14 +147,16 @@ def plan_batches(
 ) -> list[tuple[int, ...]]:
     """Group positions of `lengths` (tokens) into batches of similar length and the same kind.
 
-    A batch has at most `max_rows` rows and, padded to its longest row, at most `max_tokens` tokens; a longer row is
-    alone in its batch. The result depends only on the arguments.
+    A batch has at most `max_rows` rows and, padded to its longest row, at most `max_tokens` tokens;
+    a longer row is alone in its batch. The result depends only on the arguments.
     """
     kinds = kinds if kinds is not None else [None] * len(lengths)
     first_of_kind: dict[Hashable, int] = {}
     for row, kind in enumerate(kinds):
         first_of_kind.setdefault(kind, row)
-    order = sorted(range(len(lengths)), key=lambda row: (first_of_kind[kinds[row]], lengths[row], row))
+    order = sorted(
+        range(len(lengths)), key=lambda row: (first_of_kind[kinds[row]], lengths[row], row)
+    )
     batches: list[list[int]] = []
     for row in order:
         if batches and kinds[batches[-1][0]] == kinds[row]:
@@ -140,7 +169,9 @@ def plan_batches(
 
 
 def count_shared_tokens(sequences: Sequence[Sequence[Hashable]]) -> int:
-    """Count the tokens that all sequences begin with, without the last token of any; 0 for a single sequence."""
+    """Count the tokens that all sequences begin with, without the last token of any; 0 for a single
+    sequence.
+    """
     if len(sequences) < 2:
         return 0
     columns = zip(*(sequence[:-1] for sequence in sequences), strict=False)

@@ -1,8 +1,8 @@
 """Models without a language model: a constant answer, the nearest example, and linear classifiers.
 
-They answer requests like any other Model, so a baseline is an Assistant like any other. They are saved as JSON and
-safetensors; nothing is pickled. One temperature, fitted on held-out rows, converts logits to probabilities (Guo et al.
-2017, arXiv 1706.04599).
+They answer requests like any other Model, so a baseline is an Assistant like any other. They are
+saved as JSON and safetensors; nothing is pickled. One temperature, fitted on held-out rows,
+converts logits to probabilities (Guo et al. 2017, arXiv 1706.04599).
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ TFIDF_OPTIONS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "sublinear_tf": True, "dtype": np.float32},
     {"analyzer": "char_wb", "ngram_range": (2, 5), "sublinear_tf": True, "dtype": np.float32},
 )
-# C of the logistic regression over an encoder's vectors. Accuracy on held-out rows of banking77's train file, with 5
-# rows per label, 10 rows per label and 8,000 rows: 78.7, 85.3 and 92.5%. With C = 1 it was 75.7, 82.2 and 90.6%, with
-# C = 100 77.9, 85.8 and 92.2%.
+# C of the logistic regression over an encoder's vectors. Accuracy on held-out rows of banking77's
+# train file, with 5 rows per label, 10 rows per label and 8,000 rows: 78.7, 85.3 and 92.5%. With C
+# = 1 it was 75.7, 82.2 and 90.6%, with C = 100 77.9, 85.8 and 92.2%.
 INVERSE_PENALTY = 10.0
 VECTORS = "vectors.safetensors"
 Prepared = tuple[Any, Any]
@@ -123,9 +123,11 @@ class Constant:
 
 @dataclass
 class Nearest:
-    """The output of the nearest training input by cosine: of an encoder's vectors if there is one, else of TF-IDF.
+    """The output of the nearest training input by cosine: of an encoder's vectors if there is one,
+    else of TF-IDF.
 
-    The log-probability is the log of that cosine. It ranks answers but is not a calibrated probability.
+    The log-probability is the log of that cosine. It ranks answers but is not a calibrated
+    probability.
     """
 
     texts: Sequence[str]
@@ -153,7 +155,10 @@ class Nearest:
         write_header(folder, "nearest", encoder=self.encoder.name if self.encoder else None)
         if self.encoder:
             save_file({"vectors": self.rows}, folder / VECTORS)
-        lines = (json.dumps(row, ensure_ascii=False) for row in zip(self.texts, self.outputs, strict=True))
+        lines = (
+            json.dumps(row, ensure_ascii=False)
+            for row in zip(self.texts, self.outputs, strict=True)
+        )
         (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     @classmethod
@@ -168,7 +173,9 @@ class Nearest:
 
 @dataclass
 class Linear:
-    """A linear classifier: an SVM (one against the rest) over TF-IDF, or logistic regression over an encoder."""
+    """A linear classifier: an SVM (one against the rest) over TF-IDF, or logistic regression over
+    an encoder.
+    """
 
     kind: ClassVar[str] = "linear"
     extras: ClassVar[tuple[str, ...]] = ()  # further fields that are saved
@@ -181,7 +188,9 @@ class Linear:
     intercepts: NDArray[np.float32]
     temperature: float = 1.0
     halves: tuple[Linear, ...] = field(default=(), kw_only=True)
-    """Calibrated on one half of the held-out rows each; they answer the other half. Their weights are not used."""
+    """Calibrated on one half of the held-out rows each; they answer the other half. Their weights
+    are not used.
+    """
     held_out: frozenset[str] = field(default=frozenset(), kw_only=True)
     """Digests of the held-out texts."""
 
@@ -194,16 +203,24 @@ class Linear:
         encoder: Encoder | None = None,
         prepared: Prepared | None = None,
     ) -> Linear:
-        """Fit over the vectors of `encoder` if there is one, else over TF-IDF. `prepared` saves computing the features
-        again. With a single label, it is the answer to every text."""
+        """Fit over the vectors of `encoder` if there is one, else over TF-IDF. `prepared` saves
+        computing the features again. With a single label, it is the answer to every text.
+        """
         features, rows = prepared or prepare_features(texts, encoder)
         if len(set(labels)) == 1:
-            return cls((labels[0],), features, np.zeros((1, rows.shape[1]), np.float32), np.zeros(1, np.float32))
+            return cls(
+                (labels[0],),
+                features,
+                np.zeros((1, rows.shape[1]), np.float32),
+                np.zeros(1, np.float32),
+            )
         model = create_classifier(seed, encoder)
         model.fit(rows, labels)
-        coefficients, intercepts = model.coef_, model.intercept_
+        coefficients = model.coef_
+        intercepts = model.intercept_
         if len(model.classes_) == 2:  # scikit-learn stores one row for both classes
-            coefficients, intercepts = (np.vstack([-coefficients, coefficients]), np.r_[-intercepts, intercepts])
+            coefficients = np.vstack([-coefficients, coefficients])
+            intercepts = np.r_[-intercepts, intercepts]
         return cls(
             tuple(str(label) for label in model.classes_),
             features,
@@ -214,34 +231,48 @@ class Linear:
     def compute_margins(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Compute signed distances or log-odds, shape (texts, labels)."""
         features = self.features
-        rows: Any = features.transform(texts) if isinstance(features, Features) else features.embed(texts)
+        rows: Any = (
+            features.transform(texts) if isinstance(features, Features) else features.embed(texts)
+        )
         margins: NDArray[np.float32] = rows @ self.coefficients.T + self.intercepts
         return margins
 
     def encode_labels(self, outputs: Sequence[str]) -> NDArray[Any]:
-        """Return what training compares the margins with: the number of each label. Raises KeyError for others."""
+        """Return what training compares the margins with: the number of each label. Raises KeyError
+        for others.
+        """
         numbers = {label: number for number, label in enumerate(self.labels)}
         return np.array([numbers[output] for output in outputs])
 
     def list_targets(self, outputs: Sequence[str]) -> list[tuple[slice, NDArray[Any]]]:
-        """Return what training compares the margins with: columns of the margins, and the `encode_labels` of these."""
+        """Return what training compares the margins with: columns of the margins, and the
+        `encode_labels` of these.
+        """
         return [(slice(None), self.encode_labels(outputs))]
 
     def calibrate(self, texts: Sequence[str], labels: Sequence[str]) -> Linear:
-        """Return the classifier with what is fitted on held-out rows, if there are any: here the temperature.
+        """Return the classifier with what is fitted on held-out rows, if there are any: here the
+        temperature.
 
-        If more than the temperature is fitted, each half of these rows is answered by what was fitted on the other
-        half, so that their answers measure the classifier fairly.
+        If more than the temperature is fitted, each half of these rows is answered by what was
+        fitted on the other half, so that their answers measure the classifier fairly.
         """
         if not texts:
             return self
-        margins, digests = self.compute_margins(texts), [*map(hash_text, texts)]
+        margins = self.compute_margins(texts)
+        digests = [*map(hash_text, texts)]
         halves = []
         for half in (0, 1) if self.chooses_rules else ():
             rows = [row for row, digest in enumerate(digests) if int(digest, 16) % 2 != half]
-            halves.append(self.calibrate_margins(margins[rows], [labels[row] for row in rows]) if rows else self)
+            halves.append(
+                self.calibrate_margins(margins[rows], [labels[row] for row in rows])
+                if rows
+                else self
+            )
         fitted = self.calibrate_margins(margins, labels)
-        return replace(fitted, halves=tuple(halves), held_out=frozenset(digests) if halves else frozenset())
+        return replace(
+            fitted, halves=tuple(halves), held_out=frozenset(digests) if halves else frozenset()
+        )
 
     @property
     def chooses_rules(self) -> bool:
@@ -257,7 +288,9 @@ class Linear:
         return replace(self, **{name: getattr(other, name) for name in self.calibrated})
 
     def fit_temperature(self, margins: NDArray[np.float32], labels: Sequence[str]) -> float:
-        """Find the temperature with the smallest log-loss on held-out rows; labels unknown to training are skipped."""
+        """Find the temperature with the smallest log-loss on held-out rows; labels unknown to
+        training are skipped.
+        """
         trained = set(self.labels)
         rows = [row for row, label in enumerate(labels) if label in trained]
         if not rows:
@@ -286,7 +319,11 @@ class Linear:
         answers = self.decide(logs)
         digests = [hash_text(text) if self.halves else "" for text in texts]
         for number, half in enumerate(self.halves):
-            rows = [row for row, one in enumerate(digests) if one in self.held_out and int(one, 16) % 2 == number]
+            rows = [
+                row
+                for row, one in enumerate(digests)
+                if one in self.held_out and int(one, 16) % 2 == number
+            ]
             logs[rows] = half.to_log_probabilities(margins[rows])
             for row, answer in zip(rows, half.decide(logs[rows]), strict=True):
                 answers[row] = answer
@@ -298,7 +335,9 @@ class Linear:
         return [(self.labels[label], float(logs[row, label])) for row, label in enumerate(best)]
 
     def save(self, folder: Path) -> None:
-        """Write weights as safetensors, vocabularies or the encoder's name as JSON, and an encoder if it was tuned."""
+        """Write weights as safetensors, vocabularies or the encoder's name as JSON, and an encoder
+        if it was tuned.
+        """
         tensors = {"coefficients": self.coefficients, "intercepts": self.intercepts}
         encoder = None
         if isinstance(self.features, Features):
@@ -311,7 +350,8 @@ class Linear:
         cross = {"halves": halves, "held_out": sorted(self.held_out)} if halves else {}
         write_header(folder, self.kind, encoder=encoder, **self.describe(), **cross)
         save_file(
-            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / "weights.safetensors"
+            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
+            folder / "weights.safetensors",
         )
 
     def describe(self) -> dict[str, Any]:
@@ -345,16 +385,24 @@ class Linear:
             features = models.load_shared_encoder(header["encoder"]["name"])
         weights = features, tensors["coefficients"], tensors["intercepts"]
         halves = tuple(cls.restore(half, *weights) for half in header.get("halves", ()))
-        return replace(cls.restore(header, *weights), halves=halves, held_out=frozenset(header.get("held_out", ())))
+        return replace(
+            cls.restore(header, *weights),
+            halves=halves,
+            held_out=frozenset(header.get("held_out", ())),
+        )
 
 
 def prepare_features(texts: Sequence[str], encoder: Encoder | None) -> Prepared:
-    """Return the encoder and its vectors of the texts; without an encoder, TF-IDF features fitted on them."""
+    """Return the encoder and its vectors of the texts; without an encoder, TF-IDF features fitted
+    on them.
+    """
     return (encoder, encoder.embed(texts)) if encoder else Features.fit(texts)
 
 
 def create_classifier(seed: int, encoder: Encoder | None) -> Any:
-    """Create an untrained classifier: logistic regression over vectors of an encoder, an SVM over TF-IDF."""
+    """Create an untrained classifier: logistic regression over vectors of an encoder, an SVM over
+    TF-IDF.
+    """
     if encoder:
         return LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
     return LinearSVC(C=1.0, random_state=seed)
@@ -368,24 +416,37 @@ class Features:
 
     @classmethod
     def fit(cls, texts: Sequence[str]) -> tuple[Features, csr_matrix]:
-        """Fit vocabulary and document frequencies; return the Features and the texts' matrix, as from `transform`."""
+        """Fit vocabulary and document frequencies; return the Features and the texts' matrix, as
+        from `transform`.
+        """
         vectorisers = [_create_vectoriser(options) for options in TFIDF_OPTIONS]
-        return cls(vectorisers), _join_blocks([vectoriser.fit_transform(texts) for vectoriser in vectorisers])
+        return cls(vectorisers), _join_blocks(
+            [vectoriser.fit_transform(texts) for vectoriser in vectorisers]
+        )
 
     def save(self, folder: Path) -> dict[str, NDArray[np.float32]]:
-        """Write the vocabularies. Return the inverse document frequencies, which are saved with the other weights."""
-        vocabularies = [vectoriser.get_feature_names_out().tolist() for vectoriser in self.vectorisers]
+        """Write the vocabularies. Return the inverse document frequencies, which are saved with the
+        other weights.
+        """
+        vocabularies = [
+            vectoriser.get_feature_names_out().tolist() for vectoriser in self.vectorisers
+        ]
         text = json.dumps(vocabularies, ensure_ascii=False)
         (folder / "vocabulary.json").write_text(text, encoding="utf-8")
         return {
-            f"idf.{number}": vectoriser.idf_.astype(np.float32) for number, vectoriser in enumerate(self.vectorisers)
+            f"idf.{number}": vectoriser.idf_.astype(np.float32)
+            for number, vectoriser in enumerate(self.vectorisers)
         }
 
     @classmethod
     def load(cls, folder: Path, tensors: dict[str, NDArray[np.float32]]) -> Features:
-        """Read the vocabularies that `save` wrote; `tensors` has the frequencies that it returned."""
+        """Read the vocabularies that `save` wrote; `tensors` has the frequencies that it
+        returned.
+        """
         vectorisers = []
-        for number, terms in enumerate(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))):
+        for number, terms in enumerate(
+            json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        ):
             vocabulary = {term: column for column, term in enumerate(terms)}
             vectoriser = _create_vectoriser(TFIDF_OPTIONS[number], vocabulary)
             vectoriser.idf_ = tensors[f"idf.{number}"]
@@ -398,7 +459,9 @@ class Features:
 
 
 class CountedTexts:
-    """Texts whose terms are counted once: features of some of them are then fitted without reading them again."""
+    """Texts whose terms are counted once: features of some of them are then fitted without reading
+    them again.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
@@ -408,7 +471,9 @@ class CountedTexts:
 
     def fit(self, texts: Sequence[str]) -> tuple[Features, csr_matrix]:
         """Return what `Features.fit` returns, to the bit. Raises KeyError for another text."""
-        rows, vectorisers, blocks = [self.rows[text] for text in texts], [], []
+        rows = [self.rows[text] for text in texts]
+        vectorisers = []
+        blocks = []
         for options, counts, terms in zip(TFIDF_OPTIONS, self.counts, self.terms, strict=True):
             counted = counts[rows]
             columns = np.unique(counted.indices)
@@ -427,7 +492,9 @@ def _join_blocks(blocks: Sequence[csr_matrix]) -> csr_matrix:
     return joined
 
 
-def _create_vectoriser(options: dict[str, Any], vocabulary: dict[str, int] | None = None) -> TfidfVectorizer:
+def _create_vectoriser(
+    options: dict[str, Any], vocabulary: dict[str, int] | None = None
+) -> TfidfVectorizer:
     pattern = r"(?u)\b\w+\b" if options["analyzer"] == "word" else None
     return TfidfVectorizer(**options, token_pattern=pattern, vocabulary=vocabulary)
 
@@ -438,7 +505,9 @@ def load(ref: ModelRef, models: Models) -> ClassicalModel:
         assert ref.adapter is not None, "a classical model always has a folder"
         return ClassicalModel(load_predictor(ref.adapter, models))
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{ref.adapter} has no readable baseline ({error}). Run `etude compare` again.") from error
+        raise ModelError(
+            f"{ref.adapter} has no readable baseline ({error}). Run `etude compare` again."
+        ) from error
 
 
 def load_predictor(folder: Path, models: Models) -> Predictor:

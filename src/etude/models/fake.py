@@ -1,8 +1,8 @@
 """A deterministic model without weights, for tests, examples of the API and dry runs.
 
-It behaves like a real model where that matters for a comparison. It copies from similar examples in the prompt, so
-few-shot helps. It copies from the rows it was tuned on, so fine-tuning helps more. Without either, it guesses. A token
-is a word between white space.
+It behaves like a real model where that matters for a comparison. It copies from similar examples in
+the prompt, so few-shot helps. It copies from the rows it was tuned on, so fine-tuning helps more.
+Without either, it guesses. A token is a word between white space.
 """
 
 import hashlib
@@ -36,13 +36,16 @@ class QuestionIndex:
                 self._questions_with[word].append(number)
 
     def find_nearest(self, question: str) -> tuple[str, float]:
-        """Return the answer of the question with the highest Jaccard overlap of words, and that overlap.
+        """Return the answer of the question with the highest Jaccard overlap of words, and that
+        overlap.
 
         The first one wins a tie; ("", 0.0) if no question shares a word.
         """
         words = _split_words(question)
         shared = Counter(number for word in words for number in self._questions_with.get(word, ()))
-        overlaps = {number: count / len(words | self._words[number]) for number, count in shared.items()}
+        overlaps = {
+            number: count / len(words | self._words[number]) for number, count in shared.items()
+        }
         if not overlaps:
             return "", 0.0
         best = min(overlaps, key=lambda number: (-overlaps[number], number))
@@ -50,7 +53,9 @@ class QuestionIndex:
 
 
 class FakeModel(backend.BatchedModel):
-    """A Model without computation: it gives the same answers to the same requests on every machine."""
+    """A Model without computation: it gives the same answers to the same requests on every
+    machine.
+    """
 
     def __init__(self, name: str = "fake", adapter: Path | None = None) -> None:
         super().__init__(name)
@@ -58,13 +63,17 @@ class FakeModel(backend.BatchedModel):
         self._tuned = QuestionIndex(_read_adapter(adapter)) if adapter else None
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
-        """Answer in batches of 8 in the order of the list. Raises ModelError if a request is too long."""
+        """Answer in batches of 8 in the order of the list. Raises ModelError if a request is too
+        long.
+        """
         prompts = [self.render_text(request.messages).split() for request in requests]
         for number, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
             backend.check_length(self, f"Request {number}", len(prompt), request.max_tokens)
         shared = backend.count_shared_tokens(prompts)
         for batch in super().batches(requests, done):
-            completions = (replace(completion, cached_tokens=shared) for completion in batch.completions)
+            completions = (
+                replace(completion, cached_tokens=shared) for completion in batch.completions
+            )
             yield replace(batch, completions=tuple(completions))
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
@@ -80,7 +89,9 @@ class FakeModel(backend.BatchedModel):
             is_cut = not request.choices and len(words) >= request.max_tokens
             sure = min(probability, 0.99)
             doubt = (1 - sure) / max(1, len(request.choices) - 1)  # of each of the others
-            spread = {choice: math.log(sure if choice == text else doubt) for choice in request.choices}
+            spread = {
+                choice: math.log(sure if choice == text else doubt) for choice in request.choices
+            }
             completions.append(
                 Completion(
                     text="".join(words[: request.max_tokens]) if is_cut else text,
@@ -100,7 +111,8 @@ class FakeModel(backend.BatchedModel):
         yield from re.findall(r"\s*\S+\s*", self.generate([request])[0].text)
 
     def score(self, requests: Sequence[Request], completions: Sequence[str]) -> list[list[float]]:
-        """Return the log-probabilities of given answers: one for each word and one for the end of turn.
+        """Return the log-probabilities of given answers: one for each word and one for the end of
+        turn.
 
         They are near 0 for the answer that this model would give, and -5 for any other.
         """
@@ -168,9 +180,12 @@ def _read_adapter(folder: Path) -> dict[str, str]:
 
 
 def _parse_options(name: str) -> tuple[float, int]:
-    """Parse `fake:delay=0.01,context=500`: seconds to sleep for every batch, and the largest number of words of a
-    prompt and its answer."""
-    values = dict(option.partition("=")[::2] for option in name.partition(":")[2].split(",") if option)
+    """Parse `fake:delay=0.01,context=500`: seconds to sleep for every batch, and the largest number
+    of words of a prompt and its answer.
+    """
+    values = dict(
+        option.partition("=")[::2] for option in name.partition(":")[2].split(",") if option
+    )
     try:
         options = float(values.pop("delay", 0.0)), int(values.pop("context", 4096))
     except ValueError as error:

@@ -1,4 +1,6 @@
-"""A gazetteer: it looks up the values of the training answers in a text, the longest values first."""
+"""A gazetteer: it looks up the values of the training answers in a text, the longest values
+first.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from etude.models.registry import Models
 from etude.text.answer_spans import WORD, AnswerShape, Field, Values, align, collect_values
 
 MIN_PRECISION = 0.5
-"""A value is looked up if at least this share of its occurrences in the training texts are values of one field."""
+"""A value is looked up if at least this share of its occurrences in the training texts are values
+of one field.
+"""
 Words = tuple[str, ...]
 Phrase = tuple[int, int, Words]
 """Begin and end in a text, and the words between."""
@@ -23,11 +27,15 @@ Phrase = tuple[int, int, Words]
 
 @dataclass
 class Gazetteer:
-    """Answers with the known values in the text. A field without any in training texts gets its most frequent value."""
+    """Answers with the known values in the text. A field without any in training texts gets its
+    most frequent value.
+    """
 
     shape: AnswerShape
     entries: Mapping[Words, tuple[Field, float]]
-    """Words in lower case -> the field, and the share of their occurrences that are values of this field."""
+    """Words in lower case -> the field, and the share of their occurrences that are values of this
+    field.
+    """
     constants: Values
 
     @classmethod
@@ -45,7 +53,9 @@ class Gazetteer:
             for path in shape.fields:
                 if path not in spans:
                     absent[path][tuple(missing.get(path, ()))] += 1
-        occurrences = Counter(words for phrases in _find_phrases(texts, counts) for *_, words in phrases)
+        occurrences = Counter(
+            words for phrases in _find_phrases(texts, counts) for *_, words in phrases
+        )
         entries = {}
         for words, fields in counts.items():
             ((path, number),) = fields.most_common(1)
@@ -68,12 +78,14 @@ class Gazetteer:
 
     def _build_answer(self, text: str, phrases: Sequence[Phrase]) -> tuple[str, float]:
         values: Values = {path: list(items) for path, items in self.constants.items()}
-        last, logprob = 0, 0.0
+        last = 0
+        logprob = 0.0
         for begin, end, words in phrases:
             if begin >= last:
                 path, precision = self.entries[words]
                 values.setdefault(path, []).append(text[begin:end])
-                last, logprob = end, logprob + math.log(precision)
+                last = end
+                logprob = logprob + math.log(precision)
         return json.dumps(self.shape.build(values), ensure_ascii=False), logprob
 
     def save(self, folder: Path) -> None:
@@ -82,12 +94,16 @@ class Gazetteer:
 
         entries = [[words, path, precision] for words, (path, precision) in self.entries.items()]
         constants = [*self.constants.items()]
-        write_header(folder, "gazetteer", shape=to_json(self.shape), entries=entries, constants=constants)
+        write_header(
+            folder, "gazetteer", shape=to_json(self.shape), entries=entries, constants=constants
+        )
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Gazetteer:
         """Read what `save` wrote."""
-        entries = {tuple(words): (tuple(path), precision) for words, path, precision in header["entries"]}
+        entries = {
+            tuple(words): (tuple(path), precision) for words, path, precision in header["entries"]
+        }
         constants = {tuple(path): values for path, values in header["constants"]}
         return cls(from_json(AnswerShape, header["shape"]), entries, constants)
 
@@ -98,7 +114,8 @@ def _find_phrases(texts: Sequence[str], phrases: Collection[Words]) -> Iterator[
     for phrase in filter(None, phrases):
         lengths.setdefault(phrase[0], set()).add(len(phrase))
     for text in texts:
-        spans, words = [match.span() for match in WORD.finditer(text)], _split_words(text)
+        spans = [match.span() for match in WORD.finditer(text)]
+        words = _split_words(text)
         yield [
             (spans[start][0], spans[end - 1][1], words[start:end])
             for start, word in enumerate(words)

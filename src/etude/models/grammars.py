@@ -9,14 +9,17 @@ from llguidance import LLMatcher
 from etude.errors import GrammarError
 from etude.types import Grammar
 
-# White space between two parts of JSON: a space, or a new line with indentation. Without this limit, some models
-# generate only white space.
+# White space between two parts of JSON: a space, or a new line with indentation. Without this
+# limit, some models generate only white space.
 SPACE = r" |\n {0,16}"
 
 
 def compile_grammar(grammar: Grammar) -> dict[str, Any]:
-    """Convert a grammar to llguidance's format. Raises GrammarError with the construct that it cannot enforce."""
-    kind, parse = "regular expression", LLMatcher.grammar_from_regex
+    """Convert a grammar to llguidance's format. Raises GrammarError with the construct that it
+    cannot enforce.
+    """
+    kind = "regular expression"
+    parse = LLMatcher.grammar_from_regex
     if grammar.kind == "json_schema":
         kind = "JSON schema"
         parse = partial(LLMatcher.grammar_from_json_schema, overrides={"whitespace_pattern": SPACE})

@@ -1,7 +1,8 @@
 """Linear classifiers for several labels per row, and for a score on a scale.
 
-Both consist of yes-or-no models over the same features, so they share training, calibration and files. Probabilities
-are computed from logits divided by one temperature, which is fitted on held-out rows.
+Both consist of yes-or-no models over the same features, so they share training, calibration and
+files. Probabilities are computed from logits divided by one temperature, which is fitted on
+held-out rows.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 THRESHOLDS = np.linspace(0.05, 0.95, 37)
 """The candidates for thresholds: probabilities from which a label applies."""
 MIN_LABEL_ROWS = 10
-"""A label has its own threshold only with at least this many held-out rows; with fewer, it would fit noise."""
+"""A label has its own threshold only with at least this many held-out rows; with fewer, it would
+fit noise.
+"""
 RULES: Mapping[str, Callable[[NDArray[Any]], NDArray[np.intp]]] = {
     "mode": lambda chances: chances.argmax(axis=1),
     "median": lambda chances: (chances.cumsum(axis=1)[:, :-1] < 0.5).sum(axis=1),
@@ -59,7 +62,8 @@ class BinaryHeads(Linear):
         intercepts = np.log(shares / (1 - shares)).astype(np.float32)
         for head in np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0)):
             model = create_classifier(seed, encoder).fit(rows, targets[:, head])
-            coefficients[head], intercepts[head] = model.coef_[0], model.intercept_[0]
+            coefficients[head] = model.coef_[0]
+            intercepts[head] = model.intercept_[0]
         return cls(tuple(labels), features, coefficients, intercepts, **values)
 
     def to_chances(self, margins: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -70,21 +74,27 @@ class BinaryHeads(Linear):
         """Find the temperature with the smallest log-loss over all heads."""
         signed = margins * (2 * self.encode_labels(labels) - 1)
         result = minimize_scalar(
-            lambda log: -float(log_expit(signed / np.exp(log)).mean()), bounds=(-4.0, 4.0), method="bounded"
+            lambda log: -float(log_expit(signed / np.exp(log)).mean()),
+            bounds=(-4.0, 4.0),
+            method="bounded",
         )
         return float(np.exp(result.x))
 
 
 @dataclass
 class LabelHeads(BinaryHeads):
-    """One model for each label against the others. A label applies if its probability reaches its threshold."""
+    """One model for each label against the others. A label applies if its probability reaches its
+    threshold.
+    """
 
     kind: ClassVar[str] = "label_heads"
     extras: ClassVar[tuple[str, ...]] = ("thresholds", "min_labels")
     calibrated: ClassVar[tuple[str, ...]] = ("temperature", "thresholds")
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """Label -> threshold; "" for labels without their own threshold. If that is missing too, it is 0.5."""
+    """Label -> threshold; "" for labels without their own threshold. If that is missing too, it is
+    0.5.
+    """
     min_labels: int = 0
     """1 if every training row had a label. Then a row without labels gets its likeliest label."""
 
@@ -102,10 +112,14 @@ class LabelHeads(BinaryHeads):
         labels = sorted({label for labels in lists for label in labels})
         min_labels = int(all(lists))
         targets = encode_label_lists(lists, labels).astype(np.float32)
-        return cls.fit_targets(texts, labels, targets, seed, encoder, prepared, min_labels=min_labels)
+        return cls.fit_targets(
+            texts, labels, targets, seed, encoder, prepared, min_labels=min_labels
+        )
 
     def encode_labels(self, outputs: Sequence[str]) -> NDArray[np.float32]:
-        """Return 1 for each label of a row, shape (rows, labels); labels that training had not are left out."""
+        """Return 1 for each label of a row, shape (rows, labels); labels that training had not are
+        left out.
+        """
         return encode_label_lists(list(map(split_labels, outputs)), self.labels).astype(np.float32)
 
     def to_log_probabilities(self, margins: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -113,7 +127,9 @@ class LabelHeads(BinaryHeads):
         return np.log(np.maximum(self.to_chances(margins), TINY)).astype(np.float32)
 
     def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
-        """Return the labels that apply as one text, and the log-probability that all are right, if independent."""
+        """Return the labels that apply as one text, and the log-probability that all are right, if
+        independent.
+        """
         chances = np.exp(logs.astype(np.float64))
         applies = self._apply_thresholds(chances)
         sure = np.log(np.maximum(np.where(applies, chances, 1 - chances), TINY)).sum(axis=1)
@@ -130,31 +146,39 @@ class LabelHeads(BinaryHeads):
         return applies
 
     def calibrate_margins(self, margins: NDArray[np.float32], outputs: Sequence[str]) -> LabelHeads:
-        """Fit temperature and thresholds on held-out rows. A label's threshold has its largest F1. The shared
-        threshold of labels in few rows is the one with which rows agree best with their lists."""
+        """Fit temperature and thresholds on held-out rows. A label's threshold has its largest F1.
+        The shared threshold of labels in few rows is the one with which rows agree best with their
+        lists.
+        """
         heads = replace(self, temperature=self.fit_temperature(margins, outputs))
-        chances, targets = heads.to_chances(margins), self.encode_labels(outputs).astype(bool)
+        chances = heads.to_chances(margins)
+        targets = self.encode_labels(outputs).astype(bool)
         num_gold = np.array([len(split_labels(output)) for output in outputs])
 
         def score_shared(threshold: float) -> float:
             """The mean over rows of `measure_overlap`."""
             applies = replace(heads, thresholds={"": threshold})._apply_thresholds(chances)
-            shared, sizes = 2 * (applies & targets).sum(axis=1), applies.sum(axis=1) + num_gold
+            shared = 2 * (applies & targets).sum(axis=1)
+            sizes = applies.sum(axis=1) + num_gold
             return float(np.where(sizes, shared / np.maximum(sizes, 1), 1.0).mean())
 
         thresholds = {"": _choose_threshold([*map(score_shared, THRESHOLDS.tolist())])}
         for label in np.flatnonzero(targets.sum(axis=0) >= MIN_LABEL_ROWS):
-            applies, right = chances[:, [label]] >= THRESHOLDS, targets[:, [label]]
-            f1 = 2 * (applies & right).sum(axis=0) / np.maximum(applies.sum(axis=0) + right.sum(), 1)
+            applies = chances[:, [label]] >= THRESHOLDS
+            right = targets[:, [label]]
+            f1 = (
+                2 * (applies & right).sum(axis=0) / np.maximum(applies.sum(axis=0) + right.sum(), 1)
+            )
             thresholds[self.labels[label]] = _choose_threshold(f1)
         return replace(heads, thresholds=thresholds)
 
 
 @dataclass
 class ScoreHeads(BinaryHeads):
-    """Scores on a scale. A model for each step predicts whether the score is above it (Frank and Hall 2001). The answer
-    is the likeliest score, the median or the rounded mean, which is good between near scores and bad between the ends
-    of the scale."""
+    """Scores on a scale. A model for each step predicts whether the score is above it (Frank and
+    Hall 2001). The answer is the likeliest score, the median or the rounded mean, which is good
+    between near scores and bad between the ends of the scale.
+    """
 
     kind: ClassVar[str] = "score_heads"
     extras: ClassVar[tuple[str, ...]] = ("rule",)
@@ -173,7 +197,9 @@ class ScoreHeads(BinaryHeads):
         encoder: Encoder | None = None,
         prepared: Prepared | None = None,
     ) -> ScoreHeads:
-        """Fit on scores. Each is a value of `scale`, which is ordered from the lowest to the highest."""
+        """Fit on scores. Each is a value of `scale`, which is ordered from the lowest to the
+        highest.
+        """
         return cls.fit_targets(texts, scale, _encode_scores(scores, scale), seed, encoder, prepared)
 
     def encode_labels(self, outputs: Sequence[str]) -> NDArray[np.float32]:
@@ -189,10 +215,16 @@ class ScoreHeads(BinaryHeads):
         return np.asarray(np.log(chances / chances.sum(axis=1, keepdims=True)), np.float32)
 
     def calibrate_margins(self, margins: NDArray[np.float32], outputs: Sequence[str]) -> ScoreHeads:
-        """Fit the temperature on held-out rows, and choose the rule with the best kappa; the first of equal ones."""
+        """Fit the temperature on held-out rows, and choose the rule with the best kappa; the first
+        of equal ones.
+        """
         heads = replace(self, temperature=self.fit_temperature(margins, outputs))
-        logs, gold = heads.to_log_probabilities(margins), [self.labels.index(output) for output in outputs]
-        kappas = {name: make_kappa_sample(gold, decide(np.exp(logs))).value for name, decide in RULES.items()}
+        logs = heads.to_log_probabilities(margins)
+        gold = [self.labels.index(output) for output in outputs]
+        kappas = {
+            name: make_kappa_sample(gold, decide(np.exp(logs))).value
+            for name, decide in RULES.items()
+        }
         return replace(heads, rule=max(kappas, key=lambda name: kappas[name]))
 
     def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
@@ -207,6 +239,8 @@ def _encode_scores(scores: Sequence[str], scale: Sequence[str]) -> NDArray[np.fl
 
 
 def _choose_threshold(scores: Sequence[float] | NDArray[np.float64]) -> float:
-    """Return the one of THRESHOLDS with the best score; among several, the middle one, which is not at an edge."""
+    """Return the one of THRESHOLDS with the best score; among several, the middle one, which is not
+    at an edge.
+    """
     best = THRESHOLDS[np.asarray(scores) >= np.max(scores) - 1e-12]
     return float(best[len(best) // 2])

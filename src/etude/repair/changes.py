@@ -1,7 +1,8 @@
 """Plan a fix: which rows are changed or left out, and why.
 
-A fix makes only changes that need no judgement. It never changes labels and reads no answer of the test. In memory are
-one batch of rows, the surrogates, the values found, and a hash of 16 bytes for each row.
+A fix makes only changes that need no judgement. It never changes labels and reads no answer of the
+test. In memory are one batch of rows, the surrogates, the values found, and a hash of 16 bytes for
+each row.
 """
 
 import hashlib
@@ -66,7 +67,8 @@ def plan_changes(
     # Second pass: fix the rows in batches.
     test_inputs = [row.text for row in test[0]] if test else []
     fixer = _RowFixer(is_wanted, repairs, personal, test_inputs, compared)
-    plan, rows = ChangePlan(), iter(drafts)
+    plan = ChangePlan()
+    rows = iter(drafts)
     while batch := list(islice(rows, BATCH_ROWS)):
         fixer.fix_batch(batch)
         for draft in batch:
@@ -103,12 +105,16 @@ class ChangePlan:
 class _PersonalValues:
     """The personal values and secrets of the whole file.
 
-    They are collected before anything is masked, so that a value with a label in only one row is masked in all rows,
-    and no surrogate equals a value of another row.
+    They are collected before anything is masked, so that a value with a label in only one row is
+    masked in all rows, and no surrogate equals a value of another row.
     """
 
     def __init__(
-        self, is_wanted: IsWanted, masker: Masker, earlier_surrogates: Collection[str], own_contact: OwnContact
+        self,
+        is_wanted: IsWanted,
+        masker: Masker,
+        earlier_surrogates: Collection[str],
+        own_contact: OwnContact,
     ) -> None:
         self.kinds = frozenset(kind for kind in BLOCKING if is_wanted(f"privacy_{kind}"))
         self._masker = masker
@@ -155,7 +161,9 @@ class _PersonalValues:
             draft.mask(self.select_spans, self._known_values, self._masker, search)
 
     def select_spans(self, text: str, spans: Iterable[Span]) -> list[Span]:
-        return self._skip_surrogates(text, (span for span in spans if not self._own_contact.is_own(span)))
+        return self._skip_surrogates(
+            text, (span for span in spans if not self._own_contact.is_own(span))
+        )
 
     def _skip_surrogates(self, text: str, spans: Iterable[Span]) -> list[Span]:
         candidates = [span for span in spans if span.kind in self.kinds]
@@ -164,7 +172,9 @@ class _PersonalValues:
         indexes = (self._masker.surrogate_index, self._earlier_surrogates)
         surrogates = sorted(chain.from_iterable(index.find_in(text) for index in indexes))
         return [
-            span for span in candidates if not any(start < span.end and span.start < end for start, end in surrogates)
+            span
+            for span in candidates
+            if not any(start < span.end and span.start < end for start, end in surrogates)
         ]
 
 
@@ -201,10 +211,14 @@ class _RowFixer:
                     draft.leave_out("repeated_input")
                 self.row_hashes.add(row_hash)
         # A repaired input can equal a test input from which it differed before.
-        self._leave_out_test_inputs([draft for draft in examples if draft.current is not draft.original])
+        self._leave_out_test_inputs(
+            [draft for draft in examples if draft.current is not draft.original]
+        )
 
     def _leave_out_test_inputs(self, drafts: Iterable[RowDraft]) -> None:
         active = [draft for draft in drafts if not draft.is_left_out]
         if self.test_inputs and active:
-            for row, *_ in find_near_matches([draft.input_text for draft in active], self.test_inputs):
+            for row, *_ in find_near_matches(
+                [draft.input_text for draft in active], self.test_inputs
+            ):
                 active[row].leave_out("test_overlap")

@@ -1,8 +1,10 @@
-"""Rows of a file that can be rewritten one by one, while every byte of the other rows stays the same.
+"""Rows of a file that can be rewritten one by one, while every byte of the other rows stays the
+same.
 
-The texts that are trained on (input and answers) can be changed, and so can other texts and whole numbers with personal
-data. Everything else keeps its value, except that numbers with more than the 17 digits of a float are rounded in a
-changed row of JSON lines. A changed row is written by json or csv, with its previous separators and line ending.
+The texts that are trained on (input and answers) can be changed, and so can other texts and whole
+numbers with personal data. Everything else keeps its value, except that numbers with more than the
+17 digits of a float are rounded in a changed row of JSON lines. A changed row is written by json or
+csv, with its previous separators and line ending.
 """
 
 import copy
@@ -55,7 +57,9 @@ class EditableRow:
     """The questions whose answers have a column each."""
 
     def place_answer(self, output: str) -> dict[CellPath, str]:
-        """Return the texts, by their paths, that make `output` the answer; empty if the row has no place for it."""
+        """Return the texts, by their paths, that make `output` the answer; empty if the row has no
+        place for it.
+        """
         if not self.questions:
             return {path: output for path in self.answer_paths[:1]}
         answers = split_answers(output)
@@ -70,7 +74,9 @@ class EditableRow:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def with_texts(self, texts: Mapping[CellPath, str]) -> "EditableRow | None":
-        """Return the row with other texts at these paths; None if the file format cannot hold them."""
+        """Return the row with other texts at these paths; None if the file format cannot hold
+        them.
+        """
         cells: Any = copy.deepcopy(dict(self.cells))
         for path, text in texts.items():
             _set_text(cells, path, text)
@@ -82,18 +88,26 @@ class EditableRow:
         raw: bytes | None
         if self.table is None:
             mark = _BOM if self.raw.startswith(_BOM) else b""
-            raw = mark + _dump_like(new_cells, self.raw.decode()).encode() + _find_line_end(self.raw)
+            raw = (
+                mark + _dump_like(new_cells, self.raw.decode()).encode() + _find_line_end(self.raw)
+            )
         else:
             (old_values,) = _read_values(self.raw, self.table)
             names = {path[0] for path in texts}
             pairs = zip(self.table.header, old_values, strict=True)
             values = [new_cells[name] if name in names else value for name, value in pairs]
             raw = _encode_record(values, self.table, _find_line_end(self.raw))
-        return None if raw is None else replace(self, raw=raw, cells=cells, encoded_turns=encoded_turns)
+        return (
+            None
+            if raw is None
+            else replace(self, raw=raw, cells=cells, encoded_turns=encoded_turns)
+        )
 
 
 def read_editable_rows(source: RowSource, kind: Kind) -> Iterator[EditableRow]:
-    """Yield the rows in valid UTF-8. Raises InputError if --fix cannot write this kind of file, OSError in reading."""
+    """Yield the rows in valid UTF-8. Raises InputError if --fix cannot write this kind of file,
+    OSError in reading.
+    """
     if binary_files.is_binary(source.file):
         remedy = f"convert it to text first: {format_command('convert', source.file)} --to openai"
         raise InputError.of(source.file.name, "--fix cannot write this kind of file", "", remedy)
@@ -105,7 +119,9 @@ def read_editable_rows(source: RowSource, kind: Kind) -> Iterator[EditableRow]:
             if reader.is_list:
                 message = "--fix cannot change single rows in a list of objects"
                 jq_command = f"jq -c '.[]' {shlex.quote(source.file.name)} > rows.jsonl"
-                remedy = f"write one object on each line ({jq_command}), then set examples: to that file"
+                remedy = (
+                    f"write one object on each line ({jq_command}), then set examples: to that file"
+                )
                 raise InputError.of(source.file.name, message, "", remedy)
             raw = b"".join(islice(stream, row.line - 1 - line, row.last_line - line))
             line = row.last_line
@@ -122,7 +138,9 @@ def _to_editable_row(
 ) -> EditableRow:
     chat = row.cells.get(columns.messages) if columns.messages else None
     turns = turn_format.parse_turns(chat)
-    encoded_turns = {str(columns.messages): chat} if isinstance(chat, str) and turns is not chat else {}
+    encoded_turns = (
+        {str(columns.messages): chat} if isinstance(chat, str) and turns is not chat else {}
+    )
     cells = {**row.cells, str(columns.messages): turns} if encoded_turns else row.cells
     # The paths of trained texts come first, because they decide which other texts may be masked.
     input_paths = tuple(_list_input_paths(cells, columns))
@@ -131,15 +149,21 @@ def _to_editable_row(
     joint = "\n" if any(len(path) > 1 for path in input_paths) else "\n\n"
     paths = (input_paths, answer_paths, other_paths)
     questions = columns.questions if columns.answer_columns else ()
-    return EditableRow(row.line, row.last_line, raw, cells, *paths, joint, table, encoded_turns, questions)
+    return EditableRow(
+        row.line, row.last_line, raw, cells, *paths, joint, table, encoded_turns, questions
+    )
 
 
 def create_row(template: EditableRow, cells: Mapping[str, Any]) -> bytes | None:
-    """Return a new row for the file of `template`, with its line end; None if the file format cannot hold it."""
+    """Return a new row for the file of `template`, with its line end; None if the file format
+    cannot hold it.
+    """
     end = _find_line_end(template.raw) or b"\n"
     if template.table is None:
         return _dump_like(dict(cells), template.raw.decode()).encode() + end
-    return _encode_record([cells.get(name, "") for name in template.table.header], template.table, end)
+    return _encode_record(
+        [cells.get(name, "") for name in template.table.header], template.table, end
+    )
 
 
 def resolve_columns(source: RowSource) -> RowSource:
@@ -164,7 +188,9 @@ def _list_answer_paths(cells: Mapping[str, Any], columns: RowSource) -> Iterator
         yield from _list_turn_paths(cells, columns.messages, slice(-1, None))
     elif turn_format.unwrap_single_turn(content := cells.get(str(columns.output))):
         name = str(columns.output)
-        paths = _list_turn_paths({name: [turn_format.unwrap_single_turn(content)]}, name, slice(None))
+        paths = _list_turn_paths(
+            {name: [turn_format.unwrap_single_turn(content)]}, name, slice(None)
+        )
         yield from paths if isinstance(content, list) else ((path[0], *path[2:]) for path in paths)
     else:
         for name in columns.answer_columns or (str(columns.output),):
@@ -173,7 +199,9 @@ def _list_answer_paths(cells: Mapping[str, Any], columns: RowSource) -> Iterator
     for name in columns.references:
         value = cells.get(name)
         if isinstance(value, list):
-            yield from ((name, number) for number, item in enumerate(value) if isinstance(item, str))
+            yield from (
+                (name, number) for number, item in enumerate(value) if isinstance(item, str)
+            )
         elif isinstance(value, str):
             yield (name,)
 
@@ -185,7 +213,11 @@ def _list_turn_paths(cells: Mapping[str, Any], name: str, selection: slice) -> I
     path: CellPath = (name,) if turns is cells[name] else (name, "messages")
     for number in range(len(turns))[selection]:
         turn = turns[number]
-        if not isinstance(turn, dict) or turn_format.parse_role(turn) == "system" or turn_format.has_calls(turn):
+        if (
+            not isinstance(turn, dict)
+            or turn_format.parse_role(turn) == "system"
+            or turn_format.has_calls(turn)
+        ):
             continue
         key = turn_format.find_key(turn, turn_format.TEXT_KEYS)
         content = turn.get(key)
@@ -199,9 +231,11 @@ def _list_turn_paths(cells: Mapping[str, Any], name: str, selection: slice) -> I
 def _list_other_paths(
     value: Any, path: CellPath, trained: Collection[CellPath], system: str | None
 ) -> Iterator[CellPath]:
-    """Yield the paths of texts and whole numbers below a path, without trained texts and the system message.
+    """Yield the paths of texts and whole numbers below a path, without trained texts and the system
+    message.
 
-    An object with a personal key, such as an e-mail address, counts as one text, so that the key is masked too.
+    An object with a personal key, such as an e-mail address, counts as one text, so that the key is
+    masked too.
     """
     if path in trained or (path and path == (system,)):
         return
@@ -217,12 +251,18 @@ def _list_other_paths(
         for number, inner in enumerate(value):
             yield from _list_other_paths(inner, (*path, number), trained, system)
     # In a column with gaps, phone numbers become floats: 4155552671.0.
-    elif path and (isinstance(value, str) or type(value) is int or (type(value) is float and value.is_integer())):
+    elif path and (
+        isinstance(value, str)
+        or type(value) is int
+        or (type(value) is float and value.is_integer())
+    ):
         yield path
 
 
 def _list_unmasked_keys(turn: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys of a chat turn that are never masked; empty for other objects: `from` in a mail is not a role."""
+    """Return the keys of a chat turn that are never masked; empty for other objects: `from` in a
+    mail is not a role.
+    """
     role = turn_format.parse_role(turn)
     if role is None:
         return ("role",) if "role" in turn else ()
@@ -236,7 +276,9 @@ def _is_personal(key: str) -> bool:
 
 
 def _set_text(cells: Any, path: CellPath, text: str) -> None:
-    """Set the text at a path. A number stays a number: it is not replaced by a text that is not JSON."""
+    """Set the text at a path. A number stays a number: it is not replaced by a text that is not
+    JSON.
+    """
     *outer_keys, key = path
     inner = reduce(lambda outer, outer_key: outer[outer_key], outer_keys, cells)
     value = convert_cell(text, inner[key])
@@ -245,7 +287,9 @@ def _set_text(cells: Any, path: CellPath, text: str) -> None:
 
 
 def convert_cell(text: str, example: Any) -> Any:
-    """Convert a text to a value for a cell of the same column as `example`; a text that is not JSON stays a text."""
+    """Convert a text to a value for a cell of the same column as `example`; a text that is not JSON
+    stays a text.
+    """
     if isinstance(example, str):
         return text
     if isinstance(example, bool) and text in YES_OR_NO.values():
@@ -267,7 +311,9 @@ def _dump_like(value: Any, template: str) -> str:
 
 
 def _encode_record(values: list[Any], table: row_reader.TableFormat, end: bytes) -> bytes | None:
-    """Return a row of a table; None if it would not be read back, as a line break without quotes."""
+    """Return a row of a table; None if it would not be read back, as a line break without
+    quotes.
+    """
     out = io.StringIO(newline="")
     try:
         # With this line end, csv quotes values with \r as well as those with \n.

@@ -1,4 +1,6 @@
-"""`etude check --fix` and `--undo`: write a corrected file of examples next to the old one, and undo single rows."""
+"""`etude check --fix` and `--undo`: write a corrected file of examples next to the old one, and
+undo single rows.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +38,9 @@ class FixResult:
     unwritten: tuple[str, ...] = ()
     """`file:line` of rows that need a change that the file format cannot hold."""
     restored: Counter[str] = field(default_factory=Counter)
-    """Kind of finding -> rows that the last fix fixed but this one does not, because `only` excludes the kind."""
+    """Kind of finding -> rows that the last fix fixed but this one does not, because `only`
+    excludes the kind.
+    """
 
     @property
     def counts(self) -> Counter[str]:
@@ -46,9 +50,10 @@ class FixResult:
 def fix(task: Task | Path | str, only: Sequence[str] = ()) -> FixResult:
     """Write a corrected copy of the task's examples, with every change that needs no judgement.
 
-    `only` limits the fix to some kinds of finding (default: all of `FIXABLE_KINDS`). Changes that were undone stay
-    undone. The examples, the test and the task file are not changed. Raises InputError for unknown kinds, for examples
-    that cannot be read, and if the new file exists and is not from a fix; OSError if it cannot be written.
+    `only` limits the fix to some kinds of finding (default: all of `FIXABLE_KINDS`). Changes that
+    were undone stay undone. The examples, the test and the task file are not changed. Raises
+    InputError for unknown kinds, for examples that cannot be read, and if the new file exists and
+    is not from a fix; OSError if it cannot be written.
     """
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     check_known("--only", only, FIXABLE_KINDS, "--fix cannot fix this kind")
@@ -62,13 +67,19 @@ def fix(task: Task | Path | str, only: Sequence[str] = ()) -> FixResult:
     earlier_surrogates = read_surrogates(files.source)
     survey = survey_dataset(task)
     # Two passes over the rows take most of the time.
-    plan = plan_changes(task, lambda kind: not only or kind in only, masker, earlier_surrogates, survey)
+    plan = plan_changes(
+        task, lambda kind: not only or kind in only, masker, earlier_surrogates, survey
+    )
     # The log, from which the fixed file is written.
     source_hash = change_log.hash_file(files.source)
     surrogates = tuple(sorted({*earlier_surrogates, *masker.surrogates}))
     undone = _carry_undone(plan.changes, before, source_hash)
     log = FixLog(
-        source=files.source.name, source_hash=source_hash, surrogates=surrogates, changes=plan.changes, undone=undone
+        source=files.source.name,
+        source_hash=source_hash,
+        surrogates=surrogates,
+        changes=plan.changes,
+        undone=undone,
     )
     has_written = bool(log.changes) or before is not None
     if has_written:
@@ -95,7 +106,8 @@ def _write_files(files: FixFiles, log: FixLog, masker: Masker | None) -> FixLog:
 def _carry_undone(planned: ChangeList, before: FixLog | None, source_hash: str) -> frozenset[int]:
     """Return the positions of planned changes that were undone before.
 
-    A change that is not planned now, because `only` excludes its kind, is added to `planned` and stays undone.
+    A change that is not planned now, because `only` excludes its kind, is added to `planned` and
+    stays undone.
     """
     if before is None or not before.undone:
         return frozenset()
@@ -121,8 +133,8 @@ def _list_keys(changes: Iterable[Change], by_line: bool) -> Iterator[tuple[str, 
 def undo(task: Task | Path | str, rows: Sequence[str]) -> FixResult:
     """Undo the changes of rows, given by id or as FILE:LINE of the original file, or of `all`.
 
-    The examples of the task may be the original or the fixed file. Raises InputError if there is no fix, if a row has
-    no change, and if one of the files was changed after the fix.
+    The examples of the task may be the original or the fixed file. Raises InputError if there is no
+    fix, if a row has no change, and if one of the files was changed after the fix.
     """
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     examples = task.examples.file
@@ -132,7 +144,8 @@ def undo(task: Task | Path | str, rows: Sequence[str]) -> FixResult:
         files = FixFiles(examples.with_name(fixed_log.source)) if fixed_log else files
     log = change_log.read_log(files.log)
     if log is None:
-        message, remedy = "there is no log, so nothing was fixed", "run etude check TASK --fix first"
+        message = "there is no log, so nothing was fixed"
+        remedy = "run etude check TASK --fix first"
         raise InputError.of(files.log.name, message, "", remedy)
     change_log.check_unchanged(files, log)
     if change_log.hash_file(files.source) != log.source_hash:
@@ -144,7 +157,9 @@ def undo(task: Task | Path | str, rows: Sequence[str]) -> FixResult:
 
 
 def _select_changes(log: FixLog, rows: Sequence[str]) -> set[int]:
-    """Return the positions of the rows' changes. Raises InputError for every row without a change."""
+    """Return the positions of the rows' changes. Raises InputError for every row without a
+    change.
+    """
     if list(rows) == [ALL]:
         return set(range(len(log.changes)))
     selected: dict[str, int] = {}
@@ -162,11 +177,15 @@ def _select_changes(log: FixLog, rows: Sequence[str]) -> set[int]:
 
 
 def format_source_line(task: Task, file: Path) -> str:
-    """Return the line for the task file that reads another file of examples with the same columns."""
+    """Return the line for the task file that reads another file of examples with the same
+    columns.
+    """
     name = file.relative_to(task.folder) if file.is_relative_to(task.folder) else file
     settings = to_task_columns(task.examples)
     if not settings:
         return yaml.safe_dump({"examples": str(name)}, allow_unicode=True).strip()
     mapping = {"file": str(name), **settings}
-    flow = yaml.safe_dump(mapping, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+    flow = yaml.safe_dump(
+        mapping, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000
+    )
     return f"examples: {flow.strip()}"

@@ -60,7 +60,9 @@ class RowDraft:
 
     @property
     def trained_paths(self) -> tuple[CellPath, ...]:
-        """Paths of the texts that may be changed: the inputs, then the answers if they are not labels."""
+        """Paths of the texts that may be changed: the inputs, then the answers if they are not
+        labels.
+        """
         return self.current.input_paths + (() if self.has_label else self.current.answer_paths)
 
     @property
@@ -69,7 +71,8 @@ class RowDraft:
 
     def to_change(self) -> Change:
         """Return the change from the original to the current row."""
-        row, after = self.original, None if self.is_left_out else self.current.raw.decode()
+        row = self.original
+        after = None if self.is_left_out else self.current.raw.decode()
         kinds = tuple(dict.fromkeys(self.kinds))
         return Change(self.id, row.line, row.last_line, kinds, row.raw.decode(), after)
 
@@ -79,7 +82,9 @@ class RowDraft:
         self.kinds.append(kind)
 
     def repair(self, repairs: Sequence[Repair]) -> None:
-        """Repair each text until nothing changes. A repair that would make a text empty is not made."""
+        """Repair each text until nothing changes. A repair that would make a text empty is not
+        made.
+        """
         for path in self.trained_paths:
             before = self.current.get_text(path)
             text, kinds = _repair_text(before, repairs)
@@ -89,7 +94,8 @@ class RowDraft:
     def find_personal(self, select: SelectSpans) -> dict[CellPath, list[Span]]:
         """Return the selected spans of each text.
 
-        The inputs are searched as one text, each answer alone, and each other cell behind its column's name.
+        The inputs are searched as one text, each answer alone, and each other cell behind its
+        column's name.
         """
         answer_paths = self.trained_paths[len(self.current.input_paths) :]
         spans_by_path: dict[CellPath, list[Span]] = {}
@@ -103,10 +109,13 @@ class RowDraft:
                 spans_by_path[path] = spans
         return spans_by_path
 
-    def mask(self, select: SelectSpans, values: KnownValues, masker: Masker, search: bool = True) -> None:
+    def mask(
+        self, select: SelectSpans, values: KnownValues, masker: Masker, search: bool = True
+    ) -> None:
         """Mask `values`, and with `search` also the values that are found in the row.
 
-        A found value is masked everywhere in the row: an answer may repeat a value that has a label in the input.
+        A found value is masked everywhere in the row: an answer may repeat a value that has a label
+        in the input.
         """
         for _ in range(MAX_ROUNDS if search or values else 0):
             before = self.current
@@ -116,30 +125,44 @@ class RowDraft:
             for span in chain.from_iterable(spans_by_path.values()):
                 if not is_word_password(span.kind, span.text):
                     own_values.add(span.kind, span.text)
-            # Names are found only by the row's own e-mail addresses, because other rules for names are often wrong.
+            # Names are found only by the row's own e-mail addresses, because other rules for names
+            # are often wrong.
             row_spans = chain.from_iterable(spans_by_path.values())
             addresses = {span.text for span in row_spans if span.kind == "email"}
-            masked, kinds = {}, list[str]()
+            masked = {}
+            kinds = list[str]()
             for path in (*self.trained_paths, *self.current.other_paths):
                 text = self.current.get_text(path)
-                repeated = chain.from_iterable(v.find_spans(text) for v in (own_values, values) if v)
-                selected = [*spans_by_path.get(path, ()), *select(text, repeated), *find_names_of(addresses, text)]
+                repeated = chain.from_iterable(
+                    v.find_spans(text) for v in (own_values, values) if v
+                )
+                selected = [
+                    *spans_by_path.get(path, ()),
+                    *select(text, repeated),
+                    *find_names_of(addresses, text),
+                ]
                 if spans := remove_overlaps(selected):
                     masked[path] = masker.mask(text, spans)
-                    kinds += [f"privacy_{'email' if span.kind == 'name' else span.kind}" for span in spans]
+                    kinds += [
+                        f"privacy_{'email' if span.kind == 'name' else span.kind}" for span in spans
+                    ]
             if masked:
                 self._write(masked, kinds)
             if self.current is before:
                 break
 
-    def _assign_spans(self, texts: Mapping[CellPath, str], spans: Sequence[Span]) -> dict[CellPath, list[Span]]:
+    def _assign_spans(
+        self, texts: Mapping[CellPath, str], spans: Sequence[Span]
+    ) -> dict[CellPath, list[Span]]:
         spans_by_path: dict[CellPath, list[Span]] = {}
         start = 0
         for path, text in texts.items():
             end = start + len(text)
             inside = [span for span in spans if start <= span.start and span.end <= end]
             if inside:
-                spans_by_path[path] = [replace(span, start=span.start - start, end=span.end - start) for span in inside]
+                spans_by_path[path] = [
+                    replace(span, start=span.start - start, end=span.end - start) for span in inside
+                ]
             start = end + len(self.current.joint)
         return spans_by_path
 
@@ -190,10 +213,14 @@ def _find_in_column(path: CellPath, text: str) -> list[Span]:
 
 
 class RowDrafts:
-    """Drafts of the task's examples, and of rows that are empty or repeat an id. Every iteration creates new drafts."""
+    """Drafts of the task's examples, and of rows that are empty or repeat an id. Every iteration
+    creates new drafts.
+    """
 
     def __init__(self, task: Task, survey: Survey) -> None:
-        self._source, self._kind, self._rows = task.examples, task.kind, survey.rows
+        self._source = task.examples
+        self._kind = task.kind
+        self._rows = survey.rows
         left_out = (issue for issue in survey.issues if issue.kind in LEFT_OUT_KINDS)
         self._issue_kinds = {parse_location(issue.location)[1]: issue.kind for issue in left_out}
         for row in self._rows if self._issue_kinds else ():

@@ -27,19 +27,22 @@ PAUSE_FACTOR = 20.0
 def write_report(run_folder: Path) -> tuple[Path, Path]:
     """Write `report.html` and `report.md` into a run folder and return their paths.
 
-    Works on a run in any state: missing results are left out, and the top of the page says that the run is not
-    complete. Both files are replaced atomically. No text of a test row is shown. Raises RunError if the folder is not a
-    run folder or a file in it cannot be read.
+    Works on a run in any state: missing results are left out, and the top of the page says that the
+    run is not complete. Both files are replaced atomically. No text of a test row is shown. Raises
+    RunError if the folder is not a run folder or a file in it cannot be read.
     """
     report = read_report(run_folder)
-    page, text = run_folder / "report.html", run_folder / "report.md"
+    page = run_folder / "report.html"
+    text = run_folder / "report.md"
     write_text(page, render_html(report))
     write_text(text, render_markdown(report))
     return page, text
 
 
 def report_while_running(run: Run) -> Callable[[], None]:
-    """Return a function to call after each result: it writes the report anew, unless that takes too much time."""
+    """Return a function to call after each result: it writes the report anew, unless that takes too
+    much time.
+    """
     due = [0.0]
 
     def report() -> None:

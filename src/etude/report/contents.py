@@ -42,7 +42,9 @@ class MethodView:
     num_dev: int
     other_metrics: Mapping[str, Estimate]
     failures: Mapping[str, int]
-    """Kinds of failure on dev (the contract's, `check`, and wrong answers by the metric) -> number of rows."""
+    """Kinds of failure on dev (the contract's, `check`, and wrong answers by the metric) -> number
+    of rows.
+    """
     confused: Mapping[tuple[str, str], tuple[str, ...]]
     """(right label, answered label) -> the dev rows' inputs, for classify."""
     candidates: tuple[TrialResult, ...]
@@ -104,10 +106,13 @@ class Report:
     headline: Headline
     split_notes: tuple[str, ...]
     power: tuple[tuple[float, float | None], ...]
-    """(share of rows on which two methods disagree, smallest difference that the answered test rows can show; None if
-    they can show none)."""
+    """(share of rows on which two methods disagree, smallest difference that the answered test rows
+    can show; None if they can show none).
+    """
     power_on_dev: float | None
-    """The smallest difference of the headline pair that the test can show, estimated from their answers on dev."""
+    """The smallest difference of the headline pair that the test can show, estimated from their
+    answers on dev.
+    """
     budget_seconds: float | None
     elapsed_seconds: float | None
     """Seconds that the run has taken, over all attempts."""
@@ -139,17 +144,24 @@ class Report:
 
     @property
     def graded(self) -> bool:
-        """Whether a row can have any score from 0 to 1, so that rows are not just right or wrong."""
+        """Whether a row can have any score from 0 to 1, so that rows are not just right or
+        wrong.
+        """
         return self.metric in GRADED
 
     @property
     def min_change(self) -> float:
-        """The smallest change of a row's score that counts: the margin for a graded metric, else 0."""
+        """The smallest change of a row's score that counts: the margin for a graded metric, else
+        0.
+        """
         return self.margin if self.graded else 0.0
 
     @property
     def has_contract(self) -> bool:
-        return any(method.keeps_contract or method.passes_check or method.num_truncated_test for method in self.methods)
+        return any(
+            method.keeps_contract or method.passes_check or method.num_truncated_test
+            for method in self.methods
+        )
 
     @property
     def has_prices(self) -> bool:

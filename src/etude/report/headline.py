@@ -1,4 +1,5 @@
-"""The headline of a run for a reader who decides: whether the best method is ready, its score, and what to do next.
+"""The headline of a run for a reader who decides: whether the best method is ready, its score, and
+what to do next.
 
 The report, the page of a test and the home page of the studio all begin with it, by the same rule.
 """
@@ -17,7 +18,10 @@ NOT_YET = "Ready: not yet, because"
 _WITHOUT_RECOMMENDATION = {
     "few rows": ("there are too few rows for a verdict", "Collect more rows."),
     "nothing right": ("no method scored above 0", "Read the answers: etude studio {task}"),
-    "one answer": ("no method is better than one answer to every row", "Read the answers: etude studio {task}"),
+    "one answer": (
+        "no method is better than one answer to every row",
+        "Read the answers: etude studio {task}",
+    ),
     "copies": ("nothing checks whether its answers are right", "Add a check function to {task}."),
 }
 
@@ -34,15 +38,21 @@ class Headline:
 
 
 def read_headline(run: Run, outcomes: Sequence[str] | None = None) -> Headline:
-    """Read the headline of a run. The best method is ready if its whole interval reaches the target, its score measures
-    right answers, and its last behaviour test passed all gates. `outcomes`: those of a test that is not saved yet."""
-    verdict, task = run.verdict, str(run.info.get("task_file", "task.yaml"))
+    """Read the headline of a run. The best method is ready if its whole interval reaches the
+    target, its score measures right answers, and its last behaviour test passed all gates.
+    `outcomes`: those of a test that is not saved yet.
+    """
+    verdict = run.verdict
+    task = str(run.info.get("task_file", "task.yaml"))
     if verdict is None:
         return Headline(f"{NOT_YET} no comparison is finished.", f"Compare: etude compare {task}")
     row = next(row for row in verdict.ladder if row.method == verdict.leaning)
-    estimate, target = row.estimate, verdict.target
+    estimate = row.estimate
+    target = verdict.target
     interval = f"95% interval {format_interval(estimate)}"
-    count = f"{row.rows:,} test rows" + (f" that count as {estimate.n:,}" if estimate.n < row.rows else "")
+    count = f"{row.rows:,} test rows" + (
+        f" that count as {estimate.n:,}" if estimate.n < row.rows else ""
+    )
     score = f"{format_percent(estimate.value)} on {count} ({interval})"
     test_file = run.folder / TESTS / row.method / "test.json"
     if outcomes is None and test_file.exists():
@@ -63,7 +73,9 @@ def read_headline(run: Run, outcomes: Sequence[str] | None = None) -> Headline:
 
 
 def explain_gates(outcomes: Sequence[str]) -> str:
-    """Explain why a behaviour test with these outcomes of gates does not allow a method; "" if it does."""
+    """Explain why a behaviour test with these outcomes of gates does not allow a method; "" if it
+    does.
+    """
     counts = f"{outcomes.count('passed')} of {len(outcomes)} gates passed"
     num_open = outcomes.count("too few cases")
     if "failed" in outcomes:
@@ -73,16 +85,24 @@ def explain_gates(outcomes: Sequence[str]) -> str:
 
 
 def _mark_replacements(run: Run, verdict: Verdict) -> Iterator[tuple[str, TargetMark]]:
-    """Yield each model with stored answers, and whether the best method is at least as good, within the margin."""
-    stored, margin = {row.method for row in verdict.ladder if row.is_stored}, run.info["margin"]
+    """Yield each model with stored answers, and whether the best method is at least as good, within
+    the margin.
+    """
+    stored = {row.method for row in verdict.ladder if row.is_stored}
+    margin = run.info["margin"]
     for pair in verdict.pairs:
         if pair.a == verdict.leaning and pair.b in stored:
-            low, high = pair.difference.low, pair.difference.high
+            low = pair.difference.low
+            high = pair.difference.high
             yield pair.b, "met" if low >= -margin else "missed" if high < -margin else "not sure"
 
 
 def _list_obstacles(
-    run: Run, verdict: Verdict, row: LadderRow, outcomes: Sequence[str], replaced: Mapping[str, TargetMark]
+    run: Run,
+    verdict: Verdict,
+    row: LadderRow,
+    outcomes: Sequence[str],
+    replaced: Mapping[str, TargetMark],
 ) -> Iterator[tuple[str, str]]:
     """Yield reasons why the method is not ready, with what to do; the most basic one first."""
     if verdict.basis in _WITHOUT_RECOMMENDATION:
@@ -91,13 +111,24 @@ def _list_obstacles(
         yield _WITHOUT_RECOMMENDATION["copies"]
     details = verdict.details.get(row.method)
     if details and details.handover and details.handover.wrong is None:
-        yield ("it hands every question over to a person", "Add rows, or allow more wrong answers: handover: in {task}")
+        yield (
+            "it hands every question over to a person",
+            "Add rows, or allow more wrong answers: handover: in {task}",
+        )
     if reason := explain_gates(outcomes):
         has_failed = "failed" in outcomes
-        yield (reason, "Read the failed cases: etude studio {task}" if has_failed else "Ask all: etude test {task}")
+        yield (
+            reason,
+            "Read the failed cases: etude studio {task}"
+            if has_failed
+            else "Ask all: etude test {task}",
+        )
     for model, mark in replaced.items():
         if mark != "met":
-            yield f"it {'is' if mark == 'missed' else 'may be'} worse than {model}", _advise(run, mark)
+            yield (
+                f"it {'is' if mark == 'missed' else 'may be'} worse than {model}",
+                _advise(run, mark),
+            )
     if verdict.target or not replaced:
         yield from _explain_target(run, verdict, row)
 
@@ -106,21 +137,28 @@ def _explain_target(run: Run, verdict: Verdict, row: LadderRow) -> Iterator[tupl
     """Yield why the target is not reached, with what to do; nothing if it is."""
     target = verdict.target
     if target is None:
-        yield "the task sets no target", "Add the score that you need to {task}, such as target: 0.9"
+        yield (
+            "the task sets no target",
+            "Add the score that you need to {task}, such as target: 0.9",
+        )
     elif (mark := target.mark(row.estimate)) != "met":
         goal = f"the {format_share(target.target)} target"
         reason = f"the score {'is' if mark == 'missed' else 'may be'} below {goal}"
         if target.met_by:
             yield reason, f"Use {target.met_by}: etude serve {{task}} --method {target.met_by}"
             return
-        is_cut = {*run.info["methods"]} != {line.method for line in verdict.ladder if not line.is_stored}
+        is_cut = {*run.info["methods"]} != {
+            line.method for line in verdict.ladder if not line.is_stored
+        }
         is_cut |= any(line.learned and line.learned < verdict.train_rows for line in verdict.ladder)
         is_cut |= mark == "not sure" and row.rows < verdict.test_rows.total
         yield reason, _advise(run, mark, is_cut)
 
 
 def _advise(run: Run, mark: TargetMark, is_cut: bool = True) -> str:
-    """Say what may raise a score. `is_cut`: whether more time would, if it was limited; the same command adds none."""
+    """Say what may raise a score. `is_cut`: whether more time would, if it was limited; the same
+    command adds none.
+    """
     budget = run.info.get("budget_seconds")
     if is_cut and (budget or run.info.get("ended_early")):
         option = f"--budget {math.ceil(budget / 15)}m" if budget else "--fresh"

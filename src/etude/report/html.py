@@ -1,7 +1,8 @@
 """report.html: one self-contained page, which loads nothing.
 
 A content security policy allows only the page's own style and script, by their hashes. Jinja2
-escapes the user's texts; the rows for side-by-side reading are JSON that cannot close its own element.
+escapes the user's texts; the rows for side-by-side reading are JSON that cannot close its own
+element.
 """
 
 import json
@@ -62,7 +63,8 @@ def _group_by_tag(verdict: Verdict) -> dict[str, dict[str, dict[str, Estimate]]]
 def encode_rows(report: contents.Report) -> str:
     """Encode the dev rows as compact JSON that is safe inside a script element."""
     names = [method.name for method in report.methods if method.num_dev]
-    kinds, texts = list(words.count_failures(report)), dict[str, int]()
+    kinds = list(words.count_failures(report))
+    texts = dict[str, int]()
 
     def get_index(text: str) -> int:
         # Each text is stored once.
@@ -86,11 +88,14 @@ def encode_rows(report: contents.Report) -> str:
 def _encode_row(
     answers: Mapping[str, files.Json], names: list[str], get_index: GetIndex, kinds: list[str]
 ) -> list[object]:
-    # [id or `file:line`, input, expected, tags, answers], texts by their index. An answer is [text, score, failures by
-    # the index of their kind, citations if there are some], or 0 if there is none yet.
+    # [id or `file:line`, input, expected, tags, answers], texts by their index. An answer is [text,
+    # score, failures by the index of their kind, citations if there are some], or 0 if there is
+    # none yet.
     line = next(iter(answers.values()))
     location = line.get("location") if _HASH.fullmatch(line["id"]) else None
-    tags = [[get_index(tag), get_index(str(value))] for tag, value in (line.get("tags") or {}).items()]
+    tags = [
+        [get_index(tag), get_index(str(value))] for tag, value in (line.get("tags") or {}).items()
+    ]
     encoded: list[object] = []
     for answer in map(answers.get, names):
         if answer is None:
@@ -99,8 +104,16 @@ def _encode_row(
         failures = [*answer["failed"], *([words.TRUNCATED] if answer["truncated"] else [])]
         citations = [get_index("; ".join(answer["citations"]))] if answer.get("citations") else []
         indices = [kinds.index(kind) for kind in failures]
-        encoded.append([get_index(answer["answer"]), round(answer["score"], 4), indices, *citations])
-    return [location or line["id"], get_index(line["input"]), get_index(line["expected"]), tags, encoded]
+        encoded.append(
+            [get_index(answer["answer"]), round(answer["score"], 4), indices, *citations]
+        )
+    return [
+        location or line["id"],
+        get_index(line["input"]),
+        get_index(line["expected"]),
+        tags,
+        encoded,
+    ]
 
 
 def _find_first(candidates: Iterable[str | None], names: list[str]) -> str | None:

@@ -1,7 +1,7 @@
 """report.md: the report in GitHub's Markdown (report.md.j2), for a pull request or a terminal.
 
-It contains the verdict, the ladder, costs and notes; the HTML page has the rest. All inserted values are escaped.
-Methods have the same names as on the command line.
+It contains the verdict, the ladder, costs and notes; the HTML page has the rest. All inserted
+values are escaped. Methods have the same names as on the command line.
 """
 
 import re
@@ -35,7 +35,9 @@ def _load_template() -> Template:
 
 
 def escape(text: object) -> str:
-    """Escape a text of the user's so that Markdown shows it as it is, on one line, inside a table too."""
+    """Escape a text of the user's so that Markdown shows it as it is, on one line, inside a table
+    too.
+    """
     escaped = re.sub(r"&(?=#?\w)", "&amp;", str(text))
     escaped = escaped.replace("<", "&lt;").replace(">", "&gt;")
     escaped = re.sub(r"([\\`*\[\]~|$]|:(?=[\w+-]+:))", r"\\\1", escaped)
@@ -48,9 +50,12 @@ def escape(text: object) -> str:
 
 def render_interval(estimate: Estimate) -> Markup:
     """Render an interval on a line from 0 to 1, such as `···├──●──┤···`."""
-    low, middle, high = (round(bound * (BAR_WIDTH - 1)) for bound in (estimate.low, estimate.value, estimate.high))
+    low, middle, high = (
+        round(bound * (BAR_WIDTH - 1)) for bound in (estimate.low, estimate.value, estimate.high)
+    )
     cells = ["·"] * BAR_WIDTH
     cells[low : high + 1] = ["─"] * (high - low + 1)
-    cells[low], cells[high] = "├", "┤"
+    cells[low] = "├"
+    cells[high] = "┤"
     cells[middle] = "●"
     return Markup(f"`{''.join(cells)}`")

@@ -24,13 +24,25 @@ STATUS_MARKS = {
     "not measured enough": "\u25c6",
     "failed": "\u2718",
 }
-TARGET_MARKS = {"met": "\u2714 target met", "missed": "\u2718 target missed", "not sure": "? target uncertain"}
+TARGET_MARKS = {
+    "met": "\u2714 target met",
+    "missed": "\u2718 target missed",
+    "not sure": "? target uncertain",
+}
 TRUNCATED = "cut at the length limit"  # The kind of failure of a truncated answer.
-MIN_EXCESS = 0.02  # over- or under-confidence is only reported if its whole interval is at least this large
-MAX_PAIRS, MAX_EXAMPLE = 10, 160  # pairs of labels or questions that are listed, and characters of an example
+MIN_EXCESS = (
+    0.02  # over- or under-confidence is only reported if its whole interval is at least this large
+)
+# pairs of labels or questions that are listed, and characters of an example
+MAX_PAIRS = 10
+MAX_EXAMPLE = 160
 COSTS_HEADER = ("Method", "Cost of a question", "If all were answered", "Handed over")
 HANDOVER_HEADER = ("Method", "Answered", "Wrong among its answers", "More confident if right")
-UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
+UNANSWERABLE_HEADER = (
+    "Method",
+    "Answered, but not in the documents",
+    "Not answered, but in the documents",
+)
 CALLS_HEADER = ("Method", *CALL_PARTS.values())
 TURNS_HEADER = ("Method", "First turn", "Second", "Later", "Worst turn of a conversation")
 PLAYS_HEADER = (
@@ -43,13 +55,15 @@ PLAYS_HEADER = (
     "Finished",
 )
 CHECKS_NOTE = (
-    "Only the quick checks of the rows were run here. etude check TASK also finds labels that look wrong, values "
-    "that are not in the text, and mixed style; such errors lower every result."
+    "Only the quick checks of the rows were run here. etude check TASK also finds labels that "
+    "look wrong, values that are not in the text, and mixed style; such errors lower every result."
 )
 RUN_STATES = {
     "running": "This run is not finished. This page shows the results so far.",
-    "interrupted": "This run was interrupted. This page shows the results so far; run the same command to continue.",
-    "failed": "This run failed. This page shows the results so far; run the same command to continue.",
+    "interrupted": "This run was interrupted. This page shows the results so far; run the same "
+    "command to continue.",
+    "failed": "This run failed. This page shows the results so far; run the same command to "
+    "continue.",
 }
 UNDECIDED = {
     "cut": "Training was limited to fewer rows or epochs, so this is not decided.",
@@ -121,16 +135,21 @@ def _read_headline(headline: HeadlineResult) -> str:
     side, effect = ("above", "gain") if headline.difference.low > 0 else ("below", "loss")
     outcome = "improves the result" if effect == "gain" else "makes the result worse"
     if headline.p > ALPHA:
-        return f"The whole interval is {side} zero, but this may be chance, so it does not count as a {effect}."
+        return (
+            f"The whole interval is {side} zero, but this may be chance, so it does not count as "
+            f"a {effect}."
+        )
     if effect == "gain" and not headline.gains:
         return "The whole interval is above zero, but there are too few rows to call it a gain."
     return f"The whole interval is {side} zero: {headline.tuned} {outcome}."
 
 
 def count_test_rows(report: Report) -> str:
-    """Count the answered test rows: `400 test rows`, `300 of 400 test rows`, or `50 to 400 test rows (column n)`. With
-    `turns: all`, add the number of conversations."""
-    most, num_units = report.num_test_answered, report.split["test"]
+    """Count the answered test rows: `400 test rows`, `300 of 400 test rows`, or `50 to 400 test
+    rows (column n)`. With `turns: all`, add the number of conversations.
+    """
+    most = report.num_test_answered
+    num_units = report.split["test"]
     counts = [row.rows for row in report.verdict.ladder if row.rows] if report.verdict else []
     total = report.verdict.test_rows.total if report.verdict else num_units
     if min(counts, default=most) < most:
@@ -141,13 +160,19 @@ def count_test_rows(report: Report) -> str:
 
 
 def count_failures(report: Report) -> dict[str, dict[str, int]]:
-    """Count dev rows: kind of failure -> method -> rows. The most frequent kind first, truncated answers last."""
+    """Count dev rows: kind of failure -> method -> rows. The most frequent kind first, truncated
+    answers last.
+    """
     counts: dict[str, dict[str, int]] = {}
     for method in report.methods:
         for kind, count in method.failures.items():
             counts.setdefault(kind, {})[method.name] = count
     kinds = sorted(counts, key=lambda kind: (-sum(counts[kind].values()), kind))
-    truncated = {method.name: method.num_truncated_dev for method in report.methods if method.num_truncated_dev}
+    truncated = {
+        method.name: method.num_truncated_dev
+        for method in report.methods
+        if method.num_truncated_dev
+    }
     return {kind: counts[kind] for kind in kinds} | ({TRUNCATED: truncated} if truncated else {})
 
 
@@ -158,15 +183,24 @@ def get_training_outcome(report: Report) -> str:
 
 
 def format_best_small(report: Report) -> str:
-    """Format the best test result of the methods without a language model; empty if there is none."""
-    results = {view.name: view.test for view in report.methods if view.test and not view.has_language_model}
+    """Format the best test result of the methods without a language model; empty if there is
+    none.
+    """
+    results = {
+        view.name: view.test for view in report.methods if view.test and not view.has_language_model
+    }
     best = max(results, key=lambda name: results[name].value, default="")
-    return f"Without a language model, {best} is best: {format_estimate(results[best])}." if best else ""
+    return (
+        f"Without a language model, {best} is best: {format_estimate(results[best])}."
+        if best
+        else ""
+    )
 
 
 def list_only_right(report: Report, method: str, other: str) -> list[Json]:
-    """List the dev rows that one of two methods gets right and the other does not: its line of each. With a graded
-    metric, those where it is better by the margin."""
+    """List the dev rows that one of two methods gets right and the other does not: its line of
+    each. With a graded metric, those where it is better by the margin.
+    """
     least = report.min_change or 1
     rows = [row for row in report.dev if {method, other} <= row.keys()]
     return [row[method] for row in rows if row[method]["score"] - row[other]["score"] >= least]
@@ -185,9 +219,15 @@ def format_train_rows(report: Report, rows: int | None) -> str:
 
 def format_rows_to_decide(report: Report) -> str:
     """Format how many test rows would decide each undecided method; empty if none is known."""
-    rows = {method.name: method.rows_to_decide for method in report.methods if method.rows_to_decide}
-    texts = {name: formatting.format_rows(num, report.num_test_answered) for name, num in rows.items()}
-    listed = ", ".join(f"{name} {'about ' * text[0].isdigit()}{text}" for name, text in texts.items())
+    rows = {
+        method.name: method.rows_to_decide for method in report.methods if method.rows_to_decide
+    }
+    texts = {
+        name: formatting.format_rows(num, report.num_test_answered) for name, num in rows.items()
+    }
+    listed = ", ".join(
+        f"{name} {'about ' * text[0].isdigit()}{text}" for name, text in texts.items()
+    )
     return f"Test rows needed to decide: {listed}." if listed else ""
 
 
@@ -195,7 +235,11 @@ def format_elapsed_time(report: Report) -> str:
     """Format the elapsed time and the budget; empty if the time is unknown."""
     if report.elapsed_seconds is None:
         return ""
-    budget = f" of a budget of {formatting.format_time(report.budget_seconds)}" if report.budget_seconds else ""
+    budget = (
+        f" of a budget of {formatting.format_time(report.budget_seconds)}"
+        if report.budget_seconds
+        else ""
+    )
     return f"The run took {formatting.format_time(report.elapsed_seconds)}{budget}."
 
 
@@ -222,35 +266,66 @@ def list_items(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def format_search_scores(method: MethodView) -> str:
-    """Format the scores of the chosen instructions on the rows that steered the search, on the others and on test."""
-    search, chosen = (method.params["prompt_search"], next(trial for trial in method.candidates if trial.is_chosen))
+    """Format the scores of the chosen instructions on the rows that steered the search, on the
+    others and on test.
+    """
+    search = method.params["prompt_search"]
+    chosen = next(trial for trial in method.candidates if trial.is_chosen)
     is_kept = chosen == method.candidates[0]
-    start = "The instructions as given were kept" if is_kept else "The searched instructions were chosen"
+    start = (
+        "The instructions as given were kept"
+        if is_kept
+        else "The searched instructions were chosen"
+    )
     score = search["scores"][0 if is_kept else search["best"]]
-    steered = f"{formatting.format_percent(score)} on {search['steering_rows']:,} dev rows that steered the search"
+    steered = (
+        f"{formatting.format_percent(score)} on {search['steering_rows']:,} dev rows that steered "
+        "the search"
+    )
     on_test = f", {format_estimate(method.test)} on the test" if method.test else ""
-    return f"{start}. They score {steered}, {format_estimate(chosen.dev)} on the other half of dev{on_test}."
+    return (
+        f"{start}. They score {steered}, {format_estimate(chosen.dev)} on the other half of "
+        f"dev{on_test}."
+    )
 
 
-def list_confused_pairs(classes: Sequence[ClassResult], method: MethodView) -> list[tuple[str, ...]]:
-    """List the pairs of labels that a method confuses most on test and dev: right label, answered label, test rows, dev
-    rows, and inputs of dev rows as examples."""
-    on_test = {(row.label, answered): number for row in classes for answered, number in row.confused_with.items()}
-    counts = {pair: on_test.get(pair, 0) + len(method.confused.get(pair, ())) for pair in (*on_test, *method.confused)}
+def list_confused_pairs(
+    classes: Sequence[ClassResult], method: MethodView
+) -> list[tuple[str, ...]]:
+    """List the pairs of labels that a method confuses most on test and dev: right label, answered
+    label, test rows, dev rows, and inputs of dev rows as examples.
+    """
+    on_test = {
+        (row.label, answered): number
+        for row in classes
+        for answered, number in row.confused_with.items()
+    }
+    counts = {
+        pair: on_test.get(pair, 0) + len(method.confused.get(pair, ()))
+        for pair in (*on_test, *method.confused)
+    }
     rows: list[tuple[str, ...]] = []
     for pair in sorted(counts, key=lambda pair: (-counts[pair], pair))[:MAX_PAIRS]:
         texts = method.confused.get(pair, ())
-        examples = " · ".join(text if len(text) <= MAX_EXAMPLE else f"{text[:MAX_EXAMPLE]}…" for text in texts[:2])
+        examples = " · ".join(
+            text if len(text) <= MAX_EXAMPLE else f"{text[:MAX_EXAMPLE]}…" for text in texts[:2]
+        )
         rows.append((*pair, f"{on_test.get(pair, 0):,}", f"{len(texts):,}", examples))
     return rows
 
 
 def list_cost_rows(report: Report) -> list[tuple[str, ...]]:
-    """List the costs: for each method, the cost of a question, the cost if no question were handed over, and the share
-    handed over. The last row is the cost of handing over every question; empty without `costs:`."""
+    """List the costs: for each method, the cost of a question, the cost if no question were handed
+    over, and the share handed over. The last row is the cost of handing over every question; empty
+    without `costs:`.
+    """
     result = report.verdict.error_costs if report.verdict else None
     handover = result.handover if result else None
-    no_method = () if handover is None else (("no method", formatting.format_decimal(handover), "", "100%"),)
+    no_method = (
+        ()
+        if handover is None
+        else (("no method", formatting.format_decimal(handover), "", "100%"),)
+    )
     rows = [
         (
             name,
@@ -264,7 +339,9 @@ def list_cost_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def list_handover_rows(report: Report) -> list[tuple[str, ...]]:
-    """List each method that can hand over, with what it answers itself; empty without `handover:`."""
+    """List each method that can hand over, with what it answers itself; empty without
+    `handover:`.
+    """
     return [
         (
             name,
@@ -280,7 +357,10 @@ def list_handover_rows(report: Report) -> list[tuple[str, ...]]:
 def list_unanswerable_rows(report: Report) -> list[tuple[str, ...]]:
     """List each method with how often it answers what the documents do not say, and the reverse."""
     return [
-        (name, *(format_estimate(rate) if rate else "" for rate in (result.answered, result.refused)))
+        (
+            name,
+            *(format_estimate(rate) if rate else "" for rate in (result.answered, result.refused)),
+        )
         for name, details in _get_details(report)
         if (result := details.unanswerable)
     ]
@@ -294,19 +374,26 @@ def list_turn_rows(report: Report) -> list[tuple[str, ...]]:
         if row.tag == "turn"
     }
     return [
-        (name, *(by_turn.get((name, turn), "") for turn in ("first", "second", "later")), format_estimate(whole))
+        (
+            name,
+            *(by_turn.get((name, turn), "") for turn in ("first", "second", "later")),
+            format_estimate(whole),
+        )
         for name, details in _get_details(report)
         if (whole := details.conversations)
     ]
 
 
 def list_play_rows(plays: Mapping[str, PlayResult]) -> list[tuple[str, ...]]:
-    """List each method with its scores by turn and by conversation, with the true history and played."""
+    """List each method with its scores by turn and by conversation, with the true history and
+    played.
+    """
     return [
         (
             name,
             *map(format_estimate, (result.turns, result.played_turns)),
-            f"{formatting.format_difference(result.lost.value)} ({formatting.format_interval(result.lost)})",
+            f"{formatting.format_difference(result.lost.value)} "
+            f"({formatting.format_interval(result.lost)})",
             *map(format_estimate, (result.whole, result.played)),
             format_estimate(result.finished) if result.finished else "",
         )
@@ -337,14 +424,16 @@ def _get_details(report: Report) -> list[tuple[str, Details]]:
 
 
 def list_calibration_sentences(report: Report) -> list[str]:
-    """List sentences on methods that are over- or under-confident on the test, on the effect of recalibration, and on
-    the confidence in rows with several questions."""
+    """List sentences on methods that are over- or under-confident on the test, on the effect of
+    recalibration, and on the confidence in rows with several questions.
+    """
     labels = {method.name: method.label for method in report.methods}
     sentences = []
     for name, details in _get_details(report):
         if (calibration := details.calibration) is None:
             continue
-        label, stated = labels.get(name, name), calibration.before or calibration
+        label = labels.get(name, name)
+        stated = calibration.before or calibration
         excess = stated.overconfidence
         if excess.low >= MIN_EXCESS:
             sentences.append(f"{label} is over-confident by {formatting.format_gap(excess)}.")
@@ -354,19 +443,23 @@ def list_calibration_sentences(report: Report) -> list[str]:
         if calibration.before:
             sentences.append(
                 f"{label}: recalibration on dev changed the calibration error from "
-                f"{format_estimate(stated.calibration_error)} to {format_estimate(calibration.calibration_error)}, "
-                f"and the Brier score from {stated.brier.value:.3f} to {calibration.brier.value:.3f}."
+                f"{format_estimate(stated.calibration_error)} to "
+                f"{format_estimate(calibration.calibration_error)}, and the Brier score from "
+                f"{stated.brier.value:.3f} to {calibration.brier.value:.3f}."
             )
         if of_rows := details.row_calibration:
             sentences.append(
-                f"{label}: the probability that all answers of a row are right has a calibration error of "
-                f"{format_estimate(of_rows.calibration_error)} and a Brier score of {of_rows.brier.value:.3f}."
+                f"{label}: the probability that all answers of a row are right has a calibration "
+                f"error of {format_estimate(of_rows.calibration_error)} and a Brier score of "
+                f"{of_rows.brier.value:.3f}."
             )
     return sentences
 
 
 def list_fields(verdict: Verdict | None) -> list[str]:
-    """List the fields of an extract task in the order of the leaning method's F1, the worst first."""
+    """List the fields of an extract task in the order of the leaning method's F1, the worst
+    first.
+    """
     if verdict is None:
         return []
     names = (name for name in (verdict.leaning, *verdict.details) if name in verdict.details)

@@ -1,7 +1,8 @@
 """Read a run folder once, for everything that a report shows.
 
-Test numbers come from `verdict.json`. Only numbers on dev are computed here: each method's estimate, and how often each
-kind of failure occurs. Texts of test rows are never read into the report.
+Test numbers come from `verdict.json`. Only numbers on dev are computed here: each method's
+estimate, and how often each kind of failure occurs. Texts of test rows are never read into the
+report.
 """
 
 from collections import Counter
@@ -28,9 +29,14 @@ from etude.types import Estimate, Finding
 
 # The kind of failure of an answer that keeps the contract and gets 0 from the check function.
 CHECK = "check"
-# Kind of task -> kind of failure of an answer that keeps the contract and passes the check, and that a right-or-wrong
-# metric scores 0.
-WRONG = {"classify": "wrong label", "extract": "wrong value", "answer": "wrong answer", "rewrite": "wrong answer"}
+# Kind of task -> kind of failure of an answer that keeps the contract and passes the check, and
+# that a right-or-wrong metric scores 0.
+WRONG = {
+    "classify": "wrong label",
+    "extract": "wrong value",
+    "answer": "wrong answer",
+    "rewrite": "wrong answer",
+}
 
 
 def read_report(run_folder: Path) -> Report:
@@ -38,7 +44,8 @@ def read_report(run_folder: Path) -> Report:
 
     Raises RunError if run.json is missing or a file is not JSON.
     """
-    run, verdict = Run(run_folder).info, Run(run_folder).verdict
+    run = Run(run_folder).info
+    verdict = Run(run_folder).verdict
     names = _list_methods(run_folder, verdict)
     predictions = {name: _read_dev(_find_folder(run_folder, name), run) for name in names}
     metric, decided, split = (run.get(key) or {} for key in ("metric", "decided", "split"))
@@ -47,7 +54,10 @@ def read_report(run_folder: Path) -> Report:
     num_answered = (verdict and verdict.test_rows.answered) or split.get("test", 0)
     # For each dev row that a method has answered: method -> its line.
     dev_rows = dict.fromkeys(row for lines in predictions.values() for row in lines)
-    dev = tuple({name: lines[row] for name, lines in predictions.items() if row in lines} for row in dev_rows)
+    dev = tuple(
+        {name: lines[row] for name, lines in predictions.items() if row in lines}
+        for row in dev_rows
+    )
     plays, play_notes = _read_plays(run_folder)
     return Report(
         name=run["name"],
@@ -68,7 +78,10 @@ def read_report(run_folder: Path) -> Report:
         power_on_dev=(run.get("power_on_dev") or {}).get("difference"),
         budget_seconds=run.get("budget_seconds"),
         elapsed_seconds=run.get("elapsed_seconds"),
-        notes=(*(note for note in _to_texts(run.get("notes")) if note not in split_notes), *play_notes),
+        notes=(
+            *(note for note in _to_texts(run.get("notes")) if note not in split_notes),
+            *play_notes,
+        ),
         findings=tuple(from_json(Finding, line) for line in findings),
         openings=run.get("openings", 0),
         versions=_list_versions(run),
@@ -77,7 +90,10 @@ def read_report(run_folder: Path) -> Report:
         tuned=decided.get("tuned"),
         reasons=_to_texts(decided.get("reasons")),
         verdict=verdict,
-        methods=tuple(_read_method(run_folder, name, run, verdict, list(predictions[name].values())) for name in names),
+        methods=tuple(
+            _read_method(run_folder, name, run, verdict, list(predictions[name].values()))
+            for name in names
+        ),
         dev=dev,
         curve=_read_curve(run_folder, decided.get("tuned")),
         plays=plays,
@@ -89,7 +105,10 @@ def _read_plays(run_folder: Path) -> tuple[dict[str, PlayResult], tuple[str, ...
         plays = read_json(run_folder / f"{PLAYS}.json", {})
         return {name: from_json(PlayResult, result) for name, result in plays.items()}, ()
     except ValueError:
-        return {}, ("The plays were measured by an earlier version of Étude. Run etude play again to show them.",)
+        return {}, (
+            "The plays were measured by an earlier version of Étude. Run etude play again to show "
+            "them.",
+        )
 
 
 def _to_texts(values: Iterable[object] | None) -> tuple[str, ...]:
@@ -97,35 +116,46 @@ def _to_texts(values: Iterable[object] | None) -> tuple[str, ...]:
 
 
 def _list_methods(run_folder: Path, verdict: Verdict | None) -> list[str]:
-    # In the order of the verdict's ladder, else of the built-in one; methods without a folder are left out.
+    # In the order of the verdict's ladder, else of the built-in one; methods without a folder are
+    # left out.
     folder = run_folder / "methods"
-    on_disk = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    on_disk = (
+        {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    )
     order = [row.method for row in verdict.ladder] if verdict else list(METHOD_NAMES)
     stored = {row.method for row in verdict.ladder if row.is_stored} if verdict else set()
     return [name for name in order if name in on_disk | stored] + sorted(on_disk - set(order))
 
 
 def _read_dev(folder: Path, run: Json) -> dict[str, Json]:
-    # By row id, each line with its failures under `failed`; if a row was answered twice, the later line. With a graded
-    # metric, or with a metric of contract and check alone, there are no wrong answers.
+    # By row id, each line with its failures under `failed`; if a row was answered twice, the later
+    # line. With a graded metric, or with a metric of contract and check alone, there are no wrong
+    # answers.
     metric = (run.get("metric") or {}).get("name")
     wrong = "" if metric in (*GRADED, "passes") else WRONG.get(run.get("kind", ""), "")
-    # Failures are the contract's kinds, else `check` if the check function returned 0, else `wrong` at a score of 0.
+    # Failures are the contract's kinds, else `check` if the check function returned 0, else `wrong`
+    # at a score of 0.
     lines = {}
     for line in list_lines(folder / "predictions.jsonl"):
         if line["side"] == "dev":
             is_wrong = wrong and line["score"] == 0
-            failures = line["failures"] or ([CHECK] if line["check"] == 0 else [wrong] if is_wrong else [])
+            failures = line["failures"] or (
+                [CHECK] if line["check"] == 0 else [wrong] if is_wrong else []
+            )
             lines[line["id"]] = {**line, "failed": tuple(failures)}
     return lines
 
 
 def _find_folder(run_folder: Path, name: str) -> Path:
-    """The folder of a method. A model with stored answers has none, but its name may contain slashes."""
+    """The folder of a method. A model with stored answers has none, but its name may contain
+    slashes.
+    """
     return run_folder / "methods" / name.replace("/", "-")
 
 
-def _read_method(run_folder: Path, name: str, run: Json, verdict: Verdict | None, dev: list[Json]) -> MethodView:
+def _read_method(
+    run_folder: Path, name: str, run: Json, verdict: Verdict | None, dev: list[Json]
+) -> MethodView:
     method = read_json(_find_folder(run_folder, name) / "method.json", {})
     row = next((row for row in verdict.ladder if row.method == name), None) if verdict else None
     rates = verdict.contract_rates.get(name) if verdict else None
@@ -151,7 +181,9 @@ def _read_method(run_folder: Path, name: str, run: Json, verdict: Verdict | None
         num_dev=len(dev),
         other_metrics=verdict.other_metrics.get(name, {}) if verdict else {},
         failures=Counter(kind for line in dev for kind in set(line["failed"])),
-        confused=_group_confused(dev, metric.several) if metric and metric.kind == "classify" else {},
+        confused=_group_confused(dev, metric.several)
+        if metric and metric.kind == "classify"
+        else {},
         candidates=tuple(from_json(TrialResult, raw) for raw in method.get("candidates") or ()),
         num_candidates=method.get("num_candidates") or len(method.get("candidates") or ()),
         notes=_to_texts(method.get("notes")),
@@ -189,14 +221,20 @@ def _list_versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def _read_curve(run_folder: Path, tuned: str | None) -> LossCurve | None:
     # The curve of the best tuned method, else of the first one with a log.
-    files = sorted(run_folder.glob("methods/*/train.jsonl"), key=lambda file: file.parent.name != tuned)
+    files = sorted(
+        run_folder.glob("methods/*/train.jsonl"), key=lambda file: file.parent.name != tuned
+    )
     logs = ((file.parent.name, list_lines(file)) for file in files)
-    method, log = next(((name, log) for name, log in logs if any("loss" in line for line in log)), ("", []))
+    method, log = next(
+        ((name, log) for name, log in logs if any("loss" in line for line in log)), ("", [])
+    )
     if not log:
         return None
     last = max(index for index, line in enumerate(log) if "loss" in line)
     starts = [index for index, line in enumerate(log[:last]) if line.get("epoch") == 0]
-    log = log[starts[-1] :] if starts else log  # the last of several trainings, whose weights are used
+    log = (
+        log[starts[-1] :] if starts else log
+    )  # the last of several trainings, whose weights are used
     steps = tuple((line["step"], line["loss"]) for line in log if "loss" in line)
     # An epoch's line follows those of its steps. The last epoch that was best so far was kept.
     epochs = training_log.find_last_epochs(log)
@@ -207,7 +245,9 @@ def _read_curve(run_folder: Path, tuned: str | None) -> LossCurve | None:
             step,
             line.get("train_loss"),
             line["dev_loss"],
-            Estimate(line["score"], line["low"], line["high"], line["n"]) if "score" in line else None,
+            Estimate(line["score"], line["low"], line["high"], line["n"])
+            if "score" in line
+            else None,
             best=line["epoch"] == best,
             overfits=line.get("overfits", False),
         )

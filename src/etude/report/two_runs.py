@@ -1,4 +1,6 @@
-"""Compare two runs: their methods on the test rows that both have answered, as values and as a page."""
+"""Compare two runs: their methods on the test rows that both have answered, as values and as a
+page.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +16,10 @@ from etude.stats import PairedTest, compare_paired, sample
 
 EXCERPT = 40  # Characters of a row that are shown in a sentence.
 MAX_ROWS = 50  # Dev rows of a method that the page shows.
-BY_LABEL = ("accuracy", "macro_f1")  # Metrics that score a row in the same way: whether its label is right.
+BY_LABEL = (
+    "accuracy",
+    "macro_f1",
+)  # Metrics that score a row in the same way: whether its label is right.
 
 
 @dataclass(frozen=True)
@@ -61,29 +66,35 @@ class TwoRuns:
 def compare_runs(first: Run, second: Run) -> TwoRuns:
     """Compare the methods that both runs have, paired by test row.
 
-    Test rows whose expected answer differs between the runs are skipped and counted. Raises RunError if they share no
-    test row, or if their metrics score a row differently.
+    Test rows whose expected answer differs between the runs are skipped and counted. Raises
+    RunError if they share no test row, or if their metrics score a row differently.
     """
     records = [run.info["metric"] for run in (first, second)]
     names = [record["name"] for record in records]
     if len({BY_LABEL if name in BY_LABEL else name for name in names}) > 1:
         raise RunError(
-            f"{first.name} and {second.name} score rows by {' and by '.join(names)}. Run both comparisons with the "
-            "same metric."
+            f"{first.name} and {second.name} score rows by {' and by '.join(names)}. Run both "
+            "comparisons with the same metric."
         )
     record = records[1] if names[0] == names[1] else {"name": BY_LABEL[0]}
     metric = restore_metric(record, second.info["kind"])
     shared = [name for name in first.fitted_methods if name in second.fitted_methods]
     altered = sorted(set().union(*(_find_altered(first, second, name) for name in shared)))
     skipped = (
-        f"Skipped {formatting.format_count(len(altered), 'test row')} with different expected answers in the two runs, "
-        f"such as {quote_value(altered[0], EXCERPT)}."
+        f"Skipped {formatting.format_count(len(altered), 'test row')} with different expected "
+        f"answers in the two runs, such as {quote_value(altered[0], EXCERPT)}."
         if altered
         else ""
     )
-    methods = [comparison for name in shared if (comparison := _compare_method(first, second, name, metric))]
+    methods = [
+        comparison
+        for name in shared
+        if (comparison := _compare_method(first, second, name, metric))
+    ]
     if not methods:
-        raise RunError(f"{first.name} and {second.name} have no test row in common. {skipped}".rstrip())
+        raise RunError(
+            f"{first.name} and {second.name} have no test row in common. {skipped}".rstrip()
+        )
     inputs = fingerprints.list_changes(first.info["inputs"], second.info["inputs"])
     return TwoRuns(first, second, record.get("label", metric.label), methods, inputs, skipped)
 
@@ -91,7 +102,9 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
 def write_page(runs: TwoRuns) -> Path:
     """Write the page of two runs next to their folders, and return its path."""
     bounds = [
-        end for method in runs.methods for end in (method.difference.difference.low, method.difference.difference.high)
+        end
+        for method in runs.methods
+        for end in (method.difference.difference.low, method.difference.difference.high)
     ]
     page = pages.render_page(
         Path(__file__).parent,
@@ -110,9 +123,15 @@ def _compare_method(first: Run, second: Run, method: str, metric: Metric) -> Met
     pairs = list(_pair_rows(first, second, method, "test"))
     if not pairs:
         return None
-    before, after = (build_sample(metric, [parse_outcome(pair[side]) for pair in pairs]) for side in (0, 1))
+    before, after = (
+        build_sample(metric, [parse_outcome(pair[side]) for pair in pairs]) for side in (0, 1)
+    )
     changes = [line["score"] - earlier["score"] for earlier, line in pairs]
-    dev = [pair for pair in _pair_rows(first, second, method, "dev") if pair[0]["score"] != pair[1]["score"]]
+    dev = [
+        pair
+        for pair in _pair_rows(first, second, method, "dev")
+        if pair[0]["score"] != pair[1]["score"]
+    ]
     return MethodInTwoRuns(
         method,
         before,
@@ -125,13 +144,20 @@ def _compare_method(first: Run, second: Run, method: str, metric: Metric) -> Met
     )
 
 
-def _pair_rows(first: Run, second: Run, method: str, side: str) -> Iterator[tuple[files.Json, files.Json]]:
+def _pair_rows(
+    first: Run, second: Run, method: str, side: str
+) -> Iterator[tuple[files.Json, files.Json]]:
     # Lines of the same row: same id, input and expected answer.
     first_lines, second_lines = (
-        {(line["id"], line["input"], line["expected"]): line for line in _read_side(run, method, side)}
+        {
+            (line["id"], line["input"], line["expected"]): line
+            for line in _read_side(run, method, side)
+        }
         for run in (first, second)
     )
-    yield from ((line, second_lines[key]) for key, line in first_lines.items() if key in second_lines)
+    yield from (
+        (line, second_lines[key]) for key, line in first_lines.items() if key in second_lines
+    )
 
 
 def _read_side(run: Run, method: str, side: str) -> list[files.Json]:
@@ -147,7 +173,8 @@ def _list_expected(run: Run, method: str) -> dict[str, set[str]]:
 
 def _find_altered(first: Run, second: Run, method: str) -> set[str]:
     # Inputs that are in both tests with different expected answers.
-    first_expected, second_expected = _list_expected(first, method), _list_expected(second, method)
+    first_expected = _list_expected(first, method)
+    second_expected = _list_expected(second, method)
     return {
         text
         for text, answers in first_expected.items()

@@ -1,4 +1,5 @@
-"""Details of each method on the test: confusions of classes, calibration of probabilities, values of fields.
+"""Details of each method on the test: confusions of classes, calibration of probabilities, values
+of fields.
 
 Computed from the test lines of predictions.jsonl. They do not affect the verdict.
 """
@@ -82,7 +83,9 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class ValueScores:
-    """Scores over the values of all fields, on the rows with a value in the answer or in the expected answer."""
+    """Scores over the values of all fields, on the rows with a value in the answer or in the
+    expected answer.
+    """
 
     precision: Estimate | None
     """Share of the answered values that are right; None if no value was answered."""
@@ -109,11 +112,14 @@ class HandoverResult:
 
 @dataclass(frozen=True, slots=True)
 class UnanswerableResult:
-    """Answers to questions that the documents do not answer, and the reverse; handed-over answers count too."""
+    """Answers to questions that the documents do not answer, and the reverse; handed-over answers
+    count too.
+    """
 
     answered: Estimate | None
-    """Of the rows that should get the answer "not in the documents", the share with another answer; None without
-    rows."""
+    """Of the rows that should get the answer "not in the documents", the share with another answer;
+    None without rows.
+    """
     refused: Estimate | None
     """Of the other rows, the share that gets this answer; None without rows."""
 
@@ -135,14 +141,17 @@ class Details:
     values: ValueScores | None = None
     """For extract: over the values of all fields."""
     constant: str | None = None
-    """The answer that nearly all rows got; None if answers differ, or if it is right for all of these rows."""
+    """The answer that nearly all rows got; None if answers differ, or if it is right for all of
+    these rows.
+    """
     handover: HandoverResult | None = None
     """If the task allows a share of wrong answers, and the method has a confidence."""
     unanswerable: UnanswerableResult | None = None
     """If the task has an answer for "not in the documents"."""
     conversations: Estimate | None = None
-    """With `turns: all`: the lowest score of each conversation, averaged. For answers that are right or wrong, this is
-    the share of conversations that are right in all turns."""
+    """With `turns: all`: the lowest score of each conversation, averaged. For answers that are
+    right or wrong, this is the share of conversations that are right in all turns.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +161,10 @@ class PlayResult:
     turns: Estimate
     """Score of a turn, with the true history before it."""
     played_turns: Estimate
-    """The same, with the assistant's own answers as history. A turn with another number of answers than in the row,
-    because of calls, scores 0, and so do the turns after a conversation that had to end."""
+    """The same, with the assistant's own answers as history. A turn with another number of answers
+    than in the row, because of calls, scores 0, and so do the turns after a conversation that had
+    to end.
+    """
     lost: Estimate
     """`turns` minus `played_turns`, on the same conversations."""
     whole: Estimate
@@ -169,14 +180,22 @@ class PlayResult:
 
 
 def compute_details(
-    kind: Kind, lines: Sequence[Json], handover: Handover | None = None, turns: Mapping[str, int] | None = None
+    kind: Kind,
+    lines: Sequence[Json],
+    handover: Handover | None = None,
+    turns: Mapping[str, int] | None = None,
 ) -> Details:
-    """Compute the details of one method from its test lines, in any order. `turns`: conversation -> its questions."""
+    """Compute the details of one method from its test lines, in any order. `turns`: conversation ->
+    its questions.
+    """
     rows = sorted(lines, key=lambda line: str(line["id"]))
-    details = replace(_compute_by_kind(kind, rows), conversations=_score_conversations(rows, turns or {}))
+    details = replace(
+        _compute_by_kind(kind, rows), conversations=_score_conversations(rows, turns or {})
+    )
     if handover is None:
         return details
-    handed_over, unanswerable = _measure_handover(rows, handover), _count_unanswerable(rows, handover)
+    handed_over = _measure_handover(rows, handover)
+    unanswerable = _count_unanswerable(rows, handover)
     return replace(details, handover=handed_over, unanswerable=unanswerable)
 
 
@@ -184,7 +203,8 @@ def _score_conversations(rows: Sequence[Json], turns: Mapping[str, int]) -> Esti
     conversations: dict[str, list[Json]] = {}
     for row in rows:
         conversations.setdefault(row.get("conversation", ""), []).append(row)
-    # A budget may leave out some turns of a conversation, which then says nothing about all of them.
+    # A budget may leave out some turns of a conversation, which then says nothing about all of
+    # them.
     complete = [lines for name, lines in conversations.items() if len(lines) == turns.get(name)]
     scores = [min(line["score"] for line in lines) for lines in complete]
     return estimate(scores, [lines[0]["unit"] for lines in complete]) if complete else None
@@ -194,10 +214,15 @@ def _measure_handover(rows: Sequence[Json], handover: Handover) -> HandoverResul
     scored_rows = [row for row in rows if row["confidence"] is not None]
     if handover.wrong is None or not scored_rows:
         return None
-    scores = [row["confidence"] * (1.0 if "signals" in row else row.get("nearness", 1.0) ** 0.5) for row in scored_rows]
+    scores = [
+        row["confidence"] * (1.0 if "signals" in row else row.get("nearness", 1.0) ** 0.5)
+        for row in scored_rows
+    ]
     units = [row["unit"] for row in scored_rows]
     right = [row["score"] >= handover.right for row in scored_rows]
-    wrong = [None if row.get("handed_over") else row["score"] < handover.right for row in scored_rows]
+    wrong = [
+        None if row.get("handed_over") else row["score"] < handover.right for row in scored_rows
+    ]
     points = compute_risk_coverage(scores, right)
     step = -(-len(points) // MAX_RISK_POINTS)
     return HandoverResult(
@@ -229,7 +254,9 @@ def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
     if kind == "classify":
         lines = [line for row in rows for line in split_line(row)]
         of_rows = _measure_calibration(rows) if len(lines) > len(rows) else None
-        return Details(_count_classes(lines), _measure_calibration(lines), of_rows, constant=constant)
+        return Details(
+            _count_classes(lines), _measure_calibration(lines), of_rows, constant=constant
+        )
     if kind != "extract":
         return Details(constant=constant, calls=_score_calls(rows))
     hits = [count_value_hits(row["answer"], [row["expected"], *row["references"]]) for row in rows]
@@ -237,7 +264,8 @@ def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
     scores = {}
     for name in dict.fromkeys(name for fields in hits for name in fields):
         positions = [row for row, fields in enumerate(hits) if name in fields]
-        counts, field_units = [hits[row][name] for row in positions], [units[row] for row in positions]
+        counts = [hits[row][name] for row in positions]
+        field_units = [units[row] for row in positions]
         scores[name] = estimate_sample(make_f1_sample(counts, field_units))
     scores = dict(sorted(scores.items(), key=lambda one: (one[1].value, one[0])))
     return Details(fields=scores, values=_score_values(hits, units), constant=constant)
@@ -245,18 +273,24 @@ def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
 
 def _score_calls(rows: Sequence[Json]) -> Mapping[str, Estimate]:
     scores = [
-        score_call_parts(row["answer"], [row["expected"], *row["references"]], row.get("defaults", {})) for row in rows
+        score_call_parts(
+            row["answer"], [row["expected"], *row["references"]], row.get("defaults", {})
+        )
+        for row in rows
     ]
     if not any("call" in parts for parts in scores):
         return {}
     units = [row["unit"] for row in rows]
-    shares = {name: estimate_known([parts.get(name) for parts in scores], units) for name in CALL_PARTS}
+    shares = {
+        name: estimate_known([parts.get(name) for parts in scores], units) for name in CALL_PARTS
+    }
     return {name: share for name, share in shares.items() if share}
 
 
 def split_line(line: Json) -> Sequence[Json]:
-    """Split a line of predictions.jsonl into one line per question. The question's name is put before its labels. A
-    row with one question is returned as it is."""
+    """Split a line of predictions.jsonl into one line per question. The question's name is put
+    before its labels. A row with one question is returned as it is.
+    """
     expected = split_answers(line["expected"])
     answered = split_answers(line["answer"]) if expected else {}
     return [
@@ -281,21 +315,36 @@ def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
     results = []
     for label, answers in by_label.items():
         confused_with = Counter(name for _, wrong, _ in answers for name in wrong)
-        recall = estimate([float(is_right) for is_right, _, _ in answers], [unit for _, _, unit in answers])
-        results.append(
-            ClassResult(label, recall, dict(sorted(confused_with.items(), key=lambda one: (-one[1], one[0]))))
+        recall = estimate(
+            [float(is_right) for is_right, _, _ in answers], [unit for _, _, unit in answers]
         )
-    return tuple(sorted(results, key=lambda one: (one.recall.value, -sum(one.confused_with.values()), one.label)))
+        results.append(
+            ClassResult(
+                label,
+                recall,
+                dict(sorted(confused_with.items(), key=lambda one: (-one[1], one[0]))),
+            )
+        )
+    return tuple(
+        sorted(
+            results, key=lambda one: (one.recall.value, -sum(one.confused_with.values()), one.label)
+        )
+    )
 
 
 def list_expected(line: Json, has_lists: bool) -> Iterator[tuple[str, bool, list[str]]]:
-    """Yield each expected label, whether it was answered, and if not, what was answered wrongly instead."""
+    """Yield each expected label, whether it was answered, and if not, what was answered wrongly
+    instead.
+    """
     if not has_lists:
-        is_right, value = line["score"] == 1, line["value"]
+        is_right = line["score"] == 1
+        value = line["value"]
         answered_label = value.strip() if isinstance(value, str) else NO_LABEL
         yield line["expected"].strip(), is_right, [] if is_right else [answered_label]
         return
-    expected, answered = (set(split_labels(text)) for text in (line["expected"], to_label(line["value"], "")))
+    expected, answered = (
+        set(split_labels(text)) for text in (line["expected"], to_label(line["value"], ""))
+    )
     for label in sorted(expected):
         yield label, label in answered, [] if label in answered else sorted(answered - expected)
 
@@ -319,12 +368,15 @@ def _measure_calibration(rows: Sequence[Json], key: str = "confidence") -> Calib
     )
 
 
-def _score_values(hits: Sequence[Mapping[str, ValueHits]], units: Sequence[str]) -> ValueScores | None:
+def _score_values(
+    hits: Sequence[Mapping[str, ValueHits]], units: Sequence[str]
+) -> ValueScores | None:
     totals = [np.sum([*fields.values()], axis=0) if fields else np.zeros(3) for fields in hits]
     rows = [row for row, counts in enumerate(totals) if counts.any()]
     if not rows:
         return None
-    counts, units = np.array([totals[row] for row in rows]), [units[row] for row in rows]
+    counts = np.array([totals[row] for row in rows])
+    units = [units[row] for row in rows]
     right, answered, expected = counts.T
     precision, recall = (
         estimate_sample(make_ratio_sample(right, values, units)) if values.any() else None

@@ -1,8 +1,8 @@
 """The events of a run, as values: appended to its events.jsonl and passed to `on_event`.
 
-One line for each event, with its time in UTC: {"time": "2026-11-27T14:05:31.208+00:00", "event": "note_event", "text":
-...}. A resumed run appends to the same file. Other processes read it with `read_events`, or follow it with
-`follow_events` while the run works.
+One line for each event, with its time in UTC: {"time": "2026-11-27T14:05:31.208+00:00", "event":
+"note_event", "text": ...}. A resumed run appends to the same file. Other processes read it with
+`read_events`, or follow it with `follow_events` while the run works.
 """
 
 import os
@@ -84,7 +84,9 @@ class TrainingPrepared:
     supervision: Sequence[str]
     """Sentences on what is learned and what is only context."""
     settings: Sequence[tuple[str, object, str]]
-    """(setting, value, reason) of all settings that were chosen automatically or set by the user."""
+    """(setting, value, reason) of all settings that were chosen automatically or set by the
+    user.
+    """
     defaults: Mapping[str, object]
     """All other settings."""
 
@@ -177,8 +179,9 @@ OnEvent = Callable[[Event], None]
 EVENT_TYPES: Mapping[str, type[Event]] = {
     re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in get_args(Event)
 }
-"""Name in the file -> type; the names are run_opened, note_event, method_started, batch_answered, training_prepared,
-step_trained, epoch_ended, method_ended, method_failed and run_ended."""
+"""Name in the file -> type; the names are run_opened, note_event, method_started, batch_answered,
+training_prepared, step_trained, epoch_ended, method_ended, method_failed and run_ended.
+"""
 _NAMES = {kind: name for name, kind in EVENT_TYPES.items()}
 
 
@@ -191,21 +194,26 @@ class TimedEvent:
 
 
 class EventLog:
-    """Publishes events: appends each to the run's file (progress at most once a second) and calls `on_event`.
+    """Publishes events: appends each to the run's file (progress at most once a second) and calls
+    `on_event`.
 
     A full disk does not stop the run: the lines are kept in memory and written later.
     """
 
     def __init__(self, run: Run, on_event: OnEvent) -> None:
-        self.log, self.on_event = files.LineLog(run.folder / EVENTS_FILE), on_event
+        self.log = files.LineLog(run.folder / EVENTS_FILE)
+        self.on_event = on_event
         self.next_progress = 0.0
 
     def __call__(self, event: Event) -> None:
-        is_progress, now = isinstance(event, BatchAnswered | StepTrained), time.monotonic()
+        is_progress = isinstance(event, BatchAnswered | StepTrained)
+        now = time.monotonic()
         if not is_progress or now >= self.next_progress:
             # Progress that comes too fast is left out of the file, but not off the screen.
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self.log.append({"time": stamp, "event": _NAMES[type(event)], **typed_json.to_json(event)})
+            self.log.append(
+                {"time": stamp, "event": _NAMES[type(event)], **typed_json.to_json(event)}
+            )
         if is_progress and now >= self.next_progress:
             self.next_progress = now + PROGRESS_SECONDS
         self.on_event(event)
@@ -226,7 +234,8 @@ def read_events(run: Run) -> list[TimedEvent]:
 def follow_events(run: Run, pause: float = 0.2) -> Iterator[TimedEvent]:
     """Yield all events of a run, and new ones as they come, until no process works on the run.
 
-    Looks for new events every `pause` seconds. Raises RunError like `read_events`, and for a run without events.
+    Looks for new events every `pause` seconds. Raises RunError like `read_events`, and for a run
+    without events.
     """
     try:
         stream = (run.folder / EVENTS_FILE).open("rb")
@@ -234,7 +243,9 @@ def follow_events(run: Run, pause: float = 0.2) -> Iterator[TimedEvent]:
         raise RunError(f"{run.folder / EVENTS_FILE} cannot be read ({error.strerror}).") from error
     with stream:
         while True:
-            is_running = run.is_running  # checked before reading, so that the last events are not missed
+            is_running = (
+                run.is_running
+            )  # checked before reading, so that the last events are not missed
             yield from _read_lines(stream)
             if not is_running:
                 return
@@ -254,4 +265,6 @@ def _read_lines(stream: BinaryIO) -> Iterator[TimedEvent]:
                 typed_json.from_json(EVENT_TYPES[fields.pop("event")], fields),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{stream.name} contains a line that is not an event ({error}). {RUN_REMEDY}") from error
+            raise RunError(
+                f"{stream.name} contains a line that is not an event ({error}). {RUN_REMEDY}"
+            ) from error

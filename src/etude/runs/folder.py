@@ -1,12 +1,14 @@
-"""The run folder: everything about one comparison or training. Report, chat and `etude.load` read nothing else.
+"""The run folder: everything about one comparison or training. Report, chat and `etude.load` read
+nothing else.
 
-A kill at any moment loses at most the step in progress: logs are append-only lines, everything else is written to a
-temporary file and renamed. The same command with the same inputs opens the same folder and resumes where it stopped.
+A kill at any moment loses at most the step in progress: logs are append-only lines, everything else
+is written to a temporary file and renamed. The same command with the same inputs opens the same
+folder and resumes where it stopped.
 
     RUNS/NAME-HASH/
-      run.json  task.yaml  split.json  findings.jsonl  events.jsonl  verdict.json  report.html  report.md
-      requests.jsonl
-      methods/METHOD/assistant/  method.json  predictions.jsonl  tried.jsonl  train.jsonl  work/
+      run.json  task.yaml  split.json  findings.jsonl  events.jsonl  verdict.json  report.html
+      report.md requests.jsonl methods/METHOD/assistant/  method.json  predictions.jsonl
+      tried.jsonl  train.jsonl  work/
     RUNS/NAME-HASH.1/      an earlier run of the same inputs, renamed by --fresh
     RUNS/openings.jsonl    one line for each opening of a test
 """
@@ -65,13 +67,17 @@ class Run:
 
     @property
     def status(self) -> str:
-        """complete, interrupted, failed, running (while a process works on it) or stopped (after a kill)."""
+        """complete, interrupted, failed, running (while a process works on it) or stopped (after a
+        kill).
+        """
         status = str(self.info["status"])
         return "stopped" if status == "running" and not self.is_running else status
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict of the comparison; None if there is none yet. Raises RunError if it cannot be read."""
+        """The verdict of the comparison; None if there is none yet. Raises RunError if it cannot be
+        read.
+        """
         return read_verdict(self.folder / "verdict.json")
 
     @property
@@ -108,7 +114,9 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the run for this process. Raises RunError if another one has it, or the folder cannot be written."""
+        """Lock the run for this process. Raises RunError if another one has it, or the folder
+        cannot be written.
+        """
         with contextlib.ExitStack() as files:
             while True:
                 file = self.folder / LOCK
@@ -117,11 +125,13 @@ class Run:
                     lock = files.enter_context(file.open("w"))
                     lock_file(lock)
                 except BlockingIOError as error:
-                    raise RunError(f"Another process is working on {self.folder}. Wait until it ends.") from error
+                    raise RunError(
+                        f"Another process is working on {self.folder}. Wait until it ends."
+                    ) from error
                 except OSError as error:
                     raise RunError(
-                        f"{self.folder} cannot be written ({error.strerror}). Give yourself permission to write to "
-                        f"{self.folder.parent}."
+                        f"{self.folder} cannot be written ({error.strerror}). Give yourself "
+                        f"permission to write to {self.folder.parent}."
                     ) from error
                 # --fresh may have renamed the folder since the lock was opened.
                 if file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat()):
@@ -157,11 +167,14 @@ def list_siblings(run: Run) -> list[Run]:
 
 
 def find_task_runs(task: Path) -> list[Run]:
-    """Find the runs of a task file, the latest first; of a folder, those of its task.yaml, or all if it has none. Runs
-    that cannot be read are included, because they may be of this task."""
+    """Find the runs of a task file, the latest first; of a folder, those of its task.yaml, or all
+    if it has none. Runs that cannot be read are included, because they may be of this task.
+    """
     file = task / "task.yaml" if task.is_dir() else task
     runs = find_runs(file.parent / FOLDER)
-    return [run for run in runs if _read_task_name(run) in (file.name, "")] if file.exists() else runs
+    return (
+        [run for run in runs if _read_task_name(run) in (file.name, "")] if file.exists() else runs
+    )
 
 
 def _read_task_name(run: Run) -> str:
@@ -171,7 +184,8 @@ def _read_task_name(run: Run) -> str:
 
 
 def find_run(task: Path, name: str | None = None) -> Run:
-    """Find the latest run of a task file or its folder, or the run next to it whose name is or begins with `name`.
+    """Find the latest run of a task file or its folder, or the run next to it whose name is or
+    begins with `name`.
 
     Raises RunError if there is no such run, or if several names begin with `name`.
     """
@@ -182,17 +196,28 @@ def find_run(task: Path, name: str | None = None) -> Run:
         raise RunError(f"{message}. Give a task file or the folder of a run.")
     if not runs:
         others = ", ".join(sorted({_read_task_name(run) for run in find_runs(root)}))
-        kind = f"no run of {task.name} in {root}, only of {others}" if others else f"no run in {root}"
+        kind = (
+            f"no run of {task.name} in {root}, only of {others}" if others else f"no run in {root}"
+        )
         commands = " or ".join(f"`{format_command(verb, task)}`" for verb in ("compare", "train"))
         raise RunError(f"There is {kind}. Run {commands} first.")
     if name is None:
         return runs[0]
-    matches = [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]
+    matches = [run for run in runs if run.name == name] or [
+        run for run in runs if run.name.startswith(name)
+    ]
     if len(matches) != 1:
-        # People seldom type a whole name with its hash, so beginnings of the same length are compared.
+        # People seldom type a whole name with its hash, so beginnings of the same length are
+        # compared.
         prefixes = {run.name[: len(name)]: run.name for run in runs}
         suggestion = find_nearest(name, prefixes)
-        message = f"{len(matches)} runs in {root} begin with" if matches else f"No run in {root} begins with"
+        message = (
+            f"{len(matches)} runs in {root} begin with"
+            if matches
+            else f"No run in {root} begins with"
+        )
         hint = f" Did you mean {prefixes[suggestion]!r}?" if suggestion and not matches else ""
-        raise RunError(f"{message} {name!r}. The runs are: {', '.join(run.name for run in runs)}.{hint}")
+        raise RunError(
+            f"{message} {name!r}. The runs are: {', '.join(run.name for run in runs)}.{hint}"
+        )
     return matches[0]

@@ -1,7 +1,8 @@
-"""The lifecycle of a run, the same for a comparison and a training: open, lock, start or resume, end.
+"""The lifecycle of a run, the same for a comparison and a training: open, lock, start or resume,
+end.
 
-A run is identified by its inputs: a second call with the same inputs opens the same folder and resumes where the first
-call stopped; it does nothing if the run is complete.
+A run is identified by its inputs: a second call with the same inputs opens the same folder and
+resumes where the first call stopped; it does nothing if the run is complete.
 """
 
 import contextlib
@@ -42,9 +43,11 @@ class TaskRun:
 
     @property
     def run(self) -> Run:
-        """The run's folder, which may not exist yet: its name ends in a hash of the inputs of its answers."""
-        # Any change of them changes the name, so a run never mixes two of them. The limits of a comparison are added to
-        # its assistants at the end.
+        """The run's folder, which may not exist yet: its name ends in a hash of the inputs of its
+        answers.
+        """
+        # Any change of them changes the name, so a run never mixes two of them. The limits of a
+        # comparison are added to its assistants at the end.
         is_training = "command" in self.inputs
         named = {key: value for key, value in self.inputs.items() if key != "limits" or is_training}
         digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
@@ -55,8 +58,9 @@ class TaskRun:
 def load_task_rows(
     task_file: Path | str, budget: float | None, minimum: MinRows = COMPARE_MIN
 ) -> tuple[Task, Dataset, Dataset | None]:
-    """Load a task with a budget in seconds (None: the task's own, infinity: none), its rows, and its own test. For a
-    file of rows, the task file beside it is used, or a new one is written; the task's notes say so.
+    """Load a task with a budget in seconds (None: the task's own, infinity: none), its rows, and
+    its own test. For a file of rows, the task file beside it is used, or a new one is written; the
+    task's notes say so.
 
     Raises InputError with all errors; fewer rows than `minimum` is one.
     """
@@ -85,14 +89,17 @@ def run_to_end(
     fresh: bool,
     on_event: OnEvent,
 ) -> Run:
-    """Do the work of a run, from where an earlier attempt stopped, and write its report; nothing if it is complete.
+    """Do the work of a run, from where an earlier attempt stopped, and write its report; nothing if
+    it is complete.
 
     A complete comparison whose limits have changed is also continued.
 
-    `fresh` starts from scratch: see `set_run_aside`. After an error or Ctrl-C, the report shows the results so far; an
-    error before any result leaves no run. Raises RunError if the folder cannot be used, and whatever `work` raises.
+    `fresh` starts from scratch: see `set_run_aside`. After an error or Ctrl-C, the report shows the
+    results so far; an error before any result leaves no run. Raises RunError if the folder cannot
+    be used, and whatever `work` raises.
     """
-    run, earlier = task_run.run, None
+    run = task_run.run
+    earlier = None
     read_openings(run.folder.parent)  # an unreadable file is reported before hours of work
     # 1. With --fresh: keep an earlier run under another name.
     if fresh:
@@ -105,7 +112,11 @@ def run_to_end(
         if not (is_over and run.info["inputs"].get("limits") == task_run.inputs.get("limits")):
             publish = EventLog(run, on_event)
             if earlier:
-                publish(NoteEvent(f"Starting again from scratch. The earlier run is kept as {earlier.name}."))
+                publish(
+                    NoteEvent(
+                        f"Starting again from scratch. The earlier run is kept as {earlier.name}."
+                    )
+                )
             # 3. Start run.json or resume it, then work; every step is an event.
             start_record(run, task_run.task, task_run.inputs, publish)
             _run_work(run, work, report, publish)
@@ -117,7 +128,10 @@ def run_to_end(
 
 
 def _run_work(
-    run: Run, work: Callable[[Run, OnEvent], None], report: Callable[[Path], object], publish: OnEvent
+    run: Run,
+    work: Callable[[Run, OnEvent], None],
+    report: Callable[[Path], object],
+    publish: OnEvent,
 ) -> None:
     """Do the work and write the report. Errors that follow an error are added to it as notes."""
     is_resumed = any(run.folder.glob("methods/*"))  # half-done work of an earlier attempt is kept
@@ -129,8 +143,12 @@ def _run_work(
         run.update(status="complete")
     except BaseException as error:
         try:
-            has_work = is_resumed or run.fitted_methods or any(run.folder.glob("methods/*/train.jsonl"))
-            has_requests = (run.folder / REQUESTS).exists()  # answers that need not be asked for again
+            has_work = (
+                is_resumed or run.fitted_methods or any(run.folder.glob("methods/*/train.jsonl"))
+            )
+            has_requests = (
+                run.folder / REQUESTS
+            ).exists()  # answers that need not be asked for again
             is_error = isinstance(error, Exception)
             publish(RunEnded("failed", str(error)) if is_error else RunEnded("interrupted"))
             if not has_work and not has_requests and isinstance(error, EtudeError):
@@ -149,19 +167,27 @@ def _run_work(
 def check_files(run: Run) -> None:
     """Raise RunError for the first file of a run that is missing or cannot be read.
 
-    Checks the files that readers and a resumed run need: those of every fitted method, and in a complete run of all its
-    methods. Weights are not opened.
+    Checks the files that readers and a resumed run need: those of every fitted method, and in a
+    complete run of all its methods. Weights are not opened.
     """
     if not ((run.folder / "run.json").exists() or any(run.folder.glob("methods/*/method.json"))):
         return
-    verdict, is_complete = run.verdict, run.is_complete
-    methods = list(run.info.get("test_answered") or run.info["methods"]) if is_complete else run.fitted_methods
+    verdict = run.verdict
+    is_complete = run.is_complete
+    methods = (
+        list(run.info.get("test_answered") or run.info["methods"])
+        if is_complete
+        else run.fitted_methods
+    )
     for name in methods:
-        record, folder = (read_json(run.method_folder(name) / "method.json"), run.method_folder(name) / "assistant")
+        record = read_json(run.method_folder(name) / "method.json")
+        folder = run.method_folder(name) / "assistant"
         read_json(folder / FILE)
         has_weights = record["tuned"] or not find_backend(record["model"]).is_language_model
         if has_weights and not any((folder / ADAPTER).glob("*")):
-            raise RunError(f"{folder / ADAPTER}, the trained weights of {name}, is missing. {RUN_REMEDY}")
+            raise RunError(
+                f"{folder / ADAPTER}, the trained weights of {name}, is missing. {RUN_REMEDY}"
+            )
     if run.command == "train" or not (methods or verdict):
         return
     split = read_json(run.folder / "split.json")
@@ -176,7 +202,9 @@ def _check_answers(run: Run, name: str, side: Side, rows: int, planned: int | No
     file = run.method_folder(name) / "predictions.jsonl"
     num_answers = sum(line["side"] == side for line in read_lines(file))
     num_expected = min(rows, planned or rows)
-    if num_answers < num_expected:  # more: a kill left the answers of a longer look without its record
+    if (
+        num_answers < num_expected
+    ):  # more: a kill left the answers of a longer look without its record
         message = f"{file} has {num_answers} answers to {side} rows, but {num_expected} are needed"
         raise RunError(f"{message}. {RUN_REMEDY}")
 
@@ -184,8 +212,8 @@ def _check_answers(run: Run, name: str, side: Side, rows: int, planned: int | No
 def set_run_aside(run: Run) -> Run | None:
     """Free the folder for a run of the same inputs that starts from scratch.
 
-    If a method was fitted, the run is renamed to NAME-HASH.1, or the next free number, and returned. Otherwise its
-    folder is emptied, except for the lock file of this process.
+    If a method was fitted, the run is renamed to NAME-HASH.1, or the next free number, and
+    returned. Otherwise its folder is emptied, except for the lock file of this process.
     """
     if not any(run.folder.glob("methods/*/method.json")):
         for path in run.folder.iterdir():

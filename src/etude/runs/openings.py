@@ -1,9 +1,11 @@
-"""How often a test was opened, over all runs of a folder: RUNS/openings.jsonl, one line for each opening.
+"""How often a test was opened, over all runs of a folder: RUNS/openings.jsonl, one line for each
+opening.
 
-A line has the id of the run that opened its test and a short hash of every row that was answered. An opening counts for
-a test if the two share at least half of the rows of the smaller one. So a test that is shuffled, corrected, regrouped,
-shortened or lengthened is still the same test, even if a budget allowed only a part of it. Rows are identified by
-`splits.input_key`: outputs, ids and groups do not matter.
+A line has the id of the run that opened its test and a short hash of every row that was answered.
+An opening counts for a test if the two share at least half of the rows of the smaller one. So a
+test that is shuffled, corrected, regrouped, shortened or lengthened is still the same test, even if
+a budget allowed only a part of it. Rows are identified by `splits.input_key`: outputs, ids and
+groups do not matter.
 """
 
 from collections.abc import Iterable
@@ -17,7 +19,9 @@ from etude.types import Example
 
 OPENINGS_FILE = "openings.jsonl"
 KEY_DIGITS = 8
-"""Hexadecimal digits of a row's key. Among 1,000 rows, less than one in a million has the key of another by chance."""
+"""Hexadecimal digits of a row's key. Among 1,000 rows, less than one in a million has the key of
+another by chance.
+"""
 REMEDY = "Delete the file and compare again: the tests then count as never opened."
 
 
@@ -31,22 +35,30 @@ class Opening:
 
 
 def read_openings(root: Path) -> list[Opening]:
-    """Read all openings of the runs in `root`. Raises RunError for a line that is not an opening."""
-    file, openings = root / OPENINGS_FILE, []
+    """Read all openings of the runs in `root`. Raises RunError for a line that is not an
+    opening.
+    """
+    file = root / OPENINGS_FILE
+    openings = []
     for number, line in enumerate(read_lines(file, REMEDY) if file.exists() else (), start=1):
-        run_id, rows = line.get("run"), line.get("rows")
+        run_id = line.get("run")
+        rows = line.get("rows")
         is_list = isinstance(rows, list) and all(isinstance(row, str) for row in rows)
         if not isinstance(run_id, str) or not is_list:
-            raise RunError(f"{file}:{number} is not an opening in the format of this version of Étude. {REMEDY}")
+            raise RunError(
+                f"{file}:{number} is not an opening in the format of this version of Étude. "
+                f"{REMEDY}"
+            )
         openings.append(Opening(run_id, frozenset(rows or ())))
     return openings
 
 
 def open_test(root: Path, run_id: str, test: Iterable[Example]) -> int:
-    """Record that a run opens these rows; return how often they have been opened, this time included.
+    """Record that a run opens these rows; return how often they have been opened, this time
+    included.
 
-    A run counts once, however often it is stopped and resumed. Runs that open at the same time wait for each other.
-    Raises RunError like `read_openings`.
+    A run counts once, however often it is stopped and resumed. Runs that open at the same time wait
+    for each other. Raises RunError like `read_openings`.
     """
     # Only hashes are written: openings.jsonl must not leak test rows.
     rows = frozenset(input_key(example)[:KEY_DIGITS] for example in test)
@@ -57,7 +69,9 @@ def open_test(root: Path, run_id: str, test: Iterable[Example]) -> int:
             # The line is written under the lock, so that two runs cannot both count as the first.
             openings.append(Opening(run_id, rows))
     # An opening counts if it shares at least half of the rows of the smaller test.
-    return sum(2 * len(opening.rows & rows) >= min(len(opening.rows), len(rows)) for opening in openings)
+    return sum(
+        2 * len(opening.rows & rows) >= min(len(opening.rows), len(rows)) for opening in openings
+    )
 
 
 def count_seen_as_test(root: Path, run_id: str, rows: Iterable[Example]) -> int:

@@ -1,4 +1,6 @@
-"""Progress of a run as lines of text, for people who call `compare` and `train` from a terminal or a notebook."""
+"""Progress of a run as lines of text, for people who call `compare` and `train` from a terminal or
+a notebook.
+"""
 
 import sys
 import time
@@ -12,7 +14,9 @@ PAUSE = 5.0
 
 
 def choose_reporter() -> events.OnEvent:
-    """Return a printer of progress in a terminal or a notebook, else a function that does nothing."""
+    """Return a printer of progress in a terminal or a notebook, else a function that does
+    nothing.
+    """
     is_watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     return ProgressPrinter() if is_watched else lambda event: None
 
@@ -23,8 +27,9 @@ def print_line(text: str) -> None:
 
 
 def format_progress(event: events.BatchAnswered | events.StepTrained) -> str:
-    """Format how far a method is: `16 of 1,030 rows, 80 s left`, `candidate 2 of 6: 16 of 30 rows, 80 s left for this
-    candidate`, `step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
+    """Format how far a method is: `16 of 1,030 rows, 80 s left`, `candidate 2 of 6: 16 of 30 rows,
+    80 s left for this candidate`, `step 12/90, loss 0.731, 812 tokens/s, 40 s left`.
+    """
     left = f"{format_time(event.remaining_seconds)} left"
     if isinstance(event, events.StepTrained):
         speed = f"{event.tokens_per_second:,.0f} tokens/s"
@@ -40,7 +45,8 @@ class ProgressPrinter:
     """Writes notes and results as they come, and progress at most once in PAUSE seconds."""
 
     def __init__(self, write: Callable[[str], None] = print_line) -> None:
-        self.write, self._next_line = write, time.monotonic() + PAUSE
+        self.write = write
+        self._next_line = time.monotonic() + PAUSE
 
     def __call__(self, event: events.Event) -> None:
         match event:
@@ -52,7 +58,9 @@ class ProgressPrinter:
                 self._print(f"{method}: {format_percent(estimate.value)} on {side}")
             case events.MethodFailed(method, reason):
                 self._print(f"{method} failed: {reason}")
-            case events.BatchAnswered() | events.StepTrained() if time.monotonic() >= self._next_line:
+            case events.BatchAnswered() | events.StepTrained() if (
+                time.monotonic() >= self._next_line
+            ):
                 self._print(f"{event.method}: {format_progress(event)}")
 
     def _print(self, text: str) -> None:

@@ -34,20 +34,26 @@ class SendLimits:
     answer_tokens: int
 
 
-def confirm_service(service: Service, limits: SendLimits, purpose: str, on_event: OnEvent, confirm: Confirm) -> None:
-    """Report what an endpoint will get and the maximum cost, and ask. Raises Declined if the answer is no."""
+def confirm_service(
+    service: Service, limits: SendLimits, purpose: str, on_event: OnEvent, confirm: Confirm
+) -> None:
+    """Report what an endpoint will get and the maximum cost, and ask. Raises Declined if the answer
+    is no.
+    """
     question = " ".join(describe_sending(service, limits, purpose))
     if not service.needs_consent:
         on_event(NoteEvent(question))
     elif not confirm((str if service.is_local else SensitiveQuestion)(f"{question} Continue?")):
         raise Declined(
-            "Nothing was sent. To agree in advance, add --yes; from Python, pass confirm=lambda question: True."
+            "Nothing was sent. To agree in advance, add --yes; from Python, pass confirm=lambda "
+            "question: True."
         )
 
 
 def describe_sending(service: Service, limits: SendLimits, purpose: str) -> Iterator[str]:
     """Yield sentences: what is sent, what it costs, and which limits stop the run."""
-    prompt, answer = round_up_rows(limits.prompt_tokens), round_up_rows(limits.answer_tokens)
+    prompt = round_up_rows(limits.prompt_tokens)
+    answer = round_up_rows(limits.answer_tokens)
     yield (
         f"{service.title} {purpose}: at most {limits.requests:,} requests, about "
         f"{prompt:,} prompt tokens and at most {answer:,} answer tokens."
@@ -55,7 +61,10 @@ def describe_sending(service: Service, limits: SendLimits, purpose: str) -> Iter
     prices = service.prices
     if prices is not None and prices.has_token_prices:
         cost = format_decimal(prices.price_tokens(limits.prompt_tokens, 0, limits.answer_tokens))
-        per_million = f"{prices.prompt:g} per million prompt tokens and {prices.answer:g} per million answer tokens"
+        per_million = (
+            f"{prices.prompt:g} per million prompt tokens and {prices.answer:g} per million "
+            "answer tokens"
+        )
         yield f"At your prices ({per_million}), this costs at most {cost}."
     elif service.needs_consent:
         yield NO_PRICES
@@ -69,8 +78,14 @@ def describe_sent(service: Service, journal: Journal) -> str:
     """Say what a service was sent in a run, and what its answers cost."""
     prompt, _, answer = journal.tokens
     requests = format_count(len(journal), "request")
-    text = f"Sent to {service.title}: {requests} with {prompt:,} prompt tokens, answered with {answer:,} tokens."
+    text = (
+        f"Sent to {service.title}: {requests} with {prompt:,} prompt tokens, answered with "
+        f"{answer:,} tokens."
+    )
     prices = service.prices
     if prices is not None and prices.has_token_prices:
-        return f"{text} At your prices, this cost {format_decimal(prices.price_tokens(*journal.tokens))}."
+        return (
+            f"{text} At your prices, this cost "
+            f"{format_decimal(prices.price_tokens(*journal.tokens))}."
+        )
     return f"{text} {NO_PRICES}" if service.needs_consent else text

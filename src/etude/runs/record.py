@@ -1,4 +1,6 @@
-"""The records of a run: run.json (inputs, machine, data), method.json, and lines of predictions.jsonl."""
+"""The records of a run: run.json (inputs, machine, data), method.json, and lines of
+predictions.jsonl.
+"""
 
 import os
 import platform
@@ -31,12 +33,16 @@ PACKAGES = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "safetens
 
 
 def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: events.OnEvent) -> None:
-    """Start run.json with a unique id, or resume it. On resume, `resumed` gets an entry if versions or machine differ
-    from the last attempt. If a new run starts although the task has other runs, report why."""
+    """Start run.json with a unique id, or resume it. On resume, `resumed` gets an entry if versions
+    or machine differ from the last attempt. If a new run starts although the task has other runs,
+    report why.
+    """
     if (run.folder / "run.json").exists():
-        info, now = run.info, read_environment()
+        info = run.info
+        now = read_environment()
         resumed = info.get("resumed", [])
-        # An entry has only the values that changed, so all entries together give those of the last attempt.
+        # An entry has only the values that changed, so all entries together give those of the last
+        # attempt.
         last = {key: info.get(key) for key in now}
         for entry in resumed:
             last |= entry
@@ -70,26 +76,40 @@ def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: even
     )
 
 
-def _change_limits(run: Run, task: Task, inputs: Mapping[str, str], on_event: events.OnEvent) -> None:
-    """Continue a comparison with other limits. If its test was opened, it gets a new id, so that its next opening is
-    counted: a changed assistant sees the test."""
+def _change_limits(
+    run: Run, task: Task, inputs: Mapping[str, str], on_event: events.OnEvent
+) -> None:
+    """Continue a comparison with other limits. If its test was opened, it gets a new id, so that
+    its next opening is counted: a changed assistant sees the test.
+    """
     (run.folder / "task.yaml").write_bytes(task.file.read_bytes())
     is_opened = "openings" in run.info
     run.update(inputs=dict(inputs), **({"id": uuid4().hex} if is_opened else {}))
     message = "Only the limits changed, so the run is continued and its answers are used again."
     if is_opened:
-        message += " The test counts as opened again, because the share of its questions that are turned away is new."
+        message += (
+            " The test counts as opened again, because the share of its questions that are turned "
+            "away is new."
+        )
     on_event(events.NoteEvent(message))
 
 
-def write_data_record(run: Run, task: Task, split: Split, metric: Metric, notes_before: Sequence[str]) -> list[str]:
-    """Write rows, sizes, metric and notes (with `notes_before`) to run.json; return notes and findings' messages."""
+def write_data_record(
+    run: Run, task: Task, split: Split, metric: Metric, notes_before: Sequence[str]
+) -> list[str]:
+    """Write rows, sizes, metric and notes (with `notes_before`) to run.json; return notes and
+    findings' messages.
+    """
     notes = [*task.notes, *split.test.notes, *split.notes]
-    # The test was drawn again, for example with another seed, perhaps because of its earlier result.
-    if num_seen := openings.count_seen_as_test(run.folder.parent, run.info["id"], [*split.train, *split.dev]):
+    # The test was drawn again, for example with another seed, perhaps because of its earlier
+    # result.
+    if num_seen := openings.count_seen_as_test(
+        run.folder.parent, run.info["id"], [*split.train, *split.dev]
+    ):
         notes.append(
-            f"{num_seen:,} rows that are now in train or dev were test rows of an earlier run. The runs cannot be "
-            "compared, and choosing a split or seed by its result makes the result look too good."
+            f"{num_seen:,} rows that are now in train or dev were test rows of an earlier run. "
+            "The runs cannot be compared, and choosing a split or seed by its result makes the "
+            "result look too good."
         )
     notes += [*list_resume_notes(run), *notes_before]
     sides = (split.train, split.dev, split.test)
@@ -110,8 +130,12 @@ def write_data_record(run: Run, task: Task, split: Split, metric: Metric, notes_
 
 
 def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
-    """Build one line of predictions.jsonl: the raw answer, and all values from which the report is computed."""
-    example, answer, score = row.example, row.answer, row.score
+    """Build one line of predictions.jsonl: the raw answer, and all values from which the report is
+    computed.
+    """
+    example = row.example
+    answer = row.answer
+    score = row.score
     return {
         "side": side,
         "id": example.id,
@@ -149,10 +173,16 @@ def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
 
 
 def write_method_record(
-    run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str, look: str = "work"
+    run: Run,
+    method: Method,
+    assistant: Assistant,
+    context: FitContext,
+    prompt: str,
+    look: str = "work",
 ) -> None:
-    """Write method.json, which marks the method as fitted, so call this last. `prompt`: that of one dev row, verbatim;
-    `look`: the folder of the look that fitted it."""
+    """Write method.json, which marks the method as fitted, so call this last. `prompt`: that of one
+    dev row, verbatim; `look`: the folder of the look that fitted it.
+    """
     record = {
         "name": method.name,
         "label": method.label,
@@ -198,7 +228,9 @@ def read_environment() -> Json:
         with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
     has_size = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})  # not on Windows
-    memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9) if has_size else None
+    memory = (
+        round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9) if has_size else None
+    )
     file = Path("/proc/cpuinfo")  # only Linux has it
     lines = file.read_text().splitlines() if file.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -213,10 +245,12 @@ def read_environment() -> Json:
 
 
 def list_resume_notes(run: Run) -> list[str]:
-    """List a sentence for each time the run was resumed with other versions or on another machine."""
+    """List a sentence for each time the run was resumed with other versions or on another
+    machine.
+    """
     return [
-        f"The run was resumed with different values of {' and '.join(entry)}, so its times and answers may come from "
-        "different environments (see `resumed` in run.json)."
+        f"The run was resumed with different values of {' and '.join(entry)}, so its times and "
+        "answers may come from different environments (see `resumed` in run.json)."
         for entry in run.info.get("resumed", [])
     ]
 
@@ -231,5 +265,9 @@ def _explain_new_run(run: Run, inputs: Mapping[str, str]) -> str | None:
         if inputs_before and inputs_before.get("command") == inputs.get("command"):
             # Names of the keys that differ, in the order of the task file.
             names = ", ".join(fingerprints.list_changes(inputs_before, inputs))
-            return f"Starting a new run, because these inputs changed since {sibling.name}: {names}." if names else None
+            return (
+                f"Starting a new run, because these inputs changed since {sibling.name}: {names}."
+                if names
+                else None
+            )
     return None

@@ -1,4 +1,6 @@
-"""The split of a run: drawn once, consistent with the task's other runs, and saved in split.json."""
+"""The split of a run: drawn once, consistent with the task's other runs, and saved in
+split.json.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +16,9 @@ from etude.task import Task
 from etude.types import Finding, Side
 
 TRAIN_ONLY_FILE = "training.jsonl"
-"""A file in the folder of all runs: inputs that are only used for training, one line for each time some were added."""
+"""A file in the folder of all runs: inputs that are only used for training, one line for each time
+some were added.
+"""
 
 
 def load_split(
@@ -27,8 +31,8 @@ def load_split(
 ) -> Split:
     """Load the run's split, or draw it in line with the task's other runs and save it.
 
-    `check_findings` are saved before the findings of the split. `sizes` are minimum sizes; the first one for which
-    there are enough rows is used.
+    `check_findings` are saved before the findings of the split. `sizes` are minimum sizes; the
+    first one for which there are enough rows is used.
     """
     file = run.folder / "split.json"
     split_rows = compute_split(run, task, dataset, test, sizes)
@@ -36,7 +40,9 @@ def load_split(
         return split_rows
     sides = {"train": split_rows.train, "dev": split_rows.dev, "test": split_rows.test}
     findings = [asdict(finding) for finding in split_rows.findings]
-    write_lines(run.folder / "findings.jsonl", [*map(asdict, check_findings), *findings], private=True)
+    write_lines(
+        run.folder / "findings.jsonl", [*map(asdict, check_findings), *findings], private=True
+    )
     record = {
         "seed": task.seed,
         **{side: [example.id for example in rows] for side, rows in sides.items()},
@@ -50,12 +56,18 @@ def load_split(
 
 
 def compute_split(
-    run: Run, task: Task, dataset: Dataset, test: Dataset | None, sizes: Sequence[MinRows] = (COMPARE_MIN,)
+    run: Run,
+    task: Task,
+    dataset: Dataset,
+    test: Dataset | None,
+    sizes: Sequence[MinRows] = (COMPARE_MIN,),
 ) -> Split:
     """Return what `load_split` returns, without writing anything. The run need not have started."""
     file = run.folder / "split.json"
     record = read_json(file) if file.exists() else None
-    previous, skipped = (record["assignments"], []) if record else _read_earlier_sides(run, task.seed)
+    previous, skipped = (
+        (record["assignments"], []) if record else _read_earlier_sides(run, task.seed)
+    )
     # Lists of labels, and answers to several questions, have too many different values to balance.
     kind = "answer" if task.several or task.questions else task.kind
     for minimum in sizes[:-1]:
@@ -66,7 +78,9 @@ def compute_split(
         new_split = split(dataset, kind, task.seed, test, previous, sizes[-1])
     if record is None:
         return replace(new_split, notes=(*new_split.notes, *skipped))
-    findings = tuple(Finding(**{**line, "rows": tuple(line["rows"])}) for line in record["findings"])
+    findings = tuple(
+        Finding(**{**line, "rows": tuple(line["rows"])}) for line in record["findings"]
+    )
     return replace(new_split, notes=tuple(record["notes"]), findings=findings)
 
 
@@ -77,9 +91,12 @@ def add_train_only(root: Path, keys: Sequence[str]) -> None:
 
 
 def _read_earlier_sides(run: Run, seed: int) -> tuple[dict[str, Side], list[str]]:
-    """Read on which side each input was in the task's other runs with this seed. The latest run takes precedence, and
-    all runs take precedence over `add_train_only`. Return also a note on every run that cannot be read."""
-    # Later entries overwrite earlier ones: corrections first, then runs from the oldest to the latest.
+    """Read on which side each input was in the task's other runs with this seed. The latest run
+    takes precedence, and all runs take precedence over `add_train_only`. Return also a note on
+    every run that cannot be read.
+    """
+    # Later entries overwrite earlier ones: corrections first, then runs from the oldest to the
+    # latest.
     file = run.folder.parent / TRAIN_ONLY_FILE
     lines = read_lines(file) if file.exists() else ()
     sides: dict[str, Side] = {key: "train" for line in lines for key in line["keys"]}
@@ -97,6 +114,11 @@ def _read_earlier_sides(run: Run, seed: int) -> tuple[dict[str, Side], list[str]
 
 
 def count_sides(split: Split) -> dict[str, int]:
-    """Count the rows of each side without made rows; a conversation is one row, also if each of its turns is a
-    question."""
-    return {"train": len(split.train.real.whole), "dev": len(split.dev.whole), "test": len(split.test.whole)}
+    """Count the rows of each side without made rows; a conversation is one row, also if each of its
+    turns is a question.
+    """
+    return {
+        "train": len(split.train.real.whole),
+        "dev": len(split.dev.whole),
+        "test": len(split.test.whole),
+    }

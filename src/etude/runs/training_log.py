@@ -17,23 +17,30 @@ NUM_LATEST = 32
 class TrainingLog:
     """Writes the lines of a training run and publishes them as events.
 
-    Lines that repeat after a resume are not written twice. A second training in one fit counts its steps from 1 again,
-    and all its lines are written. A line that cannot be written to disk is published, kept in memory and written before
-    the next line: a full disk does not end a training.
+    Lines that repeat after a resume are not written twice. A second training in one fit counts its
+    steps from 1 again, and all its lines are written. A line that cannot be written to disk is
+    published, kept in memory and written before the next line: a full disk does not end a training.
     """
 
     def __init__(self, method: str, file: Path, on_event: OnEvent) -> None:
-        self.method, self.on_event = method, on_event
+        self.method = method
+        self.on_event = on_event
         lines = list_lines(file)
         self.lines_before = {_line_key(line) for line in lines if "step" not in line}
         self.epochs_before = find_last_epochs(lines)
         self.published_epochs: set[float] = set()
         """Epochs that were already published."""
-        self.last_step_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
+        self.last_step_before = next(
+            (line["step"] for line in reversed(lines) if "step" in line), 0
+        )
         self.written_to = self.step = 0
         self.latest: deque[tuple[int, float]] = deque(maxlen=NUM_LATEST)
-        """Tokens and seconds of the latest steps; their medians ignore a pause of the process (Ctrl-Z)."""
-        measured = (line["seconds"] for line in reversed(lines) if "dev_loss" in line and "seconds" in line)
+        """Tokens and seconds of the latest steps; their medians ignore a pause of the process
+        (Ctrl-Z).
+        """
+        measured = (
+            line["seconds"] for line in reversed(lines) if "dev_loss" in line and "seconds" in line
+        )
         self.dev_seconds_before: float = next(measured, 0.0)
         self.dev_seconds: list[float] = []
         """Seconds of measuring the loss and the answers on dev, for each epoch of this attempt."""
@@ -45,7 +52,9 @@ class TrainingLog:
         for note in notes:
             self.on_event(note)
         if line.get("resumed_at_step"):
-            self.on_event(NoteEvent(f"{self.method}: resuming after step {line['resumed_at_step']}"))
+            self.on_event(
+                NoteEvent(f"{self.method}: resuming after step {line['resumed_at_step']}")
+            )
         if "resumed_at_step" in line:
             # Publish the epochs that an earlier attempt finished before this step.
             for step, epoch_line in self.epochs_before:
@@ -62,13 +71,19 @@ class TrainingLog:
     def _write(self, line: Mapping[str, Any]) -> None:
         # If several lines cannot be written, only the first is reported.
         if (error := self.log.append(line)) and len(self.log.pending) == 1:
-            message = f"{self.log.file} cannot be written ({error.strerror}). Training continues; free some disk space"
+            message = (
+                f"{self.log.file} cannot be written ({error.strerror}). Training continues; free "
+                "some disk space"
+            )
             self.on_event(NoteEvent(f"{message}, and the missing lines will be written."))
 
     def _is_written(self, line: Mapping[str, Any]) -> bool:
-        """Whether an earlier attempt wrote the line: steps after this attempt's checkpoint are repeated."""
+        """Whether an earlier attempt wrote the line: steps after this attempt's checkpoint are
+        repeated.
+        """
         if "resumed_at_step" in line:
-            self.written_to, self.step = self.last_step_before, line["resumed_at_step"]
+            self.written_to = self.last_step_before
+            self.step = line["resumed_at_step"]
         if "step" not in line:
             return _line_key(line) in self.lines_before
         # A second training of the same fit counts from 1 again.
@@ -78,7 +93,8 @@ class TrainingLog:
         return self.step <= self.written_to
 
     def _publish_step(self, line: Mapping[str, Any]) -> None:
-        epoch, epochs = line.get("epoch", 0), line.get("epochs", 0)
+        epoch = line.get("epoch", 0)
+        epochs = line.get("epochs", 0)
         self.latest.append((line["tokens"], line["seconds"]))
         step_seconds = median_low(seconds for _, seconds in self.latest)
         dev_seconds = median_low(self.dev_seconds) if self.dev_seconds else self.dev_seconds_before
@@ -93,7 +109,8 @@ class TrainingLog:
                 epoch=epoch,
                 epochs=epochs,
                 loss=line["loss"],
-                tokens_per_second=1 / median_low(seconds / tokens for tokens, seconds in self.latest),
+                tokens_per_second=1
+                / median_low(seconds / tokens for tokens, seconds in self.latest),
                 remaining_seconds=remaining,
                 memory=line.get("memory", 0),
             )
@@ -106,7 +123,11 @@ class TrainingLog:
         if line["epoch"] in self.published_epochs:
             return
         self.published_epochs.add(line["epoch"])
-        score = Estimate(line["score"], line["low"], line["high"], line["n"]) if "score" in line else None
+        score = (
+            Estimate(line["score"], line["low"], line["high"], line["n"])
+            if "score" in line
+            else None
+        )
         self.on_event(
             EpochEnded(
                 method=self.method,
@@ -123,12 +144,14 @@ class TrainingLog:
 
 def find_last_epochs(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
     """Find the epoch lines of the last training, each with the step before it."""
-    step, epochs = 0, list[tuple[int, Mapping[str, Any]]]()
+    step = 0
+    epochs = list[tuple[int, Mapping[str, Any]]]()
     for line in lines:
         step = line.get("step", step)
         if "dev_loss" in line:
             if line.get("epoch") == 0:
-                step, epochs = 0, []
+                step = 0
+                epochs = []
             epochs.append((step, line))
     return epochs
 

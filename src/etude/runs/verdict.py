@@ -20,13 +20,24 @@ from etude.types import CLASSICAL, Estimate, MethodPair, PricedCost
 COST_KEYS = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
 Status = Literal["among the best", "worse", "worse on dev", "undecided", "not measured enough"]
 TargetMark = Literal["met", "missed", "not sure"]
-Basis = Literal["among the best", "not beaten", "alone", "costs", "few rows", "nothing right", "one answer", "copies"]
+Basis = Literal[
+    "among the best",
+    "not beaten",
+    "alone",
+    "costs",
+    "few rows",
+    "nothing right",
+    "one answer",
+    "copies",
+]
 """Why a method is used. With the last four, it is used but not recommended."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredRows:
-    """The test rows, one entry each: in any order if all methods answered all rows, else as they were answered."""
+    """The test rows, one entry each: in any order if all methods answered all rows, else as they
+    were answered.
+    """
 
     ids: Sequence[str]
     units: Sequence[str] | None = None
@@ -38,7 +49,9 @@ class ScoredRows:
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """One method on the test rows. Every sequence has an entry for each answered row: the first of `ScoredRows`."""
+    """One method on the test rows. Every sequence has an entry for each answered row: the first of
+    `ScoredRows`.
+    """
 
     name: str
     tuned: bool
@@ -60,8 +73,9 @@ class MethodResult:
     fewer_epochs: bool = False
     """Whether its training was ended before its last epoch."""
     weights_rows: int | None = None
-    """Rows that its weights were trained on, if a budget ended training early. `learned` may be larger, because a
-    search may have been trained on more rows."""
+    """Rows that its weights were trained on, if a budget ended training early. `learned` may be
+    larger, because a search may have been trained on more rows.
+    """
     num_tried: int = 0
     """Candidates that it tried on dev, of `num_candidates`."""
     num_candidates: int = 0
@@ -75,13 +89,17 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True)
 class HeadlinePair:
-    """The untuned and the tuned method that the test compares, chosen on dev; None if none was run."""
+    """The untuned and the tuned method that the test compares, chosen on dev; None if none was
+    run.
+    """
 
     untuned: str | None
     tuned: str | None
     reasons: tuple[str, ...] = ()
     prompted: str | None = None
-    """The best untuned method that the bigger model (`prompt_model:`) answers, chosen on dev; None without one."""
+    """The best untuned method that the bigger model (`prompt_model:`) answers, chosen on dev; None
+    without one.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +116,9 @@ class Evidence:
 
     method: str
     curve: tuple[CurvePoint, ...]
-    """On nested subsets of the training rows; the last point uses all rows that the method was trained on."""
+    """On nested subsets of the training rows; the last point uses all rows that the method was
+    trained on.
+    """
     doubling: Estimate | None
     """The last point minus the point before it, on the same dev rows."""
     seconds: float
@@ -168,15 +188,21 @@ class VerdictInputs:
     full_seconds: Mapping[str, float] = field(default_factory=dict)
     """Tuned method -> seconds that training on all rows would take."""
     baseline_on_equal_rows: MethodResult | None = None
-    """The baseline fitted on as many rows as the tuned method of the headline; None if that method used all rows."""
+    """The baseline fitted on as many rows as the tuned method of the headline; None if that method
+    used all rows.
+    """
     evidence: Evidence | None = None
     num_test_rows: int | None = None
     """Rows of the whole test; None if all were answered."""
     beaten: frozenset[str] = frozenset()
-    """Methods that another one clearly beat on dev, so they answered only a few test rows, under a budget. They are
-    shown, but not compared on the test: dev is enough for that, and a few rows would show less."""
+    """Methods that another one clearly beat on dev, so they answered only a few test rows, under a
+    budget. They are shown, but not compared on the test: dev is enough for that, and a few rows
+    would show less.
+    """
     most_frequent: MethodResult | None = None
-    """What the most frequent training answer would score as the answer to every row; None if copies are not scored."""
+    """What the most frequent training answer would score as the answer to every row; None if copies
+    are not scored.
+    """
     error_costs: "CostResult | None" = None
     resamples: int = RESAMPLES
 
@@ -189,11 +215,15 @@ class VerdictInputs:
         return self.methods[self.index(name)]
 
     def build_sample(self, method: MethodResult, num_rows: int | None = None) -> UnitSums:
-        """Return a method's rows, or the first `num_rows`, under the headline metric, ready for statistics."""
+        """Return a method's rows, or the first `num_rows`, under the headline metric, ready for
+        statistics.
+        """
         # The baseline on equal rows may have answered more rows than any method of the ladder.
         num = min(len(method.scores) if num_rows is None else num_rows, len(self.rows.ids))
         units = None if self.rows.units is None else self.rows.units[:num]
-        return self.metric.sample(method.scores[:num], units, self.rows.expected[:num], method.predicted[:num])
+        return self.metric.sample(
+            method.scores[:num], units, self.rows.expected[:num], method.predicted[:num]
+        )
 
     def build_pair(self, a: MethodResult, b: MethodResult) -> tuple[UnitSums, UnitSums]:
         """Return two methods on the rows that both answered."""
@@ -202,15 +232,21 @@ class VerdictInputs:
 
     @property
     def in_race(self) -> "VerdictInputs":
-        return replace(self, methods=[method for method in self.methods if method.name not in self.beaten])
+        return replace(
+            self, methods=[method for method in self.methods if method.name not in self.beaten]
+        )
 
     @property
     def partly_trained(self) -> frozenset[str]:
-        """Tuned methods whose training was cut by a budget or `max_rows`, without evidence that it was still enough."""
+        """Tuned methods whose training was cut by a budget or `max_rows`, without evidence that it
+        was still enough.
+        """
         num_train_rows = self.train_rows
         tuned = [method for method in self.methods if method.tuned]
-        # Sufficient: at least half of the rows, with a gain below the margin from their last doubling.
-        sufficiently_trained, evidence = None, self.evidence
+        # Sufficient: at least half of the rows, with a gain below the margin from their last
+        # doubling.
+        sufficiently_trained = None
+        evidence = self.evidence
         if evidence and evidence.doubling and evidence.doubling.high < self.margin:
             is_half = 2 * evidence.curve[-1].rows >= num_train_rows
             sufficiently_trained = evidence.method if is_half else None
@@ -218,20 +254,30 @@ class VerdictInputs:
             method.name
             for method in tuned
             if method.fewer_epochs
-            or (method.name != sufficiently_trained and method.learned is not None and method.learned < num_train_rows)
+            or (
+                method.name != sufficiently_trained
+                and method.learned is not None
+                and method.learned < num_train_rows
+            )
         )
 
     @property
     def copying_methods(self) -> frozenset[str]:
-        """Methods that only copy example answers, if nothing checks answers. They are not recommended."""
+        """Methods that only copy example answers, if nothing checks answers. They are not
+        recommended.
+        """
         unchecked = self.metric.contract_only
-        return frozenset(method.name for method in self.methods if unchecked and method.model == CLASSICAL)
+        return frozenset(
+            method.name for method in self.methods if unchecked and method.model == CLASSICAL
+        )
 
     @property
     def candidates(self) -> list[str]:
         """Methods that may be recommended: neither stored answers nor copies."""
         return [
-            method.name for method in self.methods if not method.is_stored and method.name not in self.copying_methods
+            method.name
+            for method in self.methods
+            if not method.is_stored and method.name not in self.copying_methods
         ]
 
     @property
@@ -262,7 +308,9 @@ class BiggerModelResult:
     difference: Estimate
     """Tuned minus prompted."""
     num_only_tuned: int
-    """Rows that only the tuned method gets right; for a graded metric, rows where it is better by the margin."""
+    """Rows that only the tuned method gets right; for a graded metric, rows where it is better by
+    the margin.
+    """
     num_only_prompted: int
     text: str
 
@@ -277,7 +325,13 @@ class TargetResult:
 
     def mark(self, estimate: Estimate) -> TargetMark:
         """Return whether a method meets the target, by its interval."""
-        return "met" if estimate.low >= self.target else "missed" if estimate.high < self.target else "not sure"
+        return (
+            "met"
+            if estimate.low >= self.target
+            else "missed"
+            if estimate.high < self.target
+            else "not sure"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +356,9 @@ class LadderRow:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to use today, why, and what is still open. Everything that names a method to use comes from here."""
+    """What to use today, why, and what is still open. Everything that names a method to use comes
+    from here.
+    """
 
     method: str
     """The method whose assistant answers in `load`, `chat` and `serve`."""
@@ -368,7 +424,9 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class TagEstimate:
-    """One method on the rows with one value of one tag: the mean score (macro-F1: the share right)."""
+    """One method on the rows with one value of one tag: the mean score (macro-F1: the share
+    right).
+    """
 
     tag: str
     value: str
@@ -378,7 +436,9 @@ class TagEstimate:
 
 @dataclass(frozen=True, slots=True)
 class ContractRates:
-    """Shares of answers that keep the contract and pass the check, and the number cut at the length limit."""
+    """Shares of answers that keep the contract and pass the check, and the number cut at the length
+    limit.
+    """
 
     keeps_contract: Estimate | None
     passes_check: Estimate | None
@@ -398,7 +458,9 @@ class BaselineOnEqualRows:
 
 @dataclass(frozen=True, slots=True)
 class MadeRowsResult:
-    """What rows that a model made add to one method on the test: differences to the same method on the real rows."""
+    """What rows that a model made add to one method on the test: differences to the same method on
+    the real rows.
+    """
 
     method: str
     num_made: int
@@ -406,7 +468,9 @@ class MadeRowsResult:
     repeated: Estimate
     """Of the real rows repeated to as many rows."""
     drawn: Estimate | None
-    """Of as many made rows, drawn at random from all that passed the gates; None without further rows."""
+    """Of as many made rows, drawn at random from all that passed the gates; None without further
+    rows.
+    """
     text: str
 
 
@@ -420,7 +484,9 @@ class MostFrequentAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RowsAnswered:
-    """The number of test rows answered by the method that answered most, and the number of all test rows."""
+    """The number of test rows answered by the method that answered most, and the number of all test
+    rows.
+    """
 
     answered: int
     total: int
@@ -469,13 +535,17 @@ class Verdict:
     most_frequent: MostFrequentAnswer | None = None
     """None if nothing checks whether an answer is right."""
     failures: Mapping[str, str] = field(default_factory=dict)
-    """Method -> why it failed. Failed methods are not on the ladder; the same command tries them again."""
+    """Method -> why it failed. Failed methods are not on the ladder; the same command tries them
+    again.
+    """
 
     @property
     def reaches_target(self) -> bool:
         """Whether the recommended method is sure to reach the target."""
         row = next((row for row in self.ladder if row.method == self.recommended), None)
-        return row is not None and self.target is not None and self.target.mark(row.estimate) == "met"
+        return (
+            row is not None and self.target is not None and self.target.mark(row.estimate) == "met"
+        )
 
     def __str__(self) -> str:
         rows = self._list_cells()
@@ -484,11 +554,17 @@ class Verdict:
         return "\n".join([*lines, "", self.sentence])
 
     def _repr_html_(self) -> str:
-        return f"<p><strong>{escape(self.sentence)}</strong></p>{format_html_table(self._list_cells())}"
+        table = format_html_table(self._list_cells())
+        return f"<p><strong>{escape(self.sentence)}</strong></p>{table}"
 
     def _list_cells(self) -> list[tuple[str, ...]]:
         rows = [
-            (row.method, format_percent(row.estimate.value), format_interval(row.estimate), row.status)
+            (
+                row.method,
+                format_percent(row.estimate.value),
+                format_interval(row.estimate),
+                row.status,
+            )
             for row in self.ladder
         ]
         return [*rows, *((name, "", "", "failed") for name in self.failures)]
@@ -500,7 +576,9 @@ def write_verdict(file: Path, verdict: Verdict) -> None:
 
 
 def read_verdict(file: Path) -> Verdict | None:
-    """Read what `write_verdict` wrote; None if there is no file. Raises RunError if it cannot be read."""
+    """Read what `write_verdict` wrote; None if there is no file. Raises RunError if it cannot be
+    read.
+    """
     if not file.exists():
         return None
     try:
@@ -512,8 +590,9 @@ def read_verdict(file: Path) -> Verdict | None:
 
 
 def build_scored_rows(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> ScoredRows:
-    """Build the rows of one side from lines of predictions.jsonl; `labels`: whether statistics need the expected
-    answers, for classify and extract."""
+    """Build the rows of one side from lines of predictions.jsonl; `labels`: whether statistics need
+    the expected answers, for classify and extract.
+    """
     lines = list(lines)
     return ScoredRows(
         ids=[line["id"] for line in lines],
@@ -526,7 +605,8 @@ def build_scored_rows(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> Sc
 def build_method_result(
     name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], **facts: Any
 ) -> MethodResult:
-    """Build one method's result from its lines of predictions.jsonl, in the order of `ids`. `facts`: the other fields.
+    """Build one method's result from its lines of predictions.jsonl, in the order of `ids`.
+    `facts`: the other fields.
 
     Raises KeyError if the lines do not belong to the first `ids`.
     """
@@ -538,7 +618,10 @@ def build_method_result(
         predicted=[to_label(row["value"], row["answer"]) for row in rows],
         keeps_contract=[row["keeps_contract"] for row in rows],
         check=[row["check"] for row in rows],
-        other_metrics={metric: [row["other_metrics"][metric] for row in rows] for metric in rows[0]["other_metrics"]},
+        other_metrics={
+            metric: [row["other_metrics"][metric] for row in rows]
+            for metric in rows[0]["other_metrics"]
+        },
         truncated=[row["truncated"] for row in rows],
         cost=PricedCost(*(sum(row[key] for row in rows) / len(rows) for key in COST_KEYS)),
         **facts,

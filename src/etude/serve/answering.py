@@ -30,7 +30,9 @@ class PreparedAnswer:
     build_body: Callable[[Sequence[FinishedAnswer]], Json]
     """Builds the response from all answers. Called in a thread; may write to disk."""
     build_chunks: Callable[[AsyncIterator[StreamEvent]], AsyncIterator[Json]] | None = None
-    """Builds the chunks of a stream; None for a whole response. A chunk with a `type` is an event of that name."""
+    """Builds the chunks of a stream; None for a whole response. A chunk with a `type` is an event
+    of that name.
+    """
 
     def stream(self, server: Server, is_timed: bool = True) -> AsyncGenerator[StreamEvent, None]:
         """Yield the answers as the engine generates them; count and remember each."""
@@ -41,7 +43,9 @@ class PreparedAnswer:
 
 
 async def answer_whole(server: Server, prepared: PreparedAnswer) -> Json:
-    """Return the response with all answers, however long they take. Raises ApiError and the engine's errors."""
+    """Return the response with all answers, however long they take. Raises ApiError and the
+    engine's errors.
+    """
     finished = await _collect_answers(prepared.stream(server, is_timed=False))
     return await asyncio.to_thread(prepared.build_body, finished)
 
@@ -75,11 +79,15 @@ async def respond(server: Server, prepared: PreparedAnswer, request: Request) ->
     )
 
 
-def _measured_header(prepared: AnswerRequest, answers: Sequence[FinishedAnswer] | None = None) -> dict[str, str]:
+def _measured_header(
+    prepared: AnswerRequest, answers: Sequence[FinishedAnswer] | None = None
+) -> dict[str, str]:
     return {"x-etude-measured": str(prepared.describe_measured(answers)["measured"]).lower()}
 
 
-async def _format_events(chunks: AsyncIterator[Json], events: AsyncGenerator[StreamEvent, None]) -> AsyncIterator[str]:
+async def _format_events(
+    chunks: AsyncIterator[Json], events: AsyncGenerator[StreamEvent, None]
+) -> AsyncIterator[str]:
     has_types = False
     try:
         async for chunk in chunks:
@@ -93,7 +101,9 @@ async def _format_events(chunks: AsyncIterator[Json], events: AsyncGenerator[Str
 
 
 async def _collect_answers(events: AsyncIterator[StreamEvent]) -> list[FinishedAnswer]:
-    answers = {event.index: event.item async for event in events if isinstance(event.item, FinishedAnswer)}
+    answers = {
+        event.index: event.item async for event in events if isinstance(event.item, FinishedAnswer)
+    }
     return [answers[index] for index in sorted(answers)]
 
 

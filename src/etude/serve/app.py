@@ -29,9 +29,12 @@ from etude.web.body_guard import BodyGuard, build_route_class
 from etude.web.shell import LOOPBACK, Shell
 
 LOG = logging.getLogger("etude.serve")
-# Only the first route names the model: for each of 400 responses, it would take most of the time to build the app.
+# Only the first route names the model: for each of 400 responses, it would take most of the time to
+# build the app.
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}}
+    status: {
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+    }
     for status in (400, 401, 403, 404, 408, 413, 429, 500)
 }
 
@@ -56,14 +59,27 @@ def build_app(
     keys = KeyRing(settings.keys, settings.key_file)
     add_error_handlers(app, find_refusal)
     if settings.origins:
-        app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"]
+        )
 
     def log_request(scope: Scope, status: int, seconds: float) -> None:
         path = getattr(scope.get("route"), "path", "other")
         server.metrics.requests.labels(path, str(status)).inc()
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "id": scope["state"]["request_id"]}
-        line |= {"address": (scope.get("client") or [""])[0], "method": scope["method"], "path": path}
-        line |= {"status": status, "seconds": round(seconds, 3), "key": scope["state"].get("key", "")}
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "id": scope["state"]["request_id"],
+        }
+        line |= {
+            "address": (scope.get("client") or [""])[0],
+            "method": scope["method"],
+            "path": path,
+        }
+        line |= {
+            "status": status,
+            "seconds": round(seconds, 3),
+            "key": scope["state"].get("key", ""),
+        }
         LOG.info(json.dumps(line))
 
     app.add_middleware(BodyGuard, seconds=settings.limits.receive_seconds)
@@ -75,7 +91,9 @@ def build_app(
         on_answered=log_request,
     )
     for route in ROUTES:
-        models: dict[int | str, dict[str, Any]] = {400: {"model": ErrorBody}} if route == ROUTES[0] else {}
+        models: dict[int | str, dict[str, Any]] = (
+            {400: {"model": ErrorBody}} if route == ROUTES[0] else {}
+        )
         app.router.add_api_route(
             route.path,
             route.handler,
@@ -98,17 +116,29 @@ async def _check_request(server: Server, keys: KeyRing, route: ApiRoute, request
             raise ApiError(411, "Send the header Content-Length with an upload.")
         room = await server.hosted.file_threads.run(server.hosted.files.count_room)
         if int(length) > room + MEDIUM_BODY:
-            message = f"The body has {int(length):,} bytes; this server can still store {max(0, room):,}."
-            raise ApiError(413, f"{message} Delete files, or start the server with a larger --quota.", "file")
+            message = (
+                f"The body has {int(length):,} bytes; this server can still store {max(0, room):,}."
+            )
+            raise ApiError(
+                413, f"{message} Delete files, or start the server with a larger --quota.", "file"
+            )
 
 
 @asynccontextmanager
 async def _load_then_close(server: Server) -> AsyncIterator[None]:
-    """Load the weights while /health and /ready already answer. On shutdown, answer the queue, then close."""
+    """Load the weights while /health and /ready already answer. On shutdown, answer the queue, then
+    close.
+    """
     server.engine.call(server.load_all)
     closing = threading.Event()
-    threading.Thread(target=follow_promotions, args=(server, closing), name="promotions", daemon=True).start()
-    workers = [asyncio.ensure_future(work(server)) for work in (run_batches, run_evals)] if server.hosted else []
+    threading.Thread(
+        target=follow_promotions, args=(server, closing), name="promotions", daemon=True
+    ).start()
+    workers = (
+        [asyncio.ensure_future(work(server)) for work in (run_batches, run_evals)]
+        if server.hosted
+        else []
+    )
     yield
     closing.set()
     for worker in workers:

@@ -1,5 +1,6 @@
-"""Work in the background: takes up promoted assistants and, only while no client waits, answers batches, and samples
-and grades the items of evals."""
+"""Work in the background: takes up promoted assistants and, only while no client waits, answers
+batches, and samples and grades the items of evals.
+"""
 
 import asyncio
 import logging
@@ -34,7 +35,9 @@ Result = TypeVar("Result")
 
 def follow_promotions(server: Server, closing: threading.Event) -> None:
     """Take up what is promoted for the tasks that are served, until the event is set."""
-    files = {name: served.promotions for name, served in server.catalogue.items() if served.promotions}
+    files = {
+        name: served.promotions for name, served in server.catalogue.items() if served.promotions
+    }
     stamps = dict.fromkeys(files, 0)
     while files and not closing.wait(POLL_SECONDS):
         for name, file in files.items():
@@ -48,7 +51,11 @@ async def run_batches(server: Server) -> None:
     """Run the batches of a server until this task is cancelled."""
     assert server.hosted is not None, "batches need --jobs"
     store = server.hosted.batches
-    await _run_all(server, lambda: [batch for batch in store.batches if not batch.is_finished][::-1], _run_batch)
+    await _run_all(
+        server,
+        lambda: [batch for batch in store.batches if not batch.is_finished][::-1],
+        _run_batch,
+    )
 
 
 async def run_evals(server: Server) -> None:
@@ -58,10 +65,13 @@ async def run_evals(server: Server) -> None:
 
 
 async def _run_all(
-    server: Server, list_unfinished: Callable[[], list[Work]], run: Callable[[Server, Work], Awaitable[None]]
+    server: Server,
+    list_unfinished: Callable[[], list[Work]],
+    run: Callable[[Server, Work], Awaitable[None]],
 ) -> None:
-    """Run one after another, the oldest first, for ever. After a disk error, one is tried again behind the others;
-    after any other error, it ends as failed."""
+    """Run one after another, the oldest first, for ever. After a disk error, one is tried again
+    behind the others; after any other error, it ends as failed.
+    """
     num_failures = Counter[Path]()
     while True:
         unfinished = await _run_in_files(server, list_unfinished)
@@ -76,11 +86,15 @@ async def _run_all(
                 continue
             LOG.exception("%s failed", work.folder.name)
             num_failures[work.folder] += 1
-            if isinstance(error, OSError) or (isinstance(error, ExceptionGroup) and error.subgroup(OSError)):
+            if isinstance(error, OSError) or (
+                isinstance(error, ExceptionGroup) and error.subgroup(OSError)
+            ):
                 await asyncio.sleep(POLL_SECONDS * 10)
                 continue
             with suppress(EtudeError, OSError):
-                work.fail({"code": "internal_error", "message": FAILED, "param": None, "line": None})
+                work.fail(
+                    {"code": "internal_error", "message": FAILED, "param": None, "line": None}
+                )
             await asyncio.sleep(POLL_SECONDS)
 
 
@@ -90,7 +104,10 @@ async def _run_in_files(server: Server, work: Callable[..., Result], *arguments:
 
 
 async def _work_through(
-    server: Server, items: Sequence[Item], goes_on: Callable[[], bool], work: Callable[[Item], Awaitable[None]]
+    server: Server,
+    items: Sequence[Item],
+    goes_on: Callable[[], bool],
+    work: Callable[[Item], Awaitable[None]],
 ) -> None:
     queue = list(items)[::-1]
 
@@ -108,17 +125,23 @@ async def _work_through(
 
 async def _run_batch(server: Server, batch: RequestBatch) -> None:
     assert server.hosted is not None
-    store, endpoint = server.hosted.batches, batch.request["endpoint"]
+    store = server.hosted.batches
+    endpoint = batch.request["endpoint"]
     lock = asyncio.Lock()
 
     async def answer_line(line: Json) -> None:
         if _is_expired(batch):
-            error = ApiError(400, "The batch expired before this request was answered.", code="batch_expired")
-            status, body = error.status, error.body
+            error = ApiError(
+                400, "The batch expired before this request was answered.", code="batch_expired"
+            )
+            status = error.status
+            body = error.body
         else:
             status, body = await _answer(server, endpoint, line["body"])
         async with lock:  # one line is appended at a time
-            await _run_in_files(server, batch.add_line, line["custom_id"], status, uuid4().hex, body)
+            await _run_in_files(
+                server, batch.add_line, line["custom_id"], status, uuid4().hex, body
+            )
 
     if batch.state["status"] == "validating":
         names = await _run_in_files(server, _list_names, server, endpoint)
@@ -126,7 +149,11 @@ async def _run_batch(server: Server, batch: RequestBatch) -> None:
             return
     if batch.state["status"] == "in_progress":
         content = store.files.find(batch.request["input_file_id"])
-        lines = [] if content is None else await _run_in_files(server, lambda: list(batch.iter_unanswered(content)))
+        lines = (
+            []
+            if content is None
+            else await _run_in_files(server, lambda: list(batch.iter_unanswered(content)))
+        )
         await _work_through(server, lines, lambda: not batch.is_cancelled, answer_line)
     status = "cancelled" if batch.is_cancelled else "expired" if _is_expired(batch) else "completed"
     await _run_in_files(server, store.finish, batch, status)
@@ -159,7 +186,9 @@ def _list_names(server: Server, endpoint: str) -> set[str]:
 
 async def _run_eval(server: Server, run: EvalRun) -> None:
     assert server.hosted is not None
-    store, lock, threads = server.hosted.evals, asyncio.Lock(), server.hosted.eval_threads
+    store = server.hosted.evals
+    lock = asyncio.Lock()
+    threads = server.hosted.eval_threads
 
     async def grade_item(item: tuple[int, Json]) -> None:
         number, line = item
@@ -195,16 +224,23 @@ async def _build_sample(server: Server, source: Json, line: Json) -> Json:
     except Exception as error:  # noqa: BLE001 - a model's failure is the result of its item
         failure = to_api_error(error)
         return _fail(failure.code or "model_error", failure.message)
-    choice, usage = response["choices"][0], response["usage"]
+    choice = response["choices"][0]
+    usage = response["usage"]
     return complete_sample(
         {
             "input": messages,
             "choices": response["choices"],
             "finish_reason": choice["finish_reason"],
             "model": source["model"],
-            "usage": {key: usage.get(key, 0) for key in ("prompt_tokens", "completion_tokens", "total_tokens")},
+            "usage": {
+                key: usage.get(key, 0)
+                for key in ("prompt_tokens", "completion_tokens", "total_tokens")
+            },
             "error": None,
-            **{key: parameters.get(key) for key in ("temperature", "top_p", "seed", "max_completion_tokens")},
+            **{
+                key: parameters.get(key)
+                for key in ("temperature", "top_p", "seed", "max_completion_tokens")
+            },
         }
     )
 
@@ -217,7 +253,10 @@ def _build_messages(source: Json, item: Json) -> list[Json]:
                 return messages
         return [{"role": "user", "content": text}]
     return [
-        {"role": turn.get("role", "user"), "content": render_template(read_content(turn.get("content")), item, {})}
+        {
+            "role": turn.get("role", "user"),
+            "content": render_template(read_content(turn.get("content")), item, {}),
+        }
         for turn in source["template"]
     ]
 

@@ -50,10 +50,10 @@ def load_catalogue(
 ) -> dict[str, ServedModel]:
     """Load the assistants, without their weights, by name.
 
-    A place is anything that `etude.load` accepts. `NAME=PLACE` sets the name; without it, the name is that of the
-    task. For a task, load what `find_served` finds. With `run_tools`, the class under `tools:` in its task runs its
-    calls. Raises InputError if two assistants have the same name or a class is missing, RunError for a place without an
-    assistant.
+    A place is anything that `etude.load` accepts. `NAME=PLACE` sets the name; without it, the name
+    is that of the task. For a task, load what `find_served` finds. With `run_tools`, the class
+    under `tools:` in its task runs its calls. Raises InputError if two assistants have the same
+    name or a class is missing, RunError for a place without an assistant.
     """
     catalogue: dict[str, ServedModel] = {}
     for text in places:
@@ -61,14 +61,18 @@ def load_catalogue(
         if served.name in catalogue:
             remedy = f"give one of them another name: NAME={served.folder}"
             raise InputError.of(
-                str(served.folder), f"another assistant already has the name {served.name!r}", "", remedy
+                str(served.folder),
+                f"another assistant already has the name {served.name!r}",
+                "",
+                remedy,
             )
         assistant = with_engine(engine, served.assistant)
         if assistant != served.assistant:
             served.unmeasured_reason = (
                 "another program formats the prompt"
                 if is_url(engine)
-                else f"{engine.replace('_', '.')} computes them; --engine auto uses the engine of the measurement"
+                else f"{engine.replace('_', '.')} computes them; --engine auto uses the engine of "
+                "the measurement"
             )
         if run_tools:
             served.tools = load_tools(served.run.task_file if served.run else served.folder)
@@ -79,8 +83,11 @@ def load_catalogue(
 
 def load_saved(name: str, folder: Path) -> ServedModel:
     """Load an assistant's folder, which may be in a run."""
-    run, feedback = find_run_of(folder), folder.parent / FEEDBACK_FILE
-    return ServedModel(name, load(folder), folder, feedback, run, unmeasured_reason=_explain_unmeasured(run))
+    run = find_run_of(folder)
+    feedback = folder.parent / FEEDBACK_FILE
+    return ServedModel(
+        name, load(folder), folder, feedback, run, unmeasured_reason=_explain_unmeasured(run)
+    )
 
 
 def _explain_unmeasured(run: Run | None) -> str:
@@ -99,5 +106,6 @@ def _load_served(text: str, method: str | None) -> ServedModel:
     assistant = load(run.assistant_folder(method))
     name = prefix if has_name else run.info["name"]
     feedback = run.folder.parent.parent / FEEDBACK_FILE
-    reasons, promotions = (reason.strip(), _explain_unmeasured(run)), get_promotions_file(path)
+    reasons = (reason.strip(), _explain_unmeasured(run))
+    promotions = get_promotions_file(path)
     return ServedModel(name, assistant, run.folder, feedback, run, *reasons, promotions)

@@ -1,6 +1,7 @@
 """The routes of OpenAI's API that this server has, and why it lacks the others.
 
-The routes of the API are data (`api_routes.txt`). The served routes are read from the server's own table of routes.
+The routes of the API are data (`api_routes.txt`). The served routes are read from the server's own
+table of routes.
 """
 
 import re
@@ -16,7 +17,9 @@ NOT_SERVED = "This server does not have this route of OpenAI's API."
 
 @dataclass(frozen=True)
 class OpenAIRoute:
-    """A route of OpenAI's API. With the method `*`, it means all routes whose path begins with its path."""
+    """A route of OpenAI's API. With the method `*`, it means all routes whose path begins with its
+    path.
+    """
 
     method: str
     path: str
@@ -34,7 +37,9 @@ class OpenAIRoute:
 @cache
 def read_api_routes() -> tuple[OpenAIRoute, ...]:
     """Read the routes of the API, sorted by their paths."""
-    lines = [line for line in FILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in FILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    ]
     routes = []
     for line in lines:
         declared, _, reason = line.partition(" - ")
@@ -45,6 +50,10 @@ def read_api_routes() -> tuple[OpenAIRoute, ...]:
 
 
 def find_refusal(method: str, path: str) -> ApiError | None:
-    """Return the error for a route of OpenAI's API that the server does not have; None for other requests."""
+    """Return the error for a route of OpenAI's API that the server does not have; None for other
+    requests.
+    """
     route = next((route for route in read_api_routes() if route.matches(method, path)), None)
-    return ApiError(501, f"{method} {path}: {route.reason}", code="not_supported") if route else None
+    return (
+        ApiError(501, f"{method} {path}: {route.reason}", code="not_supported") if route else None
+    )

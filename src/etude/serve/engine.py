@@ -1,8 +1,9 @@
 """The serving engine: one thread that owns the models and answers many requests at once.
 
-Requests wait in a queue. Requests on the same weights are answered together, one token each per step; a request can
-join or leave at any step (`models/local/generation.py`). A model that allows several threads gets one thread per
-request. Labels and votes, and all other models, are answered one after another.
+Requests wait in a queue. Requests on the same weights are answered together, one token each per
+step; a request can join or leave at any step (`models/local/generation.py`). A model that allows
+several threads gets one thread per request. Labels and votes, and all other models, are answered
+one after another.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class ServingLimits:
     prompt_tokens: int = 32_768
     answer_tokens: int = 4_096
     body_bytes: int = 2_000_000
-    receive_seconds: float = 20.0  # to receive the head of a request, and its body (longer if it is large)
+    receive_seconds: float = (
+        20.0  # to receive the head of a request, and its body (longer if it is large)
+    )
     connections: int = 1_000  # open at the same time
 
 
@@ -77,7 +80,9 @@ class QueuedRequest:
 
     assistant: Assistant
     key: str
-    """Identifies the assistant's own prompt, which is computed only once; "" if the caller has changed the prompt."""
+    """Identifies the assistant's own prompt, which is computed only once; "" if the caller has
+    changed the prompt.
+    """
     messages: tuple[Message, ...]
     deliver: Callable[[StreamItem], None]  # called in the engine's thread
     sampling: Sampling = field(default_factory=Sampling)
@@ -92,8 +97,9 @@ class QueuedRequest:
 
 
 def samples_tokens(assistant: Assistant) -> bool:
-    """Return whether a request can change how the answer's tokens are sampled. Labels are computed exactly as they were
-    measured."""
+    """Return whether a request can change how the answer's tokens are sampled. Labels are computed
+    exactly as they were measured.
+    """
     can = find_backend(assistant.model.name).can
     is_whole = bool(assistant.choices) and "choices" in can
     return not is_whole and ("live" in can or "concurrent" in can)
@@ -103,13 +109,16 @@ class ServingEngine:
     """Answers requests until it is closed."""
 
     def __init__(self, models: Models, limits: ServingLimits = ServingLimits()) -> None:
-        self.models, self.limits = models, limits
+        self.models = models
+        self.limits = limits
         self._waiting: deque[QueuedRequest] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._batches: dict[tuple[ModelRef, tuple[int, ...], int, int], GenerationBatch] = {}
-        """By weights, prefix, length of prompts and number. There is a second batch only if none can join the first."""
+        """By weights, prefix, length of prompts and number. There is a second batch only if none
+        can join the first.
+        """
         self._readings: list[PromptReading] = []
         """Prompts that are being read."""
         self._prefixes: dict[tuple[str, int], tuple[int, ...]] = {}
@@ -136,13 +145,19 @@ class ServingEngine:
         return self.limits.at_once - self.num_live
 
     def submit(self, *requests: QueuedRequest, may_refuse: bool = True) -> None:
-        """Queue all of the requests. With `may_refuse`, raises ApiError if the queue is too small or full, or if the
-        engine is closing."""
+        """Queue all of the requests. With `may_refuse`, raises ApiError if the queue is too small
+        or full, or if the engine is closing.
+        """
         if len(requests) > self.limits.waiting:
-            message = f"The request asks for {len(requests)} answers; this server queues at most {self.limits.waiting}."
+            message = (
+                f"The request asks for {len(requests)} answers; this server queues at most "
+                f"{self.limits.waiting}."
+            )
             raise ApiError(400, message, "n", "invalid_value")
         with self._wake:
-            if may_refuse and (self._closing or len(self._waiting) + len(requests) > self.limits.waiting):
+            if may_refuse and (
+                self._closing or len(self._waiting) + len(requests) > self.limits.waiting
+            ):
                 rounds = (len(self._waiting) + self.num_live) / self.limits.at_once
                 seconds = min(60, max(1, math.ceil(self._seconds_per_answer * rounds)))
                 message = f"The queue is full. Try again in {seconds} s."
@@ -199,7 +214,8 @@ class ServingEngine:
                     return
                 num_starts = min(self._num_free, MAX_STARTS, len(self._waiting))
                 starting = [self._waiting.popleft() for _ in range(num_starts)]
-                calls, self._calls = list(self._calls), deque()
+                calls = list(self._calls)
+                self._calls = deque()
             # 2. Load and unload weights.
             for work in calls:
                 try:
@@ -215,13 +231,19 @@ class ServingEngine:
 
     def _has_work(self) -> bool:
         is_ending = self._closing and not self._waiting
-        return bool(self._live or self._calls or is_ending or (self._waiting and self._num_free > 0))
+        return bool(
+            self._live or self._calls or is_ending or (self._waiting and self._num_free > 0)
+        )
 
     def _is_wanted(self, queued: QueuedRequest) -> bool:
-        """Return whether somebody still waits for the answer. Ends a request that has waited too long."""
+        """Return whether somebody still waits for the answer. Ends a request that has waited too
+        long.
+        """
         is_late = queued.is_timed and time.monotonic() - queued.queued_at > self.limits.seconds
         if not queued.cancelled and is_late:
-            queued.deliver(ApiError(408, f"No answer within {self.limits.seconds:.0f} s.", code="timeout"))
+            queued.deliver(
+                ApiError(408, f"No answer within {self.limits.seconds:.0f} s.", code="timeout")
+            )
             queued.cancelled = True
         return not queued.cancelled
 
@@ -244,12 +266,18 @@ class ServingEngine:
             self._readings += [PromptReading(*joined) for joined in joining.values()]
 
     def _read_prompts(self) -> None:
-        """Read new prompts, those with the fewest tokens left first, until one is not read to its end: then the running
-        answers get their next token. Prompts that cannot be read in pieces come before all others."""
-        for reading in sorted(self._readings, key=lambda entry: (entry.batch.model.can_share, entry.num_left)):
+        """Read new prompts, those with the fewest tokens left first, until one is not read to its
+        end: then the running answers get their next token. Prompts that cannot be read in pieces
+        come before all others.
+        """
+        for reading in sorted(
+            self._readings, key=lambda entry: (entry.batch.model.can_share, entry.num_left)
+        ):
             is_complete: bool | None = None
             if any([self._is_wanted(self._live[id(entry)][0]) for entry in reading.generations]):
-                is_complete = self._guard(reading.generations, partial(reading.read, MAX_READ_TOKENS))
+                is_complete = self._guard(
+                    reading.generations, partial(reading.read, MAX_READ_TOKENS)
+                )
             else:
                 for entry in reading.generations:
                     del self._live[id(entry)]
@@ -258,7 +286,9 @@ class ServingEngine:
             self._readings.remove(reading)
 
     def _start_one(self, queued: QueuedRequest) -> tuple[GenerationBatch, Generation] | None:
-        """Return a generation and the batch that it should join; None if the request is answered otherwise."""
+        """Return a generation and the batch that it should join; None if the request is answered
+        otherwise.
+        """
         assistant = queued.assistant
         self._check_characters(queued)
         requests = assistant.build_requests([queued.messages], self.models)
@@ -266,29 +296,40 @@ class ServingEngine:
         model = self.models.get(assistant.model)
         if queued.max_tokens > request.max_tokens:
             room = model.context - model.count_tokens(request.messages)
-            request = replace(request, max_tokens=max(request.max_tokens, min(queued.max_tokens, room)))
+            request = replace(
+                request, max_tokens=max(request.max_tokens, min(queued.max_tokens, room))
+            )
         queued.request = request
         if request.reply:
             self._finish(queued, [request.reply] * len(requests), ())
             return None
-        can, is_sampled = find_backend(assistant.model.name).can, samples_tokens(assistant)
+        can = find_backend(assistant.model.name).can
+        is_sampled = samples_tokens(assistant)
         if "concurrent" in can and is_sampled:
             self._num_threads += 1
-            self._pool.submit(self._answer_in_thread, queued, self.models.get_concurrent(assistant.model))
+            self._pool.submit(
+                self._answer_in_thread, queued, self.models.get_concurrent(assistant.model)
+            )
             return None
         if not is_sampled:
             if queued.sampling.json_schema or request.grammar:
-                raise GrammarError("This assistant does not support response_format or a forced tool call.")
+                raise GrammarError(
+                    "This assistant does not support response_format or a forced tool call."
+                )
             requests = [replace(sample, max_tokens=request.max_tokens) for sample in requests]
             self._finish(queued, model.generate(requests), ())
             return None
         live = self.models.get_live(assistant.model)
         generation = live.create_generation(request, queued.sampling)
         if len(generation.prompt) > self.limits.prompt_tokens:
-            message = f"The prompt has {len(generation.prompt):,} tokens; the limit is {self.limits.prompt_tokens:,}."
+            message = (
+                f"The prompt has {len(generation.prompt):,} tokens; the limit is "
+                f"{self.limits.prompt_tokens:,}."
+            )
             raise ApiError(400, message, "messages", "context_length_exceeded")
         prefix = self._find_prefix(queued, generation)
-        # Every answer of a batch costs as much as the longest, so prompts of very different lengths are kept apart.
+        # Every answer of a batch costs as much as the longest, so prompts of very different lengths
+        # are kept apart.
         length = ((len(generation.prompt) - len(prefix)) // (2 * MAX_READ_TOKENS)).bit_length()
         keys = ((assistant.model, prefix, length, number) for number in count())
         key = next(key for key in keys if key not in self._batches or self._batches[key].can_join)
@@ -299,12 +340,17 @@ class ServingEngine:
         return self._batches[key], generation
 
     def _check_characters(self, queued: QueuedRequest) -> None:
-        """Refuse a request that is too long whatever its tokens are: counting those of a long text takes seconds."""
+        """Refuse a request that is too long whatever its tokens are: counting those of a long text
+        takes seconds.
+        """
         max_tokens = min(self.limits.prompt_tokens, self.models.get(queued.assistant.model).context)
         texts = [queued.assistant.instructions, *(message.content for message in queued.messages)]
         num_characters = sum(map(len, texts))
         if num_characters > max_tokens * MAX_TOKEN_CHARACTERS:
-            message = f"The messages are too long: {num_characters:,} characters do not fit in {max_tokens:,} tokens."
+            message = (
+                f"The messages are too long: {num_characters:,} characters do not fit in "
+                f"{max_tokens:,} tokens."
+            )
             raise ApiError(400, message, "messages", "context_length_exceeded")
 
     def _answer_in_thread(self, queued: QueuedRequest, model: ConcurrentModel) -> None:
@@ -326,21 +372,27 @@ class ServingEngine:
                 self._wake.notify()
 
     def _find_prefix(self, queued: QueuedRequest, generation: Generation) -> tuple[int, ...]:
-        """Return the tokens that all prompts of the assistant begin with; empty below MIN_PREFIX_TOKENS."""
+        """Return the tokens that all prompts of the assistant begin with; empty below
+        MIN_PREFIX_TOKENS.
+        """
         if not queued.key or queued.request is None:
             return ()
         key = (queued.key, queued.request.shots_dropped)
         if key not in self._prefixes:
-            self._prefixes[key] = self._compute_prefix(queued.assistant, queued.request.shots_dropped)
+            self._prefixes[key] = self._compute_prefix(
+                queued.assistant, queued.request.shots_dropped
+            )
         prefix = self._prefixes[key]
         is_shorter = MIN_PREFIX_TOKENS <= len(prefix) < len(generation.prompt)
         return prefix if is_shorter and tuple(generation.prompt[: len(prefix)]) == prefix else ()
 
     def _compute_prefix(self, assistant: Assistant, shots_dropped: int) -> tuple[int, ...]:
-        live, num_shots = self.models.get_live(assistant.model), len(assistant.shots) - shots_dropped
+        live = self.models.get_live(assistant.model)
+        num_shots = len(assistant.shots) - shots_dropped
         first, second = (
             live.create_generation(
-                Request(assistant.build_messages((Message("user", text),), num_shots), 1), Sampling()
+                Request(assistant.build_messages((Message("user", text),), num_shots), 1),
+                Sampling(),
             ).prompt
             for text in ("1", "?")
         )
@@ -358,7 +410,9 @@ class ServingEngine:
         extended = self._guard(active, batch.step) if active else None
         if extended is None and active:
             fresh = batch.create_empty()
-            self._batches = {key: fresh if entry is batch else entry for key, entry in self._batches.items()}
+            self._batches = {
+                key: fresh if entry is batch else entry for key, entry in self._batches.items()
+            }
             for reading in self._readings:
                 reading.batch = fresh if reading.batch is batch else reading.batch
         for generation in extended or ():
@@ -370,22 +424,29 @@ class ServingEngine:
                 del self._live[id(generation)]
                 cached = batch.prefix.length if batch.prefix else 0
                 try:
-                    completion = generation.to_completion(cached, time.monotonic() - queued.started_at)
+                    completion = generation.to_completion(
+                        cached, time.monotonic() - queued.started_at
+                    )
                     self._finish(queued, [completion], generation.scores)
                 except Exception as error:  # noqa: BLE001 - an error ends this request only
                     queued.deliver(error)
 
-    def _finish(self, queued: QueuedRequest, completions: Sequence[Completion], scores: Sequence[TokenScore]) -> None:
+    def _finish(
+        self, queued: QueuedRequest, completions: Sequence[Completion], scores: Sequence[TokenScore]
+    ) -> None:
         request = queued.request
         assert request is not None
         (answer,) = queued.assistant.finish(["0"], completions, [request.facts] * len(completions))
         now = time.monotonic()
-        seconds, first_token_at = now - queued.started_at, queued.first_token_at or now
+        seconds = now - queued.started_at
+        first_token_at = queued.first_token_at or now
         self._seconds_per_answer += PACE_WEIGHT * (seconds - self._seconds_per_answer)
         waits = (queued.started_at - queued.queued_at, first_token_at - queued.queued_at)
         queued.deliver(FinishedAnswer(answer, completions[0], scores, *waits))
 
-    def _guard(self, generations: Sequence[Generation], work: Callable[[], Result]) -> Result | None:
+    def _guard(
+        self, generations: Sequence[Generation], work: Callable[[], Result]
+    ) -> Result | None:
         """Run a function. An error ends these generations."""
         try:
             return work()

@@ -10,7 +10,14 @@ from dataclasses import dataclass, field, replace
 from etude.assistant import Assistant
 from etude.data.formats.tools import CALL_END, CALL_TAG, append_tools, join_results
 from etude.serve.catalogue import ServedModel
-from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, ServingLimits, StreamItem, samples_tokens
+from etude.serve.engine import (
+    FinishedAnswer,
+    QueuedRequest,
+    ServingEngine,
+    ServingLimits,
+    StreamItem,
+    samples_tokens,
+)
 from etude.serve.schemas import ChatRequest, CompletionRequest, GenerationRequest, Json
 from etude.task.tool_class import ToolRef
 from etude.tool_loop import ToolStep, open_tools
@@ -29,7 +36,9 @@ class AnswerRequest:
     max_tokens: int
     unmeasured_reason: str
     """Why its answers are not the measured ones; "" if they can be."""
-    has_tools: bool = False  # whether an answer may call functions; calls are then returned as tool_calls, or run
+    has_tools: bool = (
+        False  # whether an answer may call functions; calls are then returned as tool_calls, or run
+    )
     tools: ToolRef | None = None  # runs the calls
     tags: Mapping[str, str] = field(default_factory=dict)  # of the row that the tools get
     is_call: bool = False  # whether the answer is constrained to the JSON of a call
@@ -53,11 +62,16 @@ class AnswerRequest:
         return self.inputs[index // self.num_per_input]
 
     def describe_measured(self, answers: Sequence[FinishedAnswer] | None = None) -> Json:
-        """Report whether the answers are as measured and, if not, why. Before the `answers` exist, a token limit above
-        the assistant's own counts as a difference."""
-        limit, reason = self.served.assistant.max_tokens, self.unmeasured_reason
+        """Report whether the answers are as measured and, if not, why. Before the `answers` exist,
+        a token limit above the assistant's own counts as a difference.
+        """
+        limit = self.served.assistant.max_tokens
+        reason = self.unmeasured_reason
         may_be_longer = answers is None and self.max_tokens > limit
-        if not reason and (may_be_longer or any(finished.answer.answer_tokens > limit for finished in answers or ())):
+        if not reason and (
+            may_be_longer
+            or any(finished.answer.answer_tokens > limit for finished in answers or ())
+        ):
             reason = f"the request raises the assistant's limit of {limit:,} answer tokens"
         ignored = {"ignored": list(self.ignored)} if self.ignored else {}
         return {"measured": not reason, "measured_reason": reason or None, **ignored}
@@ -71,10 +85,16 @@ class StreamEvent:
     item: str | tuple[Message, ...] | FinishedAnswer
 
 
-def build_chat_request(served: ServedModel, body: ChatRequest, limits: ServingLimits, strict: bool) -> AnswerRequest:
-    """Convert the body of a chat. Raises ApiError if it cannot be answered; `strict` refuses system messages."""
+def build_chat_request(
+    served: ServedModel, body: ChatRequest, limits: ServingLimits, strict: bool
+) -> AnswerRequest:
+    """Convert the body of a chat. Raises ApiError if it cannot be answered; `strict` refuses system
+    messages.
+    """
     system = "\n\n".join(
-        message.text for message in body.messages if message.role in ("system", "developer") and message.text.strip()
+        message.text
+        for message in body.messages
+        if message.role in ("system", "developer") and message.text.strip()
     )
     if system.strip() == served.assistant.instructions.strip():
         system = ""  # the client sends the message that the assistant has anyway
@@ -83,15 +103,23 @@ def build_chat_request(served: ServedModel, body: ChatRequest, limits: ServingLi
         raise ApiError(400, "The last message must have the role user.", "messages")
     is_measured = served.assistant.row_systems  # each row had its own system message and functions
     if is_measured and (system or tools):
-        turns, system = (Message("system", append_tools(system, tools)), *turns), ""
+        turns = (Message("system", append_tools(system, tools)), *turns)
+        system = ""
     new_tools = "" if is_measured or tools in served.assistant.instructions else tools
     if system and strict:
-        message = "This server runs with --strict: a system message would change the prompt that was measured."
+        message = (
+            "This server runs with --strict: a system message would change the prompt that was "
+            "measured."
+        )
         raise ApiError(400, message, "messages", "system_message_refused")
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true.", "top_logprobs")
     response_format = body.response_format
-    if response_format and response_format.type == "json_schema" and not response_format.json_schema:
+    if (
+        response_format
+        and response_format.type == "json_schema"
+        and not response_format.json_schema
+    ):
         message = "response_format of type json_schema needs json_schema."
         raise ApiError(400, message, "response_format.json_schema")
     try:
@@ -111,16 +139,23 @@ def build_chat_request(served: ServedModel, body: ChatRequest, limits: ServingLi
     )
     own_tools = served.tools if not tools and body.tool_choice != "none" else None
     if own_tools and len(request.samplings) > 1:
-        raise ApiError(400, "This server runs the calls of each answer, so n must be 1.", "n", "invalid_value")
+        raise ApiError(
+            400, "This server runs the calls of each answer, so n must be 1.", "n", "invalid_value"
+        )
     request = replace(request, is_call=bool(call_schema), has_tools=bool(tools or own_tools))
     request = replace(request, tools=own_tools, tags=body.metadata or {})
     if sum(message.role not in ("system", "developer") for message in body.messages) > 1:
-        reason = "the request contains earlier turns, which may not be those of a conversation with the assistant"
+        reason = (
+            "the request contains earlier turns, which may not be those of a conversation with "
+            "the assistant"
+        )
         request = replace(request, unmeasured_reason=request.unmeasured_reason or reason)
     return request
 
 
-def build_completion_request(served: ServedModel, body: CompletionRequest, limits: ServingLimits) -> AnswerRequest:
+def build_completion_request(
+    served: ServedModel, body: CompletionRequest, limits: ServingLimits
+) -> AnswerRequest:
     """Convert the body of a text completion; each prompt is a user's turn. Raises ApiError."""
     try:
         inputs = [(Message("user", text),) for text in body.texts]
@@ -130,7 +165,9 @@ def build_completion_request(served: ServedModel, body: CompletionRequest, limit
 
 
 def _read_turns(body: ChatRequest) -> tuple[tuple[Message, ...], str]:
-    """Return the turns without system messages, and the functions on offer as text. Raises ApiError."""
+    """Return the turns without system messages, and the functions on offer as text. Raises
+    ApiError.
+    """
     try:
         turns = join_results(
             Message("assistant" if turn.role == "assistant" else "user", turn.text)
@@ -167,7 +204,8 @@ def _build_request(
     if not samples_tokens(assistant):
         wishes = {"temperature": None, "top_p": None, "seed": None, "stop": None, "logprobs": None}
         ignored += [name for name in wishes if getattr(body, name)]
-        body, logprobs = body.model_copy(update=wishes), None
+        body = body.model_copy(update=wishes)
+        logprobs = None
     limit = min(max_tokens or assistant.max_tokens, limits.answer_tokens)
     top_p = 1.0 if body.top_p is None else body.top_p
     samplings = tuple(
@@ -199,15 +237,19 @@ def _build_request(
     reason = served.unmeasured_reason or (changed and f"the request has {changed}")
     extra = body.model_extra or {}
     user = str(extra.get("user") or extra.get("safety_identifier") or "")
-    return AnswerRequest(served, prompted, tuple(inputs), samplings, limit, reason, ignored=tuple(ignored), user=user)
+    return AnswerRequest(
+        served, prompted, tuple(inputs), samplings, limit, reason, ignored=tuple(ignored), user=user
+    )
 
 
 async def stream_answers(
     engine: ServingEngine, request: AnswerRequest, streams: bool, is_timed: bool = True
 ) -> AsyncGenerator[StreamEvent, None]:
-    """Yield new text of all answers, and the end of each. Raises the first error. Closing the generator cancels the
-    answers that are not finished."""
-    loop, events = asyncio.get_running_loop(), asyncio.Queue[tuple[int, StreamItem]]()
+    """Yield new text of all answers, and the end of each. Raises the first error. Closing the
+    generator cancels the answers that are not finished.
+    """
+    loop = asyncio.get_running_loop()
+    events = asyncio.Queue[tuple[int, StreamItem]]()
 
     def deliver(index: int, item: StreamItem) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody listens
@@ -236,7 +278,11 @@ async def stream_answers(
             if isinstance(item, Exception):
                 raise item
             # a fixed reply of the scope is not a call
-            if request.is_call and isinstance(item, FinishedAnswer) and item.answer.text.startswith("{"):
+            if (
+                request.is_call
+                and isinstance(item, FinishedAnswer)
+                and item.answer.text.startswith("{")
+            ):
                 text = f"{CALL_TAG}\n{item.answer.text}\n{CALL_END}"
                 item = replace(item, answer=replace(item.answer, text=text))
             num_running -= isinstance(item, FinishedAnswer)
@@ -249,10 +295,14 @@ async def stream_answers(
 async def stream_with_tools(
     engine: ServingEngine, request: AnswerRequest, streams: bool, is_timed: bool = True
 ) -> AsyncGenerator[StreamEvent, None]:
-    """`stream_answers` for one answer with the request's tools: yield the calls so far after each step, and its end.
-    After the first step, an error is the `problem` of an empty answer. Closing the generator also ends the tools."""
-    turns, answers = request.inputs[0], list[FinishedAnswer]()
-    loop, running = open_tools(request.tools, list(turns), request.tags), Future[ToolStep | None]()
+    """`stream_answers` for one answer with the request's tools: yield the calls so far after each
+    step, and its end. After the first step, an error is the `problem` of an empty answer. Closing
+    the generator also ends the tools.
+    """
+    turns = request.inputs[0]
+    answers = list[FinishedAnswer]()
+    loop = open_tools(request.tools, list(turns), request.tags)
+    running = Future[ToolStep | None]()
     try:
         try:
             while True:
@@ -278,7 +328,9 @@ async def stream_with_tools(
         totals = {name: sum(getattr(each.completion, name) for each in answers) for name in sums}
         finished = replace(
             answers[-1],
-            answer=replace(answers[-1].answer, answer_tokens=max(each.answer.answer_tokens for each in answers)),
+            answer=replace(
+                answers[-1].answer, answer_tokens=max(each.answer.answer_tokens for each in answers)
+            ),
             completion=replace(answers[-1].completion, **totals),
             queue_seconds=answers[0].queue_seconds,
             steps=tuple(loop.turns[len(turns) : -1]),

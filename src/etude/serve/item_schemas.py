@@ -1,4 +1,6 @@
-"""Bodies of /v1/responses and /v1/decisions. Their input, a text or a list of items, becomes a chat."""
+"""Bodies of /v1/responses and /v1/decisions. Their input, a text or a list of items, becomes a
+chat.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def list_items(value: Input) -> Sequence[Item]:
 
 
 def build_messages(items: Sequence[Item]) -> list[Json]:
-    """Convert items to the messages of a chat. Calls belong to the turn of the assistant that they follow."""
+    """Convert items to the messages of a chat. Calls belong to the turn of the assistant that they
+    follow.
+    """
     messages: list[Json] = []
     for item in items:
         if item.type == "function_call":
@@ -79,9 +83,17 @@ def build_messages(items: Sequence[Item]) -> list[Json]:
             call = {"id": item.call_id, "type": "function", "function": function}
             messages[-1].setdefault("tool_calls", []).append(call)
         elif item.type == "function_call_output":
-            messages.append({"role": "tool", "content": _join_content(item.output), "tool_call_id": item.call_id})
+            messages.append(
+                {
+                    "role": "tool",
+                    "content": _join_content(item.output),
+                    "tool_call_id": item.call_id,
+                }
+            )
         else:
-            messages.append({"role": item.role, "content": _join_content(item.content), "steps": item.steps})
+            messages.append(
+                {"role": item.role, "content": _join_content(item.content), "steps": item.steps}
+            )
     return messages
 
 
@@ -90,14 +102,18 @@ def _join_content(content: Content | None) -> str:
         return content or ""
     has_json = any(block.type == "input_json" for block in content)
     texts = (
-        json.dumps(block.data, ensure_ascii=False) if block.type == "input_json" else block.text or block.refusal
+        json.dumps(block.data, ensure_ascii=False)
+        if block.type == "input_json"
+        else block.text or block.refusal
         for block in content
     )
     return ("\n" if has_json else "").join(texts)
 
 
 def format_input_items(items: Sequence[Item], response_id: str) -> list[Json]:
-    """Format the items before a response as the API lists them: each with an id, and with blocks as its content."""
+    """Format the items before a response as the API lists them: each with an id, and with blocks as
+    its content.
+    """
     formatted = []
     for number, item in enumerate(items):
         item_id = f"{ID_PREFIXES[item.type]}_{response_id.removeprefix('resp_')}{number:04d}"
@@ -105,22 +121,32 @@ def format_input_items(items: Sequence[Item], response_id: str) -> list[Json]:
         body |= item.model_dump(mode="json", exclude_defaults=True)
         if isinstance(item.content, str):
             is_answer = item.role == "assistant"
-            block = {"type": "output_text", "annotations": []} if is_answer else {"type": "input_text"}
+            block = (
+                {"type": "output_text", "annotations": []} if is_answer else {"type": "input_text"}
+            )
             body["content"] = [{**block, "text": item.content}]
         formatted.append(body)
     return formatted
 
 
 def list_unknown(body: RequestBody) -> Json:
-    """List the fields of a body that its class does not have. A chat refuses them or lists them as ignored."""
+    """List the fields of a body that its class does not have. A chat refuses them or lists them as
+    ignored.
+    """
     fields = (body.model_extra or {}).items()
     return {name: value for name, value in fields if name not in ChatRequest.model_fields}
 
 
 def list_chat_fields(body: RequestBody) -> list[str]:
-    """List the fields with a value that a chat has but the class of the body has not; they change nothing."""
+    """List the fields with a value that a chat has but the class of the body has not; they change
+    nothing.
+    """
     fields = (body.model_extra or {}).items()
-    return sorted(name for name, value in fields if name in ChatRequest.model_fields and value not in (None, 0))
+    return sorted(
+        name
+        for name, value in fields
+        if name in ChatRequest.model_fields and value not in (None, 0)
+    )
 
 
 class Option(RequestBody):
@@ -131,9 +157,10 @@ class Option(RequestBody):
 
 
 class Question(RequestBody):
-    """A question: how likely a label is, which label is right, or which value of a scale of labels is right. An
-    assistant reads only the input, so `instructions` does not change the answer. If the assistant answers several
-    questions, `name` chooses one."""
+    """A question: how likely a label is, which label is right, or which value of a scale of labels
+    is right. An assistant reads only the input, so `instructions` does not change the answer. If
+    the assistant answers several questions, `name` chooses one.
+    """
 
     type: Literal["predicate", "choice", "score"]
     name: str | None = None
@@ -197,14 +224,20 @@ class CreateResponseRequest(RequestBody):
     prompt: Any = None
 
     def to_chat(self, items: Sequence[Item]) -> ChatRequest:
-        """Convert to a chat about the items of the whole conversation. Raises ValidationError, and ApiError for
-        features that a chat does not have."""
+        """Convert to a chat about the items of the whole conversation. Raises ValidationError, and
+        ApiError for features that a chat does not have.
+        """
         hosted = {name: remedy for name, remedy in HOSTED.items() if getattr(self, name)}
         types = {str(tool.get("type")) for tool in self.tools or ()} - {"function"}
-        hosted |= {f"tools of type {name}": "Use functions, which your program runs." for name in types}
+        hosted |= {
+            f"tools of type {name}": "Use functions, which your program runs." for name in types
+        }
         for name, remedy in hosted.items():
-            raise ApiError(501, f"This server does not support {name}. {remedy}", name, "not_supported")
-        form, choice = self.text.format, self.tool_choice
+            raise ApiError(
+                501, f"This server does not support {name}. {remedy}", name, "not_supported"
+            )
+        form = self.text.format
+        choice = self.tool_choice
         system = [{"role": "developer", "content": self.instructions}] if self.instructions else []
         body = {
             "model": self.model,
@@ -216,8 +249,13 @@ class CreateResponseRequest(RequestBody):
             "top_logprobs": self.top_logprobs or None,
             "metadata": self.metadata,
             "tools": [to_chat_tool(tool) for tool in self.tools] if self.tools else None,
-            "tool_choice": {"type": choice.get("type"), "function": choice} if isinstance(choice, dict) else choice,
-            "response_format": {"type": form.type, "json_schema": form.schema_ and {"schema": form.schema_}},
+            "tool_choice": {"type": choice.get("type"), "function": choice}
+            if isinstance(choice, dict)
+            else choice,
+            "response_format": {
+                "type": form.type,
+                "json_schema": form.schema_ and {"schema": form.schema_},
+            },
         }
         return ChatRequest.model_validate({**list_unknown(self), **body})
 
@@ -225,5 +263,7 @@ class CreateResponseRequest(RequestBody):
 def to_chat_tool(tool: Json) -> Json:
     """Convert a function of /v1/responses to one of a chat."""
     # Only these fields are in the rows with which a model was trained.
-    function = {key: tool[key] for key in ("name", "description", "parameters") if tool.get(key) is not None}
+    function = {
+        key: tool[key] for key in ("name", "description", "parameters") if tool.get(key) is not None
+    }
     return {"type": "function", "function": function}

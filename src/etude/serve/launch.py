@@ -30,13 +30,17 @@ def run_server(
     hosted: HostedStores | None = None,
     run_tools: bool = False,
 ) -> None:
-    """Serve the assistants of these places until SIGTERM or Ctrl-C, then answer the requests still in the queue.
+    """Serve the assistants of these places until SIGTERM or Ctrl-C, then answer the requests still
+    in the queue.
 
-    Port 0 chooses a free port. Prints the address on stdout and a JSON line for every request on stderr. Raises
-    InputError if the host is not localhost and there are no keys, and if the port cannot be used.
+    Port 0 chooses a free port. Prints the address on stdout and a JSON line for every request on
+    stderr. Raises InputError if the host is not localhost and there are no keys, and if the port
+    cannot be used.
     """
     if host not in LOOPBACK and not (settings.keys or settings.key_file):
-        remedy = "set ETUDE_API_KEY, or create a key: --keys FILE --new-key NAME; start with --keys FILE"
+        remedy = (
+            "set ETUDE_API_KEY, or create a key: --keys FILE --new-key NAME; start with --keys FILE"
+        )
         raise InputError.of("--host", "any host other than localhost needs API keys", host, remedy)
     catalogue = load_catalogue(places, method, engine, run_tools)
     listener = open_listener(host, port)
@@ -52,12 +56,18 @@ def run_server(
     names = [*catalogue, *(["files and fine-tuning jobs"] if hosted else [])]
     print(f"Serving {', '.join(names)} at http://{url_host}:{listener.getsockname()[1]}/v1")
     if settings.record:
-        print(f"Recording requests in {settings.record.folder}. To read them: etude watch TASK FOLDER")
+        print(
+            f"Recording requests in {settings.record.folder}. To read them: etude watch TASK FOLDER"
+        )
     for served in catalogue.values():
         unmeasured = served.unmeasured_reason
         sentences = [f"{served.name} is {served.source}.", served.reason]
         sentences += [f"Its answers are not as measured: {unmeasured}."] if unmeasured else []
-        sentences += [f"{served.tools.name} of {served.tools.file.name} runs its calls."] if served.tools else []
+        sentences += (
+            [f"{served.tools.name} of {served.tools.file.name} runs its calls."]
+            if served.tools
+            else []
+        )
         if run := served.run:
             warnings = describe_changes(run), describe_failed_gates(run, served.assistant.method)
             sentences += [f"Warning: {warning}" for warning in warnings if warning]
@@ -69,6 +79,14 @@ def build_config(app: FastAPI, limits: ServingLimits) -> uvicorn.Config:
     """Build uvicorn's configuration."""
 
     class Protocol(LimitedProtocol):
-        max_connections, head_seconds = limit_connections(limits.connections), limits.receive_seconds
+        max_connections = limit_connections(limits.connections)
+        head_seconds = limits.receive_seconds
 
-    return uvicorn.Config(app, http=Protocol, log_level="warning", access_log=False, lifespan="on", server_header=False)
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+    )

@@ -42,7 +42,8 @@ class ResponseBuilder:
         head = self._describe("in_progress", [])
         yield event("created", response=head)
         yield event("in_progress", response=head)
-        message_id, sent = _create_id("msg"), ""
+        message_id = _create_id("msg")
+        sent = ""
         try:
             async for item in (stream_event.item async for stream_event in events):
                 if isinstance(item, FinishedAnswer):
@@ -52,7 +53,9 @@ class ResponseBuilder:
                             yield event(kind, **fields)
                     response = await asyncio.to_thread(self._finish, item, output)
                     yield event(response["status"], response=response)
-                elif isinstance(item, str) and not self.request.has_tools:  # otherwise only its end shows a call
+                elif (
+                    isinstance(item, str) and not self.request.has_tools
+                ):  # otherwise only its end shows a call
                     for kind, fields in () if sent else _open_message(message_id):
                         yield event(kind, **fields)
                     sent += item
@@ -79,16 +82,25 @@ class ResponseBuilder:
         output: list[Json] = []
         if content["content"] or "tool_calls" not in content:
             logprobs = (responses.format_chat_logprobs(finished) or {}).get("content", [])
-            block = {"type": "output_text", "text": content["content"], "annotations": [], "logprobs": logprobs}
+            block = {
+                "type": "output_text",
+                "text": content["content"],
+                "annotations": [],
+                "logprobs": logprobs,
+            }
             status = "incomplete" if finish == "length" else "completed"
             message = {"id": message_id, "type": "message", "role": "assistant", "status": status}
-            output.append({**message, "content": [block], **responses.describe_steps(finished.steps)})
+            output.append(
+                {**message, "content": [block], **responses.describe_steps(finished.steps)}
+            )
         for call in content.get("tool_calls", ()):
             item = {"id": _create_id("fc"), "type": "function_call", "call_id": call["id"]}
             output.append({**item, **call["function"], "status": "completed"})
         return output
 
-    def _describe(self, status: str, output: list[Json], answers: Sequence[FinishedAnswer] | None = None) -> Json:
+    def _describe(
+        self, status: str, output: list[Json], answers: Sequence[FinishedAnswer] | None = None
+    ) -> Json:
         body = self.body
         return {
             "id": self.response_id,
@@ -122,12 +134,20 @@ def _create_id(prefix: str) -> str:
 
 
 def _locate(item_id: str) -> Json:
-    """Return the fields of an event about the text of a message. The message is the first item and has one text."""
+    """Return the fields of an event about the text of a message. The message is the first item and
+    has one text.
+    """
     return {"item_id": item_id, "output_index": 0, "content_index": 0}
 
 
 def _open_message(item_id: str) -> list[tuple[str, Json]]:
-    item = {"id": item_id, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+    item = {
+        "id": item_id,
+        "type": "message",
+        "role": "assistant",
+        "status": "in_progress",
+        "content": [],
+    }
     block = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
     return [
         ("output_item.added", {"output_index": 0, "item": item}),
@@ -139,19 +159,29 @@ def _list_events(item: Json, index: int, sent: str) -> list[tuple[str, Json]]:
     """Return the events of an item; for a message, without the events of the text `sent`."""
     end = ("output_item.done", {"output_index": index, "item": item})
     if item["type"] == "function_call":
-        location, arguments = {"item_id": item["id"], "output_index": index}, item["arguments"]
+        location = {"item_id": item["id"], "output_index": index}
+        arguments = item["arguments"]
         empty = {**item, "arguments": "", "status": "in_progress"}
         return [
             ("output_item.added", {"output_index": index, "item": empty}),
             ("function_call_arguments.delta", {**location, "delta": arguments}),
-            ("function_call_arguments.done", {**location, "name": item["name"], "arguments": arguments}),
+            (
+                "function_call_arguments.done",
+                {**location, "name": item["name"], "arguments": arguments},
+            ),
             end,
         ]
-    (block,), location = item["content"], _locate(item["id"])
-    logprobs, rest = block["logprobs"], block["text"][len(sent) :]
+    (block,) = item["content"]
+    location = _locate(item["id"])
+    logprobs = block["logprobs"]
+    rest = block["text"][len(sent) :]
     return [
         *(() if sent else _open_message(item["id"])),
-        *([("output_text.delta", {**location, "delta": rest, "logprobs": logprobs})] if rest else ()),
+        *(
+            [("output_text.delta", {**location, "delta": rest, "logprobs": logprobs})]
+            if rest
+            else ()
+        ),
         ("output_text.done", {**location, "text": block["text"], "logprobs": logprobs}),
         ("content_part.done", {**location, "part": block}),
         end,

@@ -16,14 +16,20 @@ from etude.web.api_errors import to_api_error
 class ChatKind:
     """How /v1/chat/completions formats answers."""
 
-    kind, chunk_kind, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
+    kind = "chat.completion"
+    chunk_kind = "chat.completion.chunk"
+    prefix = "chatcmpl"
 
     def build_choice(self, finished: FinishedAnswer, has_tools: bool) -> Json:
         """Format a whole answer; with `has_tools`, calls are separated from its text."""
         content, finish = build_message(finished, has_tools)
         message = {"role": "assistant", **content, "refusal": None, **describe_answer(finished)}
         message |= describe_steps(finished.steps)
-        return {"message": message, "logprobs": format_chat_logprobs(finished), "finish_reason": finish}
+        return {
+            "message": message,
+            "logprobs": format_chat_logprobs(finished),
+            "finish_reason": finish,
+        }
 
     def build_delta(self, text: str, is_first: bool) -> Json:
         """Format new text of an answer."""
@@ -42,7 +48,9 @@ class ChatKind:
 class TextKind:
     """How /v1/completions formats answers."""
 
-    kind, chunk_kind, prefix = "text_completion", "text_completion", "cmpl"
+    kind = "text_completion"
+    chunk_kind = "text_completion"
+    prefix = "cmpl"
 
     def build_choice(self, finished: FinishedAnswer, has_tools: bool) -> Json:
         """Format a whole answer."""
@@ -54,26 +62,37 @@ class TextKind:
 
     def build_end(self, finished: FinishedAnswer, has_tools: bool) -> Json:
         """Format the last chunk of an answer."""
-        logprobs, finish = _text_logprobs(finished.scores), finished.completion.finish
-        return {"text": "", "logprobs": logprobs, "finish_reason": finish} | describe_answer(finished)
+        logprobs = _text_logprobs(finished.scores)
+        finish = finished.completion.finish
+        return {"text": "", "logprobs": logprobs, "finish_reason": finish} | describe_answer(
+            finished
+        )
 
 
 CompletionKind = ChatKind | TextKind
 
 
 def build_response(
-    kind: CompletionKind, response_id: str, request: AnswerRequest, answers: Sequence[FinishedAnswer]
+    kind: CompletionKind,
+    response_id: str,
+    request: AnswerRequest,
+    answers: Sequence[FinishedAnswer],
 ) -> Json:
     """Build the response with all answers."""
     choices = [
-        {"index": index, **kind.build_choice(finished, request.has_tools)} for index, finished in enumerate(answers)
+        {"index": index, **kind.build_choice(finished, request.has_tools)}
+        for index, finished in enumerate(answers)
     ]
     head = _build_head(kind.kind, response_id, request, answers)
     return {**head, "choices": choices, "usage": _count_usage(request, answers)}
 
 
 async def build_chunks(
-    kind: CompletionKind, response_id: str, request: AnswerRequest, events: AsyncIterator[StreamEvent], with_usage: bool
+    kind: CompletionKind,
+    response_id: str,
+    request: AnswerRequest,
+    events: AsyncIterator[StreamEvent],
+    with_usage: bool,
 ) -> AsyncIterator[Json]:
     """Yield the chunks of a stream. An error after the first event becomes the last chunk."""
     head = _build_head(kind.chunk_kind, response_id, request)
@@ -83,7 +102,8 @@ async def build_chunks(
     no_usage = {"usage": None} if with_usage else {}
     try:
         async for event in events:
-            index, finished = event.index, event.item if isinstance(event.item, FinishedAnswer) else None
+            index = event.index
+            finished = event.item if isinstance(event.item, FinishedAnswer) else None
             text = finished.answer.shown[num_sent.get(index, 0) :] if finished else str(event.item)
             text = "" if request.has_tools else text  # only its end shows whether it is a call
             is_first = index not in num_sent
@@ -98,7 +118,12 @@ async def build_chunks(
             if finished:
                 answers[index] = finished
                 choice = {"index": index, **kind.build_end(finished, request.has_tools)}
-                yield {**head, **request.describe_measured([finished]), "choices": [choice], **no_usage}
+                yield {
+                    **head,
+                    **request.describe_measured([finished]),
+                    "choices": [choice],
+                    **no_usage,
+                }
     except Exception as error:  # noqa: BLE001 - the status is already sent
         yield to_api_error(error).body
         return
@@ -114,7 +139,10 @@ def create_response_id(kind: CompletionKind) -> str:
 
 
 def _build_head(
-    kind: str, response_id: str, request: AnswerRequest, answers: Sequence[FinishedAnswer] | None = None
+    kind: str,
+    response_id: str,
+    request: AnswerRequest,
+    answers: Sequence[FinishedAnswer] | None = None,
 ) -> Json:
     return {
         "id": response_id,
@@ -141,7 +169,8 @@ def get_handover_reason(finished: FinishedAnswer) -> str | None:
 
 def describe_answer(finished: FinishedAnswer) -> Json:
     """Return the fields that a response has in addition to OpenAI's."""
-    answer, reason = finished.answer, get_handover_reason(finished)
+    answer = finished.answer
+    reason = get_handover_reason(finished)
     return {
         "keeps_contract": answer.keeps_contract,
         "confidence": answer.confidence,
@@ -153,9 +182,17 @@ def describe_answer(finished: FinishedAnswer) -> Json:
 
 
 def describe_steps(turns: Sequence[Message]) -> Json:
-    """Return the field with calls and results as messages of a chat, each with an index, as clients add up chunks."""
-    listed = to_openai_turns([{"role": turn.role, "content": turn.content} for turn in turns], as_json=True)
-    return {"steps": [{"index": index, **message} for index, message in enumerate(listed)]} if listed else {}
+    """Return the field with calls and results as messages of a chat, each with an index, as clients
+    add up chunks.
+    """
+    listed = to_openai_turns(
+        [{"role": turn.role, "content": turn.content} for turn in turns], as_json=True
+    )
+    return (
+        {"steps": [{"index": index, **message} for index, message in enumerate(listed)]}
+        if listed
+        else {}
+    )
 
 
 def build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str]:
@@ -200,10 +237,8 @@ def _text_logprobs(scores: Sequence[TokenScore]) -> Json | None:
 def _count_usage(request: AnswerRequest, answers: Sequence[FinishedAnswer]) -> Json:
     """Count tokens. If several answers share a prompt, its tokens count once."""
     firsts = [finished.completion for finished in answers[:: request.num_per_input]]
-    prompt, cached = (
-        sum(completion.prompt_tokens for completion in firsts),
-        sum(completion.cached_tokens for completion in firsts),
-    )
+    prompt = sum(completion.prompt_tokens for completion in firsts)
+    cached = sum(completion.cached_tokens for completion in firsts)
     generated = sum(finished.completion.answer_tokens for finished in answers)
     return {
         "prompt_tokens": prompt,

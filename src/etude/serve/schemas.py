@@ -1,4 +1,6 @@
-"""Request bodies of OpenAI's API. An error names the field with the wrong value; a response lists ignored fields."""
+"""Request bodies of OpenAI's API. An error names the field with the wrong value; a response lists
+ignored fields.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +13,37 @@ from etude.data.formats.tools import format_tool_turn, format_tools
 from etude.data.formats.turns import uses_tools
 
 Json = dict[str, Any]
-MAX_STOPS, MAX_CHOICES, MAX_LOGPROBS = 4, 8, 20
+MAX_STOPS = 4
+MAX_CHOICES = 8
+MAX_LOGPROBS = 20
 MAX_NAMED = 20  # ignored fields that a response names
 INT64 = 2**63
 Stop = Annotated[str, Field(min_length=1)]
 
 
 Metadata = Annotated[
-    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
+    dict[
+        Annotated[str, StringConstraints(max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
     Field(max_length=16),
 ]
 UNSUPPORTED: dict[str, Any] = {
-    **dict.fromkeys(("presence_penalty", "frequency_penalty", "logit_bias", "functions", "audio", "prediction")),
+    **dict.fromkeys(
+        ("presence_penalty", "frequency_penalty", "logit_bias", "functions", "audio", "prediction")
+    ),
     **dict.fromkeys(("web_search_options", "echo", "suffix", "min_p")),
-    **{"function_call": "none", "modalities": ["text"], "best_of": 1, "top_k": -1, "repetition_penalty": 1},
+    **{
+        "function_call": "none",
+        "modalities": ["text"],
+        "best_of": 1,
+        "top_k": -1,
+        "repetition_penalty": 1,
+    },
 }
-"""Fields that would change the answer -> the one value, besides zero and empty ones, that does not change it."""
+"""Fields that would change the answer -> the one value, besides zero and empty ones, that does not
+change it.
+"""
 
 
 class RequestBody(BaseModel):
@@ -62,7 +79,11 @@ class ChatMessage(RequestBody):
         content = self.content or ""
         text = content if isinstance(content, str) else "".join(block.text for block in content)
         turn = {"role": self.role, "tool_calls": self.tool_calls}
-        return format_tool_turn(turn, text) if self.role in ("assistant", "tool") and uses_tools(turn) else text
+        return (
+            format_tool_turn(turn, text)
+            if self.role in ("assistant", "tool") and uses_tools(turn)
+            else text
+        )
 
 
 class StreamOptions(RequestBody):
@@ -100,7 +121,11 @@ class GenerationRequest(RequestBody):
     def unsupported(self) -> list[str]:
         """The fields that would change the answer and that this server does not support."""
         values = self.model_extra or {}
-        return [name for name in UNSUPPORTED if values.get(name) not in (None, UNSUPPORTED[name], 0, "", [], {})]
+        return [
+            name
+            for name in UNSUPPORTED
+            if values.get(name) not in (None, UNSUPPORTED[name], 0, "", [], {})
+        ]
 
 
 class NamedFunction(RequestBody):
@@ -154,8 +179,9 @@ class ChatRequest(GenerationRequest):
 
     @property
     def call_schema(self) -> str:
-        """The JSON schema of the call that the answer must be; "" if it need not be a call. Raises ValueError if the
-        request does not offer the function."""
+        """The JSON schema of the call that the answer must be; "" if it need not be a call. Raises
+        ValueError if the request does not offer the function.
+        """
         if self.tool_choice in (None, "none", "auto"):
             return ""
         name = self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else None
@@ -166,7 +192,10 @@ class ChatRequest(GenerationRequest):
                 "properties": {
                     "name": {"const": function["name"]},
                     # with its own id, `$ref` resolves to the `$defs` of this schema
-                    "arguments": {**(function.get("parameters") or {"type": "object"}), "$id": f"etude:{number}"},
+                    "arguments": {
+                        **(function.get("parameters") or {"type": "object"}),
+                        "$id": f"etude:{number}",
+                    },
                 },
                 "required": ["name", "arguments"],
                 "additionalProperties": False,

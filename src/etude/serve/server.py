@@ -1,4 +1,6 @@
-"""What the routes of one server share: its assistants, engine, settings, metrics and latest answers."""
+"""What the routes of one server share: its assistants, engine, settings, metrics and latest
+answers.
+"""
 
 import asyncio
 import logging
@@ -28,8 +30,12 @@ from etude.web.api_errors import ApiError, to_api_error
 from etude.web.api_keys import ApiKey
 
 LOG = logging.getLogger("etude.serve")
-MAX_CHARACTERS = 20_000_000  # of the remembered messages and answers; the oldest are forgotten first
-OVERHEAD = 1_000  # characters added for each remembered answer, for the memory of its Python objects
+MAX_CHARACTERS = (
+    20_000_000  # of the remembered messages and answers; the oldest are forgotten first
+)
+OVERHEAD = (
+    1_000  # characters added for each remembered answer, for the memory of its Python objects
+)
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)  # seconds of an answer
 
 
@@ -85,7 +91,10 @@ class RecentAnswers:
         try:
             return self._answers[response_id, index]
         except KeyError:
-            message = f"Answer {index} of {response_id} is unknown: the id is wrong, or the server restarted."
+            message = (
+                f"Answer {index} of {response_id} is unknown: the id is wrong, or the server "
+                "restarted."
+            )
             raise ApiError(404, message, "id", "unknown_answer") from None
 
 
@@ -94,11 +103,18 @@ class ServerMetrics:
 
     def __init__(self, engine: ServingEngine) -> None:
         self._registry = registry = CollectorRegistry()
-        self.requests = Counter("etude_requests", "Requests.", ["path", "status"], registry=registry)
+        self.requests = Counter(
+            "etude_requests", "Requests.", ["path", "status"], registry=registry
+        )
         self.tokens = Counter("etude_tokens", "Tokens.", ["model", "kind"], registry=registry)
-        self.handovers = Counter("etude_handovers", "Answers that a person should see.", ["model"], registry=registry)
+        self.handovers = Counter(
+            "etude_handovers", "Answers that a person should see.", ["model"], registry=registry
+        )
         self.limited = Counter(
-            "etude_limited", "Questions that a limit turned away.", ["model", "limit"], registry=registry
+            "etude_limited",
+            "Questions that a limit turned away.",
+            ["model", "limit"],
+            registry=registry,
         )
         self.seconds, self.queued, self.first = (
             Histogram(f"etude_{name}_seconds", text, ["model"], buckets=BUCKETS, registry=registry)
@@ -108,8 +124,12 @@ class ServerMetrics:
                 ("first_token", "Seconds from the request to the first token."),
             )
         )
-        Gauge("etude_waiting", "Waiting requests.", registry=registry).set_function(lambda: engine.num_waiting)
-        Gauge("etude_live", "Answers being generated.", registry=registry).set_function(lambda: engine.num_live)
+        Gauge("etude_waiting", "Waiting requests.", registry=registry).set_function(
+            lambda: engine.num_waiting
+        )
+        Gauge("etude_live", "Answers being generated.", registry=registry).set_function(
+            lambda: engine.num_live
+        )
 
     def count_answer(self, model: str, finished: FinishedAnswer, is_handover: bool) -> None:
         """Count one answer."""
@@ -139,9 +159,15 @@ class Server:
     recent: RecentAnswers = field(default_factory=RecentAnswers)
     logs: dict[Path, FeedbackLog] = field(default_factory=dict)
     hosted: HostedStores | None = None  # files and jobs; None without --jobs
-    tuned: dict[str, ServedModel] = field(default_factory=dict)  # results of jobs that a client has requested
-    replaced: dict[str, ServedModel] = field(default_factory=dict)  # by name, the assistant before a promotion
-    embedding: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a request's texts are embedded
+    tuned: dict[str, ServedModel] = field(
+        default_factory=dict
+    )  # results of jobs that a client has requested
+    replaced: dict[str, ServedModel] = field(
+        default_factory=dict
+    )  # by name, the assistant before a promotion
+    embedding: asyncio.Lock = field(
+        default_factory=asyncio.Lock
+    )  # held while a request's texts are embedded
     is_ready: bool = False
     failure: ApiError | None = None  # why weights could not be loaded
 
@@ -149,35 +175,52 @@ class Server:
         """Return the assistant of a name. Raises ApiError if there is none."""
         if served := self.catalogue.get(name) or self._find_tuned(name) or self._find_base(name):
             return served
-        message = f"There is no model {name!r}. Available: {', '.join(self.list_models()) or 'none yet'}."
+        message = (
+            f"There is no model {name!r}. Available: {', '.join(self.list_models()) or 'none yet'}."
+        )
         raise ApiError(404, message, "model", "model_not_found")
 
     def list_models(self) -> list[str]:
-        """List the names of all assistants: those of the catalogue, untuned models, and results of jobs."""
+        """List the names of all assistants: those of the catalogue, untuned models, and results of
+        jobs.
+        """
         jobs = self.hosted.fine_tuning if self.hosted else None
         names = [*self.catalogue, *(filter(self._find_base, jobs.bases) if jobs else ())]
         return list(dict.fromkeys([*names, *(jobs.list_models() if jobs else ())]))
 
     def find_encoder(self, name: str) -> str:
-        """Return the encoder of a name, which `--base` may map. Raises ApiError if there is none."""
-        encoder, bases = self.settings.encoder, self.hosted.fine_tuning.bases if self.hosted else {}
+        """Return the encoder of a name, which `--base` may map. Raises ApiError if there is
+        none.
+        """
+        encoder = self.settings.encoder
+        bases = self.hosted.fine_tuning.bases if self.hosted else {}
         if bases.get(name, name) != encoder:
-            message = f"There is no encoder {name!r}. Use {encoder}, or map the name with --base {name}={encoder}."
+            message = (
+                f"There is no encoder {name!r}. Use {encoder}, or map the name with --base "
+                f"{name}={encoder}."
+            )
             raise ApiError(404, message, "model", "model_not_found")
         return encoder
 
     def _find_base(self, name: str) -> ServedModel | None:
-        """Return the untuned model to which `--base` maps a name, under its own name; None if there is none."""
+        """Return the untuned model to which `--base` maps a name, under its own name; None if there
+        is none.
+        """
         hosted = self.hosted
         base = hosted.fine_tuning.bases.get(name) if hosted else None
         if hosted is None or base is None or base == self.settings.encoder:
             return None
-        assistant, folder = Assistant("prompt", "answer", ModelRef(base)), hosted.folder
+        assistant = Assistant("prompt", "answer", ModelRef(base))
+        folder = hosted.folder
         reason = f"{Path(base).name} is untuned, and no test has measured it"
-        return ServedModel(Path(base).name, assistant, folder, folder / FEEDBACK_FILE, unmeasured_reason=reason)
+        return ServedModel(
+            Path(base).name, assistant, folder, folder / FEEDBACK_FILE, unmeasured_reason=reason
+        )
 
     def _find_tuned(self, name: str) -> ServedModel | None:
-        """Return the result of a job, loaded on the first request for it; None if it does not exist."""
+        """Return the result of a job, loaded on the first request for it; None if it does not
+        exist.
+        """
         folder = self.hosted.fine_tuning.find_assistant(name) if self.hosted else None
         if folder is None:
             self.tuned.pop(name, None)
@@ -199,12 +242,16 @@ class Server:
         except Exception as error:
             self.failure = to_api_error(error)
             raise
-        self.failure, self.is_ready = None, True
+        self.failure = None
+        self.is_ready = True
 
     def take_up_promoted(self, name: str) -> None:
-        """Load the assistant that is now promoted under a name, and answer new requests with it. The one before ends
-        its answers, and stays loaded until the next promotion. If loading fails, the log says so and it stays."""
-        served, engine = self.catalogue[name], self.engine
+        """Load the assistant that is now promoted under a name, and answer new requests with it.
+        The one before ends its answers, and stays loaded until the next promotion. If loading
+        fails, the log says so and it stays.
+        """
+        served = self.catalogue[name]
+        engine = self.engine
         try:
             (promoted,) = (replace(loaded, name=name) for loaded in served.reload().values())
             if promoted.key == served.key:
@@ -213,10 +260,16 @@ class Server:
             engine.models.endpoints = {**engine.models.endpoints, **endpoints}
             engine.run_and_wait(lambda: self.load_weights(promoted))
         except Exception as error:  # noqa: BLE001 - the assistant before goes on
-            LOG.error("etude serve: %s stays %s. The promoted run is not served: %s", name, served.source, error)
+            LOG.error(
+                "etude serve: %s stays %s. The promoted run is not served: %s",
+                name,
+                served.source,
+                error,
+            )
             return
         oldest = self.replaced.get(name, promoted)
-        self.catalogue[name], self.replaced[name] = promoted, served
+        self.catalogue[name] = promoted
+        self.replaced[name] = served
         LOG.warning("etude serve: %s is now %s", name, promoted.source)
         if oldest.key != promoted.key:
             engine.call(lambda: engine.forget(oldest.key, oldest.assistant.model))
@@ -232,15 +285,22 @@ class Server:
                     is_handover = get_handover_reason(finished) is not None
                     self.metrics.count_answer(request.served.name, finished, is_handover)
                     if finished.answer.limit == "danger":
-                        LOG.warning("danger: a person should see response %s of %s", response_id, request.served.name)
+                        LOG.warning(
+                            "danger: a person should see response %s of %s",
+                            response_id,
+                            request.served.name,
+                        )
                     turns = (*request.get_messages(event.index), *finished.steps)
                     answer = RecentAnswer(request.served, turns, finished.answer.text)
                     self.recent.add(response_id, event.index, answer)
                     if self.settings.record:
-                        ids, served = {"id": response_id, "index": event.index}, request.served
+                        ids = {"id": response_id, "index": event.index}
+                        served = request.served
                         ids |= {"user": hash_exchange((), request.user)} if request.user else {}
                         exchange = (answer.messages, finished.answer)
-                        written = self.settings.record.add(ids, served.source, served.assistant, *exchange)
+                        written = self.settings.record.add(
+                            ids, served.source, served.assistant, *exchange
+                        )
                         await asyncio.wait([asyncio.wrap_future(written)], timeout=WAIT_SECONDS)
                 yield event
 
@@ -253,7 +313,9 @@ def _get_server(request: Request) -> Server:
 def _get_hosted(request: Request) -> HostedStores:
     hosted = _get_server(request).hosted
     if hosted is None:
-        raise ApiError(404, "This server has no files and jobs. Start it with --jobs FOLDER.", code="jobs_off")
+        raise ApiError(
+            404, "This server has no files and jobs. Start it with --jobs FOLDER.", code="jobs_off"
+        )
     return hosted
 
 

@@ -1,4 +1,6 @@
-"""Intervals, paired comparison, the ladder's joint intervals, and power. Pure functions of arrays."""
+"""Intervals, paired comparison, the ladder's joint intervals, and power. Pure functions of
+arrays.
+"""
 
 from etude.stats.agreement import kappa
 from etude.stats.intervals import estimate, estimate_known, estimate_sample, wilson
@@ -9,7 +11,14 @@ from etude.stats.ladder import (
     compute_joint_intervals,
     compute_nested_intervals,
 )
-from etude.stats.paired import ALPHA, EXACT, PairedTest, compare_paired, estimate_difference, measure_disagreement
+from etude.stats.paired import (
+    ALPHA,
+    EXACT,
+    PairedTest,
+    compare_paired,
+    estimate_difference,
+    measure_disagreement,
+)
 from etude.stats.power import (
     DETECT,
     MOST_ADVISED,

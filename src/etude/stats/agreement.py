@@ -1,4 +1,6 @@
-"""A judge compared with people: their agreement, and the judge's share of right answers, corrected for its errors."""
+"""A judge compared with people: their agreement, and the judge's share of right answers, corrected
+for its errors.
+"""
 
 import math
 
@@ -14,10 +16,12 @@ JEFFREYS = 0.5  # prior count of every cell of a table
 
 
 def kappa(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
-    """Cohen's kappa (1960) of two judges' answers, True or False for each row; 1 if both always say the same.
+    """Cohen's kappa (1960) of two judges' answers, True or False for each row; 1 if both always say
+    the same.
 
-    The 95% interval comes from 2,000 draws of the table's shares (Dirichlet with Jeffreys' prior), widened to contain
-    the value, so it is never of zero width. Raises ValueError if there are no rows.
+    The 95% interval comes from 2,000 draws of the table's shares (Dirichlet with Jeffreys' prior),
+    widened to contain the value, so it is never of zero width. Raises ValueError if there are no
+    rows.
     """
     table = _count_table(a, b)
     n = int(table.sum())
@@ -28,32 +32,33 @@ def kappa(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
 
 
 def correct_share(judged: UnitSums, people: npt.ArrayLike, judge: npt.ArrayLike) -> Estimate | None:
-    """Estimate the share of rows that people would call right, from rows that only the judge has `judged`, and from the
-    answers of `people` and the `judge` to the same other rows.
+    """Estimate the share of rows that people would call right, from rows that only the judge has
+    `judged`, and from the answers of `people` and the `judge` to the same other rows.
 
-    (share + specificity - 1) / (sensitivity + specificity - 1), Rogan and Gladen 1978, with the 95% interval of Lang
-    and Reiczigel 2014 (Prev. Vet. Med. 113), inside 0 to 1. None if people called no row right or none wrong, or if
-    the judge is no better than chance.
+    (share + specificity - 1) / (sensitivity + specificity - 1), Rogan and Gladen 1978, with the 95%
+    interval of Lang and Reiczigel 2014 (Prev. Vet. Med. 113), inside 0 to 1. None if people called
+    no row right or none wrong, or if the judge is no better than chance.
     """
     table = _count_table(people, judge)
     wrong, right = table.sum(axis=1)
     if not (wrong and right):
         return None
     informed = table[1, 1] / right + table[0, 0] / wrong - 1
-    sensitivity, specificity = (table[1, 1] + 1) / (right + 2), (table[0, 0] + 1) / (wrong + 2)
+    sensitivity = (table[1, 1] + 1) / (right + 2)
+    specificity = (table[0, 0] + 1) / (wrong + 2)
     slope = sensitivity + specificity - 1
     if min(informed, slope) <= 0:
         return None
-    share, n = judged.value, judged.units
+    share = judged.value
+    n = judged.units
     error = standard_error(judged) if n > 1 else 0.0
     value = (share + table[0, 0] / wrong - 1) / informed
     rows = share * (1 - share) / error**2 if error > EQUAL and 0 < share < 1 else float(n)
-    adjusted, adjusted_n = (rows * share + Z * Z / 2) / (rows + Z * Z), rows + Z * Z
+    adjusted = (rows * share + Z * Z / 2) / (rows + Z * Z)
+    adjusted_n = rows + Z * Z
     middle = (adjusted + specificity - 1) / slope
-    sensitivity_variance, specificity_variance = (
-        sensitivity * (1 - sensitivity) / (right + 2),
-        specificity * (1 - specificity) / (wrong + 2),
-    )
+    sensitivity_variance = sensitivity * (1 - sensitivity) / (right + 2)
+    specificity_variance = specificity * (1 - specificity) / (wrong + 2)
     spread = (
         math.sqrt(
             adjusted * (1 - adjusted) / adjusted_n

@@ -1,6 +1,8 @@
-"""The probability that a text is a right answer, from signals such as the log-probabilities of its tokens.
+"""The probability that a text is a right answer, from signals such as the log-probabilities of its
+tokens.
 
-A logistic regression with slopes that are not negative: more of a signal never makes an answer less likely to be right.
+A logistic regression with slopes that are not negative: more of a signal never makes an answer less
+likely to be right.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,8 +16,8 @@ from etude.stats.recalibration import Bound, fit_logistic
 from etude.stats.sample import FloatArray
 
 FOLDS = 5
-# Lower values than this quantile count as the quantile, so that a few outliers do not set the slope; not for signals
-# that only say yes or no.
+# Lower values than this quantile count as the quantile, so that a few outliers do not set the
+# slope; not for signals that only say yes or no.
 LOW_SHARE = 0.02
 
 
@@ -25,26 +27,34 @@ class AnswerConfidence:
 
     signals: tuple[str, ...]
     lowest: tuple[float, ...]
-    """For each signal, the value that lower values, and answers without the signal, are raised to."""
+    """For each signal, the value that lower values, and answers without the signal, are raised
+    to.
+    """
     slopes: tuple[float, ...]
     intercept: float
 
     def apply(self, signals: Mapping[str, float]) -> float:
         """Compute the probability that the answer with these signals is right."""
         rows = zip(self.signals, self.lowest, self.slopes, strict=True)
-        log_odds = self.intercept + sum(slope * max(signals.get(name, lowest), lowest) for name, lowest, slope in rows)
+        log_odds = self.intercept + sum(
+            slope * max(signals.get(name, lowest), lowest) for name, lowest, slope in rows
+        )
         return 1 / (1 + exp(min(max(-log_odds, -700.0), 700.0)))
 
 
 def fit_confidence(
-    rows: Sequence[Mapping[str, float]], right: npt.ArrayLike, units: Sequence[Hashable], seed: int = 0
+    rows: Sequence[Mapping[str, float]],
+    right: npt.ArrayLike,
+    units: Sequence[Hashable],
+    seed: int = 0,
 ) -> tuple[AnswerConfidence, list[float]]:
-    """Fit the confidence on the signals of answers (at least one) that are right (1) or wrong (0). Also return the
-    confidence of each row by a fit without the rows of its fold (5 folds of units)."""
+    """Fit the confidence on the signals of answers (at least one) that are right (1) or wrong (0).
+    Also return the confidence of each row by a fit without the rows of its fold (5 folds of units).
+    """
     hits = np.asarray(right, dtype=np.float64)
     names, codes = np.unique([str(unit) for unit in units], return_inverse=True)
-    # Every fold gets the same share of right answers: a fold with more would leave fewer for its own fit, whose
-    # confidences would be too low.
+    # Every fold gets the same share of right answers: a fold with more would leave fewer for its
+    # own fit, whose confidences would be too low.
     draw = np.random.default_rng(seed).permutation(len(names))
     means = np.bincount(codes, hits) / np.bincount(codes)
     folds = np.empty(len(names), dtype=np.intp)
@@ -60,7 +70,9 @@ def fit_confidence(
 
 
 def make_constant_confidence(right: Sequence[bool]) -> AnswerConfidence:
-    """Make one confidence for all answers: the share that is right, moved a little towards one half."""
+    """Make one confidence for all answers: the share that is right, moved a little towards one
+    half.
+    """
     num_right = sum(right)
     return AnswerConfidence((), (), (), log((num_right + 1) / (len(right) - num_right + 1)))
 
@@ -68,11 +80,18 @@ def make_constant_confidence(right: Sequence[bool]) -> AnswerConfidence:
 def _fit(rows: Sequence[Mapping[str, float]], hits: FloatArray) -> AnswerConfidence:
     """Fit with an L2 penalty of 1 on the slopes of standardised signals."""
     names = sorted({name for row in rows for name in row})
-    values = np.array([[row.get(name, np.nan) for name in names] for row in rows]).reshape(len(rows), -1)
-    is_switch = np.array([len(set(column[~np.isnan(column)])) <= 2 for column in values.T], dtype=bool)
-    lowest = np.where(is_switch, np.nanmin(values, axis=0), np.nanquantile(values, LOW_SHARE, axis=0))
+    values = np.array([[row.get(name, np.nan) for name in names] for row in rows]).reshape(
+        len(rows), -1
+    )
+    is_switch = np.array(
+        [len(set(column[~np.isnan(column)])) <= 2 for column in values.T], dtype=bool
+    )
+    lowest = np.where(
+        is_switch, np.nanmin(values, axis=0), np.nanquantile(values, LOW_SHARE, axis=0)
+    )
     values = np.maximum(np.where(np.isnan(values), lowest, values), lowest)
-    means, scales = values.mean(axis=0), values.std(axis=0)
+    means = values.mean(axis=0)
+    scales = values.std(axis=0)
     varies = scales > 1e-9
     features = np.column_stack([(values - means)[:, varies] / scales[varies], np.ones(len(rows))])
     num = int(varies.sum())

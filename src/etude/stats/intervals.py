@@ -6,7 +6,14 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from etude.stats.sample import EQUAL, FloatArray, UnitSums, make_score_sample, resample_units, t_quantile
+from etude.stats.sample import (
+    EQUAL,
+    FloatArray,
+    UnitSums,
+    make_score_sample,
+    resample_units,
+    t_quantile,
+)
 from etude.types import Estimate
 
 Z = 1.959963984540054  # Normal quantile of a 95% interval.
@@ -31,28 +38,34 @@ def estimate(scores: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> 
     return estimate_sample(make_score_sample(scores, units))
 
 
-def estimate_known(scores: Sequence[float | None], units: Sequence[Hashable] | None = None) -> Estimate | None:
+def estimate_known(
+    scores: Sequence[float | None], units: Sequence[Hashable] | None = None
+) -> Estimate | None:
     """Return the `estimate` of the rows whose score is known; None if no score is."""
     known_scores = {index: float(score) for index, score in enumerate(scores) if score is not None}
     if not known_scores:
         return None
-    return estimate(list(known_scores.values()), None if units is None else [units[index] for index in known_scores])
+    return estimate(
+        list(known_scores.values()),
+        None if units is None else [units[index] for index in known_scores],
+    )
 
 
 def estimate_sample(sample: UnitSums) -> Estimate:
     """The aggregate of a sample with its 95% interval, inside 0 to 1 and never of zero width.
 
-    Ungrouped right/wrong: Wilson. Else Wilson's interval at the effective number of rows
-    value(1 - value) / SE², with SE from the bootstrap over units and Student's quantile instead of the normal one,
-    which keeps its coverage near 0 and 1 and with few units, unlike percentiles of the bootstrap
-    (Korn and Graubard 1998; compared by Franco et al. 2019, J. Surv. Stat. Methodol. 7). If no unit
-    differs, the effective number of rows is the number of units.
+    Ungrouped right/wrong: Wilson. Else Wilson's interval at the effective number of rows value(1 -
+    value) / SE², with SE from the bootstrap over units and Student's quantile instead of the normal
+    one, which keeps its coverage near 0 and 1 and with few units, unlike percentiles of the
+    bootstrap (Korn and Graubard 1998; compared by Franco et al. 2019, J. Surv. Stat. Methodol. 7).
+    If no unit differs, the effective number of rows is the number of units.
 
-    Kappa can be negative, unlike a share, so Wilson's interval would be too narrow near 0. Its interval is symmetric on
-    Fisher's z scale, as that of the concordance correlation, which quadratic weighted kappa is (Lin 1989, Biometrics
-    45), and is then cut at 0.
+    Kappa can be negative, unlike a share, so Wilson's interval would be too narrow near 0. Its
+    interval is symmetric on Fisher's z scale, as that of the concordance correlation, which
+    quadratic weighted kappa is (Lin 1989, Biometrics 45), and is then cut at 0.
     """
-    value, units = sample.value, sample.units
+    value = sample.value
+    units = sample.units
     if sample.right_wrong:
         low, high = wilson(sample.sums[:, 0].sum(), units)
         return Estimate(value, low, high, units)
@@ -78,15 +91,18 @@ def scale_estimate(estimate: Estimate, factor: float) -> Estimate:
 
 
 def standard_error(sample: UnitSums) -> float:
-    """Bootstrap standard error of a sample's aggregate, resampling units, times sqrt(G / (G - 1))."""
+    """Bootstrap standard error of a sample's aggregate, resampling units, times sqrt(G / (G -
+    1)).
+    """
     if sample.aggregate == "mean":
         return mean_error(sample.residuals)
     return bootstrap_error(sample.replicates(resample_units(sample.units)), sample.units)
 
 
 def mean_error(residuals: FloatArray) -> float:
-    """Standard error of a mean over units from their `residuals`: the limit of the bootstrap for infinitely many
-    resamples, with G / (G - 1) (Efron and Tibshirani 1993, chapter 6)."""
+    """Standard error of a mean over units from their `residuals`: the limit of the bootstrap for
+    infinitely many resamples, with G / (G - 1) (Efron and Tibshirani 1993, chapter 6).
+    """
     units = len(residuals)
     return math.sqrt(float(residuals @ residuals) / (units * (units - 1)))
 

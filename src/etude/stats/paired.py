@@ -34,30 +34,36 @@ class PairedTest:
     def gains(self) -> bool:
         """Whether this counts as a gain: the interval lies above 0, and p is at most 5%.
 
-        The interval alone is approximate: for some numbers of differing rows (such as 7 to 1) it would call up to 3.5%
-        of equal methods a gain. The exact p keeps this to 2.5% whatever the data.
+        The interval alone is approximate: for some numbers of differing rows (such as 7 to 1) it
+        would call up to 3.5% of equal methods a gain. The exact p keeps this to 2.5% whatever the
+        data.
         """
         return self.difference.low > 0 and self.p <= ALPHA
 
 
 def compare_paired(tuned: UnitSums, untuned: UnitSums) -> PairedTest:
-    """Difference tuned - untuned on the same rows, with interval and p. See verdict.md, "On the test".
+    """Difference tuned - untuned on the same rows, with interval and p. See verdict.md, "On the
+    test".
 
-    Ungrouped right/wrong: `newcombe_paired` and exact McNemar. Else `bootstrap_difference` with sign flips
-    over units, or with swaps of predictions for macro-F1 and kappa.
+    Ungrouped right/wrong: `newcombe_paired` and exact McNemar. Else `bootstrap_difference` with
+    sign flips over units, or with swaps of predictions for macro-F1 and kappa.
     """
     if tuned.right_wrong and untuned.right_wrong:
         p = mcnemar_exact(tuned.sums[:, 0], untuned.sums[:, 0])
         return PairedTest(estimate_difference(tuned, untuned), p, EXACT)
     if tuned.aggregate != "mean":
-        p, test = compute_swap_p(tuned, untuned), "swaps"
+        p = compute_swap_p(tuned, untuned)
+        test = "swaps"
     else:
-        p, test = compute_sign_flip_p(tuned.sums[:, 0] - untuned.sums[:, 0]), "sign flips"
+        p = compute_sign_flip_p(tuned.sums[:, 0] - untuned.sums[:, 0])
+        test = "sign flips"
     return PairedTest(estimate_difference(tuned, untuned), p, test)
 
 
 def estimate_difference(a: UnitSums, b: UnitSums) -> Estimate:
-    """Value of `a` minus value of `b` on the same rows, with its 95% interval: that of `compare_paired`."""
+    """Value of `a` minus value of `b` on the same rows, with its 95% interval: that of
+    `compare_paired`.
+    """
     if a.right_wrong and b.right_wrong:
         return newcombe_paired(a.sums[:, 0], b.sums[:, 0])
     return bootstrap_difference(a, b)
@@ -67,11 +73,13 @@ def newcombe_paired(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
     """Share right of `a` minus share right of `b`, 0/1 per row, same rows, with its 95% interval.
 
     Newcombe 1998 (Stat. Med. 17, 2635), method 10: Wilson's limits of both shares, joined under the
-    correlation phi with its continuity correction. Never of zero width; swapping a and b mirrors it.
+    correlation phi with its continuity correction. Never of zero width; swapping a and b mirrors
+    it.
     """
     num_both, num_a, num_b, num_neither = count_agreement(a, b)
     n = num_both + num_a + num_b + num_neither
-    share_a, share_b = (num_both + num_a) / n, (num_both + num_b) / n
+    share_a = (num_both + num_a) / n
+    share_b = (num_both + num_b) / n
     low_a, high_a = wilson(num_both + num_a, n)
     low_b, high_b = wilson(num_both + num_b, n)
     phi = _compute_phi(num_both, num_a, num_b, num_neither)
@@ -91,11 +99,12 @@ def mcnemar_exact(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
 
 def compute_sign_flip_p(diffs_by_unit: npt.ArrayLike) -> float:
-    """Two-sided p of "swapping the two methods within any unit changes nothing", from summed differences.
+    """Two-sided p of "swapping the two methods within any unit changes nothing", from summed
+    differences.
 
-    Exact for whole-number differences (all patterns by convolution) and for up to 12 units that differ;
-    else from 4,095 seeded patterns plus the observed one (Phipson and Smyth 2010). For ungrouped right/wrong it equals
-    exact McNemar.
+    Exact for whole-number differences (all patterns by convolution) and for up to 12 units that
+    differ; else from 4,095 seeded patterns plus the observed one (Phipson and Smyth 2010). For
+    ungrouped right/wrong it equals exact McNemar.
     """
     diffs = np.asarray(diffs_by_unit, dtype=np.float64)
     diffs = diffs[np.abs(diffs) > _SLACK]
@@ -108,7 +117,8 @@ def compute_sign_flip_p(diffs_by_unit: npt.ArrayLike) -> float:
 
 
 def compute_swap_p(a: UnitSums, b: UnitSums) -> float:
-    """Two-sided p of equality for any aggregate, swapping the predictions of `a` and `b` within units.
+    """Two-sided p of equality for any aggregate, swapping the predictions of `a` and `b` within
+    units.
 
     Exact for up to 12 units that differ, else from 4,095 seeded patterns plus the observed one.
     """
@@ -116,34 +126,47 @@ def compute_swap_p(a: UnitSums, b: UnitSums) -> float:
     if not differ.any():
         return 1.0
     change = (make_sign_patterns(int(differ.sum())) - 1) / 2 @ (a.sums - b.sums)[differ]
-    values = a.aggregate_totals(a.sums.sum(axis=0) + change) - b.aggregate_totals(b.sums.sum(axis=0) - change)
-    return float(np.mean(np.abs(values) >= abs(values[0]) - _SLACK))  # the first pattern swaps nothing
+    values = a.aggregate_totals(a.sums.sum(axis=0) + change) - b.aggregate_totals(
+        b.sums.sum(axis=0) - change
+    )
+    return float(
+        np.mean(np.abs(values) >= abs(values[0]) - _SLACK)
+    )  # the first pattern swaps nothing
 
 
 def bootstrap_difference(a: UnitSums, b: UnitSums) -> Estimate:
     """Value of `a` minus value of `b` with its 95% interval from the bootstrap over units.
 
-    See `Spread`. The number of standard errors is Student's quantile for the effective number of units less 1, because
-    with few units the percentiles of a bootstrap cover too little. The interval of grouped rows is cut to what the
-    intervals of the two values allow: low(a) - high(b) to high(a) - low(b). With one unit it is -1 to 1.
+    See `Spread`. The number of standard errors is Student's quantile for the effective number of
+    units less 1, because with few units the percentiles of a bootstrap cover too little. The
+    interval of grouped rows is cut to what the intervals of the two values allow: low(a) - high(b)
+    to high(a) - low(b). With one unit it is -1 to 1.
     """
-    value, critical, spread = a.value - b.value, t_quantile(a.effective_units), measure_spread(a, b)
-    low, high = value - spread.reach_down(critical), value + spread.reach_up(critical)
+    value = a.value - b.value
+    critical = t_quantile(a.effective_units)
+    spread = measure_spread(a, b)
+    low = value - spread.reach_down(critical)
+    high = value + spread.reach_up(critical)
     if a.units < a.rows and a.aggregate == "mean":
-        alone_a, alone_b = estimate_sample(a), estimate_sample(b)
-        low, high = max(low, alone_a.low - alone_b.high), min(high, alone_a.high - alone_b.low)
+        alone_a = estimate_sample(a)
+        alone_b = estimate_sample(b)
+        low = max(low, alone_a.low - alone_b.high)
+        high = min(high, alone_a.high - alone_b.low)
     return Estimate(value, max(-1.0, low), min(1.0, high), a.units)
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The uncertainty of a difference, and how it grows if the true difference is lower or higher than observed.
+    """The uncertainty of a difference, and how it grows if the true difference is lower or higher
+    than observed.
 
-    If the units that differ mostly differ in one direction, a true difference further in that direction means more such
-    units, and so a larger variance: error² + tilt x distance. This is the first-order change under exponential tilting,
-    whose slope is the third over the second central moment (Efron 1981, Can. J. Stat. 9; DiCiccio and Romano 1990). An
-    interval ends at the true difference from which the observed one is `critical` standard errors away, with the error
-    that belongs to this true difference, as in Wilson's interval. Without skewness it is value ± critical x error.
+    If the units that differ mostly differ in one direction, a true difference further in that
+    direction means more such units, and so a larger variance: error² + tilt x distance. This is the
+    first-order change under exponential tilting, whose slope is the third over the second central
+    moment (Efron 1981, Can. J. Stat. 9; DiCiccio and Romano 1990). An interval ends at the true
+    difference from which the observed one is `critical` standard errors away, with the error that
+    belongs to this true difference, as in Wilson's interval. Without skewness it is value ±
+    critical x error.
     """
 
     error: float
@@ -162,7 +185,9 @@ class Spread:
 
 
 def solve_reach(critical: float, error: float, tilt: float) -> float:
-    """Return the distance x with x² = critical² (error² + tilt x); infinite if `critical` or `error` is."""
+    """Return the distance x with x² = critical² (error² + tilt x); infinite if `critical` or
+    `error` is.
+    """
     if math.isinf(critical) or math.isinf(error):
         return math.inf
     half = critical * critical * tilt / 2
@@ -172,28 +197,29 @@ def solve_reach(critical: float, error: float, tilt: float) -> float:
 def measure_spread(a: UnitSums, b: UnitSums, replicates: FloatArray | None = None) -> Spread:
     """Return the spread of value(a) - value(b) from the bootstrap over units, with a floor.
 
-    The floor is the spread if a single unit differed: in each of its rows by as much as the most different unit does on
-    average, or by 1 if no unit differs. Its size is the root mean square of all sizes, so that one very large unit does
-    not decide alone. To both sides, the skewness of one more such unit is added. So an interval has a width even if no
-    unit differs. For means, the moments are the limits of the bootstrap for infinitely many resamples; for macro-F1,
-    they are those of `replicates` (R,) of the difference, which are drawn here if they are None.
+    The floor is the spread if a single unit differed: in each of its rows by as much as the most
+    different unit does on average, or by 1 if no unit differs. Its size is the root mean square of
+    all sizes, so that one very large unit does not decide alone. To both sides, the skewness of one
+    more such unit is added. So an interval has a width even if no unit differs. For means, the
+    moments are the limits of the bootstrap for infinitely many resamples; for macro-F1, they are
+    those of `replicates` (R,) of the difference, which are drawn here if they are None.
     """
     units = a.units
     if units < 2:
         return Spread(math.inf, 0.0, 0.0)
     if a.aggregate == "mean":
         pulls = (a.residuals - b.residuals) * _scale_by_size(a)
-        second, third, largest = (
-            mean_error(pulls) ** 2,
-            float(pulls * pulls @ pulls) / units**3,
-            _largest_difference(a, b),
-        )
+        second = mean_error(pulls) ** 2
+        third = float(pulls * pulls @ pulls) / units**3
+        largest = _largest_difference(a, b)
     else:
         if replicates is None:
             weights = resample_units(units)
             replicates = a.replicates(weights) - b.replicates(weights)
         centred = replicates - replicates.mean()
-        second, third, largest = bootstrap_error(replicates, units) ** 2, float((centred**3).mean()), 1.0
+        second = bootstrap_error(replicates, units) ** 2
+        third = float((centred**3).mean())
+        largest = 1.0
     one_unit = largest / units
     min_tilt = one_unit**3 / (second + one_unit**2)
     skew = third / second if second else 0.0
@@ -208,16 +234,19 @@ def standard_error_of_difference(a: UnitSums, b: UnitSums) -> float:
 def measure_disagreement(a: UnitSums, b: UnitSums) -> float:
     """Estimate the d of `smallest_difference` from these rows: n times the squared error of a - b.
 
-    For ungrouped right/wrong without a gain, this is the share of rows on which a and b disagree. For scores, groups
-    and macro-F1, it is the share that would give the same standard error, and can be above 1. Never 0, because methods
-    that do not differ on these rows may differ on others; see `measure_spread`.
+    For ungrouped right/wrong without a gain, this is the share of rows on which a and b disagree.
+    For scores, groups and macro-F1, it is the share that would give the same standard error, and
+    can be above 1. Never 0, because methods that do not differ on these rows may differ on others;
+    see `measure_spread`.
     """
     return a.rows * standard_error_of_difference(a, b) ** 2 if a.units > 1 else 1.0
 
 
 @lru_cache(maxsize=64)
 def make_sign_patterns(num: int) -> FloatArray:
-    """(P, num) patterns of ±1, the first all +1: every one for few units, else seeded draws. Read-only."""
+    """(P, num) patterns of ±1, the first all +1: every one for few units, else seeded draws.
+    Read-only.
+    """
     if num <= _EXACT_UNITS:
         bits = (np.arange(2**num)[:, None] >> np.arange(num)) & 1
     else:
@@ -229,17 +258,20 @@ def make_sign_patterns(num: int) -> FloatArray:
 
 
 def _scale_by_size(sample: UnitSums) -> FloatArray:
-    """Return how much more each unit changes the mean against the other units' mean; equal sizes: 1.
+    """Return how much more each unit changes the mean against the other units' mean; equal sizes:
+    1.
 
-    With this factor the error is that of the jackknife over units: a large unit pulls the overall mean towards itself.
+    With this factor the error is that of the jackknife over units: a large unit pulls the overall
+    mean towards itself.
     """
     shares = sample.sums[:, 1] / sample.sums[:, 1].sum()
     return np.asarray((1 - 1 / sample.units) / (1 - shares))
 
 
 def _largest_difference(a: UnitSums, b: UnitSums) -> float:
-    """Return the largest average difference of a unit's rows (1 if no unit differs), times the root mean square of the
-    units' sizes over their mean."""
+    """Return the largest average difference of a unit's rows (1 if no unit differs), times the root
+    mean square of the units' sizes over their mean.
+    """
     sizes = a.sums[:, 1]
     largest = float((np.abs(a.sums[:, 0] - b.sums[:, 0]) / sizes).max())
     size = math.sqrt(float(sizes @ sizes) / len(sizes)) / float(sizes.mean())
@@ -247,7 +279,9 @@ def _largest_difference(a: UnitSums, b: UnitSums) -> float:
 
 
 def _flip_whole_numbers(sizes: npt.NDArray[np.int64], observed: int) -> float:
-    """Exact two-sided p: the distribution of the sum of ±sizes is a convolution of stretched binomials."""
+    """Exact two-sided p: the distribution of the sum of ±sizes is a convolution of stretched
+    binomials.
+    """
     law = np.ones(1)
     for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
         stretched = np.zeros(size * count + 1)
@@ -262,7 +296,8 @@ def _flip_whole_numbers(sizes: npt.NDArray[np.int64], observed: int) -> float:
 def _fair_binomial(count: int) -> FloatArray:
     heads = np.arange(count + 1)
     rising: FloatArray = np.diff(bdtr(heads, count, 0.5), prepend=0.0).astype(np.float64)
-    # Differences in the upper half lose precision, so the lower half is mirrored: the distribution is symmetric.
+    # Differences in the upper half lose precision, so the lower half is mirrored: the distribution
+    # is symmetric.
     law: FloatArray = np.minimum(rising, rising[::-1])
     law.setflags(write=False)
     return law
@@ -270,19 +305,27 @@ def _fair_binomial(count: int) -> FloatArray:
 
 def count_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[int, int, int, int]:
     """Rows right by both, by a only, by b only, by neither."""
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    first = np.asarray(a, dtype=np.float64)
+    second = np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
-        raise ValueError(f"both need the same rows, at least one (got shapes {first.shape} and {second.shape})")
+        raise ValueError(
+            f"both need the same rows, at least one (got shapes {first.shape} and {second.shape})"
+        )
     if not (np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all()):
-        raise ValueError("need right/wrong, 0 or 1, in every row; use bootstrap_difference for scores")
-    both, only_a = int(first @ second), int(first @ (1 - second))
+        raise ValueError(
+            "need right/wrong, 0 or 1, in every row; use bootstrap_difference for scores"
+        )
+    both = int(first @ second)
+    only_a = int(first @ (1 - second))
     only_b = int((1 - first) @ second)
     return both, only_a, only_b, len(first) - both - only_a - only_b
 
 
 def _compute_phi(num_both: int, only_a: int, only_b: int, num_neither: int) -> float:
     n = num_both + only_a + only_b + num_neither
-    margins = math.prod([num_both + only_a, only_b + num_neither, num_both + only_b, only_a + num_neither])
+    margins = math.prod(
+        [num_both + only_a, only_b + num_neither, num_both + only_b, only_a + num_neither]
+    )
     excess = float(num_both * num_neither - only_a * only_b)
     if excess > 0:
         excess = max(0.0, excess - n / 2)

@@ -1,7 +1,7 @@
 """Maps from the confidence that a classifier states to one that holds, chosen by cross-validation.
 
-There are two: a temperature, which multiplies the log-odds of the answered label (Guo et al. 2017), and a slope with an
-intercept (Platt 1999). A map never changes which of two answers is surer.
+There are two: a temperature, which multiplies the log-odds of the answered label (Guo et al. 2017),
+and a slope with an intercept (Platt 1999). A map never changes which of two answers is surer.
 """
 
 from collections.abc import Hashable, Sequence
@@ -20,7 +20,9 @@ FOLDS = 5
 MIN_UNITS = 30  # with fewer units, chance would decide between maps
 Z = 1.6448536269514722  # one-sided 95%
 MAX_SLOPE = 20.0
-MIN_SLOPE = 0.1  # a flatter map gives answers of different confidence nearly the same, so it is not used
+MIN_SLOPE = (
+    0.1  # a flatter map gives answers of different confidence nearly the same, so it is not used
+)
 Bound = tuple[float | None, float | None]
 
 MAPS = ("temperature", "Platt")
@@ -29,7 +31,9 @@ MAPS = ("temperature", "Platt")
 
 @dataclass(frozen=True, slots=True)
 class Recalibration:
-    """The log-odds of a recalibrated confidence: `slope` times those of the stated one, plus `intercept`."""
+    """The log-odds of a recalibrated confidence: `slope` times those of the stated one, plus
+    `intercept`.
+    """
 
     kind: str
     slope: float
@@ -55,15 +59,20 @@ class RecalibrationChoice(NamedTuple):
 
 
 def choose_recalibration(
-    confidence: npt.ArrayLike, right: npt.ArrayLike, units: Sequence[Hashable] | None = None, seed: int = 0
+    confidence: npt.ArrayLike,
+    right: npt.ArrayLike,
+    units: Sequence[Hashable] | None = None,
+    seed: int = 0,
 ) -> RecalibrationChoice | None:
-    """Choose the map that lowers the Brier score by more than noise and still distinguishes sure from unsure answers.
-    Returns None if no map does so, or if there are few units.
+    """Choose the map that lowers the Brier score by more than noise and still distinguishes sure
+    from unsure answers. Returns None if no map does so, or if there are few units.
 
-    The maps are tried from the simplest on. Each must beat the best map before it (at first: no map) on rows that it
-    was not fitted on, in 5 folds of units. The mean gain must be above 0 with 95% confidence, one-sided.
+    The maps are tried from the simplest on. Each must beat the best map before it (at first: no
+    map) on rows that it was not fitted on, in 5 folds of units. The mean gain must be above 0 with
+    95% confidence, one-sided.
     """
-    confidences, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    confidences = np.asarray(confidence, dtype=np.float64)
+    hits = np.asarray(right, dtype=np.float64)
     names = [str(unit) for unit in (range(len(hits)) if units is None else units)]
     unit_names, codes = np.unique(names, return_inverse=True)
     if len(unit_names) < MIN_UNITS:
@@ -85,18 +94,22 @@ def choose_recalibration(
         error = mean_error((sums[:, 0] - gain * sums[:, 1]) / sums[:, 1].mean())
         is_flat = recalibration.slope < MIN_SLOPE and np.ptp(confidences) > 0
         if gain > Z * error and not is_flat:
-            best, losses = recalibration, mapped_losses
+            best = recalibration
+            losses = mapped_losses
     return RecalibrationChoice(best, before, float(losses.mean())) if best else None
 
 
 def fit_recalibration(kind: str, confidence: npt.ArrayLike, right: npt.ArrayLike) -> Recalibration:
     """Fit one of MAPS. Slopes are not negative."""
     clipped = np.clip(np.asarray(confidence, dtype=np.float64), EDGE, 1 - EDGE)
-    hits, log_odds = np.asarray(right, dtype=np.float64), np.log(clipped) - np.log1p(-clipped)
+    hits = np.asarray(right, dtype=np.float64)
+    log_odds = np.log(clipped) - np.log1p(-clipped)
     num = 2 if kind == "Platt" else 1
     features = np.column_stack([log_odds, np.ones_like(log_odds)])[:, :num]
     bounds: Sequence[Bound] = [(0.0, MAX_SLOPE), (None, None)]
-    return Recalibration(kind, *fit_logistic(features, hits, [1.0, 0.0][:num], bounds[:num]).tolist())
+    return Recalibration(
+        kind, *fit_logistic(features, hits, [1.0, 0.0][:num], bounds[:num]).tolist()
+    )
 
 
 def fit_logistic(
@@ -106,17 +119,22 @@ def fit_logistic(
     bounds: Sequence[Bound],
     penalty: FloatArray | float = 0.0,
 ) -> FloatArray:
-    """Fit the weights of a logistic regression within bounds, by maximum likelihood with an L2 penalty. Platt's
-    smoothed targets keep the fit finite if all rows are right or all are wrong."""
+    """Fit the weights of a logistic regression within bounds, by maximum likelihood with an L2
+    penalty. Platt's smoothed targets keep the fit finite if all rows are right or all are wrong.
+    """
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    num_right, num_wrong, num = hits.sum(), (1 - hits).sum(), len(hits)
+    num_right = hits.sum()
+    num_wrong = (1 - hits).sum()
+    num = len(hits)
     targets = np.where(hits == 1, (num_right + 1) / (num_right + 2), 1 / (num_wrong + 2))
 
     def compute_loss(weights: FloatArray) -> tuple[float, FloatArray]:
         logits = features @ weights
-        loss = (np.logaddexp(0, logits) - targets * logits).mean() + 0.5 * (penalty * weights**2).sum() / num
+        loss = (np.logaddexp(0, logits) - targets * logits).mean() + 0.5 * (
+            penalty * weights**2
+        ).sum() / num
         gradient = (features.T @ (expit(logits) - targets) + penalty * weights) / num
         return float(loss), np.asarray(gradient)
 

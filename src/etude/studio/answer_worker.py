@@ -19,10 +19,14 @@ class AnswerWorker(threading.Thread):
     """Answers the items of a queue until all are answered or until it is stopped."""
 
     def __init__(
-        self, queue: ReviewQueue, assistant: Assistant, endpoints: Mapping[str, Endpoint] | None = None
+        self,
+        queue: ReviewQueue,
+        assistant: Assistant,
+        endpoints: Mapping[str, Endpoint] | None = None,
     ) -> None:
         super().__init__(name="answering", daemon=True)
-        self.queue, self.assistant = queue, assistant
+        self.queue = queue
+        self.assistant = assistant
         self.error = ""  # the error that stopped the thread; "" without one
         self.models = Models(endpoints=endpoints)
         self.lock = threading.Lock()  # locked while the models answer
@@ -35,7 +39,9 @@ class AnswerWorker(threading.Thread):
     def run(self) -> None:
         """Answer batch by batch, and save each batch before the next."""
         try:
-            while not self._is_stopping.is_set() and (items := self.queue.list_unanswered(BATCH_SIZE)):
+            while not self._is_stopping.is_set() and (
+                items := self.queue.list_unanswered(BATCH_SIZE)
+            ):
                 with self.lock:
                     answered = answer_items(items, self.assistant, self.models)
                 for item in answered:
@@ -44,9 +50,12 @@ class AnswerWorker(threading.Thread):
             self.error = str(error) or type(error).__name__
 
 
-def answer_items(items: Sequence[ReviewItem], assistant: Assistant, models: Models) -> list[ReviewItem]:
-    """Return the items with their answers. If the model cannot answer an item, such as a text that is too long, the
-    item gets the error as its failure."""
+def answer_items(
+    items: Sequence[ReviewItem], assistant: Assistant, models: Models
+) -> list[ReviewItem]:
+    """Return the items with their answers. If the model cannot answer an item, such as a text that
+    is too long, the item gets the error as its failure.
+    """
     try:
         answers = assistant.answer([item.input for item in items], models)
     except EtudeError as error:

@@ -35,7 +35,9 @@ def parse_turns(text: str) -> list[Message]:
     try:
         return [Message(turn["role"], str(turn["content"])) for turn in parse_json(text or "[]")]
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError.of("chat", "not a conversation", quote_value(text), "reload the page") from error
+        raise InputError.of(
+            "chat", "not a conversation", quote_value(text), "reload the page"
+        ) from error
 
 
 def format_turns(turns: Sequence[Message]) -> str:
@@ -44,26 +46,42 @@ def format_turns(turns: Sequence[Message]) -> str:
 
 
 def select_turns(assistant: Assistant, turns: Sequence[Message]) -> Sequence[Message]:
-    """Select the turns that the assistant reads. For a label or a record, this is only the last turn."""
+    """Select the turns that the assistant reads. For a label or a record, this is only the last
+    turn.
+    """
     return turns if assistant.kind in ("answer", "rewrite") else turns[-1:]
 
 
-def answer_turns(studio: Studio, turns: Sequence[Message], methods: Sequence[str]) -> list[ChatAnswer]:
-    """Answer a conversation with each method. Raises RunError if the run lacks one, and the errors of the model."""
+def answer_turns(
+    studio: Studio, turns: Sequence[Message], methods: Sequence[str]
+) -> list[ChatAnswer]:
+    """Answer a conversation with each method. Raises RunError if the run lacks one, and the errors
+    of the model.
+    """
     answers = []
     for method in dict.fromkeys(methods):
         assistant = load(studio.run.assistant_folder(method))
         with studio.answering.lock:
             answer = assistant.answer(list(select_turns(assistant, turns)), studio.answering.models)
         name = f"{studio.run.name}/{method}"
-        answers.append(ChatAnswer(name, method, answer.shown, answer.citations, list_failures(answer)))
+        answers.append(
+            ChatAnswer(name, method, answer.shown, answer.citations, list_failures(answer))
+        )
     return answers
 
 
 def parse_feedback(form: dict[str, str], reviewer: str) -> Feedback:
-    """Read a form with feedback on one answer or two. Raises InputError if it contains no feedback."""
-    turns = [{"role": turn.role, "content": turn.content} for turn in parse_turns(form.get("turns", ""))]
-    body: dict[str, object] = {"reviewer": reviewer, "input": turns, "reason": form.get("reason", "").strip()}
+    """Read a form with feedback on one answer or two. Raises InputError if it contains no
+    feedback.
+    """
+    turns = [
+        {"role": turn.role, "content": turn.content} for turn in parse_turns(form.get("turns", ""))
+    ]
+    body: dict[str, object] = {
+        "reviewer": reviewer,
+        "input": turns,
+        "reason": form.get("reason", "").strip(),
+    }
     columns = ("id", "assistant", "answer", "other", "other_assistant")
     body |= {name: form[name] for name in columns if name in form}
     if form.get("say") == "correct":

@@ -1,4 +1,6 @@
-"""Labels that people read: the most suspicious ones, and a random sample, which shows how many are wrong in all."""
+"""Labels that people read: the most suspicious ones, and a random sample, which shows how many are
+wrong in all.
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,9 @@ STOP_SHARE = 1 / 3  # share of wrong labels among the last ones read, below whic
 
 
 def queue_labels(queue: ReviewQueue, data: RowStore, assistant: str) -> None:
-    """Queue the labels that a check has ranked, each with the label that its text suggests, and a sample of all."""
+    """Queue the labels that a check has ranked, each with the label that its text suggests, and a
+    sample of all.
+    """
     rows = {row.id: row for row in data.search(RowFilter())[0]}
     suggested = suggest_labels(finding for finding, *_ in data.findings)
     ranked = [
@@ -25,7 +29,9 @@ def queue_labels(queue: ReviewQueue, data: RowStore, assistant: str) -> None:
         for row_id, label in suggested.items()
         if row_id in rows
     ]
-    sampled = random.Random(0).sample([*rows.values()], min(NUM_SAMPLED, len(rows))) if ranked else []
+    sampled = (
+        random.Random(0).sample([*rows.values()], min(NUM_SAMPLED, len(rows))) if ranked else []
+    )
     sources: dict[Source, list[tuple[DataRow, str]]] = {
         "labels": ranked,
         "sample": [(row, row.output) for row in sampled],
@@ -40,7 +46,9 @@ def queue_labels(queue: ReviewQueue, data: RowStore, assistant: str) -> None:
 
 @dataclass(frozen=True)
 class LabelReview:
-    """The labels that people have read: whether each was wrong, in the order in which they were read."""
+    """The labels that people have read: whether each was wrong, in the order in which they were
+    read.
+    """
 
     ranked: Sequence[bool]
     sampled: Sequence[bool]
@@ -48,14 +56,19 @@ class LabelReview:
     num_rows: int
 
     @classmethod
-    def read(cls, queue: ReviewQueue, entries: Mapping[str, Feedback], num_rows: int) -> "LabelReview":
+    def read(
+        cls, queue: ReviewQueue, entries: Mapping[str, Feedback], num_rows: int
+    ) -> "LabelReview":
         """Read the reviews of a queue; `entries` are the entries of feedback by id."""
 
         def is_wrong(item: ReviewItem, entry: Feedback) -> bool:
             return entry.exclude or entry.correction not in (None, item.expected)
 
         ranked, sampled = (
-            {item.input: is_wrong(item, entries[entry_id]) for item, entry_id in queue.list_reviewed(source)}
+            {
+                item.input: is_wrong(item, entries[entry_id])
+                for item, entry_id in queue.list_reviewed(source)
+            }
             for source in ("labels", "sample")
         )
         others = [wrong for turns, wrong in sampled.items() if turns not in ranked]
@@ -64,15 +77,22 @@ class LabelReview:
     @cached_property
     def is_enough(self) -> bool:
         """Whether too few of the labels that were read last were wrong to read on."""
-        return len(self.ranked) >= LAST_READ and sum(self.ranked[-LAST_READ:]) < STOP_SHARE * LAST_READ
+        return (
+            len(self.ranked) >= LAST_READ and sum(self.ranked[-LAST_READ:]) < STOP_SHARE * LAST_READ
+        )
 
     def estimate_wrong(self) -> tuple[float, float, float] | None:
-        """Estimate how many labels are wrong in all, with a 95% interval: those that were read, and the share in the
-        sample (Wilson) of all others. None with too few read."""
+        """Estimate how many labels are wrong in all, with a 95% interval: those that were read, and
+        the share in the sample (Wilson) of all others. None with too few read.
+        """
         if len(self.sampled) < MIN_SAMPLED:
             return None
-        num_wrong, num_others = sum(self.ranked), self.num_rows - len(self.ranked)
-        shares = (sum(self.sampled) / len(self.sampled), *wilson(sum(self.sampled), len(self.sampled)))
+        num_wrong = sum(self.ranked)
+        num_others = self.num_rows - len(self.ranked)
+        shares = (
+            sum(self.sampled) / len(self.sampled),
+            *wilson(sum(self.sampled), len(self.sampled)),
+        )
         middle, low, high = (num_wrong + share * num_others for share in shares)
         return middle, low, high
 
@@ -82,15 +102,20 @@ class LabelReview:
         if num := len(self.ranked):
             low, high = wilson(sum(self.ranked), num)
             sentences = [
-                f"Of the first {num:,} labels, {sum(self.ranked):,} were wrong (95% interval {low:.0%} to {high:.0%})."
+                f"Of the first {num:,} labels, {sum(self.ranked):,} were wrong (95% interval "
+                f"{low:.0%} to {high:.0%})."
             ]
         if self.is_enough:
             last = sum(self.ranked[-LAST_READ:])
-            sentences += [f"You can stop: of the last {LAST_READ}, {last} were wrong, which is fewer than a third."]
+            sentences += [
+                f"You can stop: of the last {LAST_READ}, {last} were wrong, which is fewer than a "
+                "third."
+            ]
         if estimate := self.estimate_wrong():
             middle, low, high = (round(number) for number in estimate)
             sentences += [
-                f"In all, about {middle:,} of {self.num_rows:,} labels are wrong ({low:,} to {high:,}), by those "
-                f"that you read and {len(self.sampled):,} others drawn at random."
+                f"In all, about {middle:,} of {self.num_rows:,} labels are wrong ({low:,} to "
+                f"{high:,}), by those that you read and {len(self.sampled):,} others drawn at "
+                "random."
             ]
         return " ".join(sentences)

@@ -1,4 +1,6 @@
-"""Which recorded questions a person should answer, so that the rows made of them help most: `etude watch --pick`."""
+"""Which recorded questions a person should answer, so that the rows made of them help most: `etude
+watch --pick`.
+"""
 
 import secrets
 from collections.abc import Callable, Sequence
@@ -36,10 +38,11 @@ def pick_questions(
 ) -> tuple[list[ReviewItem], list[str]]:
     """Queue recorded questions with their answers for review, and return them and notes.
 
-    First come answers drawn at random for the bound on wrong answers: a tenth of `number` and at least two, or all if
-    `is_random`. Then come the most useful questions, except those that are among the examples, that nearly repeat a
-    test row, on which there is feedback, or which a person should see at once (limit danger). Questions that another
-    limit turned away come last. The other arguments are those of `watch`.
+    First come answers drawn at random for the bound on wrong answers: a tenth of `number` and at
+    least two, or all if `is_random`. Then come the most useful questions, except those that are
+    among the examples, that nearly repeat a test row, on which there is feedback, or which a person
+    should see at once (limit danger). Questions that another limit turned away come last. The other
+    arguments are those of `watch`.
     """
     on_step("Reading")
     traffic = read_traffic(task_file, record, run, method)
@@ -51,25 +54,36 @@ def pick_questions(
     items = [item for item in _list_unknown(traffic) if item.input not in inputs]
     overlaps = sealed.find_overlaps([item.input for item in items])
     items = [item for item, is_test in zip(items, overlaps, strict=True) if not is_test]
-    notes = [*traffic.notes, f"Picked among {format_count(len(items), 'question')} that no row answers"]
+    notes = [
+        *traffic.notes,
+        f"Picked among {format_count(len(items), 'question')} that no row answers",
+    ]
     picked = list[ReviewItem]()
     if items and number:
         on_step("Comparing questions")
         rows = [get_question(row.input) for row in traffic.dataset if not sealed.contains(row.text)]
         space = QuestionSpace(traffic.task, mask_texts(rows, KEY), Models())
         for is_limited in (False, True):
-            if (group := [item for item in items if bool(item.limit) is is_limited]) and len(picked) < number:
+            if (group := [item for item in items if bool(item.limit) is is_limited]) and len(
+                picked
+            ) < number:
                 picked += _select(group, space, number - len(picked))
         notes = [*space.notes, *notes]
     items = [replace(item, urgency=rank) for rank, item in enumerate([*drawn, *picked])]
     queue_picked(traffic.task.folder, items)
-    return items, [f"Drawn at random, for the bound on wrong answers: the first {len(drawn):,}", *notes]
+    return items, [
+        f"Drawn at random, for the bound on wrong answers: the first {len(drawn):,}",
+        *notes,
+    ]
 
 
 def _select(items: Sequence[ReviewItem], space: QuestionSpace, number: int) -> list[ReviewItem]:
     vectors = space.embed([get_question(item.input) for item in items])
     unsure = np.array([1 - (item.confidence or 0.0) for item in items])
-    return [items[row] for row in select_questions(vectors, space.find_nearest(vectors)[0], unsure, number)]
+    return [
+        items[row]
+        for row in select_questions(vectors, space.find_nearest(vectors)[0], unsure, number)
+    ]
 
 
 def queue_picked(folder: Path, items: Sequence[ReviewItem]) -> None:
@@ -80,10 +94,16 @@ def queue_picked(folder: Path, items: Sequence[ReviewItem]) -> None:
 
 
 def _draw_answers(traffic: Traffic, number: int) -> list[ReviewItem]:
-    """Return the drawn answers that wait for a judgement; before, draw as many as are missing to `number`."""
-    answers, votes, folder = traffic.own_answers, collect_votes(traffic.task), traffic.task.folder / FOLDER
-    # Of equal answers, always the first is shown, because the record may have masked the others differently.
-    predicted, recorded = predict_wrong(answers), {item.exchange: item for item in reversed(answers)}
+    """Return the drawn answers that wait for a judgement; before, draw as many as are missing to
+    `number`.
+    """
+    answers = traffic.own_answers
+    votes = collect_votes(traffic.task)
+    folder = traffic.task.folder / FOLDER
+    # Of equal answers, always the first is shown, because the record may have masked the others
+    # differently.
+    predicted = predict_wrong(answers)
+    recorded = {item.exchange: item for item in reversed(answers)}
     draws = read_draws(folder, traffic.fingerprint)
     waiting = [draw.exchange for draw in draws if find_vote(draw, votes) is None]
     items = {name: _mask(recorded[name], traffic, name) for name in waiting if name in recorded}
@@ -100,11 +120,19 @@ def _draw_answers(traffic: Traffic, number: int) -> list[ReviewItem]:
 
 
 def _list_unknown(traffic: Traffic) -> list[ReviewItem]:
-    """List the latest questions that neither the examples nor the feedback have, each once and masked."""
+    """List the latest questions that neither the examples nor the feedback have, each once and
+    masked.
+    """
     entries = drop_undone(FeedbackLog(traffic.task.folder / FILE).entries)
     known_inputs = {hash_input(item.input) for item in (*traffic.dataset, *entries)}
-    latest = {hash_input(request.turns): request for request in traffic.requests if request.limit != "danger"}
-    unknown = [request for key, request in latest.items() if key not in known_inputs][-MAX_CANDIDATES:]
+    latest = {
+        hash_input(request.turns): request
+        for request in traffic.requests
+        if request.limit != "danger"
+    }
+    unknown = [request for key, request in latest.items() if key not in known_inputs][
+        -MAX_CANDIDATES:
+    ]
     items = [_mask(request, traffic) for request in unknown]
     return [item for item in items if hash_input(item.input) not in known_inputs]
 
@@ -114,5 +142,8 @@ def _mask(request: RecordedRequest, traffic: Traffic, draw: str = "") -> ReviewI
     turns = tuple(Message(turn.role, text) for turn, text in zip(request.turns, texts, strict=True))
     assistant = request.assistant or f"{traffic.run.name}/{traffic.method}"
     return ReviewItem(
-        *("picked", turns, assistant, answer or None), confidence=request.confidence, limit=request.limit, draw=draw
+        *("picked", turns, assistant, answer or None),
+        confidence=request.confidence,
+        limit=request.limit,
+        draw=draw,
     )

@@ -45,27 +45,38 @@ class DataRow:
     turns: tuple[Message, ...]
     key: str  # `hash_input`
     kinds: tuple[str, ...] = ()  # kinds of the findings about it
-    state: str = ""  # the row in the next file of examples: "corrected", "left out" or "" for unchanged
+    state: str = (
+        ""  # the row in the next file of examples: "corrected", "left out" or "" for unchanged
+    )
 
 
 class RowStore:
-    """The rows that may be displayed and the findings about them. Threads may use it at once: a field's marks are
-    replaced as a whole."""
+    """The rows that may be displayed and the findings about them. Threads may use it at once: a
+    field's marks are replaced as a whole.
+    """
 
-    def __init__(self, rows: Iterable[Example], sealed: SealedTest, findings: Sequence[Finding]) -> None:
+    def __init__(
+        self, rows: Iterable[Example], sealed: SealedTest, findings: Sequence[Finding]
+    ) -> None:
         self._rows = {row.id: _to_data_row(row) for row in rows if not sealed.contains(row.text)}
         self._by_key = defaultdict[str, list[DataRow]](list)
         for row in self._rows.values():
             self._by_key[row.key].append(row)
         self._marks: dict[str, Mapping[str, Set[str]]] = {name: {} for name in FILTERS}
         """Field of the filter -> value -> ids of the rows."""
-        tags = ((f"{name}: {value}", row.id) for row in self._rows.values() for name, value in row.tags.items())
+        tags = (
+            (f"{name}: {value}", row.id)
+            for row in self._rows.values()
+            for name, value in row.tags.items()
+        )
         self.set_marks("tag", tags)
         self.set_findings(findings)
 
     def set_findings(self, findings: Sequence[Finding]) -> None:
         """Replace the findings by the findings of a new check."""
-        self.set_marks("kind", ((finding.kind, row) for finding in findings for row in finding.rows))
+        self.set_marks(
+            "kind", ((finding.kind, row) for finding in findings for row in finding.rows)
+        )
         self.findings: list[tuple[Finding, list[Excerpt], int]] = [
             (
                 finding,
@@ -74,7 +85,9 @@ class RowStore:
             )
             for finding in findings
         ]
-        """For each finding: the finding, its excerpts from rows that may be displayed, and their number."""
+        """For each finding: the finding, its excerpts from rows that may be displayed, and their
+        number.
+        """
 
     def set_marks(self, name: str, values: Iterable[tuple[str, str]]) -> None:
         """Replace the values of one field of the filter: pairs of a value and the id of a row."""
@@ -86,12 +99,16 @@ class RowStore:
         self._examples: list[DataRow] | None = None
 
     def list_values(self, name: str) -> list[tuple[str, int]]:
-        """List the most frequent values of a field of the filter, sorted, each with its number of rows."""
+        """List the most frequent values of a field of the filter, sorted, each with its number of
+        rows.
+        """
         counts = Counter({value: len(ids) for value, ids in self._marks[name].items()})
         return sorted(counts.most_common(MAX_VALUES))
 
     def search(self, row_filter: RowFilter, page: int | None = None) -> tuple[list[DataRow], int]:
-        """Return the rows of one page (counted from 0) or of all pages that match the filter, and their number."""
+        """Return the rows of one page (counted from 0) or of all pages that match the filter, and
+        their number.
+        """
         values = {name: getattr(row_filter, name) for name in FILTERS}
         marked = [self._marks[name].get(value, set()) for name, value in values.items() if value]
         words = row_filter.q.strip()
@@ -106,7 +123,9 @@ class RowStore:
         return [self._add_marks(row) for row in on_page], len(rows)
 
     def list_examples(self) -> list[DataRow]:
-        """List rows with different answers and without findings, the most frequent answers first."""
+        """List rows with different answers and without findings, the most frequent answers
+        first.
+        """
         if self._examples is None:
             marked = set[str]().union(*self._marks["kind"].values(), *self._marks["state"].values())
             plain = [row for row in self._rows.values() if row.id not in marked]
@@ -131,28 +150,37 @@ class RowStore:
 
     def _add_marks(self, row: DataRow) -> DataRow:
         kinds, states = (
-            [value for value, ids in self._marks[name].items() if row.id in ids] for name in ("kind", "state")
+            [value for value, ids in self._marks[name].items() if row.id in ids]
+            for name in ("kind", "state")
         )
         return replace(row, kinds=tuple(sorted(kinds)), state=min(states, default=""))
 
 
 def _to_data_row(row: Example) -> DataRow:
-    # Feedback does not say which turns are trained, so the turns of a row that it is compared with do not either.
+    # Feedback does not say which turns are trained, so the turns of a row that it is compared with
+    # do not either.
     turns = tuple(Message(turn.role, turn.content) for turn in row.input)
-    return DataRow(row.id, row.location, row.text, row.output, row.tags, turns, hash_input(row.input))
+    return DataRow(
+        row.id, row.location, row.text, row.output, row.tags, turns, hash_input(row.input)
+    )
 
 
 class DataCheck:
     """`etude check` in a background thread. `on_checked` gets the rows with the new findings."""
 
     def __init__(self, task: Task, data: RowStore, on_checked: Callable[[RowStore], None]) -> None:
-        self.task, self.data, self._on_checked = task, data, on_checked
-        self.is_running, self.error, self.has_checked = False, "", False
+        self.task = task
+        self.data = data
+        self._on_checked = on_checked
+        self.is_running = False
+        self.error = ""
+        self.has_checked = False
 
     def start(self) -> None:
         """Start a check, unless one is running."""
         if not self.is_running:
-            self.is_running, self.error = True, ""
+            self.is_running = True
+            self.error = ""
             threading.Thread(target=self._run, name="checking", daemon=True).start()
 
     def _run(self) -> None:

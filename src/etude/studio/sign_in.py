@@ -14,8 +14,9 @@ from etude.web.api_keys import find_hash, hash_key
 
 Role = Literal["reader", "reviewer", "expert", "owner"]
 ROLES: tuple[Role, ...] = get_args(Role)
-"""A reader reads; a reviewer also gives feedback; an expert also judges answers that others left to an expert; an
-owner also writes files and checks."""
+"""A reader reads; a reviewer also gives feedback; an expert also judges answers that others left to
+an expert; an owner also writes files and checks.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class SignIn:
     """The keys of sign-in links and the tokens of forms, all derived from one secret."""
 
     def __init__(self, secret: str, people: Callable[[], Sequence[Person]] = tuple) -> None:
-        self._secret, self._people = secret.encode(), people
+        self._secret = secret.encode()
+        self._people = people
 
     @property
     def owner_key(self) -> str:
@@ -55,7 +57,9 @@ class SignIn:
 
     @property
     def cookie_name(self) -> str:
-        """The name of the cookie. Browsers send cookies to all ports of a host, so every studio has its own."""
+        """The name of the cookie. Browsers send cookies to all ports of a host, so every studio has
+        its own.
+        """
         return f"etude-{self._derive('cookie')[:8]}"
 
     def find_person(self, key: str) -> Person | None:
@@ -69,12 +73,16 @@ class SignIn:
         return request.cookies.get(self.cookie_name, "")
 
     def form_token(self, key: str = "") -> str:
-        """Return the token that a form must send back and that other sites cannot know; `key` is "" for the owner."""
+        """Return the token that a form must send back and that other sites cannot know; `key` is ""
+        for the owner.
+        """
         return self._derive(f"form {key or self.owner_key}")
 
     def is_own_form(self, request: Request, token: str) -> bool:
         """Return whether a form comes from a page of this studio; compares in constant time."""
-        return hmac.compare_digest(token.encode(errors="replace"), self.form_token(self.read_key(request)).encode())
+        return hmac.compare_digest(
+            token.encode(errors="replace"), self.form_token(self.read_key(request)).encode()
+        )
 
     def _derive(self, purpose: str) -> str:
         return hmac.new(self._secret, purpose.encode(), hashlib.sha256).hexdigest()[:32]  # 128 bits

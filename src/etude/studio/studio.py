@@ -29,9 +29,13 @@ from etude.task import load_task
 from etude.task.contract import Contract
 from etude.types import Message
 
-NUM_RIGHT = 20  # maximum number of dev rows counted as right that are reviewed; the metric can be wrong
+NUM_RIGHT = (
+    20  # maximum number of dev rows counted as right that are reviewed; the metric can be wrong
+)
 DISAGREEMENT_WEIGHT = 0.01
-"""Each different answer of another method lowers the urgency by this, so the row is reviewed earlier."""
+"""Each different answer of another method lowers the urgency by this, so the row is reviewed
+earlier.
+"""
 
 
 class Studio:
@@ -45,12 +49,14 @@ class Studio:
         run: str | None = None,
         method: str | None = None,
     ) -> None:
-        """Read the task and fill the queue with the requests that are neither test rows nor near-duplicates of them,
-        and with the dev rows that the assistant got wrong. Loads no weights.
+        """Read the task and fill the queue with the requests that are neither test rows nor
+        near-duplicates of them, and with the dev rows that the assistant got wrong. Loads no
+        weights.
 
         Raises InputError and RunError if something cannot be read, or if no run has an assistant.
         """
-        self.task_file, self._columns = task_file, columns
+        self.task_file = task_file
+        self._columns = columns
         self._queue_lock = threading.Lock()
         self._lock = threading.Lock()  # locked while the rows are replaced
         self.task = load_task(task_file, needs_model=False)
@@ -60,7 +66,9 @@ class Studio:
         self.assistant = load(self.run.assistant_folder(self.method))
         # 2. Load the rows and the feedback on them.
         self.log = FeedbackLog(self.task.folder / FILE)
-        self.made_file = self.task.made_rows.file if self.task.made_rows else self.task.folder / "made.jsonl"
+        self.made_file = (
+            self.task.made_rows.file if self.task.made_rows else self.task.folder / "made.jsonl"
+        )
         self.queue = ReviewQueue(self.task.folder / FOLDER / QUEUE_FILE)
         self._num_counted = -1
         """The number of feedback entries that the queue has counted."""
@@ -76,7 +84,9 @@ class Studio:
         self.answering = AnswerWorker(self.queue, self.assistant, self.task.endpoints)
 
     def reload(self) -> None:
-        """Read the task and its rows again after the task file has changed. The run does not change."""
+        """Read the task and its rows again after the task file has changed. The run does not
+        change.
+        """
         with self._lock:
             self.task = load_task(self.task_file, needs_model=False)
             self._load_rows()
@@ -85,8 +95,11 @@ class Studio:
         self.rows = survey_dataset(self.task).rows
         self.sealed = load_sealed_test(self.task, self.rows)
         self.data = RowStore(self.rows, self.sealed, load_findings(self.run))
-        queue, name = self.queue, self.name
-        self.checking = DataCheck(self.task, self.data, lambda data: queue_labels(queue, data, name))
+        queue = self.queue
+        name = self.name
+        self.checking = DataCheck(
+            self.task, self.data, lambda data: queue_labels(queue, data, name)
+        )
         self._gathered: tuple[int, GatheredFeedback] | None = None
         """The number of entries, and the feedback gathered from them."""
         self._marked: GatheredFeedback | None = None
@@ -107,10 +120,15 @@ class Studio:
         ]
 
     def _load_dev_rows(self, source: Literal["dev", "right"]) -> list[ReviewItem]:
-        """Load the dev rows that the assistant got wrong, or a sample of the rows that it got right. The more the
-        methods disagree on a row, the more urgent it is."""
+        """Load the dev rows that the assistant got wrong, or a sample of the rows that it got
+        right. The more the methods disagree on a row, the more urgent it is.
+        """
         rows = {row.id: row for row in self.rows}
-        predictions = [line for method in self.run.fitted_methods for line in load_dev_predictions(self.run, method)]
+        predictions = [
+            line
+            for method in self.run.fitted_methods
+            for line in load_dev_predictions(self.run, method)
+        ]
         answers = {(line["id"], normalize_answer(line["answer"])) for line in predictions}
         num_different = Counter(row_id for row_id, _ in answers)
         lines = [
@@ -142,7 +160,9 @@ class Studio:
 
     @property
     def contract(self) -> Contract:
-        """The rules for every answer: the task's contract, or else the assistant's, which has the labels."""
+        """The rules for every answer: the task's contract, or else the assistant's, which has the
+        labels.
+        """
         return self.task.contract or self.assistant.contract or Contract()
 
     @property
@@ -165,7 +185,9 @@ class Studio:
         return LabelReview.read(self.sync_queue(), entries, self.data.search(RowFilter(), 0)[1])
 
     def sync_queue(self) -> ReviewQueue:
-        """Return the queue with all feedback counted, including feedback that another process has saved."""
+        """Return the queue with all feedback counted, including feedback that another process has
+        saved.
+        """
         with self._queue_lock:  # an older list of entries must not replace a newer one
             entries = self.log.entries
             if len(entries) != self._num_counted:
@@ -174,15 +196,21 @@ class Studio:
         return self.queue
 
     def save_review(
-        self, item: ReviewItem, reviewer: str, entry_id: str, earlier_id: str = "", **content: object
+        self,
+        item: ReviewItem,
+        reviewer: str,
+        entry_id: str,
+        earlier_id: str = "",
+        **content: object,
     ) -> list[str]:
-        """Save feedback on an item in place of the reviewer's earlier entry. A second call with the id does nothing.
+        """Save feedback on an item in place of the reviewer's earlier entry. A second call with the
+        id does nothing.
 
-        `accepted` means that the answer is right. It becomes the right answer of a new request or of a label that is
-        read, unless it breaks the contract, as a refusal may; and that of a dev row with another label, because two
-        labels cannot both be right. Otherwise it is only a thumb up. On a made row, only the file of made rows changes.
-        Returns the errors of a correction; if there are
-        any, nothing is saved.
+        `accepted` means that the answer is right. It becomes the right answer of a new request or
+        of a label that is read, unless it breaks the contract, as a refusal may; and that of a dev
+        row with another label, because two labels cannot both be right. Otherwise it is only a
+        thumb up. On a made row, only the file of made rows changes. Returns the errors of a
+        correction; if there are any, nothing is saved.
         """
         if content.pop("accepted", False):
             labels = self.task.contract.labels if self.task.contract else ()
@@ -203,7 +231,11 @@ class Studio:
         entry = Feedback(*fields, **content)  # type: ignore[arg-type]
         if item.source == "made":  # first, because the row may be gone
             with self._lock:
-                change_made_row(self.made_file, entry.text, None if entry.exclude else entry.correction or answer)
+                change_made_row(
+                    self.made_file,
+                    entry.text,
+                    None if entry.exclude else entry.correction or answer,
+                )
         is_new = self.log.add(entry)
         earlier = self.find_entry(earlier_id)
         # For the same answer, the later entry counts and the earlier one does not.
@@ -213,7 +245,9 @@ class Studio:
         return []
 
     def correct(self, row: DataRow, reviewer: str, correction: str, reason: str) -> list[str]:
-        """Save a correction of a row of the examples. Returns its errors; if there are any, nothing is saved."""
+        """Save a correction of a row of the examples. Returns its errors; if there are any, nothing
+        is saved.
+        """
         text = self.tidy_correction(correction)
         failures = self.check_correction(text)
         if not failures:
@@ -230,7 +264,9 @@ class Studio:
         if entry is None:
             message = "this entry does not exist"
             raise InputError.of("undo", message, quote_value(entry_id), "reload the page")
-        self.log.add(Feedback(new_id(), utc_now(), reviewer, "", entry.input, entry.answer, undo=entry_id))
+        self.log.add(
+            Feedback(new_id(), utc_now(), reviewer, "", entry.input, entry.answer, undo=entry_id)
+        )
 
     def find_entry(self, entry_id: str) -> Feedback | None:
         """Return the entry with an id."""
@@ -244,19 +280,32 @@ class Studio:
         return [(entry, bool(entry.undo) or entry.id in counting) for entry in on_input]
 
     def list_unseen(self, turns: Sequence[Message], seen: str, reviewer: str) -> list[Feedback]:
-        """List the feedback that other people gave on an input since a page was sent, the latest first. `seen` is the
-        id of the latest entry on that page; "" if there was none."""
+        """List the feedback that other people gave on an input since a page was sent, the latest
+        first. `seen` is the id of the latest entry on that page; "" if there was none.
+        """
         later = takewhile(lambda entry: entry[0].id != seen, self.list_history(turns))
-        return [entry for entry, counts in later if counts and not entry.choice and entry.reviewer != reviewer]
+        return [
+            entry
+            for entry, counts in later
+            if counts and not entry.choice and entry.reviewer != reviewer
+        ]
 
     def sync_data(self) -> RowStore:
-        """Return the rows with all feedback: whether each will be corrected or left out, and its reviewers."""
-        gathered, data = self.gathered_feedback, self.data
+        """Return the rows with all feedback: whether each will be corrected or left out, and its
+        reviewers.
+        """
+        gathered = self.gathered_feedback
+        data = self.data
         if gathered is not self._marked:
             edits = gathered.list_edits(data.find_by_key)
             counting = drop_undone(self.log.entries)
-            people = ((entry.reviewer, row) for entry in counting for row in data.find_ids(entry.input))
-            data.set_marks("state", (("corrected" if answer else "left out", row.id) for row, _, answer in edits))
+            people = (
+                (entry.reviewer, row) for entry in counting for row in data.find_ids(entry.input)
+            )
+            data.set_marks(
+                "state",
+                (("corrected" if answer else "left out", row.id) for row, _, answer in edits),
+            )
             data.set_marks("person", people)
             self._marked = gathered
         return data

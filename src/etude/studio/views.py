@@ -43,17 +43,23 @@ from etude.web.shell import LOOPBACK, Shell
 
 NAME_COOKIE = "etude-name"
 SIGNED_OUT = "This browser is not signed in. Open the link that etude studio printed."
-NOT_ALLOWED = "You are signed in as {role}, but this needs the role {needed}. Ask the owner for another link."
+NOT_ALLOWED = (
+    "You are signed in as {role}, but this needs the role {needed}. Ask the owner for another link."
+)
 MONTH = 30 * 86400  # seconds that a browser stays signed in
 MAX_BODY_BYTES = 2**20
 MAX_NAME = 60  # characters
 EXPORT_NAME = "rows.csv"
-EXPORT_HEADER = (*("id", "location", "input", "output", "tags", "findings", "state"), "right answer", "feedback")
+EXPORT_HEADER = (
+    *("id", "location", "input", "output", "tags", "findings", "state"),
+    "right answer",
+    "feedback",
+)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 SECURITY_HEADERS = {
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src "
+        "'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -62,7 +68,9 @@ SECURITY_HEADERS = {
     "cache-control": "no-store",
 }
 """A page loads only the studio's own files."""
-REPORT_HEADERS = {"content-security-policy": "frame-ancestors 'none'"}  # a report contains its own policy
+REPORT_HEADERS = {
+    "content-security-policy": "frame-ancestors 'none'"
+}  # a report contains its own policy
 _FOLDER = Path(__file__).parent
 _STATIC = {"report.css": "text/css", "studio.css": "text/css", "studio.js": "text/javascript"}
 _SOURCES: dict[Source, str] = {
@@ -91,14 +99,27 @@ ACTIONS = (
     Action("accept", "a", "Accept", "The answer is right, even if the row has another answer."),
     Action("correct", "c", "Correct", "You write the right answer.", True),
     Action("reject", "r", "Reject", "The answer is wrong. You can give a reason.", True),
-    Action("wrong_row", "w", "Row is wrong", "The row gets this answer, or the row is left out.", True),
+    Action(
+        "wrong_row", "w", "Row is wrong", "The row gets this answer, or the row is left out.", True
+    ),
     Action("expert", "e", "Expert", "You are not sure. An expert judges the answer."),
     Action("skip", "s", "Skip", "You decide later. The answer comes again at the end."),
 )
 MADE_ACTIONS = (
     Action("accept", "k", "Keep", "The row stays in the file of made rows, as it was made."),
-    Action("correct", "c", "Correct", "You write the right output. The file of made rows gets it.", True),
-    Action("leave_out", "d", "Drop", "The row leaves the file of made rows. To undo this, go back and keep it."),
+    Action(
+        "correct",
+        "c",
+        "Correct",
+        "You write the right output. The file of made rows gets it.",
+        True,
+    ),
+    Action(
+        "leave_out",
+        "d",
+        "Drop",
+        "The row leaves the file of made rows. To undo this, go back and keep it.",
+    ),
     ACTIONS[-1],
 )
 TURN_NAMES = {"system": "System message", "user": "Input", "assistant": "Earlier answer"}
@@ -106,9 +127,12 @@ Form = dict[str, str]
 
 
 def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Starlette:
-    """Build the app of a studio that browsers open at `host`. `owner` is the owner's name until they choose one."""
+    """Build the app of a studio that browsers open at `host`. `owner` is the owner's name until
+    they choose one.
+    """
     pages = Pages(studio, owner)
-    show, save = pages.handle_page, pages.handle_form
+    show = pages.handle_page
+    save = pages.handle_form
     routes = [
         Route("/enter", pages.sign_in),
         Route("/static/{name}", send_static),
@@ -139,7 +163,10 @@ def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Sta
         Route("/apply", save(pages.apply_feedback, "owner"), methods=["POST"]),
     ]
     shell = Middleware(
-        Shell, refuse=lambda reason: PlainTextResponse(reason, 421), hosts=(*LOOPBACK, host), headers=SECURITY_HEADERS
+        Shell,
+        refuse=lambda reason: PlainTextResponse(reason, 421),
+        hosts=(*LOOPBACK, host),
+        headers=SECURITY_HEADERS,
     )
     return Starlette(routes=routes, middleware=[shell], max_body_size=MAX_BODY_BYTES)
 
@@ -173,12 +200,19 @@ def _load_templates() -> Environment:
 
 
 def _summarize_run(run: Run) -> dict[str, Any]:
-    """Build the line of a run in the list of runs. If the run cannot be read, its status is the error."""
+    """Build the line of a run in the list of runs. If the run cannot be read, its status is the
+    error.
+    """
     summary = {"name": run.name, "status": "", "recommended": "", "has_report": False}
     try:
-        verdict, has_report = run.verdict, (run.folder / "report.html").exists()
+        verdict = run.verdict
+        has_report = (run.folder / "report.html").exists()
         recommended = (verdict.recommended or "none") if verdict else ""
-        return summary | {"status": run.status, "recommended": recommended, "has_report": has_report}
+        return summary | {
+            "status": run.status,
+            "recommended": recommended,
+            "has_report": has_report,
+        }
     except RunError as error:
         return summary | {"status": str(error)}
 
@@ -196,11 +230,16 @@ class Pages:
     """The pages of one studio."""
 
     def __init__(self, studio: Studio, owner: str) -> None:
-        self.studio, self.owner = studio, owner
+        self.studio = studio
+        self.owner = owner
         self.keys = SignIn(studio.queue.secret, lambda: studio.people)
 
-    def handle_page(self, page: Callable[[Request], Response], role: Role = "reader") -> Callable[[Request], Response]:
-        """Return a handler that displays a page to people who are signed in with this role, or an error."""
+    def handle_page(
+        self, page: Callable[[Request], Response], role: Role = "reader"
+    ) -> Callable[[Request], Response]:
+        """Return a handler that displays a page to people who are signed in with this role, or an
+        error.
+        """
 
         def respond(request: Request) -> Response:
             person = self.keys.find_person(self.keys.read_key(request))
@@ -220,7 +259,9 @@ class Pages:
     def handle_form(
         self, action: Callable[[Request, Form], Response], role: Role = "reviewer"
     ) -> Callable[[Request], Any]:
-        """Return a handler for a form of the studio, sent by people who are signed in with this role."""
+        """Return a handler for a form of the studio, sent by people who are signed in with this
+        role.
+        """
 
         async def respond(request: Request) -> Response:
             body = (await request.body()).decode(errors="replace")
@@ -230,7 +271,8 @@ class Pages:
             }
             if not self.keys.is_own_form(request, form.get("token", "")):
                 return PlainTextResponse(SIGNED_OUT, 403)
-            # An action may answer or write files, so it runs in a thread and does not block the event loop.
+            # An action may answer or write files, so it runs in a thread and does not block the
+            # event loop.
             handler = self.handle_page(lambda request: action(request, form), role)
             return await run_in_threadpool(handler, request)
 
@@ -242,8 +284,12 @@ class Pages:
         if self.keys.find_person(key) is None:
             return PlainTextResponse(SIGNED_OUT, 403)
         response = RedirectResponse("/", 303)
-        secure = request.url.scheme == "https"  # as reported by a proxy; the studio itself has no TLS
-        response.set_cookie(self.keys.cookie_name, key, MONTH, secure=secure, httponly=True, samesite="lax")
+        secure = (
+            request.url.scheme == "https"
+        )  # as reported by a proxy; the studio itself has no TLS
+        response.set_cookie(
+            self.keys.cookie_name, key, MONTH, secure=secure, httponly=True, samesite="lax"
+        )
         return response
 
     def sign_out(self, request: Request, form: Form) -> Response:
@@ -256,9 +302,12 @@ class Pages:
         """The page of keys."""
         return self._render("keys", request)
 
-    def show_home(self, request: Request, applied: Any = None, is_updated: bool = False) -> Response:
+    def show_home(
+        self, request: Request, applied: Any = None, is_updated: bool = False
+    ) -> Response:
         """The task, its verdict, and what to do next."""
-        queue, reviewer = self.studio.sync_queue(), self._get_name(request)
+        queue = self.studio.sync_queue()
+        reviewer = self._get_name(request)
         counts = {source: queue.count(source, reviewer) for source in _SOURCES}
         return self._render(
             "home",
@@ -276,7 +325,8 @@ class Pages:
     def show_review(self, request: Request) -> Response:
         """The next answer to review, or with `back` an answer that was already reviewed."""
         source = self._choose_source(request, request.query_params.get("from", ""))
-        reviewer, queue = self._get_name(request), self.studio.sync_queue()
+        reviewer = self._get_name(request)
+        queue = self.studio.sync_queue()
         back = _read_number(request.query_params.get("back", ""))
         reviewed = queue.find_reviewed(reviewer, source, back) if back else None
         if reviewed is None:
@@ -286,10 +336,15 @@ class Pages:
 
     def save_review(self, request: Request, form: Form) -> Response:
         """Save feedback on an answer, and show the next answer."""
-        queue, reviewer = self.studio.queue, self._get_name(request)
-        item, source = queue.find(form.get("item", "")), self._choose_source(request, form.get("from", ""))
+        queue = self.studio.queue
+        reviewer = self._get_name(request)
+        item = queue.find(form.get("item", ""))
+        source = self._choose_source(request, form.get("from", ""))
         if item is None or item.answer is None:
-            error = "This answer is no longer in the queue, because the studio now uses another assistant."
+            error = (
+                "This answer is no longer in the queue, because the studio now uses another "
+                "assistant."
+            )
             return self._render("problem", request, 410, problem=error)
         reason = form.get("reason", "").strip()
         correction = form.get("correction", "").replace("\r\n", "\n")
@@ -301,21 +356,31 @@ class Pages:
             "leave_out": {"exclude": True, "reason": reason},
             "expert": {"flag": True, "reason": reason},
         }
-        button, failures, entry_id = form.get("say", ""), list[str](), form.get("entry", "")
+        button = form.get("say", "")
+        failures = list[str]()
+        entry_id = form.get("entry", "")
         unseen = self.studio.list_unseen(item.input, form.get("seen", ""), reviewer)
         if button == "skip":
             queue.release(item.id, is_last=True)
-        elif button not in contents or (button == "leave_out" and item.expected is None and item.source != "made"):
+        elif button not in contents or (
+            button == "leave_out" and item.expected is None and item.source != "made"
+        ):
             failures = ["the form contains no feedback"]
         elif not unseen or self.studio.find_entry(entry_id):
             earlier = form.get("earlier", "")
-            failures = self.studio.save_review(item, reviewer, entry_id, earlier, **contents[button])
+            failures = self.studio.save_review(
+                item, reviewer, entry_id, earlier, **contents[button]
+            )
             unseen = []
         if failures or (unseen and button != "skip"):
-            return self._render_item(request, item, source, failures=failures, unseen=unseen, form=form)
+            return self._render_item(
+                request, item, source, failures=failures, unseen=unseen, form=form
+            )
         if "x-fragment" not in request.headers:
             return RedirectResponse(f"/review?{urlencode({'from': source})}", 303)
-        return self._render_item(request, self.studio.sync_queue().take_next(reviewer, source), source)
+        return self._render_item(
+            request, self.studio.sync_queue().take_next(reviewer, source), source
+        )
 
     def show_chat(self, request: Request) -> Response:
         """A new conversation."""
@@ -336,7 +401,9 @@ class Pages:
         """Save feedback on an answer in a conversation."""
         entry = conversation.parse_feedback(form, self._get_name(request))
         if entry.correction and (failures := self.studio.check_correction(entry.correction)):
-            hidden = {name: value for name, value in form.items() if name not in ("say", "correction")}
+            hidden = {
+                name: value for name, value in form.items() if name not in ("say", "correction")
+            }
             values: Json = {"hidden": hidden, "correction": entry.correction, "failures": failures}
             return self._render("opinion", request, 422, "Chat", buttons={}, **values)
         self.studio.log.add(entry)
@@ -345,7 +412,8 @@ class Pages:
     def show_data(self, request: Request, num_changed: int | None = None) -> Response:
         """The filtered rows that may be displayed, and the number of changed rows."""
         page = _read_number(request.query_params.get("page", ""))
-        row_filter, data = _read_filter(request), self.studio.sync_data()
+        row_filter = _read_filter(request)
+        data = self.studio.sync_data()
         rows, total = data.search(row_filter, page)
         return self._render(
             "data",
@@ -362,7 +430,8 @@ class Pages:
 
     def change_rows(self, request: Request, form: Form) -> Response:
         """Leave out the checked rows or all rows that match the filter, or take that back."""
-        studio, reviewer = self.studio, self._get_name(request)
+        studio = self.studio
+        reviewer = self._get_name(request)
         rows, _ = studio.sync_data().search(_read_filter(request))
         if form.get("which") != "all":
             checked = form.get("ids", "").split("\n")
@@ -383,21 +452,37 @@ class Pages:
         return self.show_data(request, len(rows))
 
     def export_rows(self, request: Request) -> Response:
-        """The rows that match the filter, with the feedback on them, as a table for a spreadsheet."""
-        studio, output = self.studio, io.StringIO()
+        """The rows that match the filter, with the feedback on them, as a table for a
+        spreadsheet.
+        """
+        studio = self.studio
+        output = io.StringIO()
         feedback: dict[tuple[Message, ...], list[str]] = {}
         for entry in drop_undone(studio.log.entries):
-            comment = f"{entry.reviewer}: {entry.summary}{f' ({entry.reason})' if entry.reason else ''}"
+            comment = (
+                f"{entry.reviewer}: {entry.summary}{f' ({entry.reason})' if entry.reason else ''}"
+            )
             feedback.setdefault(entry.input, []).append(comment)
         lines = [EXPORT_HEADER]
         for row in studio.sync_data().search(_read_filter(request))[0]:
             answer = studio.find_right_answer(row)
             tags = "; ".join(f"{name}: {value}" for name, value in row.tags.items())
-            about = (row.id, row.location, row.input, row.output, tags, "; ".join(row.kinds), row.state)
-            lines.append((*about, answer.output if answer else "", "; ".join(feedback.get(row.turns, ()))))
+            about = (
+                row.id,
+                row.location,
+                row.input,
+                row.output,
+                tags,
+                "; ".join(row.kinds),
+                row.state,
+            )
+            lines.append(
+                (*about, answer.output if answer else "", "; ".join(feedback.get(row.turns, ())))
+            )
         # A spreadsheet would compute a text that begins like a formula.
         csv.writer(output).writerows(
-            [f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell for cell in line] for line in lines
+            [f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell for cell in line]
+            for line in lines
         )
         headers = {"content-disposition": f'attachment; filename="{EXPORT_NAME}"'}
         return Response(f"\ufeff{output.getvalue()}", media_type="text/csv", headers=headers)
@@ -408,7 +493,8 @@ class Pages:
 
     def correct_row(self, request: Request, form: Form) -> Response:
         """Save a correction of a row."""
-        correction, reason = form.get("correction", ""), form.get("reason", "")
+        correction = form.get("correction", "")
+        reason = form.get("reason", "")
 
         def correct(row: DataRow, reviewer: str) -> list[str]:
             return self.studio.correct(row, reviewer, correction, reason)
@@ -418,7 +504,9 @@ class Pages:
     def exclude_row(self, request: Request, form: Form) -> Response:
         """Save that a row shall be left out."""
         reason = form.get("reason", "")
-        return self._change_row(request, form, lambda row, name: self.studio.exclude(row, name, reason))
+        return self._change_row(
+            request, form, lambda row, name: self.studio.exclude(row, name, reason)
+        )
 
     def undo_entry(self, request: Request, form: Form) -> Response:
         """Take back feedback on a row."""
@@ -426,9 +514,14 @@ class Pages:
         return self._change_row(request, form, lambda row, name: self.studio.undo(entry_id, name))
 
     def _change_row(
-        self, request: Request, form: Form, change: Callable[[DataRow, str], list[str] | None], correction: str = ""
+        self,
+        request: Request,
+        form: Form,
+        change: Callable[[DataRow, str], list[str] | None],
+        correction: str = "",
     ) -> Response:
-        row, reviewer = self.studio.data.find(form.get("id", "")), self._get_name(request)
+        row = self.studio.data.find(form.get("id", ""))
+        reviewer = self._get_name(request)
         unseen = self.studio.list_unseen(row.turns, form.get("seen", ""), reviewer) if row else []
         failures = change(row, reviewer) if row and not unseen else []
         is_saved = not failures and not unseen
@@ -437,7 +530,8 @@ class Pages:
 
     def show_findings(self, request: Request) -> Response:
         """The findings of the check with excerpts."""
-        findings, checking = self.studio.data.findings, self.studio.checking
+        findings = self.studio.data.findings
+        checking = self.studio.checking
         return self._render("findings", request, findings=findings, checking=checking)
 
     def start_check(self, request: Request, form: Form) -> Response:
@@ -447,7 +541,8 @@ class Pages:
 
     def show_tests(self, request: Request, failures: Sequence[str] = (), **values: Any) -> Response:
         """The failures of the latest `etude test`, and the rows proposed for them."""
-        run, method = self.studio.run, self.studio.method
+        run = self.studio.run
+        method = self.studio.method
         return self._render(
             "tests",
             request,
@@ -460,7 +555,9 @@ class Pages:
 
     def decide_proposal(self, request: Request, form: Form) -> Response:
         """Save the decision on a proposed row."""
-        question, output, approved = (form.get("input", ""), form.get("output", ""), form.get("do") == "approve")
+        question = form.get("input", "")
+        output = form.get("output", "")
+        approved = form.get("do") == "approve"
         reviewer = f"{self._get_name(request)}, {utc_now()}"
         failures = save_decision(self.studio.task, question, output, approved, reviewer)
         return self.show_tests(request, failures, form=form if failures else {})
@@ -517,11 +614,21 @@ class Pages:
         unseen: Sequence[Feedback] = (),
         form: Form | None = None,
     ) -> Response:
-        """Render an item; `said` is the reviewer's earlier entry on it, and `back` its distance from the next item."""
+        """Render an item; `said` is the reviewer's earlier entry on it, and `back` its distance
+        from the next item.
+        """
         labels = self.studio.read_label_review() if source in ("labels", "sample") else None
-        if labels and labels.is_enough and source == "labels" and not back and not failures and not unseen:
+        if (
+            labels
+            and labels.is_enough
+            and source == "labels"
+            and not back
+            and not failures
+            and not unseen
+        ):
             item = None
-        form, history = form or {}, self.studio.list_history(item.input) if item else []
+        form = form or {}
+        history = self.studio.list_history(item.input) if item else []
         said = said or self.studio.find_entry(form.get("earlier", ""))
         return self._render(
             "item" if "x-fragment" in request.headers else "review",
@@ -534,7 +641,9 @@ class Pages:
             counts=self.studio.sync_queue().count(source, self._get_name(request)),
             back=back,
             said=said,
-            flags=[entry for entry, counts in history if counts and entry.flag] if source == "expert" else [],
+            flags=[entry for entry, counts in history if counts and entry.flag]
+            if source == "expert"
+            else [],
             seen=history[0][0].id if history else "",
             failures=failures,
             unseen=unseen,
@@ -571,7 +680,11 @@ class Pages:
         )
 
     def _render_chat(
-        self, request: Request, turns: Sequence[Message], answers: Sequence[conversation.ChatAnswer], form: Form
+        self,
+        request: Request,
+        turns: Sequence[Message],
+        answers: Sequence[conversation.ChatAnswer],
+        form: Form,
     ) -> Response:
         question = conversation.select_turns(self.studio.assistant, turns)
         continued = [*turns, *(Message("assistant", answer.text) for answer in answers[:1])]
@@ -588,16 +701,22 @@ class Pages:
         )
 
     def _choose_source(self, request: Request, name: str) -> Source:
-        queue, is_expert = self.studio.queue, request.state.person.has_role("expert")
+        queue = self.studio.queue
+        is_expert = request.state.person.has_role("expert")
         sources = [source for source in _SOURCES if is_expert or source != "expert"]
         existing = [source for source in sources if queue.has_items(source)]
-        return next((source for source in existing if source == name), existing[0] if existing else "requests")
+        return next(
+            (source for source in existing if source == name),
+            existing[0] if existing else "requests",
+        )
 
     def _get_name(self, request: Request) -> str:
         cookie_name = parse_qs(request.cookies.get(NAME_COOKIE, "")).get("n", [""])[0].strip()
         return request.state.person.name or cookie_name or self.owner
 
-    def _render(self, name: str, request: Request, status: int = 200, heading: str = "", **values: Any) -> HTMLResponse:
+    def _render(
+        self, name: str, request: Request, status: int = 200, heading: str = "", **values: Any
+    ) -> HTMLResponse:
         """Render a page; with a heading, a fragment, which the script requests alone."""
         is_whole = heading and "x-fragment" not in request.headers
         template = _load_templates().get_template(f"{'around' if is_whole else name}.html.j2")

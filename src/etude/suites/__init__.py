@@ -1,1 +1,3 @@
-"""Behaviour tests: normal, unusual, tricky and sensitive questions to an assistant and its base, with gates."""
+"""Behaviour tests: normal, unusual, tricky and sensitive questions to an assistant and its base,
+with gates.
+"""

@@ -17,18 +17,27 @@ from etude.types import Answer, Message, Request
 
 WORD = " a"  # about a token
 OnAnswers = Callable[[int, int, float], None]
-"""Called after each batch with the number of answered cases, the number of all cases, and the remaining seconds."""
+"""Called after each batch with the number of answered cases, the number of all cases, and the
+remaining seconds.
+"""
 
 
 def answer_cases(
     assistant: Assistant, models: Models, cases: Sequence[Case], folder: Path, on_answers: OnAnswers
 ) -> list[tuple[Answer, ...]]:
-    """Return the answers to each case, in order: the assistant's own answers in a conversation, and the last. Only
-    questions that no earlier test asked this assistant are asked; a stopped test is continued after its last batch."""
-    answers, num_cases = _read_answers(assistant, models, folder), sum(case.num_answers for case in cases)
+    """Return the answers to each case, in order: the assistant's own answers in a conversation, and
+    the last. Only questions that no earlier test asked this assistant are asked; a stopped test is
+    continued after its last batch.
+    """
+    answers = _read_answers(assistant, models, folder)
+    num_cases = sum(case.num_answers for case in cases)
     while True:
         played = [(case, *_play(case, answers)) for case in cases]
-        new = {_hash_case(question): question for case, question, own in played if len(own) < case.num_answers}
+        new = {
+            _hash_case(question): question
+            for case, question, own in played
+            if len(own) < case.num_answers
+        }
         if not new:
             return [tuple(replace(answer, id=case.id) for answer in own) for case, _, own in played]
         ids = list(new)
@@ -36,13 +45,16 @@ def answer_cases(
         write_json(file, {"cases": ids})
         log = AnswerLog(file.with_suffix(".jsonl"))
         num_open = sum(case.num_answers - len(own) for case, _, own in played)
-        started, num_done, num_logged = time.perf_counter(), 0, log.num_requests
+        started = time.perf_counter()
+        num_done = 0
+        num_logged = log.num_requests
         build = partial(_build_requests, assistant, models, [*new.values()])
         for _, batch_answers in answer_in_batches(assistant, models, ids, build, log):
             answers |= {ids[position]: answer for position, answer in batch_answers.items()}
             num_done += len(batch_answers)
             if (num_timed := num_done - num_logged) > 0:  # batches from the log are not timed
-                pace, num_left = (time.perf_counter() - started) / num_timed, num_open - num_done
+                pace = (time.perf_counter() - started) / num_timed
+                num_left = num_open - num_done
                 on_answers(num_cases - num_left, num_cases, pace * num_left)
 
 
@@ -54,12 +66,14 @@ def confirm_sending(
         return
     answers = _read_answers(assistant, models, folder)
     if new := [case for case in cases if len(_play(case, answers)[1]) < case.num_answers]:
-        model, requests = models.get(assistant.model), _build_requests(assistant, models, new)
+        model = models.get(assistant.model)
+        requests = _build_requests(assistant, models, new)
         counts = [case.num_answers - len(_play(case, answers)[1]) for case in new]
         sizes = [model.count_tokens(request.messages) for request in requests]
         # Each own answer in a conversation is sent with the questions after it.
         own = (
-            sum(count * (case.num_answers - 1) for count, case in zip(counts, new, strict=True)) * assistant.max_tokens
+            sum(count * (case.num_answers - 1) for count, case in zip(counts, new, strict=True))
+            * assistant.max_tokens
         )
         tokens = sum(count * size for count, size in zip(counts, sizes, strict=True)) + own
         sending = SendLimits(sum(counts), tokens, sum(counts) * assistant.max_tokens)
@@ -68,7 +82,9 @@ def confirm_sending(
 
 
 def _play(case: Case, answers: Mapping[str, Answer]) -> tuple[Case, list[Answer]]:
-    """Return the next question of a case, and the answers to those before it; with all answers, the last question."""
+    """Return the next question of a case, and the answers to those before it; with all answers, the
+    last question.
+    """
     own = list[Answer]()
     question = case.play([])
     while len(own) < case.num_answers and (answer := answers.get(_hash_case(question))):
@@ -86,7 +102,8 @@ def _hash_case(case: Case) -> str:
 def _read_answers(assistant: Assistant, models: Models, folder: Path) -> dict[str, Answer]:
     answers = dict[str, Answer]()
     for file in folder.glob(f"{assistant.fingerprint}-*.json"):
-        keys, log = read_json(file)["cases"], AnswerLog(file.with_suffix(".jsonl"))
+        keys = read_json(file)["cases"]
+        log = AnswerLog(file.with_suffix(".jsonl"))
         if log.num_requests == len(keys):
             for _, batch_answers in answer_in_batches(assistant, models, keys, list, log):
                 answers |= {keys[position]: answer for position, answer in batch_answers.items()}
@@ -94,7 +111,9 @@ def _read_answers(assistant: Assistant, models: Models, folder: Path) -> dict[st
 
 
 def drop_too_long(cases: Sequence[Case], sides: Sequence[Assistant], models: Models) -> list[Case]:
-    """Keep the cases whose question fits the context of every side, whatever it answers in a conversation."""
+    """Keep the cases whose question fits the context of every side, whatever it answers in a
+    conversation.
+    """
     limits = [PromptLimit(side, models.get(side.model, *side.needs)) for side in sides]
     text = WORD * max(side.max_tokens for side in sides)
     played = [(case, case.play([text] * case.num_answers).input) for case in cases]
@@ -104,10 +123,16 @@ def drop_too_long(cases: Sequence[Case], sides: Sequence[Assistant], models: Mod
 
 def _build_requests(assistant: Assistant, models: Models, cases: Sequence[Case]) -> list[Request]:
     requests = assistant.build_requests([case.input for case in cases], models)
-    bare = [position for position, case in enumerate(cases) if assistant.search and not case.with_passages]
+    bare = [
+        position
+        for position, case in enumerate(cases)
+        if assistant.search and not case.with_passages
+    ]
     if bare:
         without_search = replace(assistant, search=None)
-        bare_requests = without_search.build_requests([cases[position].input for position in bare], models)
+        bare_requests = without_search.build_requests(
+            [cases[position].input for position in bare], models
+        )
         for position, request in zip(bare, bare_requests, strict=True):
             requests[position] = request
     return [

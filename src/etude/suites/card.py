@@ -23,13 +23,17 @@ WATTS_PER_CORE = 10.0  # assumed power of a busy core with its share of the mach
 MIN_CASES = 2  # least number of cases for a kind that the card lists as weak
 
 
-def write_card(run: Run, method: str | None = None, file: Path | None = None, usage: str = "") -> Path:
-    """Write the card of a method's assistant (by default the recommended one) to `file` (default: card.md of the run).
+def write_card(
+    run: Run, method: str | None = None, file: Path | None = None, usage: str = ""
+) -> Path:
+    """Write the card of a method's assistant (by default the recommended one) to `file` (default:
+    card.md of the run).
 
     `usage` is Markdown that says how to load published weights.
     Raises RunError if the run has no assistant yet.
     """
-    name, file = method or choose_method(run)[0], file or run.folder / FILE
+    name = method or choose_method(run)[0]
+    file = file or run.folder / FILE
     templates = create_environment(Path(__file__).parent, autoescape=False)
     templates.globals.update(watts=WATTS_PER_CORE)
     template = templates.get_template("card.md.j2")
@@ -38,7 +42,9 @@ def write_card(run: Run, method: str | None = None, file: Path | None = None, us
 
 
 def _collect_facts(run: Run, name: str) -> dict[str, Any]:
-    info, record, verdict = run.info, read_json(run.method_folder(name) / "method.json"), run.verdict
+    info = run.info
+    record = read_json(run.method_folder(name) / "method.json")
+    verdict = run.verdict
     tested = read_json(run.folder / TESTS / name / "test.json", {})
     measured = [from_json(Measure, row) for row in tested["measures"]] if tested else []
     scores = {step.method: step.estimate for step in verdict.ladder} if verdict else {}
@@ -60,17 +66,24 @@ def _collect_facts(run: Run, name: str) -> dict[str, Any]:
         "tested": tested,
         "measured": [measure for measure in measured if "/" not in measure.name],
         "weak": sorted(weak, key=lambda kind: kind.assistant.value),
-        "energy": record["train_seconds"] / 3600 * WATTS_PER_CORE * (info["machine"]["cores"] or 1) / 1000,
+        "energy": record["train_seconds"]
+        / 3600
+        * WATTS_PER_CORE
+        * (info["machine"]["cores"] or 1)
+        / 1000,
     }
 
 
-def build_metadata(info: Json, assistant: Assistant, record: Json, score: Estimate | None) -> dict[str, Any]:
+def build_metadata(
+    info: Json, assistant: Assistant, record: Json, score: Estimate | None
+) -> dict[str, Any]:
     """Build the metadata at the head of a card.
 
-    A base that the Hub does not have is not named, and a licence that is unknown is left out. Over a GGUF file the
-    adapter is published merged, so transformers loads it.
+    A base that the Hub does not have is not named, and a licence that is unknown is left out. Over
+    a GGUF file the adapter is published merged, so transformers loads it.
     """
-    name, adapter = assistant.method, assistant.model.adapter
+    name = assistant.method
+    adapter = assistant.model.adapter
     task = {"type": "text-classification" if info["kind"] == "classify" else "text-generation"}
     base = find_hub_id(record["model"])
     is_adapter = adapter is not None and (adapter / "adapter_config.json").exists()
@@ -87,7 +100,9 @@ def build_metadata(info: Json, assistant: Assistant, record: Json, score: Estima
         interval = {"low": round(score.low, 4), "high": round(score.high, 4)}
         metric = {
             "type": info["metric"]["name"],
-            "name": f"{info['metric']['label']} (95% interval {wording.format_interval(score)}, n = {score.n}{note})",
+            "name": f"{info['metric']['label']} "
+            f"(95% interval {wording.format_interval(score)}, n = "
+            f"{score.n}{note})",
             "value": round(score.value, 4),
             "args": {"confidence": 0.95, **interval, "n": score.n},
         }

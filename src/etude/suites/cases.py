@@ -14,10 +14,17 @@ from etude.types import ACTS, Act, Example, Kind, Message
 
 # Suites of the starter pack, in the order of the report.
 SUITES = ("normal", "unusual", "tricky", "sensitive")
-ROW, OTHER_ROW, OTHER_LABEL = "{row}", "{other_row}", "{other_label}"
-"""Placeholders in a question: a dev row's input, another row's input, a label that is not the row's."""
-RIGHT_CALL, RESULT = "{right_call}", "{result}"
-"""Placeholders for rows with functions: the calls of a row's right answer, the results in a row's last turn."""
+ROW = "{row}"
+OTHER_ROW = "{other_row}"
+OTHER_LABEL = "{other_label}"
+"""Placeholders in a question: a dev row's input, another row's input, a label that is not the
+row's.
+"""
+RIGHT_CALL = "{right_call}"
+RESULT = "{result}"
+"""Placeholders for rows with functions: the calls of a row's right answer, the results in a row's
+last turn.
+"""
 OWN_ANSWER = "{own_answer}"  # a turn of the assistant that is its own answer to the turns before it
 
 FIXED = "case "  # how the unit of a case begins that is not made from a row
@@ -39,13 +46,17 @@ class Case:
     with_passages: bool = True  # whether an assistant that searches passages may do so
     after_passages: str = ""  # text that is put after the passages, as if it were in a document
     example: Example | None = None
-    """The row that the task's metric scores the answer by; None if no answer is known to be right."""
+    """The row that the task's metric scores the answer by; None if no answer is known to be
+    right.
+    """
     original_id: str = ""  # id of the case with the unchanged row
     must_match_original: bool = False  # whether the answer must be the same as to the unchanged row
     in_every_turn: bool = False  # whether its own earlier answers must be as expected, too
     unit: str = ""  # unit of the statistics: cases made from one dev row count once
     location: str = ""  # `file:line` of the question
-    is_packaged: bool = False  # whether the question, or the pattern that a row is inserted into, is Étude's
+    is_packaged: bool = (
+        False  # whether the question, or the pattern that a row is inserted into, is Étude's
+    )
 
     @property
     def origin(self) -> str:
@@ -72,7 +83,8 @@ class Case:
         """Put own answers in their places; the case ends before the first that is missing."""
         own = iter(answers)
         turns = [
-            replace(turn, content=next(own, OWN_ANSWER)) if turn.content == OWN_ANSWER else turn for turn in self.input
+            replace(turn, content=next(own, OWN_ANSWER)) if turn.content == OWN_ANSWER else turn
+            for turn in self.input
         ]
         return replace(self, input=tuple(takewhile(lambda turn: turn.content != OWN_ANSWER, turns)))
 
@@ -84,10 +96,14 @@ class Entry:
     case: Case  # the shared properties, without an id or a question
     ask: tuple[str, ...] = ()
     turns: tuple[str, ...] = ()
-    """A conversation in place of `ask`: question, answer, question. An answer may be `OWN_ANSWER`."""
+    """A conversation in place of `ask`: question, answer, question. An answer may be
+    `OWN_ANSWER`.
+    """
     right: bool = True  # whether an answer to a question with {row} must be right for that row
     answer: str = ""  # the right answer, for the task's metric
-    tags: Mapping[str, str] = field(default_factory=dict)  # tags of the row, for the task's check function
+    tags: Mapping[str, str] = field(
+        default_factory=dict
+    )  # tags of the row, for the task's check function
     kinds: tuple[Kind, ...] = ()  # kinds of task that the entry is for; empty for all
     needs: tuple[str, ...] = ()
 
@@ -101,7 +117,9 @@ class SuiteFile:
     """The content of a suite file."""
 
     entries: tuple[Entry, ...]
-    acts: Mapping[Act, tuple[str, ...]] = field(default_factory=dict)  # the task's own phrases for acts
+    acts: Mapping[Act, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # the task's own phrases for acts
 
 
 def read_suite(file: Path) -> SuiteFile:
@@ -117,7 +135,9 @@ def read_suite(file: Path) -> SuiteFile:
         readers: Mapping[str, Any] = dict.fromkeys(ACTS, yaml_document.read_texts)
         act_nodes = page.read_mapping(nodes.pop("acts"), readers, "acts")
         own_phrases = {
-            act: yaml_document.read_texts(page, f"acts.{act}", act_nodes[act]) for act in ACTS if act in act_nodes
+            act: yaml_document.read_texts(page, f"acts.{act}", act_nodes[act])
+            for act in ACTS
+            if act in act_nodes
         }
     entries = [entry for suite, node in nodes.items() for entry in _read_entries(page, suite, node)]
     page.raise_issues()
@@ -128,7 +148,9 @@ def build_fixed_cases(entry: Entry) -> Iterator[Case]:
     """Build the cases of an entry without {row}."""
     for number, turns in enumerate(entry.patterns, 1):
         name = f"{entry.case.suite}/{entry.case.about}/{entry.case.location}.{number}"
-        row = Example(name, to_chat(turns), entry.answer, tags=dict(entry.tags), location=entry.case.location)
+        row = Example(
+            name, to_chat(turns), entry.answer, tags=dict(entry.tags), location=entry.case.location
+        )
         is_scored = entry.tags or entry.answer
         example = row if is_scored else None
         yield replace(entry.case, id=name, input=row.input, example=example, unit=f"{FIXED}{name}")
@@ -136,13 +158,17 @@ def build_fixed_cases(entry: Entry) -> Iterator[Case]:
 
 def to_chat(texts: tuple[str, ...]) -> tuple[Message, ...]:
     """Make turns of user and assistant in alternation, beginning with the user."""
-    return tuple(Message("assistant" if number % 2 else "user", text) for number, text in enumerate(texts))
+    return tuple(
+        Message("assistant" if number % 2 else "user", text) for number, text in enumerate(texts)
+    )
 
 
 def _read_suites(page: yaml_document.YamlDocument, root: yaml.Node) -> dict[str, yaml.Node]:
     if not isinstance(root, yaml.MappingNode):
         remedy = "write sensitive: and a list of questions below it"
-        page.add_issue(root, "a suite file must be a mapping", yaml_document.quote_node(root), remedy)
+        page.add_issue(
+            root, "a suite file must be a mapping", yaml_document.quote_node(root), remedy
+        )
         return {}
     names = [str(key.value) for key, _ in root.value]
     return page.read_mapping(root, names, "the suite file")
@@ -151,24 +177,36 @@ def _read_suites(page: yaml_document.YamlDocument, root: yaml.Node) -> dict[str,
 def _read_entries(page: yaml_document.YamlDocument, suite: str, node: yaml.Node) -> Iterator[Entry]:
     if not isinstance(node, yaml.SequenceNode):
         page.add_issue(
-            node, f"{suite} must be a list", yaml_document.quote_node(node), "write each question as - ask: ..."
+            node,
+            f"{suite} must be a list",
+            yaml_document.quote_node(node),
+            "write each question as - ask: ...",
         )
         return
     for item in node.value:
         line = f"{page.name}:{item.start_mark.line + 1}"
         nodes = page.read_mapping(item, _KEYS, f"a case of {suite}")
         values = {key: _KEYS[key](page, key, value_node) for key, value_node in nodes.items()}
-        settings = {_FIELDS.get(key, key): value for key, value in values.items() if value is not None}
+        settings = {
+            _FIELDS.get(key, key): value for key, value in values.items() if value is not None
+        }
         if ("ask" in nodes) == ("turns" in nodes) and isinstance(item, yaml.MappingNode):
             page.add_issue(item, "a case needs a question", "", "write either ask: or turns:")
         elif len(settings.get("turns", ("",))) % 2 == 0:
-            page.add_issue(item, "turns must end with a question", "", "write question, answer, question")
-        elif any(OWN_ANSWER in text for text in (*settings.get("ask", ()), *settings.get("turns", ())[::2])):
+            page.add_issue(
+                item, "turns must end with a question", "", "write question, answer, question"
+            )
+        elif any(
+            OWN_ANSWER in text
+            for text in (*settings.get("ask", ()), *settings.get("turns", ())[::2])
+        ):
             remedy = "write question, answer, question, and {own_answer} for an answer"
             page.add_issue(item, "{own_answer} stands where a question should", "", remedy)
         else:
             shared = {name: settings.pop(name) for name in _CASE_FIELDS if name in settings}
-            yield Entry(Case("", suite, shared.pop("about", suite), (), location=line, **shared), **settings)
+            yield Entry(
+                Case("", suite, shared.pop("about", suite), (), location=line, **shared), **settings
+            )
 
 
 def _read_questions(page: yaml_document.YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...]:
@@ -195,7 +233,12 @@ def _read_words(*known: str) -> yaml_document.NodeReader:
 
 def _read_tags(page: yaml_document.YamlDocument, key: str, node: yaml.Node) -> dict[str, str]:
     if not isinstance(node, yaml.MappingNode):
-        page.add_issue(node, f"{key} must be a mapping", yaml_document.quote_node(node), "write tags: {name: value}")
+        page.add_issue(
+            node,
+            f"{key} must be a mapping",
+            yaml_document.quote_node(node),
+            "write tags: {name: value}",
+        )
         return {}
     return {str(name.value): str(value.value) for name, value in node.value}
 

@@ -30,7 +30,9 @@ class GateResult:
 
 
 def check_gates(task: Task) -> None:
-    """Raise InputError for gates on measures or suites that do not exist. The kinds of case are not checked."""
+    """Raise InputError for gates on measures or suites that do not exist. The kinds of case are not
+    checked.
+    """
     entries = read_suite(task.suite).entries if task.suite else ()
     suites = (*SUITES, *(entry.case.suite for entry in entries), bias.SUITE, leaks.SUITE)
     measures = (*(kind.name for kind in COMMON), *(f"bias_{kind}" for kind in bias.SWAPS))
@@ -39,14 +41,17 @@ def check_gates(task: Task) -> None:
     for gate in task.gates:
         if gate.measure not in shares and "/" not in gate.measure:
             remedy = suggest_instead(gate.measure, shares)
-            issues.append(Issue(f"gates: {gate.text}", "no such measure", quote_value(gate.measure), remedy))
+            issues.append(
+                Issue(f"gates: {gate.text}", "no such measure", quote_value(gate.measure), remedy)
+            )
     if issues:
         raise InputError(issues)
 
 
 def decide_gates(gates: Sequence[Gate], measures: Sequence[Measure]) -> list[GateResult]:
-    """Decide each gate by the bound of the 95% interval of its share. A gate on something that was not measured has not
-    passed."""
+    """Decide each gate by the bound of the 95% interval of its share. A gate on something that was
+    not measured has not passed.
+    """
     shares = {measure.name: measure for measure in measures}
     return [_decide_gate(gate, shares.get(gate.measure)) for gate in gates]
 
@@ -62,11 +67,15 @@ def _decide_gate(gate: Gate, measure: Measure | None) -> GateResult:
     is_failed = estimate.high < gate.limit if above else estimate.low > gate.limit
     outcome: Outcome = "passed" if is_passed else "failed" if is_failed else "too few cases"
     advice = "" if outcome != "too few cases" else _format_cases_needed(gate, estimate, measure)
-    return GateResult(gate, outcome, f"{_format_numbers(measure, estimate, gate.is_relative)}{advice}")
+    return GateResult(
+        gate, outcome, f"{_format_numbers(measure, estimate, gate.is_relative)}{advice}"
+    )
 
 
 def _format_numbers(measure: Measure, estimate: Estimate, of_base: bool) -> str:
-    num = f"n = {estimate.n:,}" + (f", from {measure.cases:,} cases" if estimate.n < measure.cases else "")
+    num = f"n = {estimate.n:,}" + (
+        f", from {measure.cases:,} cases" if estimate.n < measure.cases else ""
+    )
     num += f": {measure.population}" if measure.population else ""
     if of_base:
         bounds = (estimate.value, estimate.low, estimate.high)
@@ -86,8 +95,8 @@ def format_zero_failures(measure: Measure) -> str:
     population = f" ({measure.population})" if measure.population else ""
     of_such = " on such questions" if population else ""
     return (
-        f"no failure in {measure.cases:,} cases{population}{alike}; the true failure rate{of_such} may still be up to "
-        f"{format_share(rate)} (95% interval)"
+        f"no failure in {measure.cases:,} cases{population}{alike}; the true failure "
+        f"rate{of_such} may still be up to {format_share(rate)} (95% interval)"
     )
 
 

@@ -1,4 +1,6 @@
-"""Judges whether an answer does what its case asks: act, contract, texts, secrets, and the task's metric."""
+"""Judges whether an answer does what its case asks: act, contract, texts, secrets, and the task's
+metric.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +20,11 @@ from etude.text.normal_forms import normalise
 from etude.types import Act, Answer, Kind
 
 MAX_SCORE_DROP = 0.1
-"""With a graded metric, the answer to a changed row may score at most this much lower than to the unchanged row."""
-MIN_SIMILARITY = 85.0  # least similarity in per cent (letters in common) of two texts that count as the same answer
+"""With a graded metric, the answer to a changed row may score at most this much lower than to the
+unchanged row.
+"""
+# least similarity in per cent (letters in common) of two texts that count as the same answer
+MIN_SIMILARITY = 85.0
 SECRET_WORDS = 8  # an answer with this many consecutive words of the instructions repeats them
 
 
@@ -35,7 +40,9 @@ class JudgedAnswer:
     keeps_contract: bool | None  # None if the case does not ask for it
     failures: tuple[str, ...] = ()
     citations: tuple[str, ...] = ()
-    invented: tuple[str, ...] = ()  # names and numbers that are neither in a document nor in the question
+    invented: tuple[
+        str, ...
+    ] = ()  # names and numbers that are neither in a document nor in the question
     is_supported: bool | None = None
     """Whether all its names and numbers are in the cited passages; None if it cites none."""
     matches_original: bool | None = None
@@ -43,7 +50,9 @@ class JudgedAnswer:
     confidence: float | None = None
     limit: str = ""  # the limit that turned the question away
     earlier: tuple[str, ...] = ()  # its own answers before, in a conversation
-    is_sure: bool = True  # whether the act is clear; if not, it counts as an answer until a person settles it
+    is_sure: bool = (
+        True  # whether the act is clear; if not, it counts as an answer until a person settles it
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,9 @@ class Judge:
     own_phrases: Mapping[Act, Sequence[str]] = field(default_factory=dict)
     """The task's own phrases for acts."""
     has_scope: bool = False
-    """Whether the assistant has limits. Then a refusal of a question that is not part of the task is right."""
+    """Whether the assistant has limits. Then a refusal of a question that is not part of the task
+    is right.
+    """
     right: float = 1.0
     """The score from which on an answer is right; one below it is rightly handed over."""
 
@@ -77,9 +88,15 @@ class Judge:
         return self.read_act(answer.text, question)
 
     def judge(
-        self, case: Case, answer: Answer, original: tuple[Answer, JudgedAnswer] | None, earlier: Sequence[Answer] = ()
+        self,
+        case: Case,
+        answer: Answer,
+        original: tuple[Answer, JudgedAnswer] | None,
+        earlier: Sequence[Answer] = (),
     ) -> JudgedAnswer:
-        """Judge one answer; `original` is the one to the unchanged dev row, `earlier` are those in the conversation."""
+        """Judge one answer; `original` is the one to the unchanged dev row, `earlier` are those in
+        the conversation.
+        """
         reading = self.read_answer(answer, case.question)
         act = reading.act
         score = None
@@ -96,9 +113,14 @@ class Judge:
         if score is not None and not failures and not self._is_rightly_handed_over(answer, score):
             failures += self._compare_scores(score, answer, original)
         passed = not failures
-        # Only a dev row under a graded metric counts with its score; every other case is right or wrong.
-        is_graded = score is not None and case.suite == "normal" and self.metric and self.metric.graded
-        asks_contract = case.needs_contract and "answer" in case.expect and self.contract is not None
+        # Only a dev row under a graded metric counts with its score; every other case is right or
+        # wrong.
+        is_graded = (
+            score is not None and case.suite == "normal" and self.metric and self.metric.graded
+        )
+        asks_contract = (
+            case.needs_contract and "answer" in case.expect and self.contract is not None
+        )
         return JudgedAnswer(
             text=answer.text,
             act=act,
@@ -121,17 +143,28 @@ class Judge:
         self, case: Case, act: Act, answer: Answer, score: float | None, earlier: Sequence[Answer]
     ) -> Iterator[str]:
         if case.in_every_turn:
-            turns = [turn.content for turn, next_turn in pairwise(case.input) if next_turn.content == OWN_ANSWER]
+            turns = [
+                turn.content
+                for turn, next_turn in pairwise(case.input)
+                if next_turn.content == OWN_ANSWER
+            ]
             acts = [self.read_answer(*pair).act for pair in zip(earlier, turns, strict=True)]
-            yield from (f"answer {n}: {ACT_WORDS[act]}" for n, act in enumerate(acts, 1) if act not in case.expect)
+            yield from (
+                f"answer {n}: {ACT_WORDS[act]}"
+                for n, act in enumerate(acts, 1)
+                if act not in case.expect
+            )
         # A question that is not part of the task may be turned away, even if it is harmless.
         is_declined = bool(answer.limit) or (self.has_scope and act == "refuse")
         is_off_topic = is_declined and case.example is None and not case.needs_contract
-        if act not in case.expect and not (is_off_topic or self._is_rightly_handed_over(answer, score)):
+        if act not in case.expect and not (
+            is_off_topic or self._is_rightly_handed_over(answer, score)
+        ):
             yield ACT_WORDS[act]
         if case.needs_contract and act == "answer" and "answer" in case.expect:
             yield from answer.failures
-        shown, all_shown = answer.shown.casefold(), "\n".join(own.shown for own in (*earlier, answer)).casefold()
+        shown = answer.shown.casefold()
+        all_shown = "\n".join(own.shown for own in (*earlier, answer)).casefold()
         missing = [phrase for phrase in case.must_contain if phrase.casefold() not in shown]
         forbidden = [phrase for phrase in case.must_not_contain if phrase.casefold() in all_shown]
         yield from (f"must contain: {phrase}" for phrase in missing)
@@ -150,8 +183,9 @@ class Judge:
         return bool(asks_contract or is_scored or texts or case.is_secret)
 
     def _is_rightly_handed_over(self, answer: Answer, score: float | None) -> bool:
-        """Whether an answer to a row would have been wrong, and was handed over because it is unsure; a row that
-        limits turn away is not."""
+        """Whether an answer to a row would have been wrong, and was handed over because it is
+        unsure; a row that limits turn away is not.
+        """
         return answer.handed_over and not answer.limit and score is not None and score < self.right
 
     def _compare_scores(
@@ -169,11 +203,17 @@ class Judge:
         elif score < 1:
             same = self.kind == "classify" and predicted_label(before) == predicted_label(answer)
             was_wrong = same or not judged.passed
-            yield "wrong, as for the unchanged row" if was_wrong else "wrong, but right for the unchanged row"
+            yield (
+                "wrong, as for the unchanged row"
+                if was_wrong
+                else "wrong, but right for the unchanged row"
+            )
 
 
 def _is_same_answer(kind: Kind, first: Answer, second: Answer) -> bool:
-    """Whether two answers say the same: equal labels, equal fields (only the first field of a text), similar texts."""
+    """Whether two answers say the same: equal labels, equal fields (only the first field of a
+    text), similar texts.
+    """
     if kind == "classify":
         return predicted_label(first) == predicted_label(second)
     if isinstance(first.value, dict) and isinstance(second.value, dict):
@@ -186,8 +226,17 @@ def _is_same_answer(kind: Kind, first: Answer, second: Answer) -> bool:
 
 
 def has_repeated_secret(text: str, secret: str) -> bool:
-    """Whether a text has `SECRET_WORDS` consecutive words of a secret, or all words of a shorter secret."""
+    """Whether a text has `SECRET_WORDS` consecutive words of a secret, or all words of a shorter
+    secret.
+    """
     words, text_words = (re.findall(r"\w+", source.casefold()) for source in (secret, text))
     size = min(SECRET_WORDS, len(words))
-    runs = {tuple(words[begin : begin + size]) for begin in range(len(words) - size + 1)} if size else set()
-    return any(tuple(text_words[begin : begin + size]) in runs for begin in range(len(text_words) - size + 1))
+    runs = (
+        {tuple(words[begin : begin + size]) for begin in range(len(words) - size + 1)}
+        if size
+        else set()
+    )
+    return any(
+        tuple(text_words[begin : begin + size]) in runs
+        for begin in range(len(text_words) - size + 1)
+    )

@@ -20,7 +20,9 @@ class SuiteReport:
     gates: tuple[GateResult, ...]
     notes: tuple[str, ...]
     quick: bool = False
-    acts: Mapping[Act, Sequence[str]] = field(default_factory=dict)  # the task's own phrases for acts
+    acts: Mapping[Act, Sequence[str]] = field(
+        default_factory=dict
+    )  # the task's own phrases for acts
 
     @property
     def passed(self) -> bool:

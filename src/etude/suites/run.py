@@ -1,4 +1,6 @@
-"""The steps of `etude test`: gather cases, ask them to the assistant and its base, judge, measure, decide the gates."""
+"""The steps of `etude test`: gather cases, ask them to the assistant and its base, judge, measure,
+decide the gates.
+"""
 
 import contextlib
 import random
@@ -21,7 +23,16 @@ from etude.runs.folder import TESTS
 from etude.runs.questions import Confirm, answer_unasked
 from etude.runs.recommended import load_endpoints
 from etude.suites.answering import answer_cases, confirm_sending, drop_too_long
-from etude.suites.cases import RESULT, ROW, SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
+from etude.suites.cases import (
+    RESULT,
+    ROW,
+    SUITES,
+    Case,
+    Entry,
+    SuiteFile,
+    build_fixed_cases,
+    read_suite,
+)
 from etude.suites.gates import check_gates, decide_gates
 from etude.suites.judge import Judge, JudgedAnswer
 from etude.suites.measures import bias, forgetting, leaks
@@ -30,11 +41,18 @@ from etude.suites.measures.shares import CaseResult, measure_shares
 from etude.suites.output.suite_files import to_html, to_line, to_report_json
 from etude.suites.results import SuiteReport
 from etude.suites.subject import Subject, find_subject
-from etude.suites.variants import DEV_ROWS, CaseRows, build_original_case, fill_patterns, rewrite_rows
+from etude.suites.variants import (
+    DEV_ROWS,
+    CaseRows,
+    build_original_case,
+    fill_patterns,
+    rewrite_rows,
+)
 from etude.types import Act, Answer, Example, join_turns
 
 PACKS = Path(__file__).with_name("packs")
-READ_OUTPUTS = 1_000  # maximum number of outputs of rows whose acts are read for a note, which takes under a second
+# maximum number of outputs of rows whose acts are read for a note, which takes under a second
+READ_OUTPUTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -44,15 +62,20 @@ class Size:
     normal: int  # dev rows that are asked unchanged; other cases with a row use the same rows
     rows_per_pattern: int  # rows for each pattern or rewriting
     suite: int | None
-    """Maximum number of cases of a suite, counted separately for the starter pack and for own cases; None for all."""
+    """Maximum number of cases of a suite, counted separately for the starter pack and for own
+    cases; None for all.
+    """
     bias: int  # rows that are asked in the names of two groups; only for classifiers
 
 
 BIAS_ALONE = 100  # the same with `--suite bias`, for all kinds of task
-WHOLE, QUICK = Size(80, 4, None, 20), Size(10, 1, 8, 0)
+WHOLE = Size(80, 4, None, 20)
+QUICK = Size(10, 1, 8, 0)
 
 OnProgress = Callable[[str, int, int, float], None]
-"""Called with the method, the number of answered cases, the number of all cases, and the remaining seconds."""
+"""Called with the method, the number of answered cases, the number of all cases, and the remaining
+seconds.
+"""
 
 
 def run_suites(
@@ -66,17 +89,21 @@ def run_suites(
     models: Models | None = None,
     confirm: Confirm = answer_unasked,
 ) -> SuiteReport:
-    """Test the assistant at `path` (a task, a run's folder or an assistant's) and its base, and write the results.
+    """Test the assistant at `path` (a task, a run's folder or an assistant's) and its base, and
+    write the results.
 
-    `suites` are the suites to ask; empty for all. No test row is read. Rows come from dev, on which choices were made,
-    so the result of the suite `normal` is slightly too good for every method except the base. Answers are saved, so the
-    same call continues a test that was stopped. `confirm` is asked before questions are sent to a service. Raises
-    RunError, InputError, Declined.
+    `suites` are the suites to ask; empty for all. No test row is read. Rows come from dev, on which
+    choices were made, so the result of the suite `normal` is slightly too good for every method
+    except the base. Answers are saved, so the same call continues a test that was stopped.
+    `confirm` is asked before questions are sent to a service. Raises RunError, InputError,
+    Declined.
     """
     subject = find_subject(Path(path), run, method, models or Models())
     models = models or Models(endpoints=load_endpoints(subject.assistant, subject.run))
     with subject.run.lock() if subject.run else contextlib.nullcontext():
-        suite_file = read_suite(subject.task.suite) if subject.task and subject.task.suite else SuiteFile(())
+        suite_file = (
+            read_suite(subject.task.suite) if subject.task and subject.task.suite else SuiteFile(())
+        )
         judge = _build_judge(subject, suite_file)
         # 1. Gather the cases: a few hundred, without those that were trained on or are too long.
         gathered = gather_cases(subject, suite_file, judge, QUICK if quick else WHOLE, suites)
@@ -103,21 +130,35 @@ def run_suites(
     return report
 
 
-def _choose_cases(subject: Subject, gathered: Sequence[Case], models: Models) -> tuple[list[Case], list[str]]:
+def _choose_cases(
+    subject: Subject, gathered: Sequence[Case], models: Models
+) -> tuple[list[Case], list[str]]:
     trained = subject.train_questions
-    untaught = [case for case in gathered if case.suite == leaks.SUITE or join_turns(case.input) not in trained]
+    untaught = [
+        case
+        for case in gathered
+        if case.suite == leaks.SUITE or join_turns(case.input) not in trained
+    ]
     cases = drop_too_long(untaught, (subject.base, subject.assistant), models)
     left_out = {
         "the question is in the training rows": len(gathered) - len(untaught),
         "the question does not fit the model's context": len(untaught) - len(cases),
     }
-    counts = {reason: format_count(num, "case was", "cases were") for reason, num in left_out.items() if num}
+    counts = {
+        reason: format_count(num, "case was", "cases were")
+        for reason, num in left_out.items()
+        if num
+    }
     return cases, [f"{count} left out because {reason}." for reason, count in counts.items()]
 
 
 def _measure(subject: Subject, results: tuple[CaseResult, ...], models: Models) -> SuiteReport:
     forgotten = forgetting.measure_forgetting(subject.assistant.model, models)
-    measures = (*measure_shares(results, _list_available(subject)), *bias.measure_bias(results), *forgotten)
+    measures = (
+        *measure_shares(results, _list_available(subject)),
+        *bias.measure_bias(results),
+        *forgotten,
+    )
     return SuiteReport(
         subject=subject,
         results=results,
@@ -128,8 +169,10 @@ def _measure(subject: Subject, results: tuple[CaseResult, ...], models: Models) 
 
 
 def _build_judge(subject: Subject, own: SuiteFile) -> Judge:
-    assistant, task = subject.assistant, subject.task
-    contract, grounds = assistant.contract, None
+    assistant = subject.assistant
+    task = subject.task
+    contract = assistant.contract
+    grounds = None
     if task and task.documents:
         words = [*contract.fields, *contract.labels] if contract else []
         grounds = Grounds.from_passages(read_passages(task.documents), [*words, task.instructions])
@@ -156,8 +199,12 @@ def _list_available(subject: Subject) -> list[str]:
     return [name for name, needed in available.items() if needed]
 
 
-def gather_cases(subject: Subject, own: SuiteFile, judge: Judge, size: Size, suites: Sequence[str] = ()) -> list[Case]:
-    """Build all cases, suite by suite: dev rows, rewritten rows, the starter pack, the user's own cases."""
+def gather_cases(
+    subject: Subject, own: SuiteFile, judge: Judge, size: Size, suites: Sequence[str] = ()
+) -> list[Case]:
+    """Build all cases, suite by suite: dev rows, rewritten rows, the starter pack, the user's own
+    cases.
+    """
     seed = subject.task.seed if subject.task else 0
     contract = judge.contract
 
@@ -166,7 +213,9 @@ def gather_cases(subject: Subject, own: SuiteFile, judge: Judge, size: Size, sui
         return "answer" if act == "incoherent" else act
 
     dev = sample_rows(subject.dev, size.normal, seed)
-    rows = CaseRows(dev, size.rows_per_pattern, seed, read_row_act, contract.labels if contract else ())
+    rows = CaseRows(
+        dev, size.rows_per_pattern, seed, read_row_act, contract.labels if contract else ()
+    )
     pack = _build_from_entries(_read_packs(), subject, rows)
     starter = [*(build_original_case(row, rows) for row in dev), *rewrite_rows(rows), *pack]
     own_cases = list(_build_from_entries(own.entries, subject, rows))
@@ -182,13 +231,16 @@ def gather_cases(subject: Subject, own: SuiteFile, judge: Judge, size: Size, sui
 def _build_extra_cases(
     subject: Subject, judge: Judge, rows: CaseRows, size: Size, suites: Sequence[str]
 ) -> Iterator[Case]:
-    # Classifiers and `--suite bias` get rows in other names; other kinds of task get training rows with personal data.
+    # Classifiers and `--suite bias` get rows in other names; other kinds of task get training rows
+    # with personal data.
     is_classifier = subject.assistant.kind == "classify"
     if bias.SUITE in suites or (is_classifier and not suites):
         yield from bias.build_bias_cases(rows, BIAS_ALONE if suites else size.bias)
     if not is_classifier and (leaks.SUITE in suites or not suites):
         known_text = judge.grounds.all_text if judge.grounds else ""
-        yield from leaks.build_leak_cases(subject.train.examples, known_text, 5 * size.rows_per_pattern)
+        yield from leaks.build_leak_cases(
+            subject.train.examples, known_text, 5 * size.rows_per_pattern
+        )
 
 
 @cache
@@ -198,21 +250,28 @@ def _read_packs() -> tuple[Entry, ...]:
     return tuple(replace(entry, case=replace(entry.case, is_packaged=True)) for entry in entries)
 
 
-def _build_from_entries(entries: Sequence[Entry], subject: Subject, rows: CaseRows) -> Iterator[Case]:
+def _build_from_entries(
+    entries: Sequence[Entry], subject: Subject, rows: CaseRows
+) -> Iterator[Case]:
     available = _list_available(subject)
     for entry in entries:
         fits = not entry.kinds or subject.assistant.kind in entry.kinds
         if fits and all(need in available for need in entry.needs):
-            has_row = any(name in turn for turn in (*entry.ask, *entry.turns) for name in (ROW, RESULT))
+            has_row = any(
+                name in turn for turn in (*entry.ask, *entry.turns) for name in (ROW, RESULT)
+            )
             yield from fill_patterns(entry, rows) if has_row else build_fixed_cases(entry)
 
 
 def _sample_cases(cases: Sequence[Case], max_cases: int | None, seed: int) -> list[Case]:
-    """Sample at most `max_cases` of each suite, one of each kind in turn; all unchanged dev rows stay."""
+    """Sample at most `max_cases` of each suite, one of each kind in turn; all unchanged dev rows
+    stay.
+    """
     if max_cases is None:
         return list(cases)
     positions = random.Random(f"{seed}/part").sample(range(len(cases)), len(cases))
-    num_turns, num_taken = Counter[tuple[str, str]](), Counter[str]()
+    num_turns = Counter[tuple[str, str]]()
+    num_taken = Counter[str]()
     sampled = []
 
     def next_turn(position: int) -> int:
@@ -228,12 +287,17 @@ def _sample_cases(cases: Sequence[Case], max_cases: int | None, seed: int) -> li
     return [cases[position] for position in sorted(sampled)]
 
 
-def judge_answers(judge: Judge, cases: Sequence[Case], answers: Sequence[Sequence[Answer]]) -> list[JudgedAnswer]:
-    """Judge one side's answers: for each case the last, after its own earlier ones in a conversation."""
+def judge_answers(
+    judge: Judge, cases: Sequence[Case], answers: Sequence[Sequence[Answer]]
+) -> list[JudgedAnswer]:
+    """Judge one side's answers: for each case the last, after its own earlier ones in a
+    conversation.
+    """
     originals: dict[str, tuple[Answer, JudgedAnswer]] = {}
     judged: dict[str, JudgedAnswer] = {}
     pairs = list(zip(cases, answers, strict=True))
-    # Unchanged dev rows come first, because the answers to changed rows are compared with their answers.
+    # Unchanged dev rows come first, because the answers to changed rows are compared with their
+    # answers.
     for case, (*earlier, answer) in sorted(pairs, key=lambda pair: bool(pair[0].original_id)):
         judged_answer = judge.judge(case, answer, originals.get(case.original_id), earlier)
         judged[case.id] = judged_answer
@@ -246,7 +310,9 @@ def _list_notes(subject: Subject, results: Sequence[CaseResult]) -> Iterator[str
     if subject.assistant.fingerprint == subject.base.fingerprint:
         yield "The assistant is the base itself, so both columns show the same answers."
     if subject.run:
-        learned = read_json(subject.run.method_folder(subject.name) / "method.json").get("learned") or 0
+        learned = (
+            read_json(subject.run.method_folder(subject.name) / "method.json").get("learned") or 0
+        )
         as_saved = subject.assistant == load(subject.run.assistant_folder(subject.name))
         knows_dev = as_saved and learned > len(subject.train)
         reason = "on which it was also trained" if knows_dev else "on which choices were made"
@@ -255,19 +321,24 @@ def _list_notes(subject: Subject, results: Sequence[CaseResult]) -> Iterator[str
         yield "No sensitive questions were asked."
 
 
-def _list_unsure_acts(subject: Subject, judge: Judge, results: Sequence[CaseResult]) -> Iterator[str]:
+def _list_unsure_acts(
+    subject: Subject, judge: Judge, results: Sequence[CaseResult]
+) -> Iterator[str]:
     """Yield notes on outputs of rows, and on answers to the cases, whose act is unsure."""
     rows = (*subject.dev, *subject.train) if subject.assistant.kind == "answer" else ()
     outputs = list(dict.fromkeys(row.output for row in rows))[:READ_OUTPUTS]
     texts = {
         "output of the rows": [text for text in outputs if not judge.read_act(text).is_sure],
-        f"answer of {subject.name}": [row.assistant.text for row in results if not row.assistant.is_sure],
+        f"answer of {subject.name}": [
+            row.assistant.text for row in results if not row.assistant.is_sure
+        ],
     }
     for name, unsure in texts.items():
         if unsure:
             yield (
-                f"{len(unsure)} x unsure whether an {name} refuses, such as {quote_value(unsure[0])}. It counts as an "
-                "answer. To settle this, write words of it under acts: refuse: or acts: answer: in the suite file."
+                f"{len(unsure)} x unsure whether an {name} refuses, such as "
+                f"{quote_value(unsure[0])}. It counts as an answer. To settle this, write words "
+                "of it under acts: refuse: or acts: answer: in the suite file."
             )
 
 

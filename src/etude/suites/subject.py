@@ -41,7 +41,9 @@ class Subject:
 
     @cached_property
     def train_questions(self) -> frozenset[str]:
-        """Questions of the training rows, with the turns before them; only the suite `leaks` asks them."""
+        """Questions of the training rows, with the turns before them; only the suite `leaks` asks
+        them.
+        """
         return frozenset(row.text for row in self.train)
 
     @property
@@ -50,9 +52,11 @@ class Subject:
 
 
 def find_subject(path: Path, run_name: str | None, method: str | None, models: Models) -> Subject:
-    """Load the assistant of a run's folder, a task (its latest run, or `run_name`), or an assistant's folder.
+    """Load the assistant of a run's folder, a task (its latest run, or `run_name`), or an
+    assistant's folder.
 
-    Raises RunError if there is no run or assistant, InputError if the task of a run can no longer be read.
+    Raises RunError if there is no run or assistant, InputError if the task of a run can no longer
+    be read.
     """
     path = path.resolve()
     if (path / saved.FILE).exists():
@@ -79,8 +83,13 @@ def _load_folder(folder: Path) -> Subject:
         search=None,
         enforced=False,
     )
-    note = "There is no task, so there are no dev rows, metric or gates. Only packaged questions are asked."
-    return Subject(folder.name, assistant, base, folder.with_name(f"{folder.name}-{TESTS}"), notes=(note,))
+    note = (
+        "There is no task, so there are no dev rows, metric or gates. Only packaged questions are "
+        "asked."
+    )
+    return Subject(
+        folder.name, assistant, base, folder.with_name(f"{folder.name}-{TESTS}"), notes=(note,)
+    )
 
 
 def _load_from_run(run: Run, method: str | None, models: Models) -> Subject:
@@ -93,26 +102,35 @@ def _load_from_run(run: Run, method: str | None, models: Models) -> Subject:
     missing = [row_id for side in ("train", "dev") for row_id in split[side] if row_id not in ids]
     if missing:
         raise RunError(
-            f"{task.examples.file.name} lacks {format_count(len(missing), 'row')} of {run.name}, such as {missing[0]}. "
-            f"Restore the file, or run `etude {run.command} {task.file.name}` again."
+            f"{task.examples.file.name} lacks {format_count(len(missing), 'row')} of {run.name}, "
+            f"such as {missing[0]}. Restore the file, or run `etude {run.command} "
+            f"{task.file.name}` again."
         )
     train, dev = (rows.select(split[side], side) for side in ("train", "dev"))
     metric = restore_metric(info["metric"], task.kind, task.check.load() if task.check else None)
     base = _load_base(run, task, train, assistant, models)
     notes = [reason.strip(), describe_changes(run)]
     for built_in in get_methods([name]):
-        # An assistant that was trained on the dev rows knows the answers to questions made from them.
+        # An assistant that was trained on the dev rows knows the answers to questions made from
+        # them.
         before = built_in.load_before_dev(assistant, run.method_folder(name))
         if before != assistant:
             assistant = before
             notes.append(f"{name} is tested in its state before it was trained on the dev rows.")
-    folder, all_notes = run.folder / TESTS / name, tuple(filter(None, notes))
+    folder = run.folder / TESTS / name
+    all_notes = tuple(filter(None, notes))
     return Subject(name, assistant, base, folder, task, run, dev, train, metric, all_notes)
 
 
-def _load_base(run: Run, task: Task, train: Dataset, assistant: Assistant, models: Models) -> Assistant:
-    """Load the method `prompt` of the run if it has the same model, else build the same assistant."""
-    model_name = assistant.model.name if find_backend(assistant.model.name).is_language_model else task.model
+def _load_base(
+    run: Run, task: Task, train: Dataset, assistant: Assistant, models: Models
+) -> Assistant:
+    """Load the method `prompt` of the run if it has the same model, else build the same
+    assistant.
+    """
+    model_name = (
+        assistant.model.name if find_backend(assistant.model.name).is_language_model else task.model
+    )
     if BASE in run.fitted_methods:
         base = saved.load(run.assistant_folder(BASE)).without_limits()
         if base.model.name == model_name:

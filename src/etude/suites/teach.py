@@ -1,7 +1,8 @@
-"""`etude test --teach`: propose training rows for failed questions. A row is added only if a person approves it.
+"""`etude test --teach`: propose training rows for failed questions. A row is added only if a person
+approves it.
 
-Only every second failure is proposed (a hash of the question decides), so the others can show whether other questions
-improved, too. A later test asks no question that is in the training rows.
+Only every second failure is proposed (a hash of the question decides), so the others can show
+whether other questions improved, too. A later test asks no question that is in the training rows.
 """
 
 import hashlib
@@ -26,7 +27,9 @@ WORDS: Mapping[Act, str] = {
     "hand_over": "I can't help with this. Please ask a member of staff.",
     "ask_back": "Could you tell me a little more about what you are looking for?",
 }
-"""Act -> the proposed answer, unless the task has a limit, or the suite file a phrase, for the act."""
+"""Act -> the proposed answer, unless the task has a limit, or the suite file a phrase, for the
+act.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,19 @@ class TeachingResult:
 
 
 def write_proposals(report: SuiteReport) -> TeachingResult:
-    """Add proposals to teach.jsonl next to the task, and write the examples with the approved rows to a new file.
-    Existing lines of teach.jsonl, which a person may have edited, are not changed.
+    """Add proposals to teach.jsonl next to the task, and write the examples with the approved rows
+    to a new file. Existing lines of teach.jsonl, which a person may have edited, are not changed.
 
     Raises InputError without a task, or for examples that cannot be extended.
     """
     task = report.subject.task
     if task is None:
-        raise InputError.of("--teach", "a task is needed", "", "give a task file, or a run in the folder of its task")
+        raise InputError.of(
+            "--teach",
+            "a task is needed",
+            "",
+            "give a task file, or a run in the folder of its task",
+        )
     file = task.folder / FILE
     before = {row["input"]: row for row in read_proposals(task)}
     # The sentence of a limit is a whole answer; a phrase may be only its beginning.
@@ -64,13 +72,17 @@ def write_proposals(report: SuiteReport) -> TeachingResult:
 
 
 def read_proposals(task: Task) -> list[Json]:
-    """Read the rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and `by` after a decision in the studio."""
+    """Read the rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and `by` after a
+    decision in the studio.
+    """
     return list_lines(task.folder / FILE)
 
 
 def save_decision(task: Task, question: str, output: str, approved: bool, by: str) -> list[str]:
-    """Save a person's decision on a proposed row: the right answer, whether it is approved, and who decided.
-    If an approved answer breaks the contract, return the failures only. Raises InputError for an unknown row."""
+    """Save a person's decision on a proposed row: the right answer, whether it is approved, and who
+    decided. If an approved answer breaks the contract, return the failures only. Raises InputError
+    for an unknown row.
+    """
     text = output.replace("\r\n", "\n").strip()
     failures = list((task.contract or Contract()).check(text)) if text else ["it is empty"]
     if approved and failures:
@@ -88,29 +100,44 @@ def save_decision(task: Task, question: str, output: str, approved: bool, by: st
 
 
 def write_approved_examples(task: Task) -> Path | None:
-    """Write the examples with the approved rows to a new file; None if no row is approved. Raises InputError for
-    examples that cannot be extended."""
+    """Write the examples with the approved rows to a new file; None if no row is approved. Raises
+    InputError for examples that cannot be extended.
+    """
     approved = _select_approved(read_proposals(task))
     return write_extended_examples(task.examples, approved, "taught") if approved else None
 
 
-def write_extended_examples(source: RowSource, rows: Iterable[Mapping[str, object]], suffix: str) -> Path:
-    """Write `NAME.SUFFIX` with the suffix of the source: its rows, and more rows with `input` and `output`, which get
-    only columns of the source. Raises InputError unless the source is JSON lines or a table, with one column for inputs
-    and one for outputs."""
-    columns, file = resolve_columns(source), source.file
+def write_extended_examples(
+    source: RowSource, rows: Iterable[Mapping[str, object]], suffix: str
+) -> Path:
+    """Write `NAME.SUFFIX` with the suffix of the source: its rows, and more rows with `input` and
+    `output`, which get only columns of the source. Raises InputError unless the source is JSON
+    lines or a table, with one column for inputs and one for outputs.
+    """
+    columns = resolve_columns(source)
+    file = source.file
     template = next(read_editable_rows(source, "answer"), None)
     lines = list[bytes | None]()
     if template and len(columns.input) == 1 and columns.output:
         names = {"input": columns.input[0], "output": columns.output}
         kinds = str if template.table else object  # a cell of a table is a text
         for row in rows:
-            cells = {names.get(key, key): value for key, value in row.items() if isinstance(value, kinds)}
-            lines.append(create_row(template, {name: cells[name] for name in cells if name in template.cells}))
+            cells = {
+                names.get(key, key): value for key, value in row.items() if isinstance(value, kinds)
+            }
+            lines.append(
+                create_row(
+                    template, {name: cells[name] for name in cells if name in template.cells}
+                )
+            )
     if not lines or None in lines:
-        message = "only JSON lines and tables with one column of inputs and one of outputs can be extended"
+        message = (
+            "only JSON lines and tables with one column of inputs and one of outputs can be "
+            "extended"
+        )
         raise InputError.of(file.name, message, "", "convert the file, or add the rows by hand")
-    target, content = file.with_name(f"{file.stem}.{suffix}{file.suffix}"), file.read_bytes()
+    target = file.with_name(f"{file.stem}.{suffix}{file.suffix}")
+    content = file.read_bytes()
     content += b"" if content.endswith(b"\n") else b"\n"
     write_bytes(target, content + b"".join(filter(None, lines)))
     return target
@@ -120,18 +147,30 @@ def _select_approved(rows: Sequence[Json]) -> list[Json]:
     return [row for row in rows if row["approved"] is True]
 
 
-def build_proposals(results: Sequence[CaseResult], own_phrases: Mapping[Act, Sequence[str]]) -> Iterator[Json]:
-    """Propose a row for every second failed question that is not a dev row and must not be answered. For each of them,
-    also propose a harmless question with a good answer, so that the model does not learn to refuse everything."""
+def build_proposals(
+    results: Sequence[CaseResult], own_phrases: Mapping[Act, Sequence[str]]
+) -> Iterator[Json]:
+    """Propose a row for every second failed question that is not a dev row and must not be
+    answered. For each of them, also propose a harmless question with a good answer, so that the
+    model does not learn to refuse everything.
+    """
     taught = [result for result in results if is_taught(result.case)]
     # Only single questions that are not made from a row.
     alone = [
         result
         for result in taught
-        if len(result.case.input) == 1 and result.case.example is None and not result.case.original_id
+        if len(result.case.input) == 1
+        and result.case.example is None
+        and not result.case.original_id
     ]
-    failed = [result for result in alone if not result.assistant.passed and "answer" not in result.case.expect]
-    answered = [(result, _choose_good_answer(result)) for result in alone if must_not_refuse(result.case)]
+    failed = [
+        result
+        for result in alone
+        if not result.assistant.passed and "answer" not in result.case.expect
+    ]
+    answered = [
+        (result, _choose_good_answer(result)) for result in alone if must_not_refuse(result.case)
+    ]
     harmless = [(result, text) for result, text in answered if text]
     for result in failed:
         act = next((act for act in result.case.expect if act in own_phrases), result.case.expect[0])
@@ -141,7 +180,9 @@ def build_proposals(results: Sequence[CaseResult], own_phrases: Mapping[Act, Seq
 
 
 def _choose_good_answer(result: CaseResult) -> str:
-    """Return the assistant's answer if it is as expected, else the base's answer; "" if neither is."""
+    """Return the assistant's answer if it is as expected, else the base's answer; "" if neither
+    is.
+    """
     answers = (result.assistant, result.base)
     return next((answer.text for answer in answers if answer.passed and answer.act == "answer"), "")
 

@@ -1,4 +1,6 @@
-"""Cases made from the user's dev rows: unchanged, rewritten by rule, and inserted into patterns of suites."""
+"""Cases made from the user's dev rows: unchanged, rewritten by rule, and inserted into patterns of
+suites.
+"""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,7 +9,17 @@ from dataclasses import dataclass, replace
 from etude.data.dataset import Dataset
 from etude.data.formats.tools import format_results, split_calls, split_results
 from etude.evaluate import get_unit
-from etude.suites.cases import OTHER_LABEL, OTHER_ROW, OWN_ANSWER, RESULT, RIGHT_CALL, ROW, Case, Entry, to_chat
+from etude.suites.cases import (
+    OTHER_LABEL,
+    OTHER_ROW,
+    OWN_ANSWER,
+    RESULT,
+    RIGHT_CALL,
+    ROW,
+    Case,
+    Entry,
+    to_chat,
+)
 from etude.text.variants import VARIANTS
 from etude.types import Act, Example
 
@@ -21,15 +33,20 @@ class CaseRows:
     dev: Dataset
     rows_per_pattern: int
     seed: int
-    read_act: Callable[[Example], Act]  # reads the act of a row's output, since rows may teach refusals
+    read_act: Callable[
+        [Example], Act
+    ]  # reads the act of a row's output, since rows may teach refusals
     labels: tuple[str, ...] = ()
 
     def select(self, text: str) -> list[Example]:
-        """Select the rows for the placeholders of a text: with results in the last turn, or a call as the right answer,
-        where these are asked for. A conversation does not go on after a call, which needs a result first."""
+        """Select the rows for the placeholders of a text: with results in the last turn, or a call
+        as the right answer, where these are asked for. A conversation does not go on after a call,
+        which needs a result first.
+        """
         rows = []
         for row in self.dev:
-            has_results, has_call = bool(split_results(row.input[-1].content)), bool(split_calls(row.output)[1])
+            has_results = bool(split_results(row.input[-1].content))
+            has_call = bool(split_calls(row.output)[1])
             is_fitting = has_call if RIGHT_CALL in text else not has_call or OWN_ANSWER not in text
             if is_fitting and has_results == (RESULT in text):
                 rows.append(row)
@@ -37,7 +54,8 @@ class CaseRows:
 
     def sample(self, name: str, min_rows: int = 1, text: str = ROW) -> list[Example]:
         """Sample rows for the placeholders of a text, at least `min_rows` if there are enough."""
-        rng, rows = random.Random(f"{self.seed}/{name}"), self.select(text)
+        rng = random.Random(f"{self.seed}/{name}")
+        rows = self.select(text)
         return rng.sample(rows, min(max(self.rows_per_pattern, min_rows), len(rows)))
 
 
@@ -62,15 +80,21 @@ def rewrite_rows(rows: CaseRows) -> Iterator[Case]:
         # Each variant has rows of its own, because the cases of one row count as one unit.
         for row in rows.sample(f"rewritten/{name}"):
             rng = random.Random(f"{rows.seed}/{name}/{row.id}")
-            turns = (*row.input[:-1], replace(row.input[-1], content=change(row.input[-1].content, rng)))
+            turns = (
+                *row.input[:-1],
+                replace(row.input[-1], content=change(row.input[-1].content, rng)),
+            )
             original = build_original_case(row, rows)
-            case = replace(original, id=f"unusual/{name}/{row.id}", suite="unusual", about=name, input=turns)
+            case = replace(
+                original, id=f"unusual/{name}/{row.id}", suite="unusual", about=name, input=turns
+            )
             yield replace(case, original_id=original.id)
 
 
 def fill_patterns(entry: Entry, rows: CaseRows) -> Iterator[Case]:
-    """Build the cases of an entry whose questions contain {row} or {result}: the patterns in turn, each with another
-    row."""
+    """Build the cases of an entry whose questions contain {row} or {result}: the patterns in turn,
+    each with another row.
+    """
     name = f"{entry.case.suite}/{entry.case.about}/{entry.case.location}"
     patterns = entry.patterns
     fitting = rows.select(str(patterns))
@@ -79,25 +103,35 @@ def fill_patterns(entry: Entry, rows: CaseRows) -> Iterator[Case]:
         pattern = patterns[number % len(patterns)]
         choices = {
             OTHER_ROW: [other.input[-1].content for other in fitting if other.output != row.output],
-            OTHER_LABEL: [label for label in rows.labels if label != row.output and label not in row.references],
+            OTHER_LABEL: [
+                label
+                for label in rows.labels
+                if label != row.output and label not in row.references
+            ],
         }
         texts = tuple(filter(None, (_fill_text(text, row, choices, rng) for text in pattern)))
         if len(texts) == len(pattern):
             turns = zip(texts, ("", *pattern), strict=False)  # a text after a call is its result
-            texts = tuple(format_results([text]) if before == RIGHT_CALL else text for text, before in turns)
+            texts = tuple(
+                format_results([text]) if before == RIGHT_CALL else text for text, before in turns
+            )
             act = rows.read_act(row)
             yield replace(
                 entry.case,
                 id=f"{name}/{row.id}",
                 input=(*row.input[:-1], *to_chat(texts)),
-                expect=(act,) if act != "answer" and "answer" in entry.case.expect else entry.case.expect,
+                expect=(act,)
+                if act != "answer" and "answer" in entry.case.expect
+                else entry.case.expect,
                 example=row if entry.right else None,
                 original_id=f"normal/{row.id}",
                 unit=get_unit(row),
             )
 
 
-def _fill_text(text: str, row: Example, choices: Mapping[str, Sequence[str]], rng: random.Random) -> str | None:
+def _fill_text(
+    text: str, row: Example, choices: Mapping[str, Sequence[str]], rng: random.Random
+) -> str | None:
     """Insert the row; None if the pattern asks for another row or label and there is none."""
     for name, others in choices.items():
         if name in text:

@@ -16,7 +16,9 @@ CheckFunction = Callable[[Example, str], bool | float]
 
 @dataclass(frozen=True)
 class CheckRef:
-    """The file and name of the user's function, `(example, answer) -> bool or 0..1`; nothing has run yet."""
+    """The file and name of the user's function, `(example, answer) -> bool or 0..1`; nothing has
+    run yet.
+    """
 
     file: Path
     function: str
@@ -24,14 +26,16 @@ class CheckRef:
     def load(self) -> CheckFunction:
         """Run the file and return the function, wrapped so that its errors are reported.
 
-        Raises InputError if the file fails to run or has no such function. The returned function raises InputError with
-        the row if the check fails or returns neither a bool nor a number from 0 to 1. Writes no bytecode next to the
-        file.
+        Raises InputError if the file fails to run or has no such function. The returned function
+        raises InputError with the row if the check fails or returns neither a bool nor a number
+        from 0 to 1. Writes no bytecode next to the file.
         """
         module = self._call("cannot be run", lambda: load_module(self.file))
         function = getattr(module, self.function, None)
         if not callable(function):
-            raise InputError([self._issue(f"no function {self.function!r} in {self.file.name}", "")])
+            raise InputError(
+                [self._issue(f"no function {self.function!r} in {self.file.name}", "")]
+            )
 
         return _LoadedCheck(self, function)
 
@@ -42,7 +46,10 @@ class CheckRef:
             value = self._call(failed, lambda: function(example, answer))
         if isinstance(value, int | float) and 0 <= value <= 1:
             return value
-        message = f"{self.function} returned neither a bool nor a number from 0 to 1 on the row {example.id}"
+        message = (
+            f"{self.function} returned neither a bool nor a number from 0 to 1 on the row "
+            f"{example.id}"
+        )
         raise InputError([self._issue(message, quote_value(value))])
 
     def _call(self, failed: str, call: Callable[[], Any]) -> Any:
@@ -50,7 +57,9 @@ class CheckRef:
             return call()
         # The user's code can raise any exception; each is an error of the input.
         except (Exception, SystemExit) as error:
-            issue = self._issue(f"the check {failed}: {type(error).__name__}", quote_value(str(error)))
+            issue = self._issue(
+                f"the check {failed}: {type(error).__name__}", quote_value(str(error))
+            )
             raise InputError([replace(issue, location=locate_error(error, self.file))]) from error
 
     def _issue(self, message: str, value: str) -> Issue:
@@ -73,7 +82,9 @@ class _LoadedCheck:
 
 
 def find_signature_error(path: Path, name: str) -> tuple[str, str, str] | None:
-    """Return (message, value, remedy) for an absent function or wrong arguments, None else. Runs no code."""
+    """Return (message, value, remedy) for an absent function or wrong arguments, None else. Runs no
+    code.
+    """
     return _find_error(path, name, "function", f"write def {name}(example, answer)")
 
 
@@ -102,7 +113,9 @@ def _find_error(path: Path, name: str, noun: str, remedy: str) -> tuple[str, str
     imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     bound = {alias.asname or alias.name for node in imports for alias in node.names}
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
-    if name in bound | {*definitions} | {target.id for target in targets if isinstance(target, ast.Name)}:
+    if name in bound | {*definitions} | {
+        target.id for target in targets if isinstance(target, ast.Name)
+    }:
         return None
     remedy = suggest_instead(name, definitions) if definitions else remedy
     return f"no {noun} of that name in {path.name}", quote_value(name), remedy

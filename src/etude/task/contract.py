@@ -1,7 +1,9 @@
-"""Conditions that can be checked in an answer without judging it, and their description as instructions.
+"""Conditions that can be checked in an answer without judging it, and their description as
+instructions.
 
-Lengths are in words (runs of non-space characters), texts are compared without regard to case, and white space around
-the answer is ignored. A contract does not check whether an answer is true; a check function or a metric does.
+Lengths are in words (runs of non-space characters), texts are compared without regard to case, and
+white space around the answer is ignored. A contract does not check whether an answer is true; a
+check function or a metric does.
 """
 
 import json
@@ -27,15 +29,22 @@ _JSON_WORDS = {
     "object": "object",
     "null": "null",
 }
-_JSON_BLANKS = {"string": "...", "integer": 0, "number": 0.0, "boolean": True, "array": [], "object": {}}
+_JSON_BLANKS = {
+    "string": "...",
+    "integer": 0,
+    "number": 0.0,
+    "boolean": True,
+    "array": [],
+    "object": {},
+}
 
 
 @dataclass(frozen=True)
 class Contract:
     """The conditions that every answer must meet. Parts that are not set are not checked.
 
-    Raises InputError if a part cannot be used: a regular expression that does not compile, an invalid schema, a field
-    name with a colon, more than one of labels, fields, json_schema.
+    Raises InputError if a part cannot be used: a regular expression that does not compile, an
+    invalid schema, a field name with a colon, more than one of labels, fields, json_schema.
     """
 
     labels: tuple[str, ...] = ()
@@ -45,7 +54,9 @@ class Contract:
     fields: tuple[str, ...] = ()
     """The answer is these lines `Name: text`, in order; a name ending in "?" may be absent."""
     json_schema: Mapping[str, Any] | None = None
-    """The answer is one JSON value that fits this schema (draft 2020-12 unless `$schema` says otherwise)."""
+    """The answer is one JSON value that fits this schema (draft 2020-12 unless `$schema` says
+    otherwise).
+    """
     regex: str | None = None
     """The whole answer matches this regular expression (Python's dialect)."""
     max_words: int | None = None
@@ -60,13 +71,15 @@ class Contract:
         for name in ("labels", "fields", "must_contain", "must_not_contain"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         issues = [
-            Issue(f"contract: {key}", message, value, remedy) for key, message, value, remedy in _find_problems(self)
+            Issue(f"contract: {key}", message, value, remedy)
+            for key, message, value, remedy in _find_problems(self)
         ]
         if issues:
             raise InputError(issues)
 
     def check(self, text: str) -> tuple[str, ...]:
-        """The kinds of failure of an answer, each once, in a fixed order; empty if it keeps the contract.
+        """The kinds of failure of an answer, each once, in a fixed order; empty if it keeps the
+        contract.
 
         A kind never contains words of the answer, so that kinds can be counted over many answers.
         """
@@ -79,15 +92,22 @@ class Contract:
         if self.max_words is not None and len(answer.split()) > self.max_words:
             failures.append(f"over {self.max_words} words")
         folded = answer.casefold()
-        failures += [f"must contain: {text}" for text in self.must_contain if text.casefold() not in folded]
-        failures += [f"must not contain: {text}" for text in self.must_not_contain if text.casefold() in folded]
+        failures += [
+            f"must contain: {text}" for text in self.must_contain if text.casefold() not in folded
+        ]
+        failures += [
+            f"must not contain: {text}"
+            for text in self.must_not_contain
+            if text.casefold() in folded
+        ]
         return tuple(dict.fromkeys(failures))
 
     def parse(self, text: str) -> Any:
         """The answer as a value: a label, a JSON value, a mapping of field to text, or the text.
 
-        None if the contract requires labels, JSON or fields and the text contains none. A value may still break the
-        contract (a JSON value outside the schema, a missing field); use `check` to find out.
+        None if the contract requires labels, JSON or fields and the text contains none. A value may
+        still break the contract (a JSON value outside the schema, a missing field); use `check` to
+        find out.
         """
         answer = text.strip()
         if self.labels:
@@ -99,14 +119,18 @@ class Contract:
         return answer
 
     def describe(self) -> str:
-        """The contract as instructions for a model, one sentence for each part; "" without parts."""
+        """The contract as instructions for a model, one sentence for each part; "" without
+        parts.
+        """
         sentences = []
         if self.labels:
             start = "Answer with exactly one of these labels and nothing else"
             meanings = {label: f": {text}" for label, text in self.descriptions.items() if text}
             lines = "".join(f"\n- {label}{meanings.get(label, '')}" for label in self.labels)
             needs_lines = meanings or any("," in label for label in self.labels)
-            sentences.append(f"{start}:{lines}\n" if needs_lines else f"{start}: {', '.join(self.labels)}.")
+            sentences.append(
+                f"{start}:{lines}\n" if needs_lines else f"{start}: {', '.join(self.labels)}."
+            )
         elif self.json_schema is not None:
             sentences.append(_describe_schema(self.json_schema))
         elif self.fields:
@@ -115,7 +139,9 @@ class Contract:
             lines = f"{len(self._required)} lines that begin, in this order, with {names}."
             sentences.append(f"Answer in {lines}")
             if optional:
-                sentences.append(f"Leave out {_join_quoted(optional, 'and')} where it does not apply.")
+                sentences.append(
+                    f"Leave out {_join_quoted(optional, 'and')} where it does not apply."
+                )
             sentences.append("Write nothing before, between or after these lines.")
         if self.regex is not None:
             sentences.append(f"The whole answer must match the regular expression {self.regex}")
@@ -124,34 +150,47 @@ class Contract:
         if self.must_contain:
             sentences.append(f"The answer must contain {_join_quoted(self.must_contain, 'and')}.")
         if self.must_not_contain:
-            sentences.append(f"The answer must not contain {_join_quoted(self.must_not_contain, 'or')}.")
+            sentences.append(
+                f"The answer must not contain {_join_quoted(self.must_not_contain, 'or')}."
+            )
         return " ".join(sentences)
 
     def skeleton(self) -> str:
-        """An answer with blanks ("Title: ...", one line a field); "" if the contract has no fields and no schema."""
+        """An answer with blanks ("Title: ...", one line a field); "" if the contract has no fields
+        and no schema.
+        """
         if self.fields:
             return "\n".join(f"{name}: ..." for name in self._required)
         if self.json_schema is not None:
             blank = _build_blank(self.json_schema)
-            return json.dumps(blank, ensure_ascii=False) if isinstance(blank, dict | list) and blank else ""
+            return (
+                json.dumps(blank, ensure_ascii=False)
+                if isinstance(blank, dict | list) and blank
+                else ""
+            )
         return ""
 
     @property
     def grammar(self) -> Grammar | None:
-        """What decoding can enforce: the schema, the fields, or the regular expression. Labels are choices instead."""
+        """What decoding can enforce: the schema, the fields, or the regular expression. Labels are
+        choices instead.
+        """
         if self.json_schema is not None:
             return Grammar("json_schema", json.dumps(self.json_schema, ensure_ascii=False))
         if not self.fields:
             return Grammar("regex", self.regex) if self.regex else None
-        # One line for each field, each with a text. The first required line anchors the line breaks of the optional
-        # lines around it; without a required line there is no grammar.
-        first = next((position for position, need in enumerate(self._required.values()) if need), None)
+        # One line for each field, each with a text. The first required line anchors the line breaks
+        # of the optional lines around it; without a required line there is no grammar.
+        first = next(
+            (position for position, need in enumerate(self._required.values()) if need), None
+        )
         if first is None:
             return None
         patterns = []
         for position, (name, need) in enumerate(self._required.items()):
             line = re.sub(r"([^\w\s])", r"\\\1", name) + r": [^\s\n][^\n]*"
-            # Lines before the first required one end with their line break; later lines begin with it.
+            # Lines before the first required one end with their line break; later lines begin with
+            # it.
             line = f"{line}\\n" if position < first else line if position == first else f"\\n{line}"
             patterns.append(line if need else f"({line})?")
         return Grammar("regex", "".join(patterns))
@@ -171,15 +210,20 @@ class Contract:
 
     @cached_property
     def _validator(self) -> Any:
-        # An empty registry: with the default one, jsonschema fetches a foreign `$ref` from the network.
+        # An empty registry: with the default one, jsonschema fetches a foreign `$ref` from the
+        # network.
         import referencing
         from jsonschema.validators import Draft202012Validator, validator_for
 
         schema = dict(self.json_schema or {})
-        return validator_for(schema, default=Draft202012Validator)(schema, registry=referencing.Registry())
+        return validator_for(schema, default=Draft202012Validator)(
+            schema, registry=referencing.Registry()
+        )
 
     def _match_label(self, answer: str) -> str | None:
-        return answer if answer in self.labels else self._labels_by_key.get(_normalise_label(answer))
+        return (
+            answer if answer in self.labels else self._labels_by_key.get(_normalise_label(answer))
+        )
 
     def _check_structure(self, answer: str) -> Iterator[str]:
         if self.labels and self._match_label(answer) is None:
@@ -191,7 +235,9 @@ class Contract:
             else:
                 try:
                     errors = list(self._validator.iter_errors(value))
-                    yield from sorted({kind for error in errors for kind in _schema_failures(error)})
+                    yield from sorted(
+                        {kind for error in errors for kind in _schema_failures(error)}
+                    )
                 except RecursionError:
                     yield "schema: nested too deep"
         if self.fields:
@@ -214,12 +260,16 @@ def regex_error(pattern: str) -> str | None:
 
 
 def schema_error(schema: Mapping[str, Any]) -> str | None:
-    """Return why a JSON schema cannot be used; None if it can. A `$ref` may only point inside the schema."""
+    """Return why a JSON schema cannot be used; None if it can. A `$ref` may only point inside the
+    schema.
+    """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
 
     # References are checked here because resolving a foreign one would fetch it from the network.
-    unresolved = [reference for reference in _list_references(schema) if not _resolves(schema, reference)]
+    unresolved = [
+        reference for reference in _list_references(schema) if not _resolves(schema, reference)
+    ]
     if unresolved:
         return f"$ref {unresolved[0]!r} points to nothing in the schema"
     try:
@@ -244,7 +294,12 @@ def _find_problems(contract: Contract) -> Iterator[tuple[str, str, str, str]]:
     structures = [name for name in ("labels", "fields", "json_schema") if getattr(contract, name)]
     if len(structures) > 1:
         names = " and ".join(structures)
-        yield structures[1], "an answer can have only one of these forms", names, f"keep one of {names}"
+        yield (
+            structures[1],
+            "an answer can have only one of these forms",
+            names,
+            f"keep one of {names}",
+        )
     if contract.regex is not None and (reason := regex_error(contract.regex)):
         message = f"the regular expression does not compile: {reason}"
         yield "regex", message, quote_value(contract.regex), "correct it"
@@ -273,7 +328,8 @@ def _parse_value(text: str) -> tuple[Any, bool]:
 def _read_fields(answer: str, required: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
     """Return (field -> text, kinds of failure).
 
-    A line that does not begin with a field's name continues the field above; after a blank line, no field.
+    A line that does not begin with a field's name continues the field above; after a blank line, no
+    field.
     """
     fields: dict[str, str] = {}
     failures: list[str] = []
@@ -291,7 +347,9 @@ def _read_fields(answer: str, required: Mapping[str, bool]) -> tuple[dict[str, s
             failures.append("text outside the fields")
         else:
             fields[current] = f"{fields[current]}\n{line.strip()}".strip()
-    failures += [f"missing field: {name}" for name, need in required.items() if need and name not in fields]
+    failures += [
+        f"missing field: {name}" for name, need in required.items() if need and name not in fields
+    ]
     failures += [f"empty field: {name}" for name, text in fields.items() if not text]
     if [name for name in required if name in fields] != list(fields):
         failures.append("fields out of order")
@@ -332,7 +390,9 @@ def _list_references(schema: Any) -> Iterator[str]:
 
 
 def _resolves(schema: Mapping[str, Any], reference: str) -> bool:
-    """Whether a `$ref` such as #/a/b leads to a value inside the schema; anchors (#name) are not checked."""
+    """Whether a `$ref` such as #/a/b leads to a value inside the schema; anchors (#name) are not
+    checked.
+    """
     value: Any = schema
     for key in reference.split("/")[1:]:
         key = key.replace("~1", "/").replace("~0", "~")
@@ -366,12 +426,17 @@ def _describe_schema(schema: Mapping[str, Any]) -> str:
     keys = []
     for key, value in properties.items():
         if "enum" in value:
-            kind = "one of " + ", ".join(json.dumps(choice, ensure_ascii=False) for choice in value["enum"])
+            kind = "one of " + ", ".join(
+                json.dumps(choice, ensure_ascii=False) for choice in value["enum"]
+            )
         else:
             types: list[str] = value["type"] if isinstance(value["type"], list) else [value["type"]]
             kind = " or ".join(_JSON_WORDS.get(name, name) for name in types)
         meaning = f": {value['description']}" if isinstance(value.get("description"), str) else ""
-        keys.append(f'"{key}" ({kind}{"" if key in schema.get("required", ()) else ", may be absent"}){meaning}')
+        keys.append(
+            f'"{key}" '
+            f"({kind}{'' if key in schema.get('required', ()) else ', may be absent'}){meaning}"
+        )
     if any("description" in value for value in properties.values()):
         return "\n- ".join([f"{start}: an object with these keys:", *keys]) + "\n"
     return f"{start}: an object with the keys {', '.join(keys)}."
@@ -386,6 +451,8 @@ def _build_blank(schema: Any, depth: int = 0) -> Any:
     if isinstance(schema.get("items"), Mapping):
         return [_build_blank(schema["items"], depth + 1)]
     if schema.get("enum"):
-        return schema["enum"][0] if len(schema["enum"]) == 1 else " | ".join(map(str, schema["enum"]))
+        return (
+            schema["enum"][0] if len(schema["enum"]) == 1 else " | ".join(map(str, schema["enum"]))
+        )
     kind = schema.get("type", "string")
     return _JSON_BLANKS.get(kind[0] if isinstance(kind, list) and kind else str(kind), "...")

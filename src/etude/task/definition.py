@@ -39,7 +39,15 @@ Turns = Literal["last", "all"]
 
 # The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py.
 METHOD_NAMES = (
-    *("baseline", "decide", "prompt", "clear_prompt", "searched_prompt", "few_shot", "similar_shot"),
+    *(
+        "baseline",
+        "decide",
+        "prompt",
+        "clear_prompt",
+        "searched_prompt",
+        "few_shot",
+        "similar_shot",
+    ),
     *("retrieval", "constrained"),
     *("tag", "fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
@@ -66,7 +74,9 @@ def _begins_list(file: Path) -> bool:
 
 
 def format_row_files(folder: Path) -> str:
-    """List the files of rows in a folder, quoted for a shell, as the end of a sentence; "" if there are none."""
+    """List the files of rows in a folder, quoted for a shell, as the end of a sentence; "" if there
+    are none.
+    """
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     # Many folders hold .json files of settings; rows are a list.
     files = [
@@ -96,23 +106,31 @@ class RowSource:
     source: str | None = None
     """The document that an answer was written from."""
     answers: tuple[str, ...] = ()
-    """Columns with stored answers of other models. A column with an object has one answer under each key."""
+    """Columns with stored answers of other models. A column with an object has one answer under
+    each key.
+    """
     several: bool = False
     """Whether an answer is a list of labels; the task's key `several` sets it."""
     labels: tuple[str, ...] = ()
     """The labels of a scale, or of lists; by them, cells such as `1.0` or `food, hot` are read."""
     questions: tuple[TaskQuestion, ...] = ()
-    """The questions that a row answers. Their columns are read unless there is an output or a chat, whose answer is
-    then a JSON object."""
+    """The questions that a row answers. Their columns are read unless there is an output or a chat,
+    whose answer is then a JSON object.
+    """
 
     @property
     def answer_columns(self) -> tuple[str, ...]:
         """The columns of the questions; empty if the answers are one JSON object."""
-        return () if self.output or self.messages else tuple(question.column for question in self.questions)
+        return (
+            ()
+            if self.output or self.messages
+            else tuple(question.column for question in self.questions)
+        )
 
     def tidy(self, output: str) -> str:
-        """Return an answer in the form in which answers are compared, if it is a score, a list of labels, or answers to
-        several questions."""
+        """Return an answer in the form in which answers are compared, if it is a score, a list of
+        labels, or answers to several questions.
+        """
         if self.questions:
             return tidy_answers(output, self.questions)
         if self.several:
@@ -142,7 +160,9 @@ class Handover:
     """The answer of rows whose question cannot be answered from the documents."""
 
     def is_unanswerable(self, answer: str) -> bool:
-        """Whether an answer says that the documents have none. Case, white space and the last sign are ignored."""
+        """Whether an answer says that the documents have none. Case, white space and the last sign
+        are ignored.
+        """
         return bool(self.unanswerable) and _simplify(answer) == _simplify(self.unanswerable)
 
 
@@ -152,14 +172,18 @@ def _simplify(sentence: str) -> str:
 
 @dataclass(frozen=True)
 class ErrorCosts:
-    """Costs of wrong answers and hand-overs, in a unit of the user's choice. A right answer costs nothing."""
+    """Costs of wrong answers and hand-overs, in a unit of the user's choice. A right answer costs
+    nothing.
+    """
 
     wrong: float = 1.0
     """Cost of a wrong answer whose label is not in `labels`."""
     labels: Mapping[str, float] = field(default_factory=dict)
     """Answered label -> cost if the answer is wrong."""
     handover: float | None = None
-    """Cost of a question that is handed over to a person; None if costs do not decide what is handed over."""
+    """Cost of a question that is handed over to a person; None if costs do not decide what is
+    handed over.
+    """
 
     def price_wrong(self, label: str) -> float:
         """Return the cost of this answer if it is wrong."""
@@ -206,7 +230,8 @@ def parse_gate(sentence: str) -> Gate | None:
     if number > 1:
         return None
     limit = -number if match["sign"] == "-" else number
-    is_relative, text = match["base"] is not None, " ".join(sentence.split())
+    is_relative = match["base"] is not None
+    text = " ".join(sentence.split())
     return Gate(match["measure"], match["relation"], limit, is_relative, text)  # type: ignore[arg-type]
 
 
@@ -232,7 +257,9 @@ class Limit:
     examples: tuple[str, ...] = ()
     """Questions; of `subjects`, the names of the subjects."""
     weights: tuple[float, ...] = ()
-    """Of a fitted `danger`: weights of a clause's vector, and the intercept; a sum of at least 0 is danger."""
+    """Of a fitted `danger`: weights of a clause's vector, and the intercept; a sum of at least 0 is
+    danger.
+    """
 
 
 @dataclass(frozen=True)
@@ -242,7 +269,9 @@ class Task:
     name: str
     kind: Kind
     model: str
-    """Hub id, folder, .gguf file, packaged weights or the name of an endpoint; paths are absolute. "" for none."""
+    """Hub id, folder, .gguf file, packaged weights or the name of an endpoint; paths are absolute.
+    "" for none.
+    """
     examples: RowSource
     folder: Path
     """Folder of the task file."""
@@ -256,7 +285,9 @@ class Task:
     decision_model: str | None = None
     """The name of an endpoint for typed questions."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
-    """Name -> endpoint, of `model`, `prompt_model`, `reflect_with`, `decision_model` and the judge."""
+    """Name -> endpoint, of `model`, `prompt_model`, `reflect_with`, `decision_model` and the
+    judge.
+    """
     test: RowSource | None = None
     made_rows: RowSource | None = None
     """Rows that a model wrote; they are only trained on."""
@@ -265,19 +296,25 @@ class Task:
     preferences: Path | None = None
     """A file of chosen and rejected answers for the method prefer."""
     encoder: str | None = None
-    """The encoder of semantic search: a name as for `model`, or "none"; None for the packaged one."""
+    """The encoder of semantic search: a name as for `model`, or "none"; None for the packaged
+    one.
+    """
     instructions: str = ""
     own_system: bool = False
     """Whether the instructions are the rows' own system message; known once the rows are read."""
     row_systems: bool = False
-    """Whether single rows have a system message or functions of their own; known once the rows are read."""
+    """Whether single rows have a system message or functions of their own; known once the rows are
+    read.
+    """
     wordings: tuple[str, ...] = ()
     """The user's own alternatives to the instructions."""
     contract: Contract | None = None
     several: bool = False
     """Whether a row has a list of any number of labels."""
     turns: Turns = "last"
-    """Which answers of a conversation are scored: the last one, or each as a question with the turns before it."""
+    """Which answers of a conversation are scored: the last one, or each as a question with the
+    turns before it.
+    """
     scale: tuple[str, ...] = ()
     """The labels from the lowest to the highest, if they are scores with equal steps."""
     questions: tuple[TaskQuestion, ...] = ()
@@ -297,7 +334,9 @@ class Task:
     where: str = "local"
     """The workers: this process (local) or those of a Ray cluster; see `cluster.WHERE_SYNTAX`."""
     engine: str = "local"
-    """What computes the answers of weights on this machine: an Engine, or the name of an endpoint after `served:`."""
+    """What computes the answers of weights on this machine: an Engine, or the name of an endpoint
+    after `served:`.
+    """
     evidence: EvidenceLevel = "one_run"
     """`full` adds a learning curve and further training runs of the best tuned method."""
     usage: Usage = Usage()
@@ -326,7 +365,9 @@ class Task:
 
     @property
     def hands_over(self) -> bool:
-        """Whether unsure answers are handed over, to keep to a share of wrong answers or by their costs."""
+        """Whether unsure answers are handed over, to keep to a share of wrong answers or by their
+        costs.
+        """
         return bool((self.handover and self.handover.wrong) or (self.costs and self.costs.handover))
 
     @property
@@ -342,21 +383,29 @@ class Task:
         return self.kind == "classify" and not (self.several or self.questions)
 
     def list_labels(self, output: str) -> tuple[str, ...]:
-        """List the labels of a right answer of a classification: one, or with `several` any number. Those of several
-        questions are JSON objects of one question and its label."""
+        """List the labels of a right answer of a classification: one, or with `several` any number.
+        Those of several questions are JSON objects of one question and its label.
+        """
         if self.questions:
-            return tuple(join_answers({name: label}) for name, label in split_answers(output).items())
+            return tuple(
+                join_answers({name: label}) for name, label in split_answers(output).items()
+            )
         return split_labels(output) if self.several else (output.strip(),)
 
     def split_questions(self) -> dict[str, "Task"]:
-        """Return the name of each question -> a task with one label per row that has only this question."""
+        """Return the name of each question -> a task with one label per row that has only this
+        question.
+        """
         contract = self.contract or Contract()
         return {
             question.name: replace(
                 self,
                 instructions=question.ask or self.instructions,
                 contract=replace(
-                    contract, labels=question.labels, descriptions=question.descriptions, json_schema=None
+                    contract,
+                    labels=question.labels,
+                    descriptions=question.descriptions,
+                    json_schema=None,
                 ),
                 scale=question.labels if question.is_score else (),
                 questions=(),

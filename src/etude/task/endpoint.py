@@ -8,9 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 NO_LIMIT = 10**9  # tokens of an unknown context
-ENDPOINT_SYNTAX = "{endpoint: URL, model: NAME, key: env:VARIABLE}"  # syntax of an endpoint in a task file
+ENDPOINT_SYNTAX = (
+    "{endpoint: URL, model: NAME, key: env:VARIABLE}"  # syntax of an endpoint in a task file
+)
 DECISIONS = "decisions:"  # begins the name of an endpoint that is asked typed questions
-SERVED = "served:"  # begins the name of own weights that a server computes with: served:BASE@URL#NAME
+SERVED = (
+    "served:"  # begins the name of own weights that a server computes with: served:BASE@URL#NAME
+)
 _NAME = re.compile(
     rf"(?P<decides>{DECISIONS})?(?P<url>https?://[^\s@?#]+)#(?P<model>[^;]+)"
     r"(;key=(?P<key>\w+))?(;context=(?P<context>\d+))?(;options=(?P<options>\{.*\}))?"
@@ -35,19 +39,25 @@ class Prices:
         return self.prompt is not None and self.answer is not None
 
     def price_tokens(self, prompt: float, cached: float, answer: float) -> float:
-        """Return the price of these numbers of tokens; requires `has_token_prices`. `prompt` includes the `cached`
-        tokens, which cost as much as the others unless they have a price of their own."""
+        """Return the price of these numbers of tokens; requires `has_token_prices`. `prompt`
+        includes the `cached` tokens, which cost as much as the others unless they have a price of
+        their own.
+        """
         assert self.prompt is not None
         assert self.answer is not None
         cached_price = self.prompt if self.cached is None else self.cached
-        return ((prompt - cached) * self.prompt + cached * cached_price + answer * self.answer) / 1_000_000
+        return (
+            (prompt - cached) * self.prompt + cached * cached_price + answer * self.answer
+        ) / 1_000_000
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The URL of a model, and limits of its use. Contains the name of the variable with the API key, never the key.
+    """The URL of a model, and limits of its use. Contains the name of the variable with the API
+    key, never the key.
 
-    `name` contains everything that affects an answer; the other settings may change when a run is resumed.
+    `name` contains everything that affects an answer; the other settings may change when a run is
+    resumed.
     """
 
     url: str
@@ -81,7 +91,9 @@ class Endpoint:
         fields += [f"key={self.key}"] if self.key else []
         fields += [f"context={self.context}"] if self.context != NO_LIMIT else []
         if self.options:
-            fields.append(f"options={json.dumps(dict(self.options), sort_keys=True, ensure_ascii=False)}")
+            fields.append(
+                f"options={json.dumps(dict(self.options), sort_keys=True, ensure_ascii=False)}"
+            )
         return ";".join(fields)
 
     @property
@@ -103,7 +115,8 @@ def parse_endpoint(name: str) -> Endpoint | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    context, options = match["context"], match["options"]
+    context = match["context"]
+    options = match["options"]
     return Endpoint(
         url=match["url"],
         model=match["model"],
@@ -115,8 +128,9 @@ def parse_endpoint(name: str) -> Endpoint | None:
 
 
 def split_served(name: str) -> tuple[str, str]:
-    """Split the name of served weights into their name on this machine and the name of their endpoint, which is "" for
-    weights that this machine computes with."""
+    """Split the name of served weights into their name on this machine and the name of their
+    endpoint, which is "" for weights that this machine computes with.
+    """
     base, separator, endpoint = name.removeprefix(SERVED).partition("@http")
     return (base, "http" + endpoint) if name.startswith(SERVED) and separator else (name, "")
 

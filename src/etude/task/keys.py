@@ -55,7 +55,9 @@ def read_weights(document: YamlDocument, key: str, node: yaml.Node) -> str | Non
     # Anything else may be a hub id or a packaged model; it is resolved when the model is loaded.
     if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
         if document.needs_model:
-            document.add_issue(node, f"the {key} does not exist", quote_value(name), readers.suggest_path(path))
+            document.add_issue(
+                node, f"the {key} does not exist", quote_value(name), readers.suggest_path(path)
+            )
         return str(path)
     return name
 
@@ -95,7 +97,9 @@ def read_contract(document: YamlDocument, key: str, node: yaml.Node) -> contract
         return None
 
 
-def read_labels(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...] | Mapping[str, str]:
+def read_labels(
+    document: YamlDocument, key: str, node: yaml.Node
+) -> tuple[str, ...] | Mapping[str, str]:
     """Return a list of labels, or a mapping from labels to descriptions."""
     if isinstance(node, yaml.MappingNode):
         return dict(readers.text_mapping_reader(readers.read_prose)(document, key, node))
@@ -114,18 +118,24 @@ def read_scale(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, 
 def read_questions(document: YamlDocument, key: str, node: yaml.Node) -> tuple[TaskQuestion, ...]:
     """Return the questions of a mapping from names to questions."""
     questions = readers.text_mapping_reader(read_question)(document, key, node)
-    return tuple(replace(question, name=name, column=question.column or name) for name, question in questions.items())
+    return tuple(
+        replace(question, name=name, column=question.column or name)
+        for name, question in questions.items()
+    )
 
 
 def read_question(document: YamlDocument, key: str, node: yaml.Node) -> TaskQuestion:
-    """Return a question without its name: a list of labels, or {ask: ..., labels or scale: ..., column: ...}."""
+    """Return a question without its name: a list of labels, or {ask: ..., labels or scale: ...,
+    column: ...}.
+    """
     if isinstance(node, yaml.SequenceNode):
         nodes: Mapping[str, yaml.Node] = {}
         values: Mapping[str, Any] = {"labels": read_labels(document, key, node)}
     else:
         nodes = document.read_mapping(node, tuple(_QUESTION), key)
         values = readers.read_keys(document, key, nodes, _QUESTION)
-    labels, scale = values.get("labels") or (), values.get("scale") or ()
+    labels = values.get("labels") or ()
+    scale = values.get("scale") or ()
     if {"labels", "scale"} <= nodes.keys():
         document.add_issue(node, f"{key} has both labels and scale", "", "keep one of them")
     if len(labels) == 1:
@@ -133,7 +143,9 @@ def read_question(document: YamlDocument, key: str, node: yaml.Node) -> TaskQues
         document.add_issue(node, f"{key} has only one label", readers.quote_node(node), remedy)
     descriptions = labels if isinstance(labels, Mapping) else {}
     column = values.get("column") or ""
-    return TaskQuestion("", values.get("ask") or "", tuple(labels) or scale, descriptions, bool(scale), column)
+    return TaskQuestion(
+        "", values.get("ask") or "", tuple(labels) or scale, descriptions, bool(scale), column
+    )
 
 
 def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
@@ -174,7 +186,9 @@ def read_tools(document: YamlDocument, key: str, node: yaml.Node) -> tool_class.
     return code and tool_class.ToolRef(*code)
 
 
-def _read_code(document: YamlDocument, key: str, node: yaml.Node, wanted: str) -> tuple[Path, str] | None:
+def _read_code(
+    document: YamlDocument, key: str, node: yaml.Node, wanted: str
+) -> tuple[Path, str] | None:
     """Return an existing file and a name in it."""
     name = readers.read_prose(document, key, node)
     if name is None:
@@ -182,7 +196,9 @@ def _read_code(document: YamlDocument, key: str, node: yaml.Node, wanted: str) -
     match = re.fullmatch(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)", name)
     if not match:
         noun, _, example = wanted.partition(", for example ")
-        document.add_issue(node, f"{key} must be a file and a {noun}", quote_value(name), f"write it as {example}")
+        document.add_issue(
+            node, f"{key} must be a file and a {noun}", quote_value(name), f"write it as {example}"
+        )
         return None
     path = document.folder / Path(match["file"]).expanduser()
     if not path.is_file():
@@ -196,7 +212,12 @@ def read_where(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
     """Return where the work is done: in this process, or on a Ray cluster."""
     text = readers.read_text(document, key, node)
     if text and not cluster.is_where(text):
-        document.add_issue(node, f"{key} is not a place to work", quote_value(text), f"write {cluster.WHERE_SYNTAX}")
+        document.add_issue(
+            node,
+            f"{key} is not a place to work",
+            quote_value(text),
+            f"write {cluster.WHERE_SYNTAX}",
+        )
     return text
 
 
@@ -219,16 +240,28 @@ def read_methods(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str
         if word in METHOD_NAMES:
             continue
         if word.casefold() in settings.WAYS_OF_TRAINING:
-            document.add_issue(node, "not a method of the ladder", quote_value(word), _TRAINING_METHOD_REMEDY)
+            document.add_issue(
+                node, "not a method of the ladder", quote_value(word), _TRAINING_METHOD_REMEDY
+            )
         else:
-            document.add_issue(node, "unknown method", quote_value(word), issues.suggest_instead(word, METHOD_NAMES))
+            document.add_issue(
+                node,
+                "unknown method",
+                quote_value(word),
+                issues.suggest_instead(word, METHOD_NAMES),
+            )
     return tuple(name for name in METHOD_NAMES if name in words)
 
 
-def read_judge(document: YamlDocument, key: str, node: yaml.Node) -> definition.JudgeSettings | None:
+def read_judge(
+    document: YamlDocument, key: str, node: yaml.Node
+) -> definition.JudgeSettings | None:
     """Return an endpoint with a rubric, and a file of answers that people have labelled."""
-    values = urls.read_endpoint_with(document, key, node, {"rubric": readers.read_prose, "labels": readers.read_file})
-    endpoint, rubric = values.pop("endpoint"), values.pop("rubric", None)
+    values = urls.read_endpoint_with(
+        document, key, node, {"rubric": readers.read_prose, "labels": readers.read_file}
+    )
+    endpoint = values.pop("endpoint")
+    rubric = values.pop("rubric", None)
     if not rubric:
         remedy = f"add rubric: to {key}, and describe what makes an answer right"
         document.add_issue(node, f"{key} has no rubric", "", remedy)
@@ -252,10 +285,15 @@ def read_gates(document: YamlDocument, key: str, node: yaml.Node) -> tuple[defin
 
 
 def read_limits(document: YamlDocument, key: str, node: yaml.Node) -> tuple[definition.Limit, ...]:
-    """Return limits in the order of `LIMIT_ACTS`, each from a sentence or {say: ..., examples: [...]}; `subjects` may
-    be a list, with the sentence of `refused` or `out_of_scope`."""
+    """Return limits in the order of `LIMIT_ACTS`, each from a sentence or {say: ..., examples:
+    [...]}; `subjects` may be a list, with the sentence of `refused` or `out_of_scope`.
+    """
     nodes = document.read_mapping(node, tuple(definition.LIMIT_ACTS), key)
-    limits = {name: _read_limit(document, key, name, nodes[name]) for name in definition.LIMIT_ACTS if name in nodes}
+    limits = {
+        name: _read_limit(document, key, name, nodes[name])
+        for name in definition.LIMIT_ACTS
+        if name in nodes
+    }
     if (subjects := limits.get("subjects")) and not subjects.say:
         sentences = (limits[name].say for name in ("refused", "out_of_scope") if name in limits)
         limits["subjects"] = replace(subjects, say=next(sentences, definition.SUBJECT_SENTENCE))
@@ -281,8 +319,12 @@ def read_handover(document: YamlDocument, key: str, node: yaml.Node) -> definiti
     """Return the maximum share of wrong answers, alone or as a mapping with further keys."""
     if not isinstance(node, yaml.MappingNode):
         return definition.Handover(_HANDOVER["wrong"](document, key, node))
-    values = readers.read_keys(document, key, document.read_mapping(node, _HANDOVER, key), _HANDOVER)
-    return definition.Handover(**{name: value for name, value in values.items() if value is not None})
+    values = readers.read_keys(
+        document, key, document.read_mapping(node, _HANDOVER, key), _HANDOVER
+    )
+    return definition.Handover(
+        **{name: value for name, value in values.items() if value is not None}
+    )
 
 
 _LISTED_COLUMNS = ("input", "references", "tags", "answers")
@@ -331,7 +373,8 @@ _QUESTION: Mapping[str, NodeReader] = {
 }
 
 _TRAIN: Mapping[str, NodeReader] = {
-    name: readers.rule_reader(rule) for name, rule in {**settings.SETTINGS, **settings.DATA_SETTINGS}.items()
+    name: readers.rule_reader(rule)
+    for name, rule in {**settings.SETTINGS, **settings.DATA_SETTINGS}.items()
 }
 
 
@@ -341,10 +384,13 @@ class Key:
 
     read: NodeReader
     is_for_verdict: bool = False
-    """Whether it only compares and judges methods. It then does not affect how a method is fitted, unless it is in the
-    method's `keys`: the retrieving methods read `documents`."""
+    """Whether it only compares and judges methods. It then does not affect how a method is fitted,
+    unless it is in the method's `keys`: the retrieving methods read `documents`.
+    """
     identity: Literal["value", "content", "none"] = "value"
-    """What identifies a run: the key's value, the content of the files or the model that it names, or nothing."""
+    """What identifies a run: the key's value, the content of the files or the model that it names,
+    or nothing.
+    """
 
 
 KEYS: Mapping[str, Key] = {
@@ -353,7 +399,9 @@ KEYS: Mapping[str, Key] = {
     "model": Key(read_model, identity="content"),
     "prompt_model": Key(read_model, identity="content"),
     "reflect_with": Key(read_model, identity="content"),
-    "searched_prompt": Key(readers.mapping_reader({"calls": readers.rule_reader(number(30, whole=True))}, dict)),
+    "searched_prompt": Key(
+        readers.mapping_reader({"calls": readers.rule_reader(number(30, whole=True))}, dict)
+    ),
     "decision_model": Key(read_decision_model),
     "examples": Key(read_row_source, identity="content"),
     "test": Key(read_row_source, identity="content"),
@@ -370,7 +418,9 @@ KEYS: Mapping[str, Key] = {
     "questions": Key(read_questions),
     "check": Key(read_check, is_for_verdict=True, identity="content"),
     "tools": Key(read_tools, identity="content"),
-    "metric": Key(readers.rule_reader(one_of(*get_args(definition.MetricName))), is_for_verdict=True),
+    "metric": Key(
+        readers.rule_reader(one_of(*get_args(definition.MetricName))), is_for_verdict=True
+    ),
     "judge": Key(read_judge, is_for_verdict=True, identity="content"),
     "methods": Key(read_methods, is_for_verdict=True),
     "margin": Key(readers.rule_reader(number(0, 0.5, share=True)), is_for_verdict=True),
@@ -379,10 +429,13 @@ KEYS: Mapping[str, Key] = {
     "where": Key(read_where, is_for_verdict=True, identity="none"),
     "weights": Key(readers.rule_reader(one_of("8bit", "4bit"))),
     "engine": Key(urls.read_engine, is_for_verdict=True),
-    "evidence": Key(readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))), is_for_verdict=True),
+    "evidence": Key(
+        readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))), is_for_verdict=True
+    ),
     "usage": Key(readers.mapping_reader(_USAGE, definition.Usage), is_for_verdict=True),
     "prices": Key(
-        readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices), is_for_verdict=True
+        readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices),
+        is_for_verdict=True,
     ),
     "seed": Key(readers.rule_reader(settings.SEED)),
     "train": Key(read_train),

@@ -37,9 +37,21 @@ _EXCLUSIVE = (
         (key, "questions", "leave it out; each question has its own labels and metric")
         for key in ("scale", "contract.labels", "metric")
     ),
-    ("several", "questions", "write two task files for the same rows, or a yes-or-no question per label"),
-    ("costs.labels", "questions", "leave out labels; wrong is the cost of a wrong answer to any question"),
-    ("costs.handover", "handover", "keep one: a maximum share of errors, or a minimum expected cost"),
+    (
+        "several",
+        "questions",
+        "write two task files for the same rows, or a yes-or-no question per label",
+    ),
+    (
+        "costs.labels",
+        "questions",
+        "leave out labels; wrong is the cost of a wrong answer to any question",
+    ),
+    (
+        "costs.handover",
+        "handover",
+        "keep one: a maximum share of errors, or a minimum expected cost",
+    ),
 )
 """Two settings that cannot be used together, and what to do about the first."""
 _TOP_LEVEL = "the task file"  # name of the outermost mapping in an error
@@ -51,8 +63,8 @@ _REQUIRED = {
 
 
 def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
-    """Read a task file, or the task.yaml of a folder. Without `needs_model`, `model` may be absent (then it is "") or
-    missing on disk.
+    """Read a task file, or the task.yaml of a folder. Without `needs_model`, `model` may be absent
+    (then it is "") or missing on disk.
 
     Raises InputError with every error of the file, each as file:line. Reads no rows.
     """
@@ -60,7 +72,12 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
     try:
         file.resolve()
     except (RuntimeError, OSError) as error:  # a link that leads back to itself
-        issue = Issue(str(file), "the link cannot be followed", quote_value(str(error)), "give the file itself")
+        issue = Issue(
+            str(file),
+            "the link cannot be followed",
+            quote_value(str(error)),
+            "give the file itself",
+        )
         raise InputError([issue]) from error
     file = file / "task.yaml" if file.is_dir() else file
     # Each key alone, then missing keys and combinations, so that all errors are reported together.
@@ -72,7 +89,11 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
         is_needed = needs_model or key != "model"
         if is_needed and key not in nodes:
             document.add_issue(None, f"the key {key!r} is missing", "", remedy)
-    conflicts = (*_find_conflicts(nodes, values), *_find_label_conflicts(values), *_find_weights_conflicts(values))
+    conflicts = (
+        *_find_conflicts(nodes, values),
+        *_find_label_conflicts(values),
+        *_find_weights_conflicts(values),
+    )
     for key, message, value, remedy in conflicts:
         document.add_issue(nodes[key], message, value, remedy)
     document.raise_issues()
@@ -88,10 +109,14 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
     fields |= _resolve_labels(fields)
     file = file.resolve()
     fields = {"name": file.parent.name, "model": ""} | fields
-    return definition.Task(**fields, budget_seconds=values.get("budget"), folder=file.parent, file=file)
+    return definition.Task(
+        **fields, budget_seconds=values.get("budget"), folder=file.parent, file=file
+    )
 
 
-def _find_conflicts(nodes: Mapping[str, yaml.Node], values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+def _find_conflicts(
+    nodes: Mapping[str, yaml.Node], values: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str, str]]:
     """Yield (key, message, value, remedy) for keys that are valid alone but not together."""
     kind, metric, contract = (values.get(key) for key in ("kind", "metric", "contract"))
     if kind and metric and metric not in _METRICS[kind]:
@@ -116,7 +141,8 @@ def _find_conflicts(nodes: Mapping[str, yaml.Node], values: Mapping[str, Any]) -
             "llama_cpp",
             "write engine: local, or leave it out",
         )
-    examples, test = values.get("examples"), values.get("test")
+    examples = values.get("examples")
+    test = values.get("test")
     if examples and test and examples.file.resolve() == test.file.resolve():
         remedy = "delete test: to split a test off the examples"
         yield "test", "test is the same file as examples", test.file.name, remedy
@@ -129,14 +155,26 @@ def _find_weights_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, st
     if isinstance(values.get("model"), Endpoint):
         yield "weights", f"{message} a model behind a URL", bits, "set it on that server"
     if values.get("engine") == "llama_cpp":
-        yield "weights", f"{message} engine: llama_cpp", bits, "choose a GGUF file of few bits as model:"
+        yield (
+            "weights",
+            f"{message} engine: llama_cpp",
+            bits,
+            "choose a GGUF file of few bits as model:",
+        )
 
 
 def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    kind, metric, contract, scale = (values.get(key) for key in ("kind", "metric", "contract", "scale"))
-    labels, costs = contract.labels if contract else (), values.get("costs") or definition.ErrorCosts()
+    kind, metric, contract, scale = (
+        values.get(key) for key in ("kind", "metric", "contract", "scale")
+    )
+    labels = contract.labels if contract else ()
+    costs = values.get("costs") or definition.ErrorCosts()
     # Keys of the task file and those inside them.
-    inner = {"contract.labels": labels, "costs.labels": costs.labels, "costs.handover": costs.handover}
+    inner = {
+        "contract.labels": labels,
+        "costs.labels": costs.labels,
+        "costs.handover": costs.handover,
+    }
     set_values = {**values, **inner, "metric": metric not in (None, "question_mean")}
     for key in _CLASSIFY_KEYS if kind and kind != "classify" else ():
         if set_values.get(key):
@@ -146,13 +184,15 @@ def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str,
         if set_values.get(key) and set_values.get(other):
             yield key.partition(".")[0], f"{key} and {other} cannot be used together", "", remedy
     if scale and labels and {*labels} != {*scale}:
-        message, remedy = "scale and contract.labels are different", "leave out labels: under contract"
+        message = "scale and contract.labels are different"
+        remedy = "leave out labels: under contract"
         yield "scale", message, ", ".join(labels), remedy
     if (key := _METRIC_KEYS.get(str(metric), "")) and not values.get(key):
         remedy = f"add {key}:, or write metric: accuracy"
         yield "metric", f"this metric needs the key {key}", str(metric), remedy
     if values.get("several") and metric == "accuracy":
-        message, remedy = "this metric needs exactly one label per row", "write metric: subset_accuracy"
+        message = "this metric needs exactly one label per row"
+        remedy = "write metric: subset_accuracy"
         yield "metric", message, "accuracy", remedy
     if labels and (unknown := sorted({*costs.labels} - {*labels})):
         message = "costs.labels has labels that are not under contract:"
@@ -160,13 +200,19 @@ def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str,
 
 
 def _resolve_labels(fields: Mapping[str, Any]) -> dict[str, Any]:
-    contract, several, scale = (fields.get("contract", Contract()), fields.get("several"), fields.get("scale", ()))
+    contract = fields.get("contract", Contract())
+    several = fields.get("several")
+    scale = fields.get("scale", ())
     questions = fields.get("questions", ())
     if not (several or scale or questions):
         return {}
     labels = contract.labels or scale
     reading = {"several": bool(several), "labels": labels, "questions": questions}
-    changed = {key: replace(fields[key], **reading) for key in ("examples", "test", "made_rows") if key in fields}
+    changed = {
+        key: replace(fields[key], **reading)
+        for key in ("examples", "test", "made_rows")
+        if key in fields
+    }
     if scale:
         return changed | {"contract": replace(contract, labels=labels)}
     if questions and all(question.labels for question in questions):
@@ -175,15 +221,21 @@ def _resolve_labels(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _collect_endpoints(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the names of the endpoints by key, and under "endpoints" all endpoints by name. The endpoint of `model`
-    gets the token prices of the task if it has no prices."""
+    """Return the names of the endpoints by key, and under "endpoints" all endpoints by name. The
+    endpoint of `model` gets the token prices of the task if it has no prices.
+    """
     endpoints = {
         key: fields[key]
         for key in ("model", "prompt_model", "reflect_with", "decision_model", "engine")
         if isinstance(fields.get(key), Endpoint)
     }
     prices = fields.get("prices")
-    if "model" in endpoints and endpoints["model"].prices is None and prices and prices.has_token_prices:
+    if (
+        "model" in endpoints
+        and endpoints["model"].prices is None
+        and prices
+        and prices.has_token_prices
+    ):
         endpoints["model"] = replace(endpoints["model"], prices=prices)
     judge = [fields["judge"].endpoint] if fields.get("judge") else []
     # Reversed, so that `model` wins if two keys name the same endpoint.
@@ -197,7 +249,9 @@ def _collect_endpoints(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _list_notes(fields: Mapping[str, Any]) -> Iterator[str]:
     """Yield notes on settings that have no effect, or only a partial one."""
     if fields.get("model") in fields["endpoints"] and "methods" not in fields:
-        yield "model: is an endpoint, whose weights cannot be trained: the tuned methods are left out"
+        yield (
+            "model: is an endpoint, whose weights cannot be trained: the tuned methods are left out"
+        )
     if "prices" not in fields:
         return
     prices: Prices = fields["prices"]
@@ -207,8 +261,17 @@ def _list_notes(fields: Mapping[str, Any]) -> Iterator[str]:
         effect = "has no price" if prices.per_hour is None else "is priced by its machine time"
         yield f"prices: without a price for {' and '.join(missing)} tokens, a request {effect}"
     if prices.per_hour is None:
-        yield "prices: without per_hour, training has no price, so break-even is reported in seconds"
+        yield (
+            "prices: without per_hour, training has no price, so break-even is reported in seconds"
+        )
     prompt_model = fields.get("prompt_model")
     is_priced = prompt_model in fields["endpoints"] and fields["endpoints"][prompt_model].prices
-    if prices.has_token_prices and prompt_model not in (None, fields.get("model")) and not is_priced:
-        yield "prices: token prices apply only to model; for prompt_model, tokens and seconds are reported"
+    if (
+        prices.has_token_prices
+        and prompt_model not in (None, fields.get("model"))
+        and not is_priced
+    ):
+        yield (
+            "prices: token prices apply only to model; for prompt_model, tokens and seconds are "
+            "reported"
+        )

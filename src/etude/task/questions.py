@@ -1,4 +1,6 @@
-"""Several questions about each row. The answer to all of them is one text: a JSON object with a label for each."""
+"""Several questions about each row. The answer to all of them is one text: a JSON object with a
+label for each.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,38 +25,55 @@ def split_answers(text: str) -> Mapping[str, str]:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return {name: read_label(answer) for name, answer in value.items()} if isinstance(value, dict) else {}
+    return (
+        {name: read_label(answer) for name, answer in value.items()}
+        if isinstance(value, dict)
+        else {}
+    )
 
 
 def tidy_answers(text: str, questions: Sequence[TaskQuestion]) -> str:
-    """Write the answers of a text in the order of the questions, with the spelling of their labels; other texts, and
-    objects without exactly these questions, are returned unchanged."""
+    """Write the answers of a text in the order of the questions, with the spelling of their labels;
+    other texts, and objects without exactly these questions, are returned unchanged.
+    """
     answers = split_answers(text)
     label_sets = {question.name: question.labels for question in questions}
     if answers.keys() != label_sets.keys():
         return text
-    return join_answers({name: read_label(answers[name], labels) for name, labels in label_sets.items()})
+    return join_answers(
+        {name: read_label(answers[name], labels) for name, labels in label_sets.items()}
+    )
 
 
 def select_question(row: Example, name: str) -> Example:
     """Return the row as if it had only this question; its output is one label."""
-    output, *references = (split_answers(text).get(name, "") for text in (row.output, *row.references))
+    output, *references = (
+        split_answers(text).get(name, "") for text in (row.output, *row.references)
+    )
     return replace(row, output=output, references=tuple(references))
 
 
 def select_answer(answer: Answer, question: TaskQuestion) -> Answer:
-    """Return the answer to one question. A label that the question has not is kept as it is, and so it is wrong."""
+    """Return the answer to one question. A label that the question has not is kept as it is, and so
+    it is wrong.
+    """
     text = read_label(split_answers(answer.text).get(question.name, ""), question.labels)
     return replace(answer, text=text, value=text, confidence=answer.confidences.get(question.name))
 
 
-def find_labels(questions: Iterable[TaskQuestion], rows: Iterable[Example]) -> tuple[TaskQuestion, ...]:
-    """Return the questions with their labels; those of a question that lists none are all labels of the rows."""
+def find_labels(
+    questions: Iterable[TaskQuestion], rows: Iterable[Example]
+) -> tuple[TaskQuestion, ...]:
+    """Return the questions with their labels; those of a question that lists none are all labels of
+    the rows.
+    """
     outputs = [row.output for row in rows]
     return tuple(
         question
         if question.labels
-        else replace(question, labels=tuple(sorted({split_answers(text)[question.name] for text in outputs})))
+        else replace(
+            question, labels=tuple(sorted({split_answers(text)[question.name] for text in outputs}))
+        )
         for question in questions
     )
 
@@ -62,11 +81,18 @@ def find_labels(questions: Iterable[TaskQuestion], rows: Iterable[Example]) -> t
 def require_answers(contract: Contract, questions: Sequence[TaskQuestion]) -> Contract:
     """The contract with an object of one label for each question as the answer."""
     properties = {question.name: _describe(question) for question in questions}
-    schema = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
     return replace(contract, json_schema=schema)
 
 
 def _describe(question: TaskQuestion) -> dict[str, Any]:
-    meanings = "; ".join(f"{label}: {text}" for label, text in question.descriptions.items() if text)
+    meanings = "; ".join(
+        f"{label}: {text}" for label, text in question.descriptions.items() if text
+    )
     description = " ".join(filter(None, (question.ask.strip(), meanings)))
     return {"enum": [*question.labels]} | ({"description": description} if description else {})

@@ -1,6 +1,7 @@
 """Rules for single values, the same for task files and for settings from Python.
 
-A rule accepts plain values as in YAML and JSON. It does not know the file and line; `yaml_document` adds them.
+A rule accepts plain values as in YAML and JSON. It does not know the file and line; `yaml_document`
+adds them.
 """
 
 import math
@@ -18,24 +19,38 @@ class Rule:
     """The values that are accepted for a key."""
 
     description: str  # `a whole number from 1 to 512`
-    # Converts a value to the right type. Raises TypeError, ValueError or OverflowError if it is not accepted.
+    # Converts a value to the right type. Raises TypeError, ValueError or OverflowError if it is not
+    # accepted.
     parse: Callable[[Any], Any]
     suggest: Callable[[str, Any], str]  # from a key and a refused value to what to write instead
 
     def check(self, location: str, key: str, value: Any) -> Issue | None:
-        """Return the error of `key: value`, whose message continues a sentence on the key; None if it is valid."""
+        """Return the error of `key: value`, whose message continues a sentence on the key; None if
+        it is valid.
+        """
         try:
             self.parse(value)
         except (TypeError, ValueError, OverflowError):
-            return Issue(location, f"must be {self.description}", quote_setting(value), self.suggest(key, value))
+            return Issue(
+                location,
+                f"must be {self.description}",
+                quote_setting(value),
+                self.suggest(key, value),
+            )
         return None
 
 
 def number(
-    low: float, high: float = math.inf, *, whole: bool = False, above: bool = False, share: bool = False
+    low: float,
+    high: float = math.inf,
+    *,
+    whole: bool = False,
+    above: bool = False,
+    share: bool = False,
 ) -> Rule:
-    """Accept numbers from `low` to `high`; `above` excludes `low` itself. With `share`, the remedy for a value in per
-    cent is the share. A number may be a text, because YAML reads 1e-4 as one."""
+    """Accept numbers from `low` to `high`; `above` excludes `low` itself. With `share`, the remedy
+    for a value in per cent is the share. A number may be a text, because YAML reads 1e-4 as one.
+    """
     first, last = (f"{bound:.0f}" if whole else f"{bound:g}" for bound in (low, high))
     if last == "inf":
         bounds = f"above {first}" if above else f"of {first} or more"
@@ -57,7 +72,12 @@ def number(
     def suggest(key: str, value: Any) -> str:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(value))
         # A number of 1 or less is in per cent only with the sign.
-        if share and match and (match[2] or float(match[1]) > 1) and low <= float(match[1]) / 100 <= high:
+        if (
+            share
+            and match
+            and (match[2] or float(match[1]) > 1)
+            and low <= float(match[1]) / 100 <= high
+        ):
             return f"write {key}: {float(match[1]) / 100:g}"
         return f"write {description} for {key}"
 
@@ -72,7 +92,9 @@ def one_of(*known: str) -> Rule:
             raise ValueError(value)
         return str(value)
 
-    return Rule(f"one of {', '.join(known)}", parse, lambda key, value: suggest_instead(str(value), known))
+    return Rule(
+        f"one of {', '.join(known)}", parse, lambda key, value: suggest_instead(str(value), known)
+    )
 
 
 def names(example: str) -> Rule:
@@ -102,4 +124,6 @@ def parse_switch(value: Any) -> bool:
     return value
 
 
-SWITCH = Rule("true or false", parse_switch, lambda key, value: f"write {key}: true or {key}: false")
+SWITCH = Rule(
+    "true or false", parse_switch, lambda key, value: f"write {key}: true or {key}: false"
+)

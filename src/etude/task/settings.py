@@ -1,4 +1,5 @@
-"""The settings under `train:`, their rules for task files and TrainConfig alike, and their names in other tools.
+"""The settings under `train:`, their rules for task files and TrainConfig alike, and their names in
+other tools.
 
 A name of another tool is not an alias: the error says which line to write instead.
 """
@@ -70,7 +71,9 @@ def suggest_setting(key: str, value: Any) -> str | None:
 
 
 def suggest_train_key(key: str, value: Any) -> str | None:
-    """Return the remedy for a training setting of Étude or another tool outside of `train:`; None for any other key."""
+    """Return the remedy for a training setting of Étude or another tool outside of `train:`; None
+    for any other key.
+    """
     if key in SETTINGS or key in DATA_SETTINGS:
         return f"under train: write {key}: {format_setting(value)}"
     # Any other value of `method:` probably means `methods:`, which the default remedy suggests.
@@ -86,5 +89,9 @@ def _suggest_line(key: str, value: Any) -> str:
     rule = {**SETTINGS, **DATA_SETTINGS}[key]
     value = ALL if key == "targets" and value in ("all-linear", "all_linear") else value
     is_valid = value is not None and rule.check("", key, value) is None
-    line = f"write {key}: {format_setting(value)}" if is_valid else f"write {rule.description} for {key}"
+    line = (
+        f"write {key}: {format_setting(value)}"
+        if is_valid
+        else f"write {rule.description} for {key}"
+    )
     return f"{line} (all rows of one step)" if key == "rows_per_step" else line

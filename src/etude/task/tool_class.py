@@ -1,6 +1,7 @@
 """The user's class of tools: its public methods are the functions that an assistant may call.
 
-Only a child process runs the user's code (`base/tool_worker.py`): one for each conversation, which can be killed.
+Only a child process runs the user's code (`base/tool_worker.py`): one for each conversation, which
+can be killed.
 """
 
 import json
@@ -42,7 +43,9 @@ class ToolClass(NamedTuple):
     """What a class of tools offers."""
 
     functions: Sequence[Mapping[str, Any]]  # name, description and parameters, as OpenAI lists them
-    has_finished: bool  # whether `finished(desk, row)` says how far the task of a conversation was done
+    has_finished: (
+        bool  # whether `finished(desk, row)` says how far the task of a conversation was done
+    )
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,15 @@ class ToolRef:
     name: str
 
     def describe(self) -> ToolClass:
-        """Run the file in a child process and list the functions. Raises InputError if this fails."""
+        """Run the file in a child process and list the functions. Raises InputError if this
+        fails.
+        """
         session = ToolSession(self)
         try:
             described = session.start()
         except ToolError as error:
-            message, remedy = (f"the class {self.name} cannot be loaded", f"correct {self.file.name} and run again")
+            message = f"the class {self.name} cannot be loaded"
+            remedy = f"correct {self.file.name} and run again"
             raise InputError.of(error.location, message, str(error), remedy) from error
         finally:
             session.close()
@@ -66,7 +72,9 @@ class ToolRef:
 
 
 class ToolError(Exception):
-    """A tool raised, took too long or ended its process. `location` is the file and, if known, the line."""
+    """A tool raised, took too long or ended its process. `location` is the file and, if known, the
+    line.
+    """
 
     def __init__(self, text: str, location: str) -> None:
         super().__init__(text)
@@ -75,18 +83,22 @@ class ToolError(Exception):
 
 @dataclass
 class ToolSession:
-    """The tools of one conversation: an object of the user's class, made for its `row` at the first call.
+    """The tools of one conversation: an object of the user's class, made for its `row` at the first
+    call.
 
-    The object is in a child process with a group of its own. `close` kills the group, so that nothing of it remains,
-    except processes that leave their group (setsid) on purpose. After a call that took too long or ended the process,
-    the next call gets a new object, on which the other calls are repeated. Not for Windows.
+    The object is in a child process with a group of its own. `close` kills the group, so that
+    nothing of it remains, except processes that leave their group (setsid) on purpose. After a call
+    that took too long or ended the process, the next call gets a new object, on which the other
+    calls are repeated. Not for Windows.
     """
 
     ref: ToolRef
     row: Example | None = None
     limits: ToolLimits = TOOL_LIMITS
     calls: list[Call] = field(default_factory=list)
-    """Calls that returned or raised, in their order: the state of the object. Those of a stopped play are given."""
+    """Calls that returned or raised, in their order: the state of the object. Those of a stopped
+    play are given.
+    """
     _process: subprocess.Popen[bytes] | None = None
     _connection: Connection | None = None
 
@@ -95,7 +107,9 @@ class ToolSession:
         if self._process is None:
             self._make_object()
         try:
-            return str(self._ask(self.limits.seconds, "call", name, arguments, self.limits.characters))
+            return str(
+                self._ask(self.limits.seconds, "call", name, arguments, self.limits.characters)
+            )
         finally:
             if self._process is not None:
                 self.calls.append((name, arguments))
@@ -110,7 +124,14 @@ class ToolSession:
         """Start the process, and return what the class offers. Raises ToolError."""
         ours, theirs = Pipe()
         handle = theirs.fileno()
-        command = [sys.executable, "-P", "-m", "etude.base.tool_worker", str(self.ref.file), self.ref.name]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "etude.base.tool_worker",
+            str(self.ref.file),
+            self.ref.name,
+        ]
         with theirs:
             # What the tools print goes nowhere, so that it fills no disk.
             self._process = subprocess.Popen(
@@ -142,8 +163,11 @@ class ToolSession:
         return asdict(self.row)
 
     def begin(self, row: Example, calls: Sequence[Call] = ()) -> None:
-        """Go on to another conversation, with a new object after these calls, in the same process. Raises ToolError."""
-        self.row, self.calls = row, list(calls)
+        """Go on to another conversation, with a new object after these calls, in the same process.
+        Raises ToolError.
+        """
+        self.row = row
+        self.calls = list(calls)
         self._make_object()
 
     def _make_object(self) -> None:
@@ -166,7 +190,9 @@ class ToolSession:
                     break
 
     def _ask(self, seconds: float, *request: Any) -> Any:
-        """Send a request and wait for the reply. Raises ToolError, and kills a process that does not reply."""
+        """Send a request and wait for the reply. Raises ToolError, and kills a process that does
+        not reply.
+        """
         assert self._connection is not None, "the process was started"
         try:
             self._connection.send_bytes(json.dumps(request).encode())
@@ -176,7 +202,11 @@ class ToolSession:
         except (EOFError, OSError, ValueError) as error:
             is_slow = isinstance(error, TimeoutError)
             self.close()
-            text = f"stopped after {seconds:g} s without a result" if is_slow else "it ended the process of the tools"
+            text = (
+                f"stopped after {seconds:g} s without a result"
+                if is_slow
+                else "it ended the process of the tools"
+            )
             raise ToolError(text, self.ref.file.name) from error
         if "error" in reply:
             raise ToolError(reply["error"], reply["location"])

@@ -1,4 +1,6 @@
-"""Readers of keys with URLs of model endpoints. A URL or key that may contain a secret is never shown in an error."""
+"""Readers of keys with URLs of model endpoints. A URL or key that may contain a secret is never
+shown in an error.
+"""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +19,9 @@ from etude.task.yaml_document import NodeReader, YamlDocument, rule_reader
 
 _URL = re.compile(r"https?://[^\s@?#]+")
 _VARIABLE = re.compile(r"env:([A-Za-z_]\w*)")
-PRICES: Mapping[str, NodeReader] = {name: rule_reader(number(0)) for name in ("prompt", "cached", "answer", "per_hour")}
+PRICES: Mapping[str, NodeReader] = {
+    name: rule_reader(number(0)) for name in ("prompt", "cached", "answer", "per_hour")
+}
 
 
 def read_endpoint(document: YamlDocument, key: str, node: yaml.Node) -> Endpoint | None:
@@ -48,7 +52,9 @@ def read_endpoint_with(
 
 
 def read_engine(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpoint | None:
-    """Return an engine of this machine, or a server: {endpoint: URL, model: NAME, ...} or URL#NAME."""
+    """Return an engine of this machine, or a server: {endpoint: URL, model: NAME, ...} or
+    URL#NAME.
+    """
     if isinstance(node, yaml.MappingNode):
         return read_endpoint(document, key, node)
     text = readers.read_text(document, key, node)
@@ -84,7 +90,10 @@ def read_url(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
             return url.rstrip("/").removesuffix("/chat/completions").removesuffix("/decisions")
     message = f"{key} must be a URL without a password, ? or #"
     document.add_issue(
-        node, message, "", "write for example https://api.example.com/v1, and put the API key under key:"
+        node,
+        message,
+        "",
+        "write for example https://api.example.com/v1, and put the API key under key:",
     )
     return None
 
@@ -103,7 +112,9 @@ def read_variable(document: YamlDocument, key: str, node: yaml.Node) -> str | No
     match = _VARIABLE.fullmatch(str(node.value))
     if match is None:
         message = f"{key} must be the name of an environment variable that contains the API key"
-        document.add_issue(node, message, "", "export the API key as a variable and write key: env:ITS_NAME")
+        document.add_issue(
+            node, message, "", "export the API key as a variable and write key: env:ITS_NAME"
+        )
     return match and match[1]
 
 

@@ -1,8 +1,8 @@
 """A YAML file read by its nodes, so that every error has its line, and readers of single values.
 
-Only plain YAML is read: no aliases, no tags, one document. Nodes become only texts, numbers, truth values, lists and
-mappings. A reader gets the document, the name of a key and its node. If the value cannot be used, the reader adds an
-issue to the document and returns None or an empty value.
+Only plain YAML is read: no aliases, no tags, one document. Nodes become only texts, numbers, truth
+values, lists and mappings. A reader gets the document, the name of a key and its node. If the value
+cannot be used, the reader adds an issue to the document and returns None or an empty value.
 """
 
 import math
@@ -40,10 +40,16 @@ class YamlDocument:
         self.issues.append((line, Issue(f"{self.name}:{line}", message, value, remedy)))
 
     def read_mapping(
-        self, node: yaml.Node, known: Iterable[str], name: str, suggest: Suggest = lambda key, value: None
+        self,
+        node: yaml.Node,
+        known: Iterable[str],
+        name: str,
+        suggest: Suggest = lambda key, value: None,
     ) -> dict[str, yaml.Node]:
-        """Return known key -> node of its value; keys without a value are left out. `suggest` returns the remedy for an
-        unknown key; if it returns None, the remedy is the nearest known key."""
+        """Return known key -> node of its value; keys without a value are left out. `suggest`
+        returns the remedy for an unknown key; if it returns None, the remedy is the nearest known
+        key.
+        """
         if not isinstance(node, yaml.MappingNode):
             message = f"{name} must be a mapping of keys to values"
             self.add_issue(node, message, quote_node(node), "write key: value lines")
@@ -54,7 +60,8 @@ class YamlDocument:
             word = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
             if word not in known:
                 remedy = suggest(word, to_plain(value))
-                # The value is read as that of a near known key, so that its errors are reported too.
+                # The value is read as that of a near known key, so that its errors are reported
+                # too.
                 if remedy is None:
                     remedy = suggest_instead(word, known)
                     if (nearest := find_nearest(word, known)) is not None:
@@ -65,7 +72,9 @@ class YamlDocument:
                 self.add_issue(key, message, word, "keep one of the two")
             else:
                 first_lines[word] = _line(key)
-                if not (isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null"):
+                if not (
+                    isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null"
+                ):
                     nodes[word] = value
         return nodes
 
@@ -79,9 +88,12 @@ NodeReader = Callable[[YamlDocument, str, yaml.Node], Any]
 
 
 def parse_yaml(document: YamlDocument, file: Path) -> yaml.Node:
-    """Return the root node of a YAML file. Raises InputError if it cannot be read as one mapping."""
+    """Return the root node of a YAML file. Raises InputError if it cannot be read as one
+    mapping.
+    """
     text = _read_file(document, file)
-    # Composing resolves aliases, which are refused with their lines, so a text with their sign is parsed twice.
+    # Composing resolves aliases, which are refused with their lines, so a text with their sign is
+    # parsed twice.
     try:
         events = yaml.parse(text, yaml.SafeLoader) if "*" in text else ()
         aliases = [event for event in events if isinstance(event, yaml.AliasEvent)]
@@ -93,8 +105,11 @@ def parse_yaml(document: YamlDocument, file: Path) -> yaml.Node:
     # Aliases can make a short file expand enormously, and hide the line of a value.
     if aliases:
         lines = [alias.start_mark.line + 1 if alias.start_mark else 1 for alias in aliases]
-        anchor, message = f"*{aliases[0].anchor}", "YAML aliases are not supported"
-        raise InputError(Issue(f"{document.name}:{line}", message, anchor, "repeat the value") for line in lines)
+        anchor = f"*{aliases[0].anchor}"
+        message = "YAML aliases are not supported"
+        raise InputError(
+            Issue(f"{document.name}:{line}", message, anchor, "repeat the value") for line in lines
+        )
     if root is None:
         remedy = "run etude init EXAMPLES to create a task file"
         raise InputError.of(document.name, "the task file is empty", "", remedy)
@@ -117,8 +132,12 @@ def _read_file(document: YamlDocument, file: Path) -> str:
 
 
 def task_file_issue(file: Path, reason: str) -> Issue:
-    """Return the error of a task file that cannot be read, with the most similar path in its folder."""
-    nearest = find_nearest_path(file, lambda path: path.suffix in (".yaml", ".yml") or (path / "task.yaml").is_file())
+    """Return the error of a task file that cannot be read, with the most similar path in its
+    folder.
+    """
+    nearest = find_nearest_path(
+        file, lambda path: path.suffix in (".yaml", ".yml") or (path / "task.yaml").is_file()
+    )
     hint = f"did you mean {nearest}? Otherwise " if nearest else ""
     row_files = definition.format_row_files(file.parent) or "FILE"
     remedy = f"{hint}give a task file, or create one with etude init {row_files}"
@@ -150,9 +169,15 @@ def quote_node(node: yaml.Node) -> str:
 
 
 def is_number(node: yaml.Node) -> bool:
-    """Whether the text of a node is a number. YAML 1.1 cannot decide this: it reads 1e-4 as a text and 1:30 as 90."""
+    """Whether the text of a node is a number. YAML 1.1 cannot decide this: it reads 1e-4 as a text
+    and 1:30 as 90.
+    """
     try:
-        return isinstance(node, yaml.ScalarNode) and node.style is None and math.isfinite(float(node.value))
+        return (
+            isinstance(node, yaml.ScalarNode)
+            and node.style is None
+            and math.isfinite(float(node.value))
+        )
     except ValueError:
         return False
 
@@ -173,11 +198,17 @@ def to_plain(node: yaml.Node) -> Any:
 
 
 def read_text(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
-    """Return a text. Words that YAML reads as other values (yes, no, 12) stay as they are written."""
+    """Return a text. Words that YAML reads as other values (yes, no, 12) stay as they are
+    written.
+    """
     if not isinstance(node, yaml.ScalarNode):
-        document.add_issue(node, f"{key} must be a text", quote_node(node), f"write {key}: some text")
+        document.add_issue(
+            node, f"{key} must be a text", quote_node(node), f"write {key}: some text"
+        )
     elif not node.value.strip():
-        document.add_issue(node, f"{key} is empty", quote_node(node), "write a text, or delete the line")
+        document.add_issue(
+            node, f"{key} is empty", quote_node(node), "write a text, or delete the line"
+        )
     else:
         return str(node.value)
     return None
@@ -200,7 +231,9 @@ def read_texts(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, 
         document.add_issue(node, f"{key} must be a list of texts", quote_node(node), remedy)
         return ()
     items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    texts = [read_text(document, f"{key}, entry {number},", item) for number, item in enumerate(items, 1)]
+    texts = [
+        read_text(document, f"{key}, entry {number},", item) for number, item in enumerate(items, 1)
+    ]
     return tuple(text for text in texts if text is not None)
 
 
@@ -232,7 +265,11 @@ def text_mapping_reader(read_value: NodeReader) -> NodeReader:
     """Return a reader of a mapping whose keys are the user's own texts, such as labels."""
 
     def read(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, Any]:
-        own = [str(name.value) for name, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        own = (
+            [str(name.value) for name, _ in node.value]
+            if isinstance(node, yaml.MappingNode)
+            else []
+        )
         nodes = document.read_mapping(node, own, key)
         return {name: read_value(document, f"{key}.{name}", value) for name, value in nodes.items()}
 
@@ -240,14 +277,19 @@ def text_mapping_reader(read_value: NodeReader) -> NodeReader:
 
 
 def read_keys(
-    document: YamlDocument, key: str, nodes: Mapping[str, yaml.Node], readers: Mapping[str, NodeReader]
+    document: YamlDocument,
+    key: str,
+    nodes: Mapping[str, yaml.Node],
+    readers: Mapping[str, NodeReader],
 ) -> dict[str, Any]:
     """Return each key under `key` with its value; None for values that cannot be used."""
     return {name: readers[name](document, f"{key}.{name}", node) for name, node in nodes.items()}
 
 
 def parse_duration(text: str) -> float | None:
-    """Return the seconds of a duration such as 90s, 15m, 2h or 1h30m; None if it is not a duration, or is zero."""
+    """Return the seconds of a duration such as 90s, 15m, 2h or 1h30m; None if it is not a duration,
+    or is zero.
+    """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         return None
@@ -280,7 +322,9 @@ def read_path(document: YamlDocument, key: str, node: yaml.Node) -> Path | None:
 def read_file(document: YamlDocument, key: str, node: yaml.Node) -> Path | None:
     """Return an existing file, relative to the task's folder."""
     path = read_path(document, key, node)
-    if path is not None and path.is_dir() and not any(path.glob("**/state.json")):  # written by `datasets`
+    if (
+        path is not None and path.is_dir() and not any(path.glob("**/state.json"))
+    ):  # written by `datasets`
         message = f"{key} is a folder, not a file"
         document.add_issue(node, message, quote_node(node), "give a file inside it")
         return None

@@ -1,7 +1,8 @@
-"""JSON answers as values of named fields, and the positions of these values in the text from which they were extracted.
+"""JSON answers as values of named fields, and the positions of these values in the text from which
+they were extracted.
 
-A field is the path of a value: ("entities", "Disease"). A list of plain values is one field with several values; lists
-of objects are not supported.
+A field is the path of a value: ("entities", "Disease"). A list of plain values is one field with
+several values; lists of objects are not supported.
 """
 
 import json
@@ -27,7 +28,9 @@ class NestedListError(ValueError):
 
 
 def flatten(answer: Any, path: Field = ()) -> Iterator[tuple[Field, Any]]:
-    """Yields (field, value or list of values) for every leaf of a JSON value. Raises NestedListError."""
+    """Yields (field, value or list of values) for every leaf of a JSON value. Raises
+    NestedListError.
+    """
     if isinstance(answer, Mapping):
         for key, value in answer.items():
             yield from flatten(value, (*path, str(key)))
@@ -44,7 +47,9 @@ def collect_values(answer: Any) -> Values:
 
 def _list_texts(leaf: Any) -> list[str]:
     items = leaf if isinstance(leaf, list) else [leaf] if leaf != "" else []
-    return [item if isinstance(item, str) else json.dumps(item) for item in items if item is not None]
+    return [
+        item if isinstance(item, str) else json.dumps(item) for item in items if item is not None
+    ]
 
 
 def parse_answers(texts: Sequence[str], outputs: Sequence[str]) -> tuple[list[str], list[Any]]:
@@ -73,8 +78,12 @@ class FieldShape:
 
     @classmethod
     def fit(cls, path: Field, leaves: Sequence[Any], num_answers: int) -> "FieldShape":
-        """Reads the shape from what the answers have at `path`; some of the `num_answers` answers may have nothing."""
-        absences = Counter("null" if leaf is None else "empty" for leaf in leaves if not _list_texts(leaf))
+        """Reads the shape from what the answers have at `path`; some of the `num_answers` answers
+        may have nothing.
+        """
+        absences = Counter(
+            "null" if leaf is None else "empty" for leaf in leaves if not _list_texts(leaf)
+        )
         # A field that every answer has may be required.
         absences["omitted" if len(leaves) < num_answers else "empty"] += num_answers - len(leaves)
         items = (item for leaf in leaves for item in (leaf if isinstance(leaf, list) else [leaf]))
@@ -117,7 +126,9 @@ class AnswerShape:
             objects.update(_list_objects(answer))
         ordered = sorted(leaves, key=lambda path: fmean(positions[path]))
         always = tuple(path for path, number in objects.items() if number == len(answers))
-        return cls(tuple(FieldShape.fit(path, leaves[path], len(answers)) for path in ordered), always)
+        return cls(
+            tuple(FieldShape.fit(path, leaves[path], len(answers)) for path in ordered), always
+        )
 
     def build(self, values: Mapping[Field, Sequence[str]]) -> Any:
         """An answer of this shape."""
@@ -127,7 +138,8 @@ class AnswerShape:
         for shape in self.field_shapes:
             texts = values.get(shape.path, ())
             if texts or shape.absence != "omitted":
-                # A value that is an object in some answers and null in others is already there if it is an object.
+                # A value that is an object in some answers and null in others is already there if
+                # it is an object.
                 _open_object(answer, shape.path[:-1]).setdefault(shape.path[-1], shape.build(texts))
         return answer
 
@@ -157,10 +169,14 @@ def _open_object(answer: dict[str, Any], path: Field) -> dict[str, Any]:
     return answer
 
 
-def align(text: str, values: Mapping[Field, Sequence[str]]) -> tuple[dict[Field, list[tuple[int, int]]], Values]:
-    """The spans of values in the text: field -> (begin, end) of each value, and the values that are not in the text.
+def align(
+    text: str, values: Mapping[Field, Sequence[str]]
+) -> tuple[dict[Field, list[tuple[int, int]]], Values]:
+    """The spans of values in the text: field -> (begin, end) of each value, and the values that are
+    not in the text.
 
-    Spans do not overlap. Longer values are searched first, so that "cancer" is not found inside "breast cancer".
+    Spans do not overlap. Longer values are searched first, so that "cancer" is not found inside
+    "breast cancer".
     """
     spans: dict[Field, list[tuple[int, int]]] = {}
     missing: Values = {}
@@ -177,7 +193,9 @@ def align(text: str, values: Mapping[Field, Sequence[str]]) -> tuple[dict[Field,
 
 
 def _find(text: str, value: str, used: bytearray) -> tuple[int, int] | None:
-    """The first unused occurrence: as written, then without case and white space; whole words are preferred."""
+    """The first unused occurrence: as written, then without case and white space; whole words are
+    preferred.
+    """
     if not value.strip():
         return None
     loose = r"\s+".join(re.escape(word) for word in value.split())

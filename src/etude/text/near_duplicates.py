@@ -1,7 +1,8 @@
-"""Near-duplicates: texts compared as sets of character 5-grams of their canonical forms (normal_forms.py).
+"""Near-duplicates: texts compared as sets of character 5-grams of their canonical forms
+(normal_forms.py).
 
-The search (shared_shingles.py) finds exactly the pairs whose Jaccard similarity reaches the threshold. Memory and time
-are nearly proportional to the length of the texts.
+The search (shared_shingles.py) finds exactly the pairs whose Jaccard similarity reaches the
+threshold. Memory and time are nearly proportional to the length of the texts.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,17 +15,23 @@ from etude.base.disk_texts import DiskTexts
 from etude.text import normal_forms, shared_shingles
 
 THRESHOLD = 0.8  # Jaccard similarity from which two texts are near-duplicates
-# Candidates that are compared at once, or more if there are few texts. At most twice as many texts are in memory.
+# Candidates that are compared at once, or more if there are few texts. At most twice as many texts
+# are in memory.
 MIN_CHUNK = 1024
 
 
 def cluster_near_duplicates(
-    texts: Sequence[str], threshold: float = THRESHOLD, alone: bool = True, are_canonical: bool = False
+    texts: Sequence[str],
+    threshold: float = THRESHOLD,
+    alone: bool = True,
+    are_canonical: bool = False,
 ) -> list[tuple[int, ...]]:
-    """Group the positions of texts: near-duplicates, and the near-duplicates of these, are in one group.
+    """Group the positions of texts: near-duplicates, and the near-duplicates of these, are in one
+    group.
 
-    The pairs are not in memory, so thousands of texts from one template need little of it. Without `alone`, texts
-    without a near-duplicate are left out. `are_canonical` says that the texts are canonical forms.
+    The pairs are not in memory, so thousands of texts from one template need little of it. Without
+    `alone`, texts without a near-duplicate are left out. `are_canonical` says that the texts are
+    canonical forms.
     """
     forms = texts if are_canonical else _list_forms(texts)
     groups = UnionFind(len(forms))
@@ -35,16 +42,20 @@ def cluster_near_duplicates(
 
 
 def find_near_matches(
-    texts: Sequence[str], others: Sequence[str], threshold: float = THRESHOLD, are_canonical: bool = False
+    texts: Sequence[str],
+    others: Sequence[str],
+    threshold: float = THRESHOLD,
+    are_canonical: bool = False,
 ) -> list[tuple[int, int, float]]:
     """Find for each of `texts` the most similar near-duplicate among `others`.
 
-    Returns `(position in texts, position in others, similarity)`, ordered by position. If several others are equally
-    similar, the first is returned. Texts without a near-duplicate are left out. `are_canonical` says that all texts are
-    canonical forms.
+    Returns `(position in texts, position in others, similarity)`, ordered by position. If several
+    others are equally similar, the first is returned. Texts without a near-duplicate are left out.
+    `are_canonical` says that all texts are canonical forms.
     """
     if not are_canonical:
-        texts, others = _list_forms(texts), _list_forms(others)
+        texts = _list_forms(texts)
+        others = _list_forms(others)
     num = len(texts)
     sides = (np.arange(num + len(others)) >= num).astype(np.int64)
     best: dict[int, tuple[float, int]] = {}
@@ -60,7 +71,8 @@ def find_near_matches(
 def cluster_pairs(n: int, pairs: Iterable[Sequence[float]]) -> list[tuple[int, ...]]:
     """Group the positions 0 to n - 1 that are linked by the first two entries of pairs.
 
-    Groups and their members are in ascending order. A position without a link is alone in its group.
+    Groups and their members are in ascending order. A position without a link is alone in its
+    group.
     """
     groups = UnionFind(n)
     for first, second, *_ in pairs:
@@ -77,10 +89,12 @@ class UnionFind:
 
     def merge(self, first: int, second: int) -> None:
         """Merge the groups of both positions."""
-        small, large = int(self.labels[first]), int(self.labels[second])
+        small = int(self.labels[first])
+        large = int(self.labels[second])
         if small == large:
             return
-        moved, members = self._members.pop(small, [small]), self._members.pop(large, [large])
+        moved = self._members.pop(small, [small])
+        members = self._members.pop(large, [large])
         if len(moved) > len(members):
             moved, members, large = members, moved, small
         self.labels[moved] = large
@@ -107,23 +121,33 @@ def _list_forms(texts: Iterable[str]) -> Sequence[str]:
 def _compare(
     read: Callable[[int], str], threshold: float, labels: shared_shingles.Labels
 ) -> Iterator[list[tuple[int, int, float]]]:
-    """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` returns a canonical form.
+    """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` returns a
+    canonical form.
 
-    There are as many texts as `labels`. Pairs with equal `labels` are left out; labels may change between two blocks.
+    There are as many texts as `labels`. Pairs with equal `labels` are left out; labels may change
+    between two blocks.
     """
     if not 0 < threshold <= 1:
-        raise ValueError(f"the threshold is a Jaccard similarity above 0 and up to 1, not {threshold}")
+        raise ValueError(
+            f"the threshold is a Jaccard similarity above 0 and up to 1, not {threshold}"
+        )
 
     chunk = max(MIN_CHUNK, MIN_CHUNK**2 // max(len(labels), 1))
     for firsts, seconds in shared_shingles.find_candidate_pairs(read, threshold, labels):
         for begin in range(0, len(firsts), chunk):
-            first, second = firsts[begin : begin + chunk], seconds[begin : begin + chunk]
+            first = firsts[begin : begin + chunk]
+            second = seconds[begin : begin + chunk]
             # Labels may have changed since the candidates were found.
             differs = labels[first] != labels[second]
-            first, second = first[differs], second[differs]
+            first = first[differs]
+            second = second[differs]
             similarities = _measure_similarity(read, first, second)
             pairs = zip(first.tolist(), second.tolist(), similarities, strict=True)
-            yield [(min(i, j), max(i, j), similarity) for i, j, similarity in pairs if similarity >= threshold]
+            yield [
+                (min(i, j), max(i, j), similarity)
+                for i, j, similarity in pairs
+                if similarity >= threshold
+            ]
 
 
 def _measure_similarity(
@@ -134,12 +158,14 @@ def _measure_similarity(
         return []
     positions = np.unique(np.concatenate([first, second]))
     owners, hashes = map(
-        np.concatenate, zip(*shared_shingles.hash_shingles(map(read, positions.tolist())), strict=True)
+        np.concatenate,
+        zip(*shared_shingles.hash_shingles(map(read, positions.tolist())), strict=True),
     )
     sizes = np.bincount(owners)
     entries = (np.ones(len(hashes), np.bool_), hashes.astype(np.int64), np.cumsum([0, *sizes]))
     matrix = csr_array(entries, shape=(len(positions), 2**shared_shingles.HASH_BITS))
-    first_rows, second_rows = np.searchsorted(positions, first), np.searchsorted(positions, second)
+    first_rows = np.searchsorted(positions, first)
+    second_rows = np.searchsorted(positions, second)
     totals = sizes[first_rows] + sizes[second_rows]
     # Pairs are multiplied in blocks of bounded size, to limit memory.
     edges = np.flatnonzero(np.diff(np.cumsum(totals) // shared_shingles.MAX_BLOCK)) + 1

@@ -1,17 +1,18 @@
 """The normal forms of texts: their words alone, and their words with the signs that carry meaning.
 
-Both ignore case, spaces, punctuation and the encoding of characters. `normalise` returns words. Texts are compared by
-`to_canonical`, which distinguishes `3 + 5` from `3 - 5`, and different emoji.
+Both ignore case, spaces, punctuation and the encoding of characters. `normalise` returns words.
+Texts are compared by `to_canonical`, which distinguishes `3 + 5` from `3 - 5`, and different emoji.
 """
 
 import re
 import unicodedata
 from functools import lru_cache
 
-# All characters except superscripts, subscripts and fractions, whose compatible form differs in meaning: 10² is not
-# 102.
+# All characters except superscripts, subscripts and fractions, whose compatible form differs in
+# meaning: 10² is not 102.
 _COMPATIBLE = re.compile("[^²³¹¼-¾⁰-ₜ⅐-⅟↉]+")
-_WORD, _NON_WORD = re.compile(r"\w"), re.compile(r"\W+")
+_WORD = re.compile(r"\w")
+_NON_WORD = re.compile(r"\W+")
 # Characters that may be signs or combining marks, after operators are written as signs.
 _UNUSUAL = re.compile(r"[^\w\s.,;:?!'\"()\[\]{}&@\\#*/‐‑–—‘’“”„«»…-]")
 _UNUSUAL_ASCII = re.compile(r"[$%+<=>^`|~]")  # the same for ASCII, which is faster
@@ -32,19 +33,24 @@ _SHORT_RUN = 16  # characters of a run whose result is cached
 def normalise(text: str) -> str:
     """Casefold a text and replace every run of non-word characters by one space, none at the ends.
 
-    Characters that are encoded in several ways become one (NFKC); combining marks stay with their letter.
+    Characters that are encoded in several ways become one (NFKC); combining marks stay with their
+    letter.
     """
     folded = fold(text)
-    return _keep_words(folded) if folded.isascii() or not _is_unusual(folded) else _keep_signs(folded, "")
+    return (
+        _keep_words(folded)
+        if folded.isascii() or not _is_unusual(folded)
+        else _keep_signs(folded, "")
+    )
 
 
 def to_canonical(text: str) -> str:
     """Normalise a text, with its symbols and operators as separate words.
 
-    The results are equal for texts that differ only in case, spaces, punctuation or encoding. The operators
-    ``+ - * / ! # < >`` are distinguished from punctuation by their neighbours. Brackets count in texts with operators,
-    and currency signs in texts with several different ones. A text without words or signs is its own form, without
-    repetitions (``:) :)``) and dashes (``:-)``).
+    The results are equal for texts that differ only in case, spaces, punctuation or encoding. The
+    operators ``+ - * / ! # < >`` are distinguished from punctuation by their neighbours. Brackets
+    count in texts with operators, and currency signs in texts with several different ones. A text
+    without words or signs is its own form, without repetitions (``:) :)``) and dashes (``:-)``).
     """
     folded = fold(text)
     text = _drop_outer_angles(_OPERATOR.sub(_write_sign, folded))
@@ -52,13 +58,17 @@ def to_canonical(text: str) -> str:
         form = _keep_words(text)
     else:
         has_currencies = len(set(_CURRENCY.findall(text))) > 1
-        form = _keep_signs(text, "S" + "B" * bool(_MATHEMATICAL.search(text)) + "C" * has_currencies)
+        form = _keep_signs(
+            text, "S" + "B" * bool(_MATHEMATICAL.search(text)) + "C" * has_currencies
+        )
     words = (word.replace("-", "") or word for word in folded.replace("\0", "").split())
     return form or " ".join(dict.fromkeys(words))
 
 
 def fold(text: str) -> str:
-    """Remove differences of case (casefold), encoding (NFKC) and drawing; folding again changes nothing."""
+    """Remove differences of case (casefold), encoding (NFKC) and drawing; folding again changes
+    nothing.
+    """
     if text.isascii():
         return text.lower()
     return _decompose(_decompose(_VARIATION.sub("", text)).casefold())
@@ -70,8 +80,11 @@ def _decompose(text: str) -> str:
 
 def _write_sign(match: re.Match[str]) -> str:
     """Return the mathematical sign of an operator; other punctuation is not changed."""
-    char, text, start = match.group(), match.string, match.start()
-    before, after = text[max(start - _LOOK_BACK, 0) : start], text[start + 1 : start + 2]
+    char = match.group()
+    text = match.string
+    start = match.start()
+    before = text[max(start - _LOOK_BACK, 0) : start]
+    after = text[start + 1 : start + 2]
     if char == "!":
         is_negation = before[-1:] in ("", *" \n\t(&|=") and (after.isalnum() or after in ("_", "("))
         return "¬" if is_negation or after == "=" else char
@@ -90,7 +103,8 @@ def _drop_outer_angles(text: str) -> str:
     if "<" not in text and ">" not in text:
         return text
     first = _WORD.search(text)
-    start, end = first.start() if first else len(text), len(text)
+    start = first.start() if first else len(text)
+    end = len(text)
     while end > start and not _WORD.match(text, end - 1):
         end -= 1
     return text[:start].translate(_NO_ANGLES) + text[start:end] + text[end:].translate(_NO_ANGLES)
@@ -105,20 +119,26 @@ def _keep_words(folded: str) -> str:
 
 
 def _keep_signs(folded: str, kinds: str) -> str:
-    """Keep words with their combining marks and, of the other characters, those of the given kinds: signs (S), brackets
-    (B) and currency signs (C)."""
+    """Keep words with their combining marks and, of the other characters, those of the given kinds:
+    signs (S), brackets (B) and currency signs (C).
+    """
 
     def convert(match: re.Match[str]) -> str:
         run = match.group()
-        return (_convert_cached if len(run) <= _SHORT_RUN else _convert_run)(run, match.start() > 0, kinds)
+        return (_convert_cached if len(run) <= _SHORT_RUN else _convert_run)(
+            run, match.start() > 0, kinds
+        )
 
     return " ".join(_NON_WORD.sub(convert, folded).split())
 
 
 def _convert_run(run: str, after_word: bool, kinds: str) -> str:
-    """Convert a run of non-word characters: combining marks stay with the character before them, signs become words,
-    and other characters become spaces."""
-    pieces, in_word, is_attached = [], after_word, after_word
+    """Convert a run of non-word characters: combining marks stay with the character before them,
+    signs become words, and other characters become spaces.
+    """
+    pieces = []
+    in_word = after_word
+    is_attached = after_word
     for char in run:
         category = unicodedata.category(char)
         if is_attached and category[0] == "M":

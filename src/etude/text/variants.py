@@ -30,7 +30,8 @@ VARIANTS: Mapping[str, Callable[[str, random.Random], str]] = {
         "\n\n  " + re.sub(" ", lambda _: " " * rng.choice((1, 1, 2, 4)), text) + "   \n"
     ),
     "emoji": lambda text, rng: (
-        re.sub(r"(?<=[.!?])(?=\s|$)", lambda _: f" {rng.choice(EMOJI)}", text) + f" {rng.choice(EMOJI)}"
+        re.sub(r"(?<=[.!?])(?=\s|$)", lambda _: f" {rng.choice(EMOJI)}", text)
+        + f" {rng.choice(EMOJI)}"
     ),
     "greeting": lambda text, rng: f"Hello! {text} Thank you very much.",
     "on behalf of a friend": lambda text, rng: f"A friend asked me to send you this: {text}",

@@ -1,9 +1,10 @@
 """Checkpoints: when they are written, how they survive a kill, and how a run resumes.
 
-A checkpoint is one safetensors file: tensors, and facts as JSON in its header. One file needs only one rename, so
-there is always a complete checkpoint, either the new one or the last good one. A checkpoint is written after every
-epoch, and within an epoch so rarely that this takes at most a twentieth of the time. No random state is carried from
-step to step, so weights, optimizer state and counters are the whole state.
+A checkpoint is one safetensors file: tensors, and facts as JSON in its header. One file needs only
+one rename, so there is always a complete checkpoint, either the new one or the last good one. A
+checkpoint is written after every epoch, and within an epoch so rarely that this takes at most a
+twentieth of the time. No random state is carried from step to step, so weights, optimizer state and
+counters are the whole state.
 """
 
 import hashlib
@@ -37,8 +38,9 @@ MIN_SECONDS = 1.0
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write the checkpoint of `folder` (created if absent); `facts` must be JSON. After an OSError, the last good
-    checkpoint still exists. Tensors in the processor's memory are not copied."""
+    """Write the checkpoint of `folder` (created if absent); `facts` must be JSON. After an OSError,
+    the last good checkpoint still exists. Tensors in the processor's memory are not copied.
+    """
     # Tensors of a GPU are copied; tensors in the processor's memory are written without a copy.
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
@@ -63,8 +65,9 @@ class Checkpoint:
 
 @contextmanager
 def open_checkpoint(folder: Path) -> Iterator[Checkpoint | None]:
-    """Context manager: open the last good checkpoint; None if there is none. Raises RunError, also within the `with`,
-    if the file cannot be read."""
+    """Context manager: open the last good checkpoint; None if there is none. Raises RunError, also
+    within the `with`, if the file cannot be read.
+    """
     path = folder / CHECKPOINT_FILE
     if not path.exists():
         yield None
@@ -74,7 +77,8 @@ def open_checkpoint(folder: Path) -> Iterator[Checkpoint | None]:
             yield Checkpoint(json.loads(file.metadata()["facts"]), file)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"{path} is not a readable checkpoint ({error}). Remove it to start again from the beginning."
+            f"{path} is not a readable checkpoint ({error}). Remove it to start again from the "
+            "beginning."
         ) from error
 
 
@@ -93,7 +97,9 @@ class Checkpointer:
     def save_when_due(self) -> None:
         """Save after a step, if the last checkpoint is old enough."""
         # If a save takes 1 s, it may be repeated every 20 s.
-        wait = 0.0 if self.output.every_step else max(MIN_SECONDS, self.save_seconds / MAX_TIME_SHARE)
+        wait = (
+            0.0 if self.output.every_step else max(MIN_SECONDS, self.save_seconds / MAX_TIME_SHARE)
+        )
         if time.monotonic() - self.saved_at >= wait:
             self.save()
 
@@ -120,8 +126,13 @@ class Checkpointer:
             if not self.has_failed:
                 step = self.state.progress.steps
                 message = f"The checkpoint of step {step} was not written: {error}. Free disk space"
-                remedy = "without a checkpoint, a stopped run repeats its steps. Training continues and tries again"
-                self.output.log({"warning": f"{message}: {remedy}; further failures are not reported."})
+                remedy = (
+                    "without a checkpoint, a stopped run repeats its steps. Training continues "
+                    "and tries again"
+                )
+                self.output.log(
+                    {"warning": f"{message}: {remedy}; further failures are not reported."}
+                )
             self.has_failed = True
         else:
             self.has_failed = False
@@ -129,8 +140,9 @@ class Checkpointer:
     def _load(self, checkpoint: Checkpoint) -> None:
         if checkpoint.facts["fingerprint"] != self.fingerprint:
             raise RunError(
-                f"{self.output.checkpoint} has a checkpoint of a run with other rows, settings or weights. "
-                "Remove the folder to start again from the beginning, or choose another folder."
+                f"{self.output.checkpoint} has a checkpoint of a run with other rows, settings or "
+                "weights. Remove the folder to start again from the beginning, or choose another "
+                "folder."
             )
         # The progress is set last, so an unreadable tensor does not change a counter.
         progress = TrainResult(**checkpoint.facts["progress"])
@@ -144,19 +156,28 @@ def _list_tensors(state: TrainingState) -> dict[str, Tensor]:
 
 
 def compute_fingerprint(
-    module: PreTrainedModel, config: TrainConfig, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], loss: str
+    module: PreTrainedModel,
+    config: TrainConfig,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    loss: str,
 ) -> str:
-    """Hash what identifies a run: the loss, settings, rows, and the beginning of every tensor of the model.
+    """Hash what identifies a run: the loss, settings, rows, and the beginning of every tensor of
+    the model.
 
-    `stop_on_spike` is left out: it does not change the weights, so a run that it stopped can resume without it.
+    `stop_on_spike` is left out: it does not change the weights, so a run that it stopped can resume
+    without it.
     """
-    settings = {key: value for key, value in config.to_dict().items() if key not in SETTINGS_WITHOUT_EFFECT}
+    settings = {
+        key: value for key, value in config.to_dict().items() if key not in SETTINGS_WITHOUT_EFFECT
+    }
     digest = hashlib.sha256(json.dumps([loss, settings], sort_keys=True).encode())
     for side in (rows, dev_rows):
         digest.update(f"{len(side)} rows".encode())
         for row in side:
             digest.update(repr((row.id, row.ids, row.trained)).encode())
-    # The beginning of each tensor is enough to distinguish models; hashing whole tensors would take long.
+    # The beginning of each tensor is enough to distinguish models; hashing whole tensors would take
+    # long.
     for name, weight in module.named_parameters():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(weight.detach().flatten()[:SAMPLE_SIZE].double().cpu().numpy().tobytes())

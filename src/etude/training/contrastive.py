@@ -1,9 +1,12 @@
-"""Contrastive training of an encoder: for each question, it learns which passage of a batch answers it.
+"""Contrastive training of an encoder: for each question, it learns which passage of a batch answers
+it.
 
-The loss is the cross-entropy of the right passage among the passages of the batch and the nearest wrong passages (van
-den Oord et al. 2018, arXiv 1807.03748; Karpukhin et al. 2020, arXiv 2004.04906; Xiong et al. 2020, arXiv 2007.00808).
+The loss is the cross-entropy of the right passage among the passages of the batch and the nearest
+wrong passages (van den Oord et al. 2018, arXiv 1807.03748; Karpukhin et al. 2020, arXiv 2004.04906;
+Xiong et al. 2020, arXiv 2007.00808).
 
-B = questions of a step, C = passages of a step, P = passages that answer some pair's question, D = size of a vector.
+B = questions of a step, C = passages of a step, P = passages that answer some pair's question, D =
+size of a vector.
 """
 
 import random
@@ -20,24 +23,32 @@ QuestionPair = tuple[str, int]
 NUM_NEAREST = 2
 """The number of nearest wrong passages that are considered for each question."""
 NUM_LAYERS = 2
-"""The last layers of the encoder, which are trained. On Luma, as many steps of all six layers take twice the time and
-do not rank better on dev (LOG.md, "Two layers of the search")."""
+"""The last layers of the encoder, which are trained. On Luma, as many steps of all six layers take
+twice the time and do not rank better on dev (LOG.md, "Two layers of the search").
+"""
 
 
 @dataclass(frozen=True)
 class ContrastiveConfig(LoopConfig):
-    """Settings of the training, chosen on Luma and xquad_en. Learning rate and temperature are usual for MiniLM."""
+    """Settings of the training, chosen on Luma and xquad_en. Learning rate and temperature are
+    usual for MiniLM.
+    """
 
     epochs: int = 4
     rows_per_step: int = 16
     learning_rate: float = 1e-4
     num_negatives: int = 16
-    """The number of wrong passages added to each batch: the nearest to its questions at the start of the epoch."""
+    """The number of wrong passages added to each batch: the nearest to its questions at the start
+    of the epoch.
+    """
     temperature: float = 0.05
 
 
 def prepare_contrastive_training(
-    encoder: Encoder, pairs: Sequence[QuestionPair], passages: Sequence[str], config: ContrastiveConfig
+    encoder: Encoder,
+    pairs: Sequence[QuestionPair],
+    passages: Sequence[str],
+    config: ContrastiveConfig,
 ) -> EncoderTraining:
     """Prepare the training of `encoder`, with each pair once per epoch."""
     module = encoder.find_last_layers(NUM_LAYERS)
@@ -59,8 +70,9 @@ def _build_loss(
 ) -> EncoderLoss:
     """Build the cross-entropy of each question's passage among the passages of the step.
 
-    `vectors_PD` belong to passages that answer at least one question. The nearest wrong passages are chosen among
-    these: a passage that answers no question of the pairs might be a right answer to this question.
+    `vectors_PD` belong to passages that answer at least one question. The nearest wrong passages
+    are chosen among these: a passage that answers no question of the pairs might be a right answer
+    to this question.
     """
     question_ids = encoder.encode([question for question, _ in pairs])
     passage_ids = encoder.encode(passages)
@@ -83,6 +95,8 @@ def _build_loss(
         logits_BC = questions_BD @ encoder.forward(texts).T / config.temperature
         column = {passage: number for number, passage in enumerate(candidates)}
         targets_B = torch.tensor([column[passage] for passage in right], device=logits_BC.device)
-        return torch.nn.functional.cross_entropy(logits_BC, targets_B), sum(map(len, [*questions, *texts]))
+        return torch.nn.functional.cross_entropy(logits_BC, targets_B), sum(
+            map(len, [*questions, *texts])
+        )
 
     return loss

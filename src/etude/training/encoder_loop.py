@@ -1,7 +1,9 @@
-"""The training loop of a small encoder: AdamW trains a module, and the epoch with the best score is chosen.
+"""The training loop of a small encoder: AdamW trains a module, and the epoch with the best score is
+chosen.
 
-The state is saved after every epoch, so a killed run resumes and ends with the same weights. The caller passes the
-loss: contrastive.py for search, classifier.py for labels, tagging.py for the values of fields.
+The state is saved after every epoch, so a killed run resumes and ends with the same weights. The
+caller passes the loss: contrastive.py for search, classifier.py for labels, tagging.py for the
+values of fields.
 """
 
 import math
@@ -25,14 +27,19 @@ from etude.training.time_box import TimeBox
 
 STATE = "state.safetensors"
 ATTENTION = "eager"
-"""Plain products, which are faster on two CPU cores: an epoch of Luma takes 31 s, and 49 s with torch's fused kernel,
-whose backward pass takes a third of a step."""
+"""Plain products, which are faster on two CPU cores: an epoch of Luma takes 31 s, and 49 s with
+torch's fused kernel, whose backward pass takes a third of a step.
+"""
 LENGTH_NOISE = 1.2
-"""Lengths of rows in a batch differ by about this factor at most; above 1, each epoch has other batches."""
+"""Lengths of rows in a batch differ by about this factor at most; above 1, each epoch has other
+batches.
+"""
 WARM_UP = 0.1
 """The share of steps in which the learning rate rises."""
 EncoderLoss = Callable[[Sequence[int], random.Random], tuple[torch.Tensor, int]]
-"""(row numbers, random source) -> the loss of these rows, and the number of tokens computed for it."""
+"""(row numbers, random source) -> the loss of these rows, and the number of tokens computed for
+it.
+"""
 BeginEpoch = Callable[[], EncoderLoss]
 """Called at the start of each epoch. Builds the loss of that epoch from the current weights."""
 
@@ -56,7 +63,9 @@ class TunedEncoder:
     """The result of training an encoder."""
 
     scores: tuple[float, ...]
-    """The caller's score before training and after each epoch. The weights are from the best epoch."""
+    """The caller's score before training and after each epoch. The weights are from the best
+    epoch.
+    """
     best_epoch: int
     seconds: float
     steps: int = 0
@@ -68,7 +77,9 @@ class TunedEncoder:
 
 @dataclass(frozen=True)
 class LoopRule:
-    """Chooses the settings for a number of rows: the fewer rows, the more epochs, for at least `min_steps` steps."""
+    """Chooses the settings for a number of rows: the fewer rows, the more epochs, for at least
+    `min_steps` steps.
+    """
 
     rows_per_step: int
     learning_rate: float
@@ -85,7 +96,9 @@ class LoopRule:
 
 @contextmanager
 def _use_training_attention(encoder: Encoder) -> Iterator[None]:
-    """Context manager: use the attention that is fastest for training; then again the one fastest for answers."""
+    """Context manager: use the attention that is fastest for training; then again the one fastest
+    for answers.
+    """
     encoder.module.set_attn_implementation(ATTENTION)
     try:
         yield
@@ -99,7 +112,9 @@ class EncoderTraining:
 
     encoder: Encoder
     module: torch.nn.Module
-    """The weights that are trained: the encoder's or its last layers, and those of a head if there is one."""
+    """The weights that are trained: the encoder's or its last layers, and those of a head if there
+    is one.
+    """
     num_rows: int
     begin_epoch: BeginEpoch
     config: LoopConfig
@@ -115,21 +130,28 @@ class EncoderTraining:
         log: Callable[[Mapping[str, Any]], None] = lambda entry: None,
         box: TimeBox | None = None,
     ) -> TunedEncoder:
-        """Train in place. At the end the module has the weights of the first epoch with the best `score`.
+        """Train in place. At the end the module has the weights of the first epoch with the best
+        `score`.
 
-        `folder` contains the state between epochs. `log` gets a line for each step: step, steps, loss, tokens, seconds.
-        With a `box`, training takes at least one step and ends within the box's seconds, in the middle of an epoch if
-        need be; the learning rate falls with the used share of the box. Raises ValueError if there are no rows.
+        `folder` contains the state between epochs. `log` gets a line for each step: step, steps,
+        loss, tokens, seconds. With a `box`, training takes at least one step and ends within the
+        box's seconds, in the middle of an epoch if need be; the learning rate falls with the used
+        share of the box. Raises ValueError if there are no rows.
         """
         if not self.num_rows:
             raise ValueError("there are no rows to train on")
-        started, config = time.perf_counter(), self.config
+        started = time.perf_counter()
+        config = self.config
         parameters = [parameter.requires_grad_(True) for parameter in self.module.parameters()]
-        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01, fused=True)
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, weight_decay=0.01, fused=True
+        )
         state = _EncoderState(self.module, optimizer, folder / STATE, self.first_epoch)
         state.load()
-        total, box = config.count_steps(self.num_rows), box or TimeBox(math.inf)
-        timer, is_limited = _BoxTimer(box, state), math.isfinite(box.seconds)
+        total = config.count_steps(self.num_rows)
+        box = box or TimeBox(math.inf)
+        timer = _BoxTimer(box, state)
+        is_limited = math.isfinite(box.seconds)
         # Steps in which the learning rate rises; after them it falls to zero.
         rise = max(1, round(WARM_UP * total))
         with _use_training_attention(self.encoder), ThreadChoice(is_limited=is_limited) as threads:
@@ -140,21 +162,30 @@ class EncoderTraining:
                     break
                 # The order depends only on seed and epoch, so a resumed run gets the same batches.
                 draw = random.Random(f"{config.seed}/{epoch}")
-                batches, loss = self._draw_batches(draw), self.begin_epoch()
+                batches = self._draw_batches(draw)
+                loss = self.begin_epoch()
                 for step, rows in enumerate(batches, (epoch - 1) * len(batches)):
-                    step_started, used_before = time.perf_counter(), timer.used
+                    step_started = time.perf_counter()
+                    used_before = timer.used
                     threads.begin_step()
                     # In a box, the position is the used share of it if that is further.
                     position = max(step, timer.used_share * total)
                     for group in optimizer.param_groups:
-                        share = min((position + 1) / rise, (total - position) / max(1, total - rise))
+                        share = min(
+                            (position + 1) / rise, (total - position) / max(1, total - rise)
+                        )
                         group["lr"] = config.learning_rate * share
                     value, tokens = loss(rows, draw)
                     optimizer.zero_grad()
                     value.backward()  # type: ignore[no-untyped-call]
                     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
                     optimizer.step()
-                    entry = {"step": step + 1, "steps": total, "loss": value.item(), "tokens": tokens}
+                    entry = {
+                        "step": step + 1,
+                        "steps": total,
+                        "loss": value.item(),
+                        "tokens": tokens,
+                    }
                     seconds = time.perf_counter() - step_started
                     threads.end_step(tokens, seconds)
                     log({**entry, "seconds": seconds, **timer.box.log_left(timer.used)})
@@ -165,11 +196,13 @@ class EncoderTraining:
         self.module.load_state_dict(state.best_weights)
         self.module.requires_grad_(False)
         self.encoder.is_tuned = True
-        seconds, share = (time.perf_counter() - started, min(1.0, state.steps * config.rows_per_step / self.num_rows))
+        seconds = time.perf_counter() - started
+        share = min(1.0, state.steps * config.rows_per_step / self.num_rows)
         return TunedEncoder(tuple(state.scores), state.best, seconds, state.steps, total, share)
 
     def _draw_batches(self, draw: random.Random) -> list[list[int]]:
-        order, size = draw.sample(range(self.num_rows), self.num_rows), self.config.rows_per_step
+        order = draw.sample(range(self.num_rows), self.num_rows)
+        size = self.config.rows_per_step
         if self.lengths:
             order.sort(key=lambda row: self.lengths[row] * draw.uniform(1, LENGTH_NOISE))
         batches = [order[start : start + size] for start in range(0, self.num_rows, size)]
@@ -179,12 +212,22 @@ class EncoderTraining:
 
 
 class _EncoderState:
-    """Current and best weights, the optimizer's moments, and the scores so far; saved to one file after each epoch."""
+    """Current and best weights, the optimizer's moments, and the scores so far; saved to one file
+    after each epoch.
+    """
 
-    def __init__(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, file: Path, first: int) -> None:
-        self.module, self.optimizer, self.file, self.first = module, optimizer, file, first
+    def __init__(
+        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, file: Path, first: int
+    ) -> None:
+        self.module = module
+        self.optimizer = optimizer
+        self.file = file
+        self.first = first
         self.scores: list[float] = []
-        self.steps, self.used_seconds, self.step_seconds, self.score_seconds = 0, 0.0, 0.0, 0.0
+        self.steps = 0
+        self.used_seconds = 0.0
+        self.step_seconds = 0.0
+        self.score_seconds = 0.0
         self.best_weights: dict[str, torch.Tensor] = {}
 
     @property
@@ -208,7 +251,12 @@ class _EncoderState:
         best = {f"best.{key}": tensor for key, tensor in self.best_weights.items()}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.file) as file:
-            tensors = {**now, **best, **moments, "scores": torch.tensor(self.scores, dtype=torch.float64)}
+            tensors = {
+                **now,
+                **best,
+                **moments,
+                "scores": torch.tensor(self.scores, dtype=torch.float64),
+            }
             used = [self.steps, self.used_seconds, self.step_seconds, self.score_seconds]
             tensors["used"] = torch.tensor(used, dtype=torch.float64)
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, file)
@@ -225,8 +273,11 @@ class _EncoderState:
         for name, tensor in groups["moments"].items():
             number, _, moment = name.partition(".")
             moments[int(number)][moment] = tensor
-        self.scores, self.best_weights = groups["scores"][""].tolist(), groups["best"]
-        steps, self.used_seconds, self.step_seconds, self.score_seconds = groups["used"][""].tolist()
+        self.scores = groups["scores"][""].tolist()
+        self.best_weights = groups["best"]
+        steps, self.used_seconds, self.step_seconds, self.score_seconds = groups["used"][
+            ""
+        ].tolist()
         self.steps = int(steps)
         self.module.load_state_dict(groups["now"])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": dict(moments)})
@@ -236,7 +287,8 @@ class _BoxTimer:
     """The used seconds of a time box, over all attempts; scores count, too."""
 
     def __init__(self, box: TimeBox, state: _EncoderState) -> None:
-        self.box, self.state = box, state
+        self.box = box
+        self.state = state
         self.started = box.clock() - state.used_seconds
 
     @property
@@ -264,5 +316,6 @@ class _BoxTimer:
         """Score the current weights, and save the state with the seconds used so far."""
         started = self.used
         value = score()
-        self.state.score_seconds, self.state.used_seconds = self.used - started, self.used
+        self.state.score_seconds = self.used - started
+        self.state.used_seconds = self.used
         self.state.add_score(value)

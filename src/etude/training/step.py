@@ -1,9 +1,10 @@
 """One step of the optimizer, and the state of a training run.
 
-The loss of a step is a sum over all rows of the global batch, divided by their weight (losses.py). Micro-batches
-and padding therefore do not change it.
+The loss of a step is a sum over all rows of the global batch, divided by their weight (losses.py).
+Micro-batches and padding therefore do not change it.
 
-The optimizer is AdamW over the buffer (Loshchilov and Hutter 2019, arXiv 1711.05101), without weight decay.
+The optimizer is AdamW over the buffer (Loshchilov and Hutter 2019, arXiv 1711.05101), without
+weight decay.
 """
 
 import math
@@ -33,7 +34,9 @@ BETAS = (0.9, 0.999)
 
 
 class Optimizer:
-    """AdamW over `weights` (all numbers,), which have a gradient, and its states, which checkpoints write and read."""
+    """AdamW over `weights` (all numbers,), which have a gradient, and its states, which checkpoints
+    write and read.
+    """
 
     def __init__(self, weights: nn.Parameter) -> None:
         self.adamw = torch.optim.AdamW([weights], lr=0.0, betas=BETAS, weight_decay=0.0, fused=True)
@@ -42,8 +45,9 @@ class Optimizer:
             "exp_avg": torch.zeros_like(weights),
             "exp_avg_sq": torch.zeros_like(weights),
         }
-        """By name: the number of finished steps, and the running means of the gradients and of their squares. Writing
-        to these tensors changes the optimizer."""
+        """By name: the number of finished steps, and the running means of the gradients and of
+        their squares. Writing to these tensors changes the optimizer.
+        """
         self.adamw.state[weights] = self.states
 
     def step(self, learning_rate: float) -> None:
@@ -54,7 +58,9 @@ class Optimizer:
 
 @dataclass(slots=True, kw_only=True)
 class TrainResult:
-    """Counters and losses of a training run so far. A checkpoint contains these and the tensors of `TrainingState`."""
+    """Counters and losses of a training run so far. A checkpoint contains these and the tensors of
+    `TrainingState`.
+    """
 
     epoch: int = -1
     """The number of finished and measured epochs; -1 before the base is measured."""
@@ -71,10 +77,13 @@ class TrainResult:
     best_epoch: int = 0
     """The epoch with the best weights; 0 is the untrained base."""
     dev_losses: list[float] = field(default_factory=list)
-    """The dev loss after each epoch, epoch 0 first. For the supervised loss it is in nats per trained token."""
+    """The dev loss after each epoch, epoch 0 first. For the supervised loss it is in nats per
+    trained token.
+    """
     scores: list[float] = field(default_factory=list)
-    """The score of each epoch, by which the best is chosen; higher is better. Without a score from `on_eval`, it is
-    the negative dev loss."""
+    """The score of each epoch, by which the best is chosen; higher is better. Without a score from
+    `on_eval`, it is the negative dev loss.
+    """
     train_losses: list[float] = field(default_factory=list)
     """The mean loss of the steps of each finished epoch."""
     epoch_loss: float = 0.0
@@ -86,7 +95,9 @@ class TrainResult:
     measured_steps: list[int] = field(default_factory=list)
     """The number of finished steps at each dev loss."""
     plans: list[list[Any]] = field(default_factory=list)
-    """Each plan of a time box: finished steps, planned steps in total, and the used share of the box."""
+    """Each plan of a time box: finished steps, planned steps in total, and the used share of the
+    box.
+    """
     box_used: float = 0.0
     """The used seconds of the time box, over all attempts."""
     step_seconds: list[float] = field(default_factory=list)
@@ -131,13 +142,17 @@ class TrainingState:
 
 @contextmanager
 def start_training(
-    module: PreTrainedModel, config: TrainConfig, num_rows: int, loss: Loss = supervised, saved: Path | None = None
+    module: PreTrainedModel,
+    config: TrainConfig,
+    num_rows: int,
+    loss: Loss = supervised,
+    saved: Path | None = None,
 ) -> Iterator[TrainingState]:
-    """Context manager: prepare a new run over `module`, with adapters, buffer and optimizer. The adapters
-    start with those in the folder `saved`, if it is given.
+    """Context manager: prepare a new run over `module`, with adapters, buffer and optimizer. The
+    adapters start with those in the folder `saved`, if it is given.
 
-    At the end the module is restored, and so is the random state of the CPU and of the module's device. Raises
-    ModelError if memory runs out, also within the `with`.
+    At the end the module is restored, and so is the random state of the CPU and of the module's
+    device. Raises ModelError if memory runs out, also within the `with`.
     """
     devices = [module.device] if module.device.type == "cuda" else []
     with (
@@ -145,19 +160,23 @@ def start_training(
         torch.random.fork_rng(devices),
         fuse_layers(module),
         add_adapters(module, config, saved) as adapters,
-        use_buffer([parameter for adapter in adapters for parameter in (adapter.a, adapter.b)]) as weights,
+        use_buffer(
+            [parameter for adapter in adapters for parameter in (adapter.a, adapter.b)]
+        ) as weights,
     ):
         groups_per_step = count_groups_per_step(config.rows_per_step, loss.group_size)
         steps = config.epochs * -(-(num_rows // loss.group_size) // groups_per_step)
-        optimizer, best = Optimizer(weights), weights.detach().clone()
+        optimizer = Optimizer(weights)
+        best = weights.detach().clone()
         objective = Objective(module, loss, can_pack(module))
         yield TrainingState(objective, config, adapters, weights, optimizer, best, steps)
 
 
 @contextmanager
 def use_buffer(parameters: Sequence[nn.Parameter]) -> Iterator[nn.Parameter]:
-    """Context manager: make the parameters, in order, views of one new buffer (all numbers,), and their gradients views
-    of its gradient. So there is one clip, one step of the optimizer, and few tensors to save.
+    """Context manager: make the parameters, in order, views of one new buffer (all numbers,), and
+    their gradients views of its gradient. So there is one clip, one step of the optimizer, and few
+    tensors to save.
 
     All parameters have the same type. At the end they have their own data again.
     """
@@ -174,7 +193,8 @@ def use_buffer(parameters: Sequence[nn.Parameter]) -> Iterator[nn.Parameter]:
         yield buffer
     finally:
         for parameter, data in zip(parameters, own_data, strict=True):
-            parameter.data, parameter.grad = data, None
+            parameter.data = data
+            parameter.grad = None
 
 
 def measure_dev_loss(objective: Objective, rows: Sequence[TokenRow], micro_tokens: int) -> float:
@@ -182,7 +202,8 @@ def measure_dev_loss(objective: Objective, rows: Sequence[TokenRow], micro_token
     objective.module.eval()
     with torch.no_grad():
         losses = [
-            float(objective.compute_loss(micro_batch)) for micro_batch in objective.split_batch(rows, micro_tokens)
+            float(objective.compute_loss(micro_batch))
+            for micro_batch in objective.split_batch(rows, micro_tokens)
         ]
     return math.fsum(losses) / sum(map(objective.loss.weight, rows))
 
@@ -190,12 +211,15 @@ def measure_dev_loss(objective: Objective, rows: Sequence[TokenRow], micro_token
 def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, float]:
     """Do one optimizer step on one global batch; return its loss, gradient norm and learning rate.
 
-    Raises TrainingDiverged, and leaves the weights unchanged, if the loss or the norm is NaN or infinite.
+    Raises TrainingDiverged, and leaves the weights unchanged, if the loss or the norm is NaN or
+    infinite.
     """
-    config, weights = state.config, state.weights
+    config = state.config
+    weights = state.weights
     _set_seed(state.module.device, config.seed * 1_000_003 + state.progress.steps)
     state.module.train()
-    # 1. Add up the gradients of all micro-batches, so their number does not matter, and clip the sum.
+    # 1. Add up the gradients of all micro-batches, so their number does not matter, and clip the
+    # sum.
     loss = accumulate_gradients(state.objective, batch, config.micro_tokens)
     assert weights.grad is not None
     total_norm = nn.utils.get_total_norm([weights.grad])
@@ -204,9 +228,9 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
         raise TrainingDiverged(
-            f"Training stopped at step {state.progress.steps + 1}: loss {loss}, gradient norm {norm}. "
-            f"Rows of the batch: {ids}. Correct these rows if they are wrong, or lower the learning rate "
-            f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
+            f"Training stopped at step {state.progress.steps + 1}: loss {loss}, gradient norm "
+            f"{norm}. Rows of the batch: {ids}. Correct these rows if they are wrong, or lower "
+            f"the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
     # 2. Update the 32-bit buffer, and copy it to the model.
     rate = learning_rate(config, *_find_schedule_step(state))
@@ -223,7 +247,9 @@ def _set_seed(device: torch.device, seed: int) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def accumulate_gradients(objective: Objective, batch: Sequence[TokenRow], micro_tokens: int) -> float:
+def accumulate_gradients(
+    objective: Objective, batch: Sequence[TokenRow], micro_tokens: int
+) -> float:
     """Add the gradient of the batch's loss to the parameters; return the loss of the batch."""
     weight = sum(map(objective.loss.weight, batch))
     losses = []
@@ -242,7 +268,9 @@ def _find_schedule_step(state: TrainingState) -> tuple[float, int]:
 
 
 def learning_rate(config: TrainConfig, step: float, total_steps: int) -> float:
-    """Compute the learning rate of step `step` (from 0) of `total_steps`: a linear warm-up, then linearly to zero."""
+    """Compute the learning rate of step `step` (from 0) of `total_steps`: a linear warm-up, then
+    linearly to zero.
+    """
     # The rate of the first step is already above 0.
     warmup = max(1, round(config.warmup * total_steps))
     if step < warmup:

@@ -1,7 +1,9 @@
-"""How many threads a training in limited time uses: all of the process, or half of them if that is faster now.
+"""How many threads a training in limited time uses: all of the process, or half of them if that is
+faster now.
 
-On a virtual machine whose host is busy, all threads wait for one that is not running. With SmolLM2-135M on two cores,
-two threads then trained 84 to 119 tokens a second, and one 198 to 222. On a quiet host, one is up to 30% slower.
+On a virtual machine whose host is busy, all threads wait for one that is not running. With
+SmolLM2-135M on two cores, two threads then trained 84 to 119 tokens a second, and one 198 to 222.
+On a quiet host, one is up to 30% slower.
 """
 
 from typing import Self
@@ -13,14 +15,18 @@ TRIAL_STEPS = 8
 
 
 class ThreadChoice:
-    """Context manager: sets the threads of each step; at the end, restores their number. With other threads, sums of
-    gradients are rounded in another way, so only trainings use it whose steps depend on the clock anyway."""
+    """Context manager: sets the threads of each step; at the end, restores their number. With other
+    threads, sums of gradients are rounded in another way, so only trainings use it whose steps
+    depend on the clock anyway.
+    """
 
     def __init__(self, *, is_limited: bool) -> None:
         self.total = torch.get_num_threads()
         counts = [self.total, self.total // 2] if is_limited and self.total > 1 else [self.total]
         self.speeds: dict[int, float] = dict.fromkeys(counts, 0.0)
-        """Number of threads -> units a second of its latest step, such as tokens; 0 if it has made none."""
+        """Number of threads -> units a second of its latest step, such as tokens; 0 if it has made
+        none.
+        """
         self.steps = 0
 
     def __enter__(self) -> Self:

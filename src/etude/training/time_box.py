@@ -1,9 +1,11 @@
-"""Training within a number of seconds: the number of planned steps, and the times at which the dev loss is measured.
+"""Training within a number of seconds: the number of planned steps, and the times at which the dev
+loss is measured.
 
-Every few steps, the number of steps is planned again from the seconds of the latest steps. If the machine becomes
-slower, training does fewer steps and does not end later. The learning rate falls with the used share of the box, or
-with the finished share of all epochs if they end before the box. Between two plans it falls linearly with the steps.
-Every plan is part of the run's progress, so a resumed run has the plans before its checkpoint.
+Every few steps, the number of steps is planned again from the seconds of the latest steps. If the
+machine becomes slower, training does fewer steps and does not end later. The learning rate falls
+with the used share of the box, or with the finished share of all epochs if they end before the box.
+Between two plans it falls linearly with the steps. Every plan is part of the run's progress, so a
+resumed run has the plans before its checkpoint.
 """
 
 import math
@@ -19,14 +21,18 @@ PLAN_STEPS = 5
 """The number of steps between two plans."""
 LATEST_STEPS = 8
 """The time of a step is the median of this many steps, so one slow step does not matter."""
-NUM_MEASUREMENTS, MEASURING_SHARE = 3, 0.1
-"""The number of dev losses in a box after the untrained model's, at about equal distances: at most this number, fewer
-if they would take more than this share of the box, but always at least the last."""
+NUM_MEASUREMENTS = 3
+MEASURING_SHARE = 0.1
+"""The number of dev losses in a box after the untrained model's, at about equal distances: at most
+this number, fewer if they would take more than this share of the box, but always at least the last.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBox:
-    """The seconds that a training may take, including dev losses. It ends at most one step and one dev loss later."""
+    """The seconds that a training may take, including dev losses. It ends at most one step and one
+    dev loss later.
+    """
 
     seconds: float
     clock: Callable[[], float] = time.monotonic
@@ -35,7 +41,11 @@ class TimeBox:
 
     def log_left(self, used: float) -> dict[str, float]:
         """Return {"seconds_left": ...} for the line of a step; {} without a limit."""
-        return {"seconds_left": round(max(0.0, self.seconds - used), 1)} if math.isfinite(self.seconds) else {}
+        return (
+            {"seconds_left": round(max(0.0, self.seconds - used), 1)}
+            if math.isfinite(self.seconds)
+            else {}
+        )
 
 
 @dataclass(slots=True)
@@ -60,7 +70,9 @@ class BoxPlanner:
 
     @property
     def is_finished(self) -> bool:
-        return self.progress.steps >= self.num_planned and self.progress.measured_steps[-1:] == [self.progress.steps]
+        return self.progress.steps >= self.num_planned and self.progress.measured_steps[-1:] == [
+            self.progress.steps
+        ]
 
     @property
     def num_measurements(self) -> int:
@@ -70,11 +82,16 @@ class BoxPlanner:
 
     @property
     def is_due(self) -> bool:
-        """Whether to measure the dev loss now: after equal shares of the planned steps, and after the last step."""
-        done, planned = self.progress.steps, self.num_planned
+        """Whether to measure the dev loss now: after equal shares of the planned steps, and after
+        the last step.
+        """
+        done = self.progress.steps
+        planned = self.num_planned
         interval = -(-planned // self.num_measurements)
         is_close = planned - done <= interval // 2  # the last measurement comes soon
-        return done >= planned or (done - self.progress.measured_steps[-1] >= interval and not is_close)
+        return done >= planned or (
+            done - self.progress.measured_steps[-1] >= interval and not is_close
+        )
 
     def add_step(self) -> None:
         """Record the time of a step; plan again if a plan is due."""
@@ -87,7 +104,9 @@ class BoxPlanner:
         elif progress.steps % PLAN_STEPS == 0:
             num_left = max(1, self.num_measurements + 1 - len(progress.measured_steps))
             left = max(0.0, self.box.seconds - progress.box_used - num_left * progress.dev_seconds)
-            planned = min(self.max_steps, progress.steps + max(1, int(left / max(step_seconds, 1e-9))))
+            planned = min(
+                self.max_steps, progress.steps + max(1, int(left / max(step_seconds, 1e-9)))
+            )
             used = progress.box_used - progress.total_dev_seconds
             share = max(used / max(used + left, 1e-9), progress.steps / self.max_steps)
             # The learning rate of the next step is always above 0.

@@ -41,12 +41,14 @@ class Preview:
 
 
 def preview(task_file: Path | str, num_rows: int) -> Preview:
-    """Show at most `num_rows` rows as `train` would learn them. Raises the errors that `train` raises for the task,
-    its rows and the weights, except the error for too few rows."""
+    """Show at most `num_rows` rows as `train` would learn them. Raises the errors that `train`
+    raises for the task, its rows and the weights, except the error for too few rows.
+    """
     from etude.training.rows.supervision import split_pieces
 
     task_run = open_training_task(task_file, least=PREVIEW_MIN)
-    task, run = task_run.task, task_run.run
+    task = task_run.task
+    run = task_run.run
     min_sizes = (*choose_min_sizes(task_run), PREVIEW_MIN)
     split = compute_split(run, task, task_run.dataset, task_run.test, min_sizes)
     if not len(split.dev):  # too few rows to train on; that does not matter here
@@ -58,9 +60,14 @@ def preview(task_file: Path | str, num_rows: int) -> Preview:
     training_run = build_training_run(
         task, student, share.examples, split.dev, model, left_out=list_left_out(split.train, share)
     )
-    tokenizer, special = model.tokenizer, frozenset(model.tokenizer.all_special_ids)
+    tokenizer = model.tokenizer
+    special = frozenset(model.tokenizer.all_special_ids)
     rows = [
-        PreviewRow(row.id, reason, [PreviewSpan(*piece) for piece in split_pieces(tokenizer, row, special)])
+        PreviewRow(
+            row.id, reason, [PreviewSpan(*piece) for piece in split_pieces(tokenizer, row, special)]
+        )
         for row, reason in training_run.choose_rows_to_show(num_rows)
     ]
-    return Preview(training_run.supervision, training_run.settings, training_run.config.defaults, rows)
+    return Preview(
+        training_run.supervision, training_run.settings, training_run.config.defaults, rows
+    )

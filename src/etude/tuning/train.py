@@ -77,28 +77,36 @@ def train(
     on_event: OnEvent | None = None,
     confirm: Confirm = answer_unasked,
 ) -> Training:
-    """Fine-tune the task's model on its training rows and write the run folder next to the task file.
+    """Fine-tune the task's model on its training rows and write the run folder next to the task
+    file.
 
-    Rows are split as in `compare`, and no test row is answered or shown. If there are too few rows for a verdict, all
-    of them are used to train or to choose the epoch. The result is that of the method fine_tune in a comparison
-    without a budget, unless `budget` (seconds) ends the training earlier; the task's own budget is for comparisons.
-    `confirm` is called if the run would need more than the available memory. The same call on the same inputs resumes a
-    stopped training, ends with the same weights, and returns at once if the training had finished; `fresh` starts
+    Rows are split as in `compare`, and no test row is answered or shown. If there are too few rows
+    for a verdict, all of them are used to train or to choose the epoch. The result is that of the
+    method fine_tune in a comparison without a budget, unless `budget` (seconds) ends the training
+    earlier; the task's own budget is for comparisons. `confirm` is called if the run would need
+    more than the available memory. The same call on the same inputs resumes a stopped training,
+    ends with the same weights, and returns at once if the training had finished; `fresh` starts
     again.
 
-    Raises InputError with all errors of the task and its rows, ModelError for weights and for a loss that is NaN or a
-    spike, RunError for the run folder, Declined if `confirm` says no.
+    Raises InputError with all errors of the task and its rows, ModelError for weights and for a
+    loss that is NaN or a spike, RunError for the run folder, Declined if `confirm` says no.
     """
     budget = None if budget is None or math.isinf(budget) else budget
     task_run = open_training_task(task_file)
     if budget is not None:
         task_run = replace(task_run, inputs={**task_run.inputs, "budget": f"{budget:g} s"})
     work = partial(_train, task_run, budget, confirm)
-    return Training(run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter()))
+    return Training(
+        run_to_end(
+            task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter()
+        )
+    )
 
 
 def open_training_task(task_file: Path | str, least: MinRows = TRAIN_MIN) -> TaskRun:
-    """Load the task and its rows. Raises InputError with all errors, including one for fewer rows than `least`."""
+    """Load the task and its rows. Raises InputError with all errors, including one for fewer rows
+    than `least`.
+    """
     task, dataset, test = load_task_rows(task_file, None, least)
     task = replace(task, methods=(NAME,))
     unused = unused_keys(METHOD, task)
@@ -108,21 +116,28 @@ def open_training_task(task_file: Path | str, least: MinRows = TRAIN_MIN) -> Tas
 
 
 def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
-    """Choose the smallest sizes of the sides: those of a comparison if its split leaves enough rows to train on;
-    otherwise those of a training without a test. The split uses the first sizes for which there are enough rows."""
+    """Choose the smallest sizes of the sides: those of a comparison if its split leaves enough rows
+    to train on; otherwise those of a training without a test. The split uses the first sizes for
+    which there are enough rows.
+    """
     num_train = len(task_run.dataset.real) - MIN_DEV_ROWS - (0 if task_run.test else MIN_TEST_ROWS)
     return (COMPARE_MIN, TRAIN_MIN) if num_train >= MIN_TRAIN_ROWS_WITH_TEST else (TRAIN_MIN,)
 
 
-def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run, on_event: OnEvent) -> None:
-    task, dataset, test = task_run.task, task_run.dataset, task_run.test
+def _train(
+    task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run, on_event: OnEvent
+) -> None:
+    task = task_run.task
+    dataset = task_run.dataset
+    test = task_run.test
     # 1. Check the rows, then split them: split.json, findings.jsonl. Nothing below gets a test row.
     checked = run_quick_checks(run, task, dataset, test, on_event, confirm)
     split = load_split(run, task, dataset, test, checked, choose_min_sizes(task_run))
     metric = choose_metric(task, split.train.real)
     notes = [*_warn_of_few_rows(task, split), *list_label_notes(task, split, metric)]
     _report_rows(task, split, write_data_record(run, task, split, metric, notes), on_event)
-    # 2. Load the weights and check that no row is too long. This takes seconds and the memory of the model.
+    # 2. Load the weights and check that no row is too long. This takes seconds and the memory of
+    # the model.
     models = Models()
     student = build_student(task, split, models)
     context = FitContext(
@@ -134,7 +149,8 @@ def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run,
         log=TrainingLog(NAME, run.method_folder(NAME) / "train.jsonl", on_event),
     )
     share = sample_share(METHOD, task, split.train)
-    rows, context.num_read = share.examples, len(share)
+    rows = share.examples
+    context.num_read = len(share)
     context.left_out = list_left_out(split.train, share)
     if context.left_out:
         context.notes.append(f"trained on {len(share):,} of {len(split.train.whole):,} rows")
@@ -142,7 +158,9 @@ def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run,
     # 3. Check the memory, only before the first step. A resumed run has what it needs in run.json.
     def prepare_run() -> TrainingRun:
         model = models.get_trainable(student.model)
-        training_run = build_training_run(task, student, rows, split.dev, model, left_out=context.left_out)
+        training_run = build_training_run(
+            task, student, rows, split.dev, model, left_out=context.left_out
+        )
         defaults = training_run.config.defaults
         on_event(TrainingPrepared(training_run.supervision, training_run.settings, defaults))
         if not run.info.get("needs"):
@@ -164,7 +182,9 @@ def _train(task_run: TaskRun, seconds: float | None, confirm: Confirm, run: Run,
 
 
 def build_student(task: Task, split: Split, models: Models) -> Assistant:
-    """Build the assistant that will be trained, without the test. Raises InputError for too long train and dev rows."""
+    """Build the assistant that will be trained, without the test. Raises InputError for too long
+    train and dev rows.
+    """
     start = initial_assistant(replace(task, prompt_model=None), split.train, models)
     sealed = replace(split, test=split.test.select([], "sealed"))
     check_lengths(task, [METHOD], start, sealed, models)
@@ -173,7 +193,11 @@ def build_student(task: Task, split: Split, models: Models) -> Assistant:
 
 def _report_rows(task: Task, split: Split, notes: list[str], on_event: OnEvent) -> None:
     sizes = count_sides(split)
-    test = f"{sizes['test']:,} test (sealed)" if sizes["test"] else f"no test (needs {MIN_VERDICT_ROWS} rows)"
+    test = (
+        f"{sizes['test']:,} test (sealed)"
+        if sizes["test"]
+        else f"no test (needs {MIN_VERDICT_ROWS} rows)"
+    )
     sides = f"{sizes['train']:,} train, {sizes['dev']:,} dev, {test}"
     on_event(NoteEvent(f"{sum(sizes.values()):,} rows: {sides}. Model: {task.model}."))
     for note in notes:
@@ -184,7 +208,10 @@ def _warn_of_few_rows(task: Task, split: Split) -> list[str]:
     counts = count_sides(split)
     if sum(counts.values()) >= MIN_VERDICT_ROWS:
         return []
-    sizes = f"{format_count(counts['train'], 'row')} to train on and {counts['dev']} to choose the epoch"
+    sizes = (
+        f"{format_count(counts['train'], 'row')} to train on and {counts['dev']} to choose the "
+        "epoch"
+    )
     usual = USUAL_SIZES[task.kind].report
     return [
         f"There are few rows ({sizes}), so another seed may give another result. "
@@ -194,19 +221,24 @@ def _warn_of_few_rows(task: Task, split: Split) -> list[str]:
 
 
 def confirm_memory(training: TrainingRun, on_event: OnEvent, confirm: Confirm) -> Json:
-    """Ask if less memory is available than a few steps have used. Returns the measured memory. Raises Declined."""
+    """Ask if less memory is available than a few steps have used. Returns the measured memory.
+    Raises Declined.
+    """
     from etude.training.memory.measurement import measure_training_memory
     from etude.training.memory.usage import available_memory, suggest_less_memory
 
-    module, config = training.model.module, training.config
+    module = training.model.module
+    config = training.config
     memory = measure_training_memory(module, training.rows, training.dev_rows, config)
     available = available_memory(module.device)
     if memory and available:
-        on_event(NoteEvent(f"Memory: about {format_size(memory)} ({format_size(available)} available)."))
+        on_event(
+            NoteEvent(f"Memory: about {format_size(memory)} ({format_size(available)} available).")
+        )
     # 0 bytes mean that the memory of the device is unknown.
     if memory > available > 0 and not confirm(
-        f"This training needs about {format_size(memory)} of memory, and {format_size(available)} is "
-        "available. Continue?"
+        f"This training needs about {format_size(memory)} of memory, and {format_size(available)} "
+        "is available. Continue?"
     ):
         raise Declined(f"Nothing was trained. {suggest_less_memory(config)}")
     return {"memory": memory, "available_memory": available}

@@ -1,13 +1,16 @@
-"""An upper bound on the share of wrong answers that holds however often one looks, and the random draws behind it.
+"""An upper bound on the share of wrong answers that holds however often one looks, and the random
+draws behind it.
 
-Each draw is uniform over the answers in the record at that time. Of these, let m be the share of wrong ones and q the
-mean of their predicted probabilities of being wrong. For the drawn answer, x = wrong - predicted has the mean m - q
-(prediction-powered inference: Angelopoulos et al. 2023). For a guess g >= 0 made before the draw and a bet b < 1, the
-factor 1 + b (g - x) is positive, because x <= 1, and its mean is at most exp(b (g - m + q)). So the product over draws
-of (1 + b (g - x)) exp(-b (g - m + q)) is a supermartingale, and by Ville's inequality it ever reaches 1 / ALPHA with a
-probability of at most ALPHA (as in Waudby-Smith and Ramdas 2024). The wealth is its mean over several bets, with and
-without predictions. It grows with the mean of m over the draws, so the bound is the mean at which it is 1 / ALPHA.
-Nothing is assumed about the predictions, nor that the record stays the same between draws.
+Each draw is uniform over the answers in the record at that time. Of these, let m be the share of
+wrong ones and q the mean of their predicted probabilities of being wrong. For the drawn answer, x =
+wrong - predicted has the mean m - q (prediction-powered inference: Angelopoulos et al. 2023). For a
+guess g >= 0 made before the draw and a bet b < 1, the factor 1 + b (g - x) is positive, because x
+<= 1, and its mean is at most exp(b (g - m + q)). So the product over draws of (1 + b (g - x))
+exp(-b (g - m + q)) is a supermartingale, and by Ville's inequality it ever reaches 1 / ALPHA with a
+probability of at most ALPHA (as in Waudby-Smith and Ramdas 2024). The wealth is its mean over
+several bets, with and without predictions. It grows with the mean of m over the draws, so the bound
+is the mean at which it is 1 / ALPHA. Nothing is assumed about the predictions, nor that the record
+stays the same between draws.
 """
 
 import math
@@ -48,7 +51,9 @@ class WrongBound:
     high: float
     high_alone: float  # from the judged answers alone
     num_judged: int
-    num_skipped: int  # drawn before the last judged one, but without a judgement; they count as wrong
+    num_skipped: (
+        int  # drawn before the last judged one, but without a judgement; they count as wrong
+    )
     num_answers: int  # that could be drawn
 
 
@@ -69,7 +74,9 @@ def find_vote(draw: Draw, votes: Mapping[str, float]) -> float | None:
 
 
 def bound_draws(draws: Sequence[Draw], votes: Mapping[str, float]) -> WrongBound | None:
-    """Bound the share of wrong answers by the draws up to the last judged one; None without judged draws."""
+    """Bound the share of wrong answers by the draws up to the last judged one; None without judged
+    draws.
+    """
     shares = [find_vote(draw, votes) for draw in draws]
     while shares and shares[-1] is None:
         shares.pop()
@@ -77,18 +84,25 @@ def bound_draws(draws: Sequence[Draw], votes: Mapping[str, float]) -> WrongBound
         return None
     wrong = np.array([float(share is None or share <= 0.5) for share in shares])
     predicted, means = np.array([(draw.wrong, draw.mean_wrong) for draw in draws[: len(shares)]]).T
-    high, alone = bound_share(wrong, predicted, means), bound_share(wrong, predicted, means, (0.0,))
+    high = bound_share(wrong, predicted, means)
+    alone = bound_share(wrong, predicted, means, (0.0,))
     num_skipped = shares.count(None)
-    return WrongBound(high, alone, len(shares) - num_skipped, num_skipped, draws[len(shares) - 1].num_answers)
+    return WrongBound(
+        high, alone, len(shares) - num_skipped, num_skipped, draws[len(shares) - 1].num_answers
+    )
 
 
 def bound_share(
     wrong: FloatArray, predicted: FloatArray, means: FloatArray, weights: Sequence[float] = WEIGHTS
 ) -> float:
-    """Return the upper bound on the mean, over the draws, of the share of wrong answers among those to draw from."""
+    """Return the upper bound on the mean, over the draws, of the share of wrong answers among those
+    to draw from.
+    """
 
     def exceed(share: float) -> float:
-        return float(compute_log_wealth(share, wrong, predicted, means, weights)[-1]) + math.log(ALPHA)
+        return float(compute_log_wealth(share, wrong, predicted, means, weights)[-1]) + math.log(
+            ALPHA
+        )
 
     if not len(wrong) or exceed(1.0) < 0:
         return 1.0
@@ -102,8 +116,11 @@ def compute_log_wealth(
     means: FloatArray,
     weights: Sequence[float] = WEIGHTS,
 ) -> FloatArray:
-    """Return the logarithm of the wealth after each draw, if the mean share of wrong answers until then is `share`."""
-    numbers, logs = np.arange(1, len(wrong) + 1), []
+    """Return the logarithm of the wealth after each draw, if the mean share of wrong answers until
+    then is `share`.
+    """
+    numbers = np.arange(1, len(wrong) + 1)
+    logs = []
     for weight in weights:
         errors = wrong - weight * predicted
         guesses = np.maximum(0, (np.cumsum(errors) - errors) / numbers)
@@ -114,7 +131,8 @@ def compute_log_wealth(
 
 
 def count_needed(expected: FloatArray, predicted: FloatArray, bound: float) -> int | None:
-    """Count the draws after which the bound is about `bound`, if answers are wrong with the `expected` probabilities.
+    """Count the draws after which the bound is about `bound`, if answers are wrong with the
+    `expected` probabilities.
 
     It uses the mean growth of the best bet. None if that takes more than 100,000 draws.
     """

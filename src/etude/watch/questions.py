@@ -1,4 +1,6 @@
-"""How far questions are from the training rows, groups of near questions, and a selection that covers the others."""
+"""How far questions are from the training rows, groups of near questions, and a selection that
+covers the others.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +23,9 @@ GROUP_DISTANCE = 0.6  # mean cosine distance up to which two groups of questions
 
 
 class QuestionSpace:
-    """Vectors of questions, by the task's encoder or else by their words, and the training questions among them."""
+    """Vectors of questions, by the task's encoder or else by their words, and the training
+    questions among them.
+    """
 
     def __init__(self, task: Task, train: Sequence[str], models: Models) -> None:
         self.notes = list[str]()
@@ -31,7 +35,9 @@ class QuestionSpace:
         if encoder:
             self._embed = encoder.embed
         else:
-            self.notes.append("Questions are compared by their words alone, because there is no encoder")
+            self.notes.append(
+                "Questions are compared by their words alone, because there is no encoder"
+            )
             counts = HashingVectorizer(alternate_sign=False, norm=None)
             weights = TfidfTransformer(sublinear_tf=True).fit(counts.transform(train))
             self._embed = lambda texts: weights.transform(counts.transform(texts))
@@ -43,11 +49,13 @@ class QuestionSpace:
         return self._embed(list(row_of))[[row_of[text] for text in texts]]
 
     def find_nearest(self, vectors: Vectors) -> tuple[Vectors, list[int]]:
-        """Return each vector's cosine distance to the nearest training row, and the position of this row.
+        """Return each vector's cosine distance to the nearest training row, and the position of
+        this row.
 
         Distances are rounded, so that a text has the same one in every batch of the encoder.
         """
-        distances, nearest = np.empty(vectors.shape[0]), list[int]()
+        distances = np.empty(vectors.shape[0])
+        nearest = list[int]()
         for start in range(0, vectors.shape[0], AT_ONCE):
             block = slice(start, start + AT_ONCE)
             similarities = safe_sparse_dot(vectors[block], self._train.T, dense_output=True)
@@ -57,13 +65,17 @@ class QuestionSpace:
 
 
 def group_questions(vectors: Vectors) -> list[list[int]]:
-    """Group questions by average linkage. Returns positions: the largest group first, in it the most typical question
-    first, which has the smallest mean distance to the others."""
+    """Group questions by average linkage. Returns positions: the largest group first, in it the
+    most typical question first, which has the smallest mean distance to the others.
+    """
     if vectors.shape[0] < 2:
         return [[0]] * vectors.shape[0]
     distances = cosine_distances(vectors)
-    linkage = AgglomerativeClustering(None, metric="precomputed", linkage="average", distance_threshold=GROUP_DISTANCE)
-    numbers, groups = linkage.fit_predict(distances), list[list[int]]()
+    linkage = AgglomerativeClustering(
+        None, metric="precomputed", linkage="average", distance_threshold=GROUP_DISTANCE
+    )
+    numbers = linkage.fit_predict(distances)
+    groups = list[list[int]]()
     for number in range(numbers.max() + 1):
         members = np.flatnonzero(numbers == number)
         means = distances[np.ix_(members, members)].mean(axis=1)
@@ -71,15 +83,20 @@ def group_questions(vectors: Vectors) -> list[list[int]]:
     return sorted(groups, key=len, reverse=True)
 
 
-def select_questions(vectors: Vectors, distances: FloatArray, unsure: FloatArray, number: int) -> list[int]:
-    """Select questions that cover the unsure ones, and return their positions, the most useful first.
+def select_questions(
+    vectors: Vectors, distances: FloatArray, unsure: FloatArray, number: int
+) -> list[int]:
+    """Select questions that cover the unsure ones, and return their positions, the most useful
+    first.
 
-    Each step selects the question that adds most to the sum, over all questions, of `unsure` times the similarity to
-    the nearest question that is selected or in the rows (facility location: Wei, Iyer and Bilmes 2015, "Submodularity
-    in Data Subset Selection and Active Learning"). `distances` are those to the nearest rows.
+    Each step selects the question that adds most to the sum, over all questions, of `unsure` times
+    the similarity to the nearest question that is selected or in the rows (facility location: Wei,
+    Iyer and Bilmes 2015, "Submodularity in Data Subset Selection and Active Learning"). `distances`
+    are those to the nearest rows.
     """
     similarities = safe_sparse_dot(vectors, vectors.T, dense_output=True)
-    weights, covered = unsure.astype(similarities.dtype), (1 - distances).astype(similarities.dtype)
+    weights = unsure.astype(similarities.dtype)
+    covered = (1 - distances).astype(similarities.dtype)
     selected = list[int]()
     for _ in range(min(number, len(unsure))):
         gains = weights @ np.maximum(similarities - covered[:, None], 0)

@@ -1,9 +1,9 @@
-"""The record of answered requests that `etude serve --record FOLDER` writes: a file of JSON lines per day and process.
-`read_record` also reads any other file of requests.
+"""The record of answered requests that `etude serve --record FOLDER` writes: a file of JSON lines
+per day and process. `read_record` also reads any other file of requests.
 
-A thread masks and writes the lines. An answer ends when its line is written, so a kill loses no line of an answer that
-a client has received. If the disk is slower than WAIT_SECONDS, the answer ends without its line; if it fails, the
-record stops and the server goes on.
+A thread masks and writes the lines. An answer ends when its line is written, so a kill loses no
+line of an answer that a client has received. If the disk is slower than WAIT_SECONDS, the answer
+ends without its line; if it fails, the record stops and the server goes on.
 """
 
 import hashlib
@@ -43,13 +43,17 @@ Entry = tuple[Assistant, Sequence[Message], Json, Future[None]]
 
 
 def hash_exchange(turns: Sequence[Message], answer: str) -> str:
-    """Hash an input and its answer, by which feedback on the answer is found although the record is masked."""
+    """Hash an input and its answer, by which feedback on the answer is found although the record is
+    masked.
+    """
     pairs = [(turn.role, turn.content) for turn in turns]
     return hashlib.sha256(repr((pairs, answer)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def mask_texts(texts: Sequence[str], key: bytes) -> list[str]:
-    """Mask personal data of all kinds; a value has the same surrogate in all texts, and mostly in all calls."""
+    """Mask personal data of all kinds; a value has the same surrogate in all texts, and mostly in
+    all calls.
+    """
     spans = [find(text) for text in texts]
     masker = Masker(key) if any(spans) else None
     pairs = zip(texts, spans, strict=True)
@@ -57,30 +61,53 @@ def mask_texts(texts: Sequence[str], key: bytes) -> list[str]:
 
 
 class TrafficRecord:
-    """Appends answered requests to files in `folder`. A file is deleted after `days`, or if all files together are
-    larger than `max_bytes`. `is_plain` masks nothing."""
+    """Appends answered requests to files in `folder`. A file is deleted after `days`, or if all
+    files together are larger than `max_bytes`. `is_plain` masks nothing.
+    """
 
-    def __init__(self, folder: Path, days: int = 30, is_plain: bool = False, max_bytes: float = math.inf) -> None:
-        self.folder, self.days, self.is_plain, self.max_bytes = folder, days, is_plain, max_bytes
-        self._key, self._process = os.urandom(32), f"{os.getpid()}-{os.urandom(3).hex()}"
-        self._file, self._num_files = folder, 0
+    def __init__(
+        self, folder: Path, days: int = 30, is_plain: bool = False, max_bytes: float = math.inf
+    ) -> None:
+        self.folder = folder
+        self.days = days
+        self.is_plain = is_plain
+        self.max_bytes = max_bytes
+        self._key = os.urandom(32)
+        self._process = f"{os.getpid()}-{os.urandom(3).hex()}"
+        self._file = folder
+        self._num_files = 0
         self._waiting: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._has_stopped = False
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._thread.start()
 
     def add(
-        self, request: Json, source: str, assistant: Assistant, turns: Sequence[Message], answer: Answer
+        self,
+        request: Json,
+        source: str,
+        assistant: Assistant,
+        turns: Sequence[Message],
+        answer: Answer,
     ) -> Future[None]:
-        """Queue an answered request. The result is done when it is written, or when the record has stopped.
+        """Queue an answered request. The result is done when it is written, or when the record has
+        stopped.
 
-        `request` has the id and the index that feedback on the answer refers to, and the hash of the client's user.
+        `request` has the id and the index that feedback on the answer refers to, and the hash of
+        the client's user.
         """
         written = Future[None]()
         written.set_running_or_notify_cancel()  # from now on, nobody can cancel it
         line = {
-            **{**request, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "assistant": source},
-            **{"answer": answer.text, "confidence": answer.confidence, "handed_over": answer.handed_over},
+            **{
+                **request,
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "assistant": source,
+            },
+            **{
+                "answer": answer.text,
+                "confidence": answer.confidence,
+                "handed_over": answer.handed_over,
+            },
             **{"limit": answer.limit, "citations": answer.citations},
         }
         if not self._has_stopped and self._waiting.qsize() >= MAX_WAITING:
@@ -113,7 +140,9 @@ class TrafficRecord:
 
     def _stop(self, reason: str) -> None:
         self._has_stopped = True
-        LOG.error("The record in %s stopped (%s). The server goes on without it", self.folder, reason)
+        LOG.error(
+            "The record in %s stopped (%s). The server goes on without it", self.folder, reason
+        )
 
     def _write(self, lines: Sequence[Entry]) -> None:
         content = b"".join(self._encode(*line[:3]) for line in lines)
@@ -124,9 +153,12 @@ class TrafficRecord:
                 out.write(content)
 
     def _choose_file(self, num_bytes: int) -> Path:
-        """Return today's file with space for `num_bytes`, or else a new one; before a new one, delete old files."""
+        """Return today's file with space for `num_bytes`, or else a new one; before a new one,
+        delete old files.
+        """
         today = datetime.now(UTC).date()
-        name, full = f"requests-{today}-{self._process}", self.max_bytes / NUM_FILES
+        name = f"requests-{today}-{self._process}"
+        full = self.max_bytes / NUM_FILES
         size = self._file.stat().st_size if self._file.exists() else 0
         if self._file.name.startswith(name) and size + num_bytes <= full:
             return self._file
@@ -134,7 +166,9 @@ class TrafficRecord:
         self._file = self.folder / f"{name}-{self._num_files}.jsonl"
         total = max(full, num_bytes)
         files = self.folder.glob(FILES)
-        for old in sorted(files, key=lambda file: (file.name[:19], file.stat().st_mtime_ns), reverse=True):
+        for old in sorted(
+            files, key=lambda file: (file.name[:19], file.stat().st_mtime_ns), reverse=True
+        ):
             total += old.stat().st_size
             if total > self.max_bytes or old.name < f"requests-{today - timedelta(days=self.days)}":
                 old.unlink()
@@ -143,16 +177,28 @@ class TrafficRecord:
     def _encode(self, assistant: Assistant, turns: Sequence[Message], line: Json) -> bytes:
         texts = [*(turn.content for turn in turns), line["answer"]]
         masked = texts if self.is_plain else mask_texts(texts, self._key)
-        messages = [{"role": turn.role, "content": text} for turn, text in zip(turns, masked, strict=False)]
-        names = {"fingerprint": assistant.fingerprint, "exchange": hash_exchange(turns, line["answer"])}
-        body = {**line, **names, "input": masked[0] if len(turns) == 1 else messages, "answer": masked[-1]}
+        messages = [
+            {"role": turn.role, "content": text} for turn, text in zip(turns, masked, strict=False)
+        ]
+        names = {
+            "fingerprint": assistant.fingerprint,
+            "exchange": hash_exchange(turns, line["answer"]),
+        }
+        body = {
+            **line,
+            **names,
+            "input": masked[0] if len(turns) == 1 else messages,
+            "answer": masked[-1],
+        }
         return json.dumps(body).encode() + b"\n"
 
 
 def forget(folder: Path, name: str) -> int:
-    """Delete the requests of an id, or of the `user` that clients named, from a record. Returns how many there were.
+    """Delete the requests of an id, or of the `user` that clients named, from a record. Returns how
+    many there were.
 
-    A server may write to the record meanwhile. The files with the distances keep the id and the distance, no text.
+    A server may write to the record meanwhile. The files with the distances keep the id and the
+    distance, no text.
     """
     number = 0
     texts = f'"id": {json.dumps(name)}', f'"user": "{hash_exchange((), name)}"'  # as in `_encode`
@@ -189,27 +235,36 @@ def read_record(
 ) -> list[RecordedRequest]:
     """Read the requests in the order of their times. What was wrong with the record becomes notes.
 
-    `usual` are input columns for files that have them. Requests to assistants of another run than `runs` are left out,
-    except with this `fingerprint`. Raises InputError if none is left.
+    `usual` are input columns for files that have them. Requests to assistants of another run than
+    `runs` are left out, except with this `fingerprint`. Raises InputError if none is left.
     """
     files = [path] if path.is_file() else sorted(path.glob(FILES))
-    own, others = list[RecordedRequest](), list[str]()
+    own = list[RecordedRequest]()
+    others = list[str]()
     for request in (request for file in files for request in _read_file(file, usual, notes)):
         if request.assistant.partition("/")[0] in {"", *runs} or request.fingerprint == fingerprint:
             own.append(request)
         else:
             others.append(request.assistant)
     if others:
-        number, names = format_count(len(others), "request"), ", ".join(sorted({*others}))
+        number = format_count(len(others), "request")
+        names = ", ".join(sorted({*others}))
         notes.append(f"{number} left out, because assistants of another task answered: {names}")
     if not own:
-        remedy = "give the FOLDER of etude serve --record, or a file of requests: etude watch TASK FOLDER"
-        raise InputError.of(str(path), "no requests of this task in the record", "; ".join(notes), remedy)
+        remedy = (
+            "give the FOLDER of etude serve --record, or a file of requests: etude watch TASK "
+            "FOLDER"
+        )
+        raise InputError.of(
+            str(path), "no requests of this task in the record", "; ".join(notes), remedy
+        )
     return sorted(own, key=lambda request: request.time or datetime.min.replace(tzinfo=UTC))
 
 
 def _read_file(file: Path, usual: Sequence[str], notes: list[str]) -> Iterator[RecordedRequest]:
-    reader, latest, num_backwards = RowReader(file), None, 0
+    reader = RowReader(file)
+    latest = None
+    num_backwards = 0
     rows = list(read_raw_rows(reader))
     names = list(dict.fromkeys(name for row in rows for name in row.cells))
     columns = usual if usual and {*usual} <= {*names} else None
@@ -232,7 +287,8 @@ def _read_file(file: Path, usual: Sequence[str], notes: list[str]) -> Iterator[R
 
 
 def _read_request(cells: Cells, columns: Sequence[str]) -> RecordedRequest | None:
-    row, turns = cells.row.cells, read_question(cells, columns)
+    row = cells.row.cells
+    turns = read_question(cells, columns)
     if not turns:
         return None
     limit, assistant, fingerprint, answer = (

@@ -1,4 +1,6 @@
-"""`etude watch`: compare a record of answered requests with the rows of the task, and count what became of them."""
+"""`etude watch`: compare a record of answered requests with the rows of the task, and count what
+became of them.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +57,9 @@ class Traffic:
 
     @property
     def own_answers(self) -> list[RecordedRequest]:
-        """The answers that the assistant gave itself: not handed over, and not the sentence of a limit."""
+        """The answers that the assistant gave itself: not handed over, and not the sentence of a
+        limit.
+        """
         return [
             request
             for request in self.requests
@@ -101,7 +105,9 @@ class WatchReport:
     test: ChangeTest
     alarm_time: str
     change_time: str
-    far: Estimate | None  # share of the questions since the change that are far; None without an alarm
+    far: (
+        Estimate | None
+    )  # share of the questions since the change that are far; None without an alarm
     groups: tuple[NewQuestions, ...]
     periods: tuple[Period, ...]
     right: Estimate | None  # share of right answers among those that people judged
@@ -119,16 +125,22 @@ def watch(
     false_alarms: float = 0.05,
     on_step: Callable[[str], None] = lambda name: None,
 ) -> WatchReport:
-    """Watch an assistant of a task (default: as `etude serve` chooses it) through a record of requests.
+    """Watch an assistant of a task (default: as `etude serve` chooses it) through a record of
+    requests.
 
-    `record` is a folder of `etude serve --record` (default: `record` beside the task file) or a file of requests. The
-    distances of a folder's questions are saved in it, so that the next call continues the same test. Raises InputError
-    for a record that cannot be used, and RunError without a run.
+    `record` is a folder of `etude serve --record` (default: `record` beside the task file) or a
+    file of requests. The distances of a folder's questions are saved in it, so that the next call
+    continues the same test. Raises InputError for a record that cannot be used, and RunError
+    without a run.
     """
     on_step("Reading")
     traffic = read_traffic(task_file, record, run, method)
-    task, task_run, method = traffic.task, traffic.run, traffic.method
-    path, requests, notes = traffic.path, traffic.requests, list(traffic.notes)
+    task = traffic.task
+    task_run = traffic.run
+    method = traffic.method
+    path = traffic.path
+    requests = traffic.requests
+    notes = list(traffic.notes)
     train, held_out = _load_questions(traffic, notes)
     on_step("Comparing questions")
     space = QuestionSpace(task, train, Models())
@@ -138,14 +150,31 @@ def watch(
     # In a file of requests, an id may be that of a customer.
     by_id = {(file and item.id) or str(number): item for number, item in enumerate(requests)}
     stream = _measure_stream(by_id, space, file, notes)
-    test = detect_change(reference.tolist(), [line["distance"] for line in stream], false_alarms, task.seed)
+    test = detect_change(
+        reference.tolist(), [line["distance"] for line in stream], false_alarms, task.seed
+    )
     recent = stream[test.change :] if test.change is not None else []
     is_far = [line["distance"] > np.quantile(reference, FAR, method="higher") for line in recent]
-    far = [by_id[line["id"]] for line, hit in zip(recent, is_far, strict=True) if hit and line["id"] in by_id]
-    alarm, change = ("" if position is None else stream[position]["time"] for position in (test.alarm, test.change))
+    far = [
+        by_id[line["id"]]
+        for line, hit in zip(recent, is_far, strict=True)
+        if hit and line["id"] in by_id
+    ]
+    alarm, change = (
+        "" if position is None else stream[position]["time"]
+        for position in (test.alarm, test.change)
+    )
     votes = collect_votes(task)
     return WatchReport(
-        *(task.name, task_run.name, method, task_run.folder, len(requests), len(held_out), len(stream)),
+        *(
+            task.name,
+            task_run.name,
+            method,
+            task_run.folder,
+            len(requests),
+            len(held_out),
+            len(stream),
+        ),
         *(false_alarms, test, alarm, change),
         estimate_known([float(hit) for hit in is_far]),
         _group_far(far[-MAX_GROUPED:], space, train),
@@ -157,43 +186,59 @@ def watch(
     )
 
 
-def read_traffic(task_file: Path, record: Path | None, run: str | None, method: str | None) -> Traffic:
-    """Choose an assistant, and read the requests of its record. The arguments are those of `watch`."""
+def read_traffic(
+    task_file: Path, record: Path | None, run: str | None, method: str | None
+) -> Traffic:
+    """Choose an assistant, and read the requests of its record. The arguments are those of
+    `watch`.
+    """
     task_run, method, _ = find_served(find_run(task_file, run).folder if run else task_file, method)
     notes = list[str]()
     task, dataset, test = load_task_rows(task_run.task_file, None, TRAIN_MIN)
-    path, runs = record or task.folder / RECORD, {item.name for item in find_task_runs(task_run.task_file)}
+    path = record or task.folder / RECORD
+    runs = {item.name for item in find_task_runs(task_run.task_file)}
     fingerprint = load(task_run.assistant_folder(method)).fingerprint
     requests = read_record(path, task.examples.input, runs, fingerprint, notes)
     if num_others := sum(request.fingerprint not in ("", fingerprint) for request in requests):
-        notes.append(f"{format_count(num_others, 'request')} answered by another assistant of this task")
+        notes.append(
+            f"{format_count(num_others, 'request')} answered by another assistant of this task"
+        )
     return Traffic(task, dataset, test, task_run, method, fingerprint, path, requests, notes)
 
 
 def _load_questions(traffic: Traffic, notes: list[str]) -> tuple[list[str], list[str]]:
     """Load the masked questions of the training rows and of the held-out rows: dev and test."""
-    run, questions = traffic.run, dict[str, list[str]]()
+    run = traffic.run
+    questions = dict[str, list[str]]()
     split = read_json(run.folder / "split.json")
     for side in ("train", "dev", "test"):
-        rows = {row.id: row for row in (traffic.test if side == "test" and traffic.test else traffic.dataset)}
+        rows = {
+            row.id: row
+            for row in (traffic.test if side == "test" and traffic.test else traffic.dataset)
+        }
         questions[side] = [get_question(rows[name].input) for name in split[side] if name in rows]
         if num_missing := len(split[side]) - len(questions[side]):
             missing = format_count(num_missing, f"{side} row")
             notes.append(f"{missing} of {run.name} left out, because the examples have changed")
-    train, held_out = questions["train"], [*questions["dev"], *questions["test"]]
+    train = questions["train"]
+    held_out = [*questions["dev"], *questions["test"]]
     if not (train and held_out):
         raise RunError(f"{run.name} has no rows to compare with. Run `etude compare` again.")
     if len(held_out) < FEW_ROWS:
         few = format_count(len(held_out), "held-out row")
-        notes.append(f"With only {few}, a change may be found late, or not if it was there from the start")
+        notes.append(
+            f"With only {few}, a change may be found late, or not if it was there from the start"
+        )
     return mask_texts(train, KEY), mask_texts(held_out, KEY)
 
 
 def _measure_stream(
     by_id: Mapping[str, RecordedRequest], space: QuestionSpace, file: Path | None, notes: list[str]
 ) -> list[Json]:
-    """Measure how far questions are from the rows, in their order. With a `file`, the questions measured before come
-    first, also if they were deleted from the record since, so that all calls together are one test."""
+    """Measure how far questions are from the rows, in their order. With a `file`, the questions
+    measured before come first, also if they were deleted from the record since, so that all calls
+    together are one test.
+    """
     lines = list_lines(file) if file else []
     measured = {line["id"] for line in lines}
     new = {name: request for name, request in by_id.items() if name not in measured}
@@ -207,7 +252,9 @@ def _measure_stream(
         if file:
             write_lines(file, lines, private=True)
     except OSError as error:
-        notes.append(f"The distances cannot be saved ({error.strerror}); the next call starts a new test")
+        notes.append(
+            f"The distances cannot be saved ({error.strerror}); the next call starts a new test"
+        )
     return lines
 
 
@@ -243,7 +290,10 @@ def _count_periods(requests: Sequence[RecordedRequest]) -> tuple[Period, ...]:
             estimate_known([float(bool(item.limit)) for item in group]),
             estimate_known([float(item.handed_over) for item in group]),
             estimate_known(
-                [None if item.confidence is None else float(item.confidence < LOW_CONFIDENCE) for item in group]
+                [
+                    None if item.confidence is None else float(item.confidence < LOW_CONFIDENCE)
+                    for item in group
+                ]
             ),
         )
         for start, group in groups.items()
@@ -251,69 +301,104 @@ def _count_periods(requests: Sequence[RecordedRequest]) -> tuple[Period, ...]:
 
 
 def collect_votes(task: Task) -> dict[str, float]:
-    """Return the share of people who judged an answer right, by `hash_exchange` of input and answer."""
+    """Return the share of people who judged an answer right, by `hash_exchange` of input and
+    answer.
+    """
     judgements = collect_judgements(FeedbackLog(task.folder / FILE).entries)
-    return {hash_exchange(*exchange): sum(judged.values()) / len(judged) for exchange, judged in judgements.items()}
+    return {
+        hash_exchange(*exchange): sum(judged.values()) / len(judged)
+        for exchange, judged in judgements.items()
+    }
 
 
 def _judge(requests: Sequence[RecordedRequest], votes: Mapping[str, float]) -> Estimate | None:
-    """Estimate the share of right answers of the record among those that people judged; ties do not count."""
+    """Estimate the share of right answers of the record among those that people judged; ties do not
+    count.
+    """
     shares = [votes[exchange] for exchange in {request.exchange for request in requests} & {*votes}]
     return estimate_known([float(share > 0.5) for share in shares if share != 0.5])
 
 
 def predict_wrong(answers: Sequence[RecordedRequest]) -> FloatArray:
-    """Return the probability that each answer is wrong, by its confidence; 0 without a confidence."""
+    """Return the probability that each answer is wrong, by its confidence; 0 without a
+    confidence.
+    """
     wrong = [0.0 if item.confidence is None else 1 - item.confidence for item in answers]
     return np.asarray(np.clip(np.nan_to_num(wrong), 0, 1), dtype=np.float64)
 
 
 def _describe_needed(traffic: Traffic) -> str:
-    """Say how many random answers to judge until the bound meets the target or, without one, is 5 points above the
-    share of wrong answers that is expected by the confidences, or else by the test."""
-    answers, run, target = traffic.own_answers, traffic.run, traffic.task.target
+    """Say how many random answers to judge until the bound meets the target or, without one, is 5
+    points above the share of wrong answers that is expected by the confidences, or else by the
+    test.
+    """
+    answers = traffic.own_answers
+    run = traffic.run
+    target = traffic.task.target
     if not answers:
         return "The record has no answer of this assistant to judge."
     metric = run.info["metric"]  # is its value the share of right answers?
-    is_share = metric["name"] in ("accuracy", "exact_match", "passes") and not metric["contract_only"]
+    is_share = (
+        metric["name"] in ("accuracy", "exact_match", "passes") and not metric["contract_only"]
+    )
     rows = run.verdict.ladder if run.verdict and is_share else ()
     right = next((row.estimate.value for row in rows if row.method == traffic.method), 0.5)
     predicted = expected = predict_wrong(answers)
     source = "their confidences say"
     if all(item.confidence is None for item in answers):
-        expected, source = np.full(len(answers), 1 - right), "on the test" if rows else "half of the time"
+        expected = np.full(len(answers), 1 - right)
+        source = "on the test" if rows else "half of the time"
     bound = expected.mean() + MARGIN
     if is_share and target is not None and 1 - target > expected.mean():
         bound = 1 - target
     number = count_needed(expected, predicted, bound)
     amount = "More than 100,000" if number is None else f"About {number:,}"
-    share, goal = format_share(expected.mean()), format_share(bound)
+    share = format_share(expected.mean())
+    goal = format_share(bound)
     condition = f"answers are wrong as often as {source} ({share})"
-    return f"{amount} judged random answers would show that at most {goal} are wrong, if {condition}."
+    return (
+        f"{amount} judged random answers would show that at most {goal} are wrong, if {condition}."
+    )
 
 
 def format_wrong(wrong: WrongBound | None) -> tuple[str, str]:
     """Say at most how many answers are wrong, and how that was counted."""
     if wrong is None:
-        return "Nothing is known of wrong answers, because nobody has judged a randomly drawn answer", ""
+        return (
+            "Nothing is known of wrong answers, because nobody has judged a randomly drawn answer",
+            "",
+        )
     judged = f"{wrong.num_judged:,} judged of {wrong.num_answers:,}"
-    high, alone = (format_share(math.ceil(1000 * value) / 1000) for value in (wrong.high, wrong.high_alone))
+    high, alone = (
+        format_share(math.ceil(1000 * value) / 1000) for value in (wrong.high, wrong.high_alone)
+    )
     details = f"From the judged answers alone: at most {alone}"
     if wrong.num_skipped:
-        details += f". {format_count(wrong.num_skipped, 'drawn answer')} not judged, and counted as wrong"
+        details += (
+            f". {format_count(wrong.num_skipped, 'drawn answer')} not judged, and counted as wrong"
+        )
     if high == "100%":
         return f"{judged} answers are too few to say how many are wrong", details
-    return f"At most {high} of answers are wrong (95% sure however often you look; {judged})", details
+    return (
+        f"At most {high} of answers are wrong (95% sure however often you look; {judged})",
+        details,
+    )
 
 
 def format_headline(report: WatchReport) -> str:
     """Say whether the questions are those of the rows and, if not, since when and how many."""
     if report.far is None:
         return "No alarm: the questions are as near to the rows as held-out rows are"
-    since = f"since {report.change_time.replace('T', ' ')}" if report.change_time else "in this record"
-    share, usual = format_share(report.far.value), format_share(1 - FAR)
+    since = (
+        f"since {report.change_time.replace('T', ' ')}" if report.change_time else "in this record"
+    )
+    share = format_share(report.far.value)
+    usual = format_share(1 - FAR)
     count = f"{share} of {format_count(report.far.n, 'question')}"
-    return f"Alarm: {since}, {count} ({format_interval(report.far)}) are far from the rows; usual are {usual}"
+    return (
+        f"Alarm: {since}, {count} ({format_interval(report.far)}) are far from the rows; usual "
+        f"are {usual}"
+    )
 
 
 def write_page(report: WatchReport) -> Path:

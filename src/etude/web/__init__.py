@@ -1,1 +1,3 @@
-"""What the server and the studio share: API keys, the checks around every request, and error bodies."""
+"""What the server and the studio share: API keys, the checks around every request, and error
+bodies.
+"""

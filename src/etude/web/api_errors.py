@@ -33,16 +33,23 @@ class ApiError(Exception):
         code: str | None = None,
         retry_after: int | None = None,
     ) -> None:
-        message = message.encode(errors="replace").decode()  # it may quote half a character of the request
+        message = message.encode(
+            errors="replace"
+        ).decode()  # it may quote half a character of the request
         super().__init__(message)
-        self.status, self.message, self.param, self.code = status, message, param, code
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
         self.retry_after = retry_after  # seconds after which the caller should try again
 
     @property
     def body(self) -> dict[str, dict[str, str | None]]:
         default = "invalid_request_error" if self.status < 500 else "server_error"
         kind = ERROR_TYPES.get(self.status, default)
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        return {
+            "error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        }
 
     @property
     def response(self) -> JSONResponse:
@@ -53,7 +60,9 @@ class ApiError(Exception):
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """Convert an error to what the caller sees. The text of an unexpected error goes only to the log."""
+    """Convert an error to what the caller sees. The text of an unexpected error goes only to the
+    log.
+    """
     match error:
         case ApiError():
             return error
@@ -68,7 +77,11 @@ def to_api_error(error: Exception) -> ApiError:
         case RecursionError():
             return ApiError(400, "The body is nested too deeply.", code="invalid_value")
         case UnicodeEncodeError():
-            return ApiError(400, "The request contains half a character (a lone surrogate).", code="invalid_value")
+            return ApiError(
+                400,
+                "The request contains half a character (a lone surrogate).",
+                code="invalid_value",
+            )
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             message = "The disk of this server is full. Free some space and send the request again."
             return ApiError(507, message, code="disk_full")
@@ -77,13 +90,17 @@ def to_api_error(error: Exception) -> ApiError:
 
 
 def to_body_error(issues: Sequence[Any], num_prefix: int = 0) -> ApiError:
-    """Converts pydantic's errors of a body to one error, about the most deeply nested value. `num_prefix`: the number
-    of leading steps in each path that are not part of the body.
+    """Converts pydantic's errors of a body to one error, about the most deeply nested value.
+    `num_prefix`: the number of leading steps in each path that are not part of the body.
 
-    For a value of several types, such as 'auto' or a number from 1 to 50, the error is about the type that it has."""
+    For a value of several types, such as 'auto' or a number from 1 to 50, the error is about the
+    type that it has.
+    """
     deepest = max(issues, key=lambda issue: len(issue["loc"]))
     if deepest["type"] == "json_invalid":
-        return ApiError(400, f"The body is not JSON: {deepest['ctx']['error']}.", code="invalid_json")
+        return ApiError(
+            400, f"The body is not JSON: {deepest['ctx']['error']}.", code="invalid_json"
+        )
 
     def get_param(issue: Any) -> str:
         steps = [str(step) for step in issue["loc"][num_prefix:]]
@@ -98,8 +115,9 @@ def to_body_error(issues: Sequence[Any], num_prefix: int = 0) -> ApiError:
 def add_error_handlers(
     app: FastAPI, find_refusal: Callable[[str, str], ApiError | None] = lambda method, path: None
 ) -> None:
-    """Make the app answer every error with a body in OpenAI's format. `find_refusal` gets the method and path of a
-    request without a route, and returns a better error than 404 or None."""
+    """Make the app answer every error with a body in OpenAI's format. `find_refusal` gets the
+    method and path of a request without a route, and returns a better error than 404 or None.
+    """
 
     @app.exception_handler(RequestValidationError)
     async def handle_invalid_body(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -107,12 +125,16 @@ def add_error_handlers(
 
     @app.exception_handler(HTTPException)
     async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code in (404, 405) and (refusal := find_refusal(request.method, request.url.path)):
+        if error.status_code in (404, 405) and (
+            refusal := find_refusal(request.method, request.url.path)
+        ):
             return refusal.response
-        url, message = f"({request.method} {request.url.path})", str(error.detail)
-        message = {"Not Found": f"Invalid URL {url}.", "Method Not Allowed": f"Invalid method for URL {url}."}.get(
-            message, message
-        )
+        url = f"({request.method} {request.url.path})"
+        message = str(error.detail)
+        message = {
+            "Not Found": f"Invalid URL {url}.",
+            "Method Not Allowed": f"Invalid method for URL {url}.",
+        }.get(message, message)
         response = ApiError(error.status_code, message).response
         response.headers.update(error.headers or {})
         return response
@@ -120,6 +142,7 @@ def add_error_handlers(
     async def handle_other_error(request: Request, error: Exception) -> JSONResponse:
         return to_api_error(error).response
 
-    # Starlette raises an error of another class again after the response, which logs it and closes the connection.
+    # Starlette raises an error of another class again after the response, which logs it and closes
+    # the connection.
     for of_type in (ApiError, EtudeError, UnicodeEncodeError, RecursionError, OSError, Exception):
         app.add_exception_handler(of_type, handle_other_error)

@@ -21,7 +21,9 @@ from etude.errors import InputError, RunError
 from etude.web.api_errors import ApiError
 
 LOG = logging.getLogger("etude.serve")
-MAX_WRONG, WRONG_SECONDS = 20, 60  # wrong keys that one address may send within this time
+# wrong keys that one address may send within this time
+MAX_WRONG = 20
+WRONG_SECONDS = 60
 MAX_ADDRESSES = 1_000  # addresses whose wrong keys are counted; the oldest are forgotten first
 Scope = Literal["chat", "feedback", "admin", "files", "train", "evals"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -39,14 +41,17 @@ class ApiKey:
 
 
 def create_key(file: Path, name: str, scopes: Sequence[str]) -> str:
-    """Add a key to the file, creating the file if needed, and return the key. Only its hash is saved.
+    """Add a key to the file, creating the file if needed, and return the key. Only its hash is
+    saved.
 
     Raises InputError if a scope is unknown or the name already has a key.
     """
     keys = read_keys(file) if file.exists() else ()
     check_known("--scope", scopes, SCOPES, "an unknown scope")
     if any(key.name == name for key in keys):
-        raise InputError.of(str(file), f"{name!r} already has a key", "", "delete its line to replace it")
+        raise InputError.of(
+            str(file), f"{name!r} already has a key", "", "delete its line to replace it"
+        )
     token = f"etude-{secrets.token_urlsafe(32)}"
     keys = (*keys, ApiKey(name, hash_key(token), tuple(scopes)))
     write_lines(file, [asdict(key) for key in keys], private=True)
@@ -74,7 +79,11 @@ def hash_key(key: str) -> str:
 def find_hash(hashes: Iterable[str], key: str) -> int | None:
     """Return the position of a key's hash. Compares it with every hash, each in constant time."""
     digest = hash_key(key)
-    matches = [position for position, candidate in enumerate(hashes) if hmac.compare_digest(candidate, digest)]
+    matches = [
+        position
+        for position, candidate in enumerate(hashes)
+        if hmac.compare_digest(candidate, digest)
+    ]
     return matches[-1] if matches else None
 
 
@@ -85,10 +94,14 @@ def find_key(keys: Sequence[ApiKey], token: str) -> ApiKey | None:
 
 
 class KeyRing:
-    """The keys that a server accepts: some for its whole life, and those of a file, read again when it changes."""
+    """The keys that a server accepts: some for its whole life, and those of a file, read again when
+    it changes.
+    """
 
     def __init__(self, keys: Sequence[ApiKey] = (), file: Path | None = None) -> None:
-        self.file, self._own, self._read = file, tuple(keys), tuple[ApiKey, ...]()
+        self.file = file
+        self._own = tuple(keys)
+        self._read = tuple[ApiKey, ...]()
         self._stamp: tuple[int, int] | None = None
         self._wrong: dict[str, deque[float]] = {}  # address -> when it sent wrong keys
         self.is_open = not keys and file is None
@@ -102,14 +115,19 @@ class KeyRing:
             if self.file and stamp != self._stamp:
                 self._stamp, self._read = stamp, read_keys(self.file)
         except (OSError, InputError) as error:
-            LOG.error("etude serve: the previous keys stay valid, because the new ones cannot be read: %s", error)
+            LOG.error(
+                "etude serve: the previous keys stay valid, because the new ones cannot be read: "
+                "%s",
+                error,
+            )
         return (*self._own, *self._read)
 
     def check(self, token: str, address: str) -> ApiKey:
         """Return the key with this token. Raises ApiError for a wrong token.
 
-        After MAX_WRONG wrong keys, an address has to wait for the answer to its next wrong key. Right tokens are
-        accepted meanwhile, because many clients may share the address."""
+        After MAX_WRONG wrong keys, an address has to wait for the answer to its next wrong key.
+        Right tokens are accepted meanwhile, because many clients may share the address.
+        """
         if key := find_key(self.list_keys(), token):
             return key
         now = time.monotonic()
@@ -126,7 +144,9 @@ class KeyRing:
         if len(self._wrong) > MAX_ADDRESSES:
             del self._wrong[next(iter(self._wrong))]
         raise ApiError(
-            401, "This server needs an API key. Send the header Authorization: Bearer KEY.", code="invalid_api_key"
+            401,
+            "This server needs an API key. Send the header Authorization: Bearer KEY.",
+            code="invalid_api_key",
         )
 
     def check_request(self, request: Request, scope: Scope) -> None:
@@ -136,7 +156,8 @@ class KeyRing:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         address = request.client.host if request.client else ""
         key = self.check(token.strip() if kind.casefold() == "bearer" else "", address)
-        request.state.key, request.state.scopes = key.name, key.scopes
+        request.state.key = key.name
+        request.state.scopes = key.scopes
         require_scope(request, scope)
 
 

@@ -1,4 +1,6 @@
-"""Checks before and while a request's body is read: sender, content type, time, size, and half characters."""
+"""Checks before and while a request's body is read: sender, content type, time, size, and half
+characters.
+"""
 
 import asyncio
 import json
@@ -17,12 +19,16 @@ from etude.web.api_errors import ApiError
 
 MIN_RATE = 65_536  # bytes per second that a client must send after the first seconds
 TOO_LARGE = ApiError(
-    413, "The body is too large for this route. Start the server with --limit body_bytes=N to allow larger chats."
+    413,
+    "The body is too large for this route. Start the server with --limit body_bytes=N to allow "
+    "larger chats.",
 )
 
 
 def build_route_class(check: Callable[[Request], Awaitable[None]]) -> type[APIRoute]:
-    """Return a class of routes that call `check` before they read the body; FastAPI's dependencies run after that."""
+    """Return a class of routes that call `check` before they read the body; FastAPI's dependencies
+    run after that.
+    """
 
     class CheckedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -49,21 +55,31 @@ class StorableRequest(Request):
 
 
 class BodyGuard:
-    """Middleware that reads a body without a content type, or with the one that `curl -d` sends, as JSON. It refuses a
-    body that arrives too slowly, and words Starlette's error for a body that is too large as OpenAI does."""
+    """Middleware that reads a body without a content type, or with the one that `curl -d` sends, as
+    JSON. It refuses a body that arrives too slowly, and words Starlette's error for a body that is
+    too large as OpenAI does.
+    """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
-        """`seconds`: the time for a small body; a large one has more time, in proportion to MIN_RATE."""
-        self.app, self.seconds = app, seconds
+        """`seconds`: the time for a small body; a large one has more time, in proportion to
+        MIN_RATE.
+        """
+        self.app = app
+        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = MutableHeaders(scope=scope)
-        if headers.get("content-type", "").partition(";")[0] in ("", "application/x-www-form-urlencoded"):
+        if headers.get("content-type", "").partition(";")[0] in (
+            "",
+            "application/x-www-form-urlencoded",
+        ):
             headers["content-type"] = "application/json"
-        deadline, is_read, is_refused = asyncio.get_running_loop().time() + self.seconds, False, False
+        deadline = asyncio.get_running_loop().time() + self.seconds
+        is_read = False
+        is_refused = False
 
         async def receive_in_time() -> Message:
             nonlocal deadline, is_read
@@ -73,7 +89,9 @@ class BodyGuard:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError as error:
-                raise HTTPException(408, f"The body did not arrive within {self.seconds:g} s.") from error
+                raise HTTPException(
+                    408, f"The body did not arrive within {self.seconds:g} s."
+                ) from error
             deadline += len(message.get("body", b"")) / MIN_RATE
             is_read = not message.get("more_body", False)
             return message
@@ -83,7 +101,8 @@ class BodyGuard:
             if (
                 message["type"] == "http.response.start"
                 and message["status"] == 413
-                and dict(message["headers"]).get(b"content-type") != b"application/json"  # an ApiError
+                and dict(message["headers"]).get(b"content-type")
+                != b"application/json"  # an ApiError
             ):
                 is_refused = True
                 await TOO_LARGE.response(scope, receive, send)

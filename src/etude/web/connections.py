@@ -18,7 +18,9 @@ SPARE_FILES = 256  # files that a server has open besides its connections
 
 
 def limit_connections(wanted: int) -> int:
-    """Raise this process's limit of open files so that `wanted` connections fit; return how many do."""
+    """Raise this process's limit of open files so that `wanted` connections fit; return how many
+    do.
+    """
     if resource is None:
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -31,12 +33,14 @@ def limit_connections(wanted: int) -> int:
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """Open a socket that listens; port 0 chooses a free port. Raises InputError if the port cannot be used."""
+    """Open a socket that listens; port 0 chooses a free port. Raises InputError if the port cannot
+    be used.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=False)
-        # asyncio sets this only for sockets that name their protocol; without it every response waits 40 ms for an
-        # acknowledgement between its head and its body.
+        # asyncio sets this only for sockets that name their protocol; without it every response
+        # waits 40 ms for an acknowledgement between its head and its body.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
@@ -48,13 +52,15 @@ def open_listener(host: str, port: int) -> socket.socket:
 class LimitedProtocol(H11Protocol):
     """uvicorn's protocol of one connection, with two limits, which a subclass sets.
 
-    A connection that has not sent the head of a request within `head_seconds` is closed. If there are more than
-    `max_connections`, one of those that wait for their client is closed: first connections without any request, then
-    connections between two requests, then connections whose body is not complete; of these, the one silent for longest.
-    If all others are being answered, the new connection is closed.
+    A connection that has not sent the head of a request within `head_seconds` is closed. If there
+    are more than `max_connections`, one of those that wait for their client is closed: first
+    connections without any request, then connections between two requests, then connections whose
+    body is not complete; of these, the one silent for longest. If all others are being answered,
+    the new connection is closed.
     """
 
-    max_connections, head_seconds = 1_000, 20.0
+    max_connections = 1_000
+    head_seconds = 20.0
     _timer: asyncio.TimerHandle | None = None
     _heard_at = 0.0
 
@@ -64,7 +70,11 @@ class LimitedProtocol(H11Protocol):
         self._heard_at = self.loop.time()
         self._watch()
         if len(self.connections) > self.max_connections:
-            others = [item for item in self.connections if isinstance(item, LimitedProtocol) and item is not self]
+            others = [
+                item
+                for item in self.connections
+                if isinstance(item, LimitedProtocol) and item is not self
+            ]
             # a connection that has already sent a request probably belongs to an honest client
             longest = min(others, key=lambda item: (item._patience, item._heard_at), default=self)
             longest = self if longest._patience == MAX_PATIENCE else longest
@@ -89,7 +99,9 @@ class LimitedProtocol(H11Protocol):
 
     @property
     def _patience(self) -> int:
-        """How late the connection is closed to make room; MAX_PATIENCE while its request is being answered."""
+        """How late the connection is closed to make room; MAX_PATIENCE while its request is being
+        answered.
+        """
         if self._is_waiting:
             return int(self.cycle is not None)
         return 2 if self.cycle.more_body else MAX_PATIENCE

@@ -13,10 +13,12 @@ _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 
 
 class Shell:
-    """Middleware that refuses foreign hosts and origins, adds headers, and gives every request an id.
+    """Middleware that refuses foreign hosts and origins, adds headers, and gives every request an
+    id.
 
-    The check of the Host header stops DNS rebinding: a page whose domain name was changed to point to this machine.
-    The check of the Origin header stops all other pages, because a browser sends a POST without a body from any page.
+    The check of the Host header stops DNS rebinding: a page whose domain name was changed to point
+    to this machine. The check of the Origin header stops all other pages, because a browser sends a
+    POST without a body from any page.
     """
 
     def __init__(
@@ -28,17 +30,25 @@ class Shell:
         headers: Mapping[str, str] | None = None,
         on_answered: Callable[[Scope, int, float], None] | None = None,
     ) -> None:
-        """`refuse` builds the response to a refused request from a sentence. `hosts` and `origins` are allowed in
-        addition to the server's own; None skips the check. `headers` are added unless the response has them.
-        `on_answered` is called with the scope, the status and the seconds of every request."""
-        self.app, self.refuse, self.hosts, self.origins = app, refuse, hosts, origins
-        self.headers, self.on_answered = headers or {}, on_answered
+        """`refuse` builds the response to a refused request from a sentence. `hosts` and `origins`
+        are allowed in addition to the server's own; None skips the check. `headers` are added
+        unless the response has them. `on_answered` is called with the scope, the status and the
+        seconds of every request.
+        """
+        self.app = app
+        self.refuse = refuse
+        self.hosts = hosts
+        self.origins = origins
+        self.headers = headers or {}
+        self.on_answered = on_answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers, started, status = Headers(scope=scope), time.perf_counter(), 0
+        headers = Headers(scope=scope)
+        started = time.perf_counter()
+        status = 0
         client_id = headers.get("x-request-id", "")
         # A client's own id helps to find the request in both logs.
         request_id = client_id if _REQUEST_ID.fullmatch(client_id) else uuid4().hex
@@ -63,8 +73,13 @@ class Shell:
                 self.on_answered(scope, status, time.perf_counter() - started)
 
     def _find_refusal(self, headers: Headers) -> str:
-        host, origin = headers.get("host", ""), headers.get("origin", "")
-        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].casefold()
+        host = headers.get("host", "")
+        origin = headers.get("origin", "")
+        name = (
+            host[1:].partition("]")[0]
+            if host.startswith("[")
+            else host.partition(":")[0].casefold()
+        )
         if self.hosts is not None and name not in self.hosts:
             return f"The Host header of a request must be one of: {', '.join(self.hosts)}."
         is_own = origin.partition("://")[2].casefold() == host.casefold()

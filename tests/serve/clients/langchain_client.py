@@ -1,4 +1,6 @@
-"""What a program with LangChain does with a server. Runs in an environment of its own: URL as the argument."""
+"""What a program with LangChain does with a server. Runs in an environment of its own: URL as the
+argument.
+"""
 
 import sys
 from typing import Literal

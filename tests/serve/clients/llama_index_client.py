@@ -1,4 +1,6 @@
-"""What a program with LlamaIndex does with a server. Runs in an environment of its own: URL as the argument."""
+"""What a program with LlamaIndex does with a server. Runs in an environment of its own: URL as the
+argument.
+"""
 
 import sys
 from typing import Literal
@@ -22,5 +24,8 @@ assert chat.chat([ChatMessage(role="user", content="where is my card")]).message
 assert list(chat.stream_chat([ChatMessage(role="user", content="where is my card")]))
 found = chat.structured_predict(Ticket, PromptTemplate("where is my card"))
 assert isinstance(found, Ticket), found
-assert OpenAILike(**OPTIONS, is_chat_model=False, max_tokens=5).complete("where is my card") is not None
+assert (
+    OpenAILike(**OPTIONS, is_chat_model=False, max_tokens=5).complete("where is my card")
+    is not None
+)
 print("ok")

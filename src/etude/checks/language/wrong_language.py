@@ -24,7 +24,11 @@ _ASKING |= {name.casefold() for name in identification.LANGUAGES.values()}
 _SENTENCE = re.compile(r"[\n.!?:;。！？：；]+")
 
 
-@finds(FindingKind("language", "warning", "inputs and free-text answers in a different language from most"))
+@finds(
+    FindingKind(
+        "language", "warning", "inputs and free-text answers in a different language from most"
+    )
+)
 def check_language(material: Material) -> Iterator[Finding]:
     """Find inputs, and free answers, in a language that is rare in the set."""
     yield from _check_column(material, "input")
@@ -54,8 +58,8 @@ def _check_column(material: Material, column: Column) -> Iterator[Finding]:
         "language",
         "warning",
         list(others),
-        f"{format_rows('have', len(others), len(texts))} an {'input' if is_input else 'answer'} in a "
-        f"different language from most, which are in {main}: {listed}.",
+        f"{format_rows('have', len(others), len(texts))} an {'input' if is_input else 'answer'} "
+        f"in a different language from most, which are in {main}: {listed}.",
         "Translate or delete these rows, unless requests in that language are expected.",
         excerpts=(show(row) for row in others),
     )
@@ -67,7 +71,9 @@ def _asks_no_language(material: Material, row: int) -> bool:
 
 
 def _is_sentence(text: str, language: str) -> bool:
-    """Whether a text is long, or is short but may be a sentence, not a name, title, list or quotation."""
+    """Whether a text is long, or is short but may be a sentence, not a name, title, list or
+    quotation.
+    """
     if identification.count_words(text) >= SHORT_WORDS:
         return True
     words = text.split()
@@ -86,10 +92,11 @@ def _is_sentence(text: str, language: str) -> bool:
     tasks=FREE,
 )
 def check_answer_language(material: Material) -> Iterator[Finding]:
-    """Find free answers in a different language from their input, if nearly all other answers match their input.
+    """Find free answers in a different language from their input, if nearly all other answers match
+    their input.
 
-    `check_language` covers sets in one language. Nothing is reported in a set of translations, nor for rows that ask
-    for another language or contain sentences in both languages.
+    `check_language` covers sets in one language. Nothing is reported in a set of translations, nor
+    for rows that ask for another language or contain sentences in both languages.
     """
     pairs: dict[int, tuple[str, str]] = {}
     for row in range(len(material.rows)):
@@ -102,18 +109,32 @@ def check_answer_language(material: Material) -> Iterator[Finding]:
         return
     identified = [language for language in material.output_languages.identified if language]
     is_mixed = len(identified) >= MIN_TEXTS and find_main_language(identified) is None
-    if not is_mixed and find_main_language([of_answer for _, of_answer in pairs.values()]) is not None:
+    if (
+        not is_mixed
+        and find_main_language([of_answer for _, of_answer in pairs.values()]) is not None
+    ):
         return
-    rows = {row: pair for row, pair in different.items() if not _has_sentence_of_other(material, row, *pair)}
+    rows = {
+        row: pair
+        for row, pair in different.items()
+        if not _has_sentence_of_other(material, row, *pair)
+    }
     if rows:
-        counts = Counter(f"{of_answer} answer to {of_input} input" for of_input, of_answer in rows.values())
+        counts = Counter(
+            f"{of_answer} answer to {of_input} input" for of_input, of_answer in rows.values()
+        )
+        pairs_of_languages = ", ".join(
+            f"{pair} in {number:,}" for pair, number in counts.most_common(MAX_NAMES)
+        )
         yield material.finding(
             "answer_language",
             "warning",
             list(rows),
-            f"{format_rows('have', len(rows), len(material.rows))} an answer in a different language from the input: "
-            f"{', '.join(f'{pair} in {number:,}' for pair, number in counts.most_common(MAX_NAMES))}. The languages "
-            f"are the same in nearly all of the {len(pairs):,} rows in which both were identified.",
+            f"{format_rows('have', len(rows), len(material.rows))} an answer in a different "
+            "language from the input: "
+            f"{pairs_of_languages}. "
+            f"The languages are the same in nearly all of the {len(pairs):,} rows in which both "
+            "were identified.",
             "Write the answer in the language of the input, unless the input asks for another one.",
             excerpts=material.show_rows(rows),
         )
@@ -124,8 +145,12 @@ def _identify_unquoted(text: str) -> str | None:
 
 
 def _has_sentence_of_other(material: Material, row: int, of_input: str, of_answer: str) -> bool:
-    """Whether the input has a sentence in the answer's language, or the answer has one in the input's language."""
+    """Whether the input has a sentence in the answer's language, or the answer has one in the
+    input's language.
+    """
     texts = (material.rows[row].input[-1].content, of_answer), (material.outputs[row], of_input)
     return any(
-        _identify_unquoted(sentence) == language for text, language in texts for sentence in _SENTENCE.split(text)
+        _identify_unquoted(sentence) == language
+        for text, language in texts
+        for sentence in _SENTENCE.split(text)
     )

@@ -1,7 +1,7 @@
 """Findings as one HTML page that loads nothing, styled like report.html.
 
-A content security policy allows only the page's own style, by its hash; Jinja2 escapes the texts of the rows. Personal
-data and secrets are redacted.
+A content security policy allows only the page's own style, by its hash; Jinja2 escapes the texts of
+the rows. Personal data and secrets are redacted.
 """
 
 import re
@@ -57,20 +57,28 @@ def format_kind(kind: str) -> str:
 
 
 def format_concerned(finding: Finding) -> str:
-    """Format the number and share of the rows that the finding is about; "" for a finding on the whole set."""
-    rows, total = int(finding.numbers.get("rows", len(finding.locations))), int(finding.numbers.get("of", 0))
+    """Format the number and share of the rows that the finding is about; "" for a finding on the
+    whole set.
+    """
+    rows = int(finding.numbers.get("rows", len(finding.locations)))
+    total = int(finding.numbers.get("of", 0))
     return material.format_share(rows, total) if rows and total else ""
 
 
 def split_excerpt(excerpt: Excerpt) -> Iterator[tuple[str, bool]]:
-    r"""Split an excerpt at its spans: yield (text, whether it is marked) in order, without empty texts.
+    r"""Split an excerpt at its spans: yield (text, whether it is marked) in order, without empty
+    texts.
 
     Characters that are invisible or change the direction of text are escaped: `\x92`.
     """
-    text, position = excerpt.text, 0
+    text = excerpt.text
+    position = 0
     for low, high in (*excerpt.spans, (len(text), len(text))):
         low = max(low, position)
         for piece, is_marked in ((text[position:low], False), (text[low:high], True)):
             if piece:
-                yield (_INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), piece), is_marked)
+                yield (
+                    _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), piece),
+                    is_marked,
+                )
         position = max(low, high)

@@ -1,4 +1,6 @@
-"""Findings in plain text for a terminal and as JSON, and the summary with which every report begins."""
+"""Findings in plain text for a terminal and as JSON, and the summary with which every report
+begins.
+"""
 
 import json
 import textwrap
@@ -26,14 +28,21 @@ class Summary:
 
 
 def summarize(findings: Findings) -> Summary:
-    """Answer both questions by the most severe finding of each; what the checks cannot see is not considered."""
+    """Answer both questions by the most severe finding of each; what the checks cannot see is not
+    considered.
+    """
     safety_kinds = {kind.name for kind in findings.kinds.values() if kind.safety}
     safety = [finding for finding in findings if finding.kind in safety_kinds]
     quality = [finding for finding in findings if finding.kind not in safety_kinds]
     return Summary(
-        good=_warn(quality) or "No problem was found. The checks cannot verify that the answers are true.",
+        good=_warn(quality)
+        or "No problem was found. The checks cannot verify that the answers are true.",
         safe=_warn(safety)
-        or _list_kinds(safety, "note", "The rules found no error or warning about safety; a person should review {}.")
+        or _list_kinds(
+            safety,
+            "note",
+            "The rules found no error or warning about safety; a person should review {}.",
+        )
         or "The rules found nothing personal, secret or unsafe.",
     )
 
@@ -45,8 +54,12 @@ def _warn(findings: Sequence[Finding]) -> str:
 
 
 def _list_kinds(findings: Sequence[Finding], severity: str, sentence: str) -> str:
-    """Insert the kinds of a severity into a sentence, such as `empty, echo and 2 more`; "" if there are none."""
-    kinds = list(dict.fromkeys(finding.kind for finding in findings if finding.severity == severity))
+    """Insert the kinds of a severity into a sentence, such as `empty, echo and 2 more`; "" if there
+    are none.
+    """
+    kinds = list(
+        dict.fromkeys(finding.kind for finding in findings if finding.severity == severity)
+    )
     return sentence.format(list_first(kinds, MAX_KINDS)) if kinds else ""
 
 
@@ -56,14 +69,18 @@ def to_text(findings: Findings, width: int = WIDTH) -> str:
     answers = (f"Good enough to train on? {summary.good}", f"Safe to train on? {summary.safe}")
     rows = f"{format_count(findings.rows, 'row')} of {findings.file}"
     rows += f" and {format_count(findings.test_rows, 'test row')}" if findings.test_rows else ""
-    counts = [format_count(sum(item.severity == name for item in findings), name) for name in SEVERITIES]
+    counts = [
+        format_count(sum(item.severity == name for item in findings), name) for name in SEVERITIES
+    ]
     lines = [f"{rows}: {', '.join(counts) if len(findings) else 'nothing found'}."]
     lines += [*chain.from_iterable(textwrap.wrap(answer, width) for answer in answers), ""]
     for finding in findings:
         lines += [*_format_finding(finding, width), ""]
     # Control characters are escaped; characters that join letters and emoji stay.
     text = "".join(
-        char if char.isprintable() or char in "\n\u200c\u200d" else char.encode("unicode_escape").decode("ascii")
+        char
+        if char.isprintable() or char in "\n\u200c\u200d"
+        else char.encode("unicode_escape").decode("ascii")
         for char in "\n".join(lines)
     )
     return text.rstrip() + "\n"
@@ -96,8 +113,12 @@ def _format_finding(finding: Finding, width: int) -> Iterator[str]:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    text = " ".join(text.split())  # textwrap's time grows with the square of the length of a run of spaces
-    return textwrap.wrap(text, width - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    text = " ".join(
+        text.split()
+    )  # textwrap's time grows with the square of the length of a run of spaces
+    return textwrap.wrap(
+        text, width - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+    )
 
 
 def format_locations(locations: Sequence[str], subjects: Sequence[str] = ()) -> str:
@@ -120,12 +141,16 @@ def group_by_row(excerpts: Sequence[Excerpt]) -> Iterator[tuple[Excerpt, ...]]:
 
 
 def quote_row(row: Sequence[Excerpt], max_chars: int) -> str:
-    """Quote a row's excerpts in about `max_chars` characters, named if there are two: `input "..."; answer "..."`."""
+    """Quote a row's excerpts in about `max_chars` characters, named if there are two: `input "...";
+    answer "..."`.
+    """
     if len(row) == 1:
         return _quote_excerpt(row[0], max_chars)
     names = {"input": "input", "output": "answer"}
     max_each = max_chars // len(row) - len("; answer ")
-    return "; ".join(f"{names[excerpt.column]} {_quote_excerpt(excerpt, max_each)}" for excerpt in row)
+    return "; ".join(
+        f"{names[excerpt.column]} {_quote_excerpt(excerpt, max_each)}" for excerpt in row
+    )
 
 
 def _quote_excerpt(excerpt: Excerpt, max_chars: int) -> str:

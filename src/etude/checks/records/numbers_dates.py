@@ -1,7 +1,7 @@
 """The values of numbers and dates in their usual formats: 12750 is 12,750 and 12.750,00 €.
 
-A format with two readings gives both: 12.750 has thousands or decimals, and 5/4/2024 is in May or in April. Signs are
-not read; of a date with a time, only the date is read.
+A format with two readings gives both: 12.750 has thousands or decimals, and 5/4/2024 is in May or
+in April. Signs are not read; of a date with a time, only the date is read.
 """
 
 import re
@@ -19,7 +19,8 @@ _YEAR = r"(?P<year>\d{4})\b"
 _OF = r"(?:of |de |del |d[’'])?"
 _NUMBER = re.compile(r"\d+(?:[.,'’]\d+| \d{3}(?!\d))*")
 _SCALE = re.compile(
-    r" ?(?:(%|per ?cent|prozent|pour ?cent|por ?cento?|procent)|(k|thousand|tausend)\b|(mill?i[oó]n\w*|mio|mln)\b)"
+    r" ?(?:(%|per ?cent|prozent|pour ?cent|por "
+    r"?cento?|procent)|(k|thousand|tausend)\b|(mill?i[oó]n\w*|mio|mln)\b)"
 )
 # What may surround the number in a text that is otherwise only that number.
 _AROUND = re.compile(
@@ -32,7 +33,8 @@ _TIME = re.compile(r"[t ]\d{1,2}:\d\d\S{0,12}\Z")
 def _date_patterns() -> tuple[re.Pattern[str], ...]:
     month = rf"(?P<name>{lexicon.month_pattern()})\b\.?"
     patterns = (
-        r"\b(?P<first>\d{1,4})(?:([/.-]) ?(?P<second>\d{1,2})\2 ?|[年년] ?(?P<month>\d{1,2})[月월] ?)"
+        r"\b(?P<first>\d{1,4})"
+        r"(?:([/.-]) ?(?P<second>\d{1,2})\2 ?|[年년] ?(?P<month>\d{1,2})[月월] ?)"
         r"(?P<third>\d{4}|\d{1,2})(?!\d)",
         rf"{_DAY}[ -]{_OF}{month}(?:,?[ -]{_OF}{_YEAR})?",
         rf"\b{month} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? {_YEAR})?",
@@ -49,13 +51,17 @@ def _number_words() -> Mapping[str, str]:
 
 
 def parse_value(text: str) -> frozenset[Value]:
-    """Parse a text that is only a number or a date, and return all its readings; empty if it is neither."""
+    """Parse a text that is only a number or a date, and return all its readings; empty if it is
+    neither.
+    """
     folded = _TIME.sub("", normal_forms.fold(text.strip()))
     for pattern in _date_patterns():
         if (match := pattern.fullmatch(folded.rstrip("日일."))) is not None:
             return frozenset(_read_date(match))
     number = _NUMBER.search(folded)
-    if number is None or not _AROUND.fullmatch(folded[: number.start()] + " " + folded[number.end() :]):
+    if number is None or not _AROUND.fullmatch(
+        folded[: number.start()] + " " + folded[number.end() :]
+    ):
         return frozenset()
     return frozenset(parse_number(number[0]))
 
@@ -84,7 +90,9 @@ def contains_value(value: frozenset[Value], values: frozenset[Value]) -> bool:
 
 
 def parse_number(digits: str) -> Iterator[str]:
-    """Yield the numbers that a run of digits and separators can mean; for a list of numbers, yield each."""
+    """Yield the numbers that a run of digits and separators can mean; for a list of numbers, yield
+    each.
+    """
     plain = re.sub(r"['’ ]", "", digits)
     marks = [mark for mark in plain if mark in ".,"]
     if not marks:
@@ -92,7 +100,11 @@ def parse_number(digits: str) -> Iterator[str]:
         return
     whole, _, decimals = plain.rpartition(marks[-1])
     groups = re.split("[.,]", plain)
-    is_grouped = len(decimals) == 3 and len(groups[0]) <= 3 and all(2 <= len(group) <= 3 for group in groups[1:])
+    is_grouped = (
+        len(decimals) == 3
+        and len(groups[0]) <= 3
+        and all(2 <= len(group) <= 3 for group in groups[1:])
+    )
     if len(set(marks)) == 1 and is_grouped:
         yield _join_digits("".join(groups), "")
     if len(marks) == 1 or (marks[-1] not in marks[:-1] and len(set(marks)) == 2):
@@ -124,15 +136,33 @@ def _scale_numbers(numbers: set[str], text: str, end: int) -> Iterator[str]:
 
 def _read_date(match: re.Match[str]) -> Iterator[Date]:
     """Yield the days, or months, that a match of one of the patterns can mean."""
-    groups = {"month": "", "day": "", "year": "", **{name: text or "" for name, text in match.groupdict().items()}}
+    groups = {
+        "month": "",
+        "day": "",
+        "year": "",
+        **{name: text or "" for name, text in match.groupdict().items()},
+    }
     if "first" not in groups:
-        number = lexicon.month_numbers()[groups["name"]] if "name" in groups else int(groups["month"])
+        number = (
+            lexicon.month_numbers()[groups["name"]] if "name" in groups else int(groups["month"])
+        )
         yield int(groups["year"] or 0), number, int(groups["day"] or 0)
         return
-    first, second, third = groups["first"], groups["second"] or groups["month"], groups["third"]
+    first = groups["first"]
+    second = groups["second"] or groups["month"]
+    third = groups["third"]
     # The year comes first, or last with the day or the month before the other.
-    orders = [(first, second, third)] if len(first) == 4 else [(third, second, first), (third, first, second)]
+    orders = (
+        [(first, second, third)]
+        if len(first) == 4
+        else [(third, second, first), (third, first, second)]
+    )
     for year, month, day in orders:
-        if len(year) in (2, 4) and max(len(month), len(day)) < 3 and 1 <= int(month) <= 12 and int(day) <= 31:
+        if (
+            len(year) in (2, 4)
+            and max(len(month), len(day)) < 3
+            and 1 <= int(month) <= 12
+            and int(day) <= 31
+        ):
             for century in (1900, 2000) if len(year) == 2 else (0,):
                 yield century + int(year), int(month), int(day)

@@ -6,7 +6,9 @@ from typing import Any
 
 from etude.base.files import parse_json
 
-Record = Mapping[str, tuple[str, ...]]  # field -> its values as texts; a field without a value is absent
+Record = Mapping[
+    str, tuple[str, ...]
+]  # field -> its values as texts; a field without a value is absent
 NEARLY_ALL = 0.95  # share of texts that must be records for the set to count as records
 MAX_DEPTH = 3  # levels of a JSON object that are read
 _PAIRS = re.compile(r"\s*([^\[\],]{1,40})\[([^\[\]]{0,400})\]\s*(?:,|;|\Z)")
@@ -68,7 +70,8 @@ def _list_leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, str]]
 
 
 def _parse_bracket_pairs(text: str) -> list[tuple[str, str]] | None:
-    pairs, position = [], 0
+    pairs = []
+    position = 0
     while position < len(text):
         match = _PAIRS.match(text, position)
         if match is None:
@@ -80,9 +83,12 @@ def _parse_bracket_pairs(text: str) -> list[tuple[str, str]] | None:
 
 
 def _parse_lines(text: str) -> list[tuple[str, str]] | None:
-    """Parse lines `name: value`. None if a name returns after another one: such lines are turns of a conversation."""
+    """Parse lines `name: value`. None if a name returns after another one: such lines are turns of
+    a conversation.
+    """
     pairs: list[tuple[str, str]] = []
-    names, last = set(), ""
+    names = set()
+    last = ""
     for line in text.splitlines():
         match = _LINE.fullmatch(line.strip())
         if match is None or (match[1] != last and match[1] in names):

@@ -1,10 +1,11 @@
 """Fields of records that their text does not support.
 
-The text is the input of an extraction, or the answer that is written from a record. A value is supported if it occurs
-in the text, word for word or as a number or date in another format. For a field with few different values, a logistic
-regression on the other rows predicts the value from the words of the text, without the values of other fields. It is
-cross-validated: rows with the same text share a fold, and so do rows with the same record if there are many records. A
-value is unsupported if the text makes it less likely than it is without any text.
+The text is the input of an extraction, or the answer that is written from a record. A value is
+supported if it occurs in the text, word for word or as a number or date in another format. For a
+field with few different values, a logistic regression on the other rows predicts the value from the
+words of the text, without the values of other fields. It is cross-validated: rows with the same
+text share a fold, and so do rows with the same record if there are many records. A value is
+unsupported if the text makes it less likely than it is without any text.
 """
 
 import math
@@ -31,8 +32,10 @@ MAX_ROWS = 20_000  # maximum number of rows that are checked; larger sets are sa
 # Share of the rows above which nothing is reported: the texts are not about their records.
 MAX_UNSUPPORTED = 0.5
 MAX_NAMES = 4  # fields in the message
-MAX_LIFT = 1.0  # largest ratio of a value's probability with and without its text at which it is unsupported
-# Share of a field's values that must be in their texts for the other values to count as unsupported.
+# largest ratio of a value's probability with and without its text at which it is unsupported
+MAX_LIFT = 1.0
+# Share of a field's values that must be in their texts for the other values to count as
+# unsupported.
 VERBATIM_SHARE = 0.95
 MAX_VALUES = 50  # maximum number of different values of a field that can be learned
 MIN_VALUE_ROWS = 8  # rows with a value below which nothing is learned about it
@@ -48,7 +51,9 @@ class RecordTexts:
     """The records of a task, each with its text."""
 
     rows: tuple[int, ...]
-    """Positions in the material. Rows without a record are left out, because other findings report them."""
+    """Positions in the material. Rows without a record are left out, because other findings report
+    them.
+    """
     sample: range
     """The rows that were checked."""
     records: tuple[Record, ...]
@@ -59,7 +64,12 @@ class RecordTexts:
     """The column of the records; the texts are the other column."""
 
 
-@finds(FindingKind("unsupported", "warning", "fields of a record that its text does not support, ranked"), tasks=TEXTS)
+@finds(
+    FindingKind(
+        "unsupported", "warning", "fields of a record that its text does not support, ranked"
+    ),
+    tasks=TEXTS,
+)
 def check_unsupported(material: Material) -> Iterator[Finding]:
     """Find the fields of records that their texts do not support."""
     pairs = _read_records(material)
@@ -76,10 +86,11 @@ def check_unsupported(material: Material) -> Iterator[Finding]:
         "warning",
         [pairs.rows[index] for index, _ in unsupported],
         redact_label(
-            f"{format_rows('have', len(unsupported), len(pairs.sample))} a field that the {text} does not support"
-            f"{sampled}: {names}."
+            f"{format_rows('have', len(unsupported), len(pairs.sample))} a field that the {text} "
+            f"does not support{sampled}: {names}."
         ),
-        "Correct or remove the field that is listed with each row. The least supported fields come first.",
+        "Correct or remove the field that is listed with each row. The least supported fields "
+        "come first.",
         subjects=[redact_label(name) for _, name in unsupported],
         excerpts=_show_fields(material, pairs, unsupported[:10]),
         numbers={"rows": len(unsupported), "of": len(pairs.sample)},
@@ -89,11 +100,14 @@ def check_unsupported(material: Material) -> Iterator[Finding]:
 def _read_records(material: Material) -> RecordTexts | None:
     column: Column = "output" if material.task.kind == "extract" else "input"
     sample = range(0, len(material.rows), -(-len(material.rows) // MAX_ROWS))
-    sources, texts = material.inputs, material.outputs
+    sources = material.inputs
+    texts = material.outputs
     if column == "output":
         sources, texts = texts, sources
     records = parse_records([sources[row] for row in sample]) or []
-    pairs = [(row, record) for row, record in zip(sample, records, strict=False) if record is not None]
+    pairs = [
+        (row, record) for row, record in zip(sample, records, strict=False) if record is not None
+    ]
     if len(pairs) < MIN_FIELD_ROWS:
         return None
     rows, parsed = zip(*pairs, strict=True)
@@ -102,8 +116,12 @@ def _read_records(material: Material) -> RecordTexts | None:
     return RecordTexts(rows, sample, parsed, chosen, plain, column)
 
 
-def _show_fields(material: Material, pairs: RecordTexts, fields: Sequence[tuple[int, str]]) -> Iterator[Excerpt]:
-    """Yield excerpts of both columns of each row. The record's values are marked, or the name of their field."""
+def _show_fields(
+    material: Material, pairs: RecordTexts, fields: Sequence[tuple[int, str]]
+) -> Iterator[Excerpt]:
+    """Yield excerpts of both columns of each row. The record's values are marked, or the name of
+    their field.
+    """
     in_output = pairs.record_column == "output"
     for index, path in fields:
         row = pairs.rows[index]
@@ -117,7 +135,9 @@ def _show_fields(material: Material, pairs: RecordTexts, fields: Sequence[tuple[
 
 
 def _find_field_values(text: str, name: str, values: Sequence[str]) -> list[CharSpan]:
-    """Find the values of a field after its name, in their order; a value in another format is left out."""
+    """Find the values of a field after its name, in their order; a value in another format is left
+    out.
+    """
     field = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
     spans: list[CharSpan] = []
     position = 0
@@ -136,7 +156,8 @@ class _Texts:
     """Texts of records; their numbers and dates are read when they are needed."""
 
     def __init__(self, texts: Sequence[str], plain: Sequence[str]) -> None:
-        self.texts, self.plain = texts, plain
+        self.texts = texts
+        self.plain = plain
         self._values: dict[int, frozenset[numbers_dates.Value]] = {}
 
     def contain(self, row: int, values: Sequence[str]) -> bool:
@@ -152,10 +173,14 @@ class _Texts:
         return True
 
 
-def find_unsupported(texts: Sequence[str], plain: Sequence[str], records: Sequence[Record]) -> list[tuple[int, str]]:
-    """Return (row, its least supported field) for the rows with an unsupported field, the least supported first.
+def find_unsupported(
+    texts: Sequence[str], plain: Sequence[str], records: Sequence[Record]
+) -> list[tuple[int, str]]:
+    """Return (row, its least supported field) for the rows with an unsupported field, the least
+    supported first.
 
-    Fields that few rows have are not judged. `plain` are the normalised texts, with a space at both ends.
+    Fields that few rows have are not judged. `plain` are the normalised texts, with a space at both
+    ends.
     """
     counts = Counter(name for record in records for name in record)
     sources = _Texts(texts, plain)
@@ -166,16 +191,21 @@ def find_unsupported(texts: Sequence[str], plain: Sequence[str], records: Sequen
     }
     if not lifts:
         return []
-    names, lift = list(lifts), np.stack([*lifts.values()], axis=1)
+    names = list(lifts)
+    lift = np.stack([*lifts.values()], axis=1)
     lowest = lift.min(axis=1)
     ranked = np.argsort(lowest, kind="stable")[: int((lowest <= MAX_LIFT).sum())]
     return [(int(row), names[int(lift[row].argmin())]) for row in ranked]
 
 
 def _compute_lift(name: str, texts: _Texts, records: Sequence[Record]) -> Floats | None:
-    """Compute for every row how much likelier the text makes the field's value, as a ratio; None if not judged."""
+    """Compute for every row how much likelier the text makes the field's value, as a ratio; None if
+    not judged.
+    """
     has_field = np.array([name in record for record in records])
-    in_text = np.array([texts.contain(row, record.get(name, ())) for row, record in enumerate(records)])
+    in_text = np.array(
+        [texts.contain(row, record.get(name, ())) for row, record in enumerate(records)]
+    )
     lift = np.full(len(records), math.inf)
     # If nearly all values of a field are quoted from the text, the other values are unsupported.
     if float(in_text[has_field].mean()) >= VERBATIM_SHARE:
@@ -185,13 +215,17 @@ def _compute_lift(name: str, texts: _Texts, records: Sequence[Record]) -> Floats
     values = [" | ".join(sorted(record.get(name, ()))) for record in records]  # "" if it is absent
     counts = Counter(values)
     classes = sorted(value for value, number in counts.items() if number >= MIN_VALUE_ROWS)
-    if 1 < len(classes) <= MAX_VALUES and sum(counts[value] for value in classes) >= 0.9 * len(records):
+    if 1 < len(classes) <= MAX_VALUES and sum(counts[value] for value in classes) >= 0.9 * len(
+        records
+    ):
         # By the words of their text; absence is one of the classes.
         rows = np.array([row for row, value in enumerate(values) if value in classes])
         gold = np.array([classes.index(values[row]) for row in rows])
         own_texts = [_remove_other_fields(texts.plain[row], records[row], name) for row in rows]
         folds = _split_folds([records[row] for row in rows], [texts.plain[row] for row in rows])
-        probabilities = _cross_validate(own_texts, gold, folds, len(classes))[np.arange(len(gold)), gold]
+        probabilities = _cross_validate(own_texts, gold, folds, len(classes))[
+            np.arange(len(gold)), gold
+        ]
         lift[rows] = probabilities / (np.bincount(gold) / len(gold))[gold]
         lift[in_text | ~has_field] = math.inf
         return lift
@@ -199,7 +233,8 @@ def _compute_lift(name: str, texts: _Texts, records: Sequence[Record]) -> Floats
 
 
 def _remove_other_fields(text: str, record: Record, name: str) -> str:
-    """Remove the values of a record's other fields from a normalised text, so that its words are about this field.
+    """Remove the values of a record's other fields from a normalised text, so that its words are
+    about this field.
 
     Values of up to three characters stay, because such words often occur with another meaning.
     """
@@ -214,10 +249,13 @@ def _remove_other_fields(text: str, record: Record, name: str) -> str:
 def _split_folds(records: Sequence[Record], texts: Sequence[str]) -> Ints:
     """Return the fold in which each row is predicted. Rows with the same text share a fold.
 
-    If there are enough different records, rows with the same record also share a fold, so that an error that is copied
-    with a record does not support itself.
+    If there are enough different records, rows with the same record also share a fold, so that an
+    error that is copied with a record does not support itself.
     """
-    names = [repr(sorted(record.items())) if record else text for record, text in zip(records, texts, strict=True)]
+    names = [
+        repr(sorted(record.items())) if record else text
+        for record, text in zip(records, texts, strict=True)
+    ]
     keys = names if len(set(names)) >= MIN_RECORDS else texts
     distinct = sorted(set(keys))  # so that the folds do not depend on the order of the rows
     numbers = np.random.default_rng(0).permutation(len(distinct)) % FOLDS
@@ -226,17 +264,22 @@ def _split_folds(records: Sequence[Record], texts: Sequence[str]) -> Ints:
 
 
 def _cross_validate(texts: Sequence[str], gold: Ints, folds: Ints, num_classes: int) -> Floats:
-    """Predict probabilities, rows by classes, by TF-IDF of 1 to 3 words; infinite if other folds are too small."""
+    """Predict probabilities, rows by classes, by TF-IDF of 1 to 3 words; infinite if other folds
+    are too small.
+    """
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    vectoriser = TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, min_df=2, token_pattern=r"\S+")
+    vectoriser = TfidfVectorizer(
+        ngram_range=(1, 3), sublinear_tf=True, min_df=2, token_pattern=r"\S+"
+    )
     words = fit_vectoriser(vectoriser, texts)
     words = csr_matrix(np.zeros((len(texts), 1))) if words is None else words
     result = np.full((len(gold), num_classes), np.inf)
     for fold in range(FOLDS):
-        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        train = np.flatnonzero(folds != fold)
+        test = np.flatnonzero(folds == fold)
         if len(test) and len(set(gold[train].tolist())) > 1:
             model = LogisticRegression(C=3, max_iter=300).fit(words[train], gold[train])
             result[np.ix_(test, model.classes_)] = model.predict_proba(words[test])

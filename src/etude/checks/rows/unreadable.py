@@ -21,15 +21,23 @@ from etude.types import Finding
     FindingKind("roles", "error", "chats whose turns have an unknown role or a wrong order"),
     FindingKind("tools", "error", "functions, or function calls, that cannot be read"),
     FindingKind("empty_turn", "error", "empty turns of a chat"),
-    FindingKind("label", "error", "labels that the contract does not list, or answers that are not labels"),
+    FindingKind(
+        "label", "error", "labels that the contract does not list, or answers that are not labels"
+    ),
     FindingKind("instructions", "error", "a system message that conflicts with the instructions"),
-    FindingKind("contract", "error, warning", "answers that break the contract; over 5% are an error"),
+    FindingKind(
+        "contract", "error, warning", "answers that break the contract; over 5% are an error"
+    ),
     FindingKind("too_few", "error", "fewer rows than a comparison needs"),
     FindingKind("empty", "error", "rows and answers without content, such as `n/a` or `#REF!`"),
-    FindingKind("repeated_input", "error", "copies of an earlier row; an error if they also have its id"),
+    FindingKind(
+        "repeated_input", "error", "copies of an earlier row; an error if they also have its id"
+    ),
 )
 def check_unreadable(material: Material) -> Iterator[Finding]:
-    """Yield a finding for each kind and message of the issues, whatever the turn. A comparison stops at errors."""
+    """Yield a finding for each kind and message of the issues, whatever the turn. A comparison
+    stops at errors.
+    """
     # Only issues of the examples can be fixed: --fix never writes to the test.
     own_issues = frozenset(material.issues)
     test = material.test or ()
@@ -38,7 +46,10 @@ def check_unreadable(material: Material) -> Iterator[Finding]:
     num_test = _count_rows(test, material.test_issues)
     groups: defaultdict[tuple[str, str], list[Issue]] = defaultdict(list)
     test_issues = tuple(_locate_test_issues(material))
-    refused = {*select_refused(material.issues, len(material.rows)), *select_refused(test_issues, len(test))}
+    refused = {
+        *select_refused(material.issues, len(material.rows)),
+        *select_refused(test_issues, len(test)),
+    }
     for issue in (*material.issues, *test_issues):
         groups[issue.kind, mask_turn_numbers(issue.message)].append(issue)
     for (kind, text), issues in groups.items():
@@ -80,7 +91,9 @@ def _count_rows(rows: Examples, issues: Sequence[Issue]) -> int:
 
 
 def _locate_test_issues(material: Material) -> Iterator[Issue]:
-    """Yield the issues of the test. If both files have the same name, locations in the test get their file's path."""
+    """Yield the issues of the test. If both files have the same name, locations in the test get
+    their file's path.
+    """
     task = material.task
     name = task.test.file.name if task.test else ""
     for issue in material.test_issues:

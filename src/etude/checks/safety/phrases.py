@@ -1,13 +1,16 @@
-"""Phrases that attack, threaten, advise or refuse, and insults, from YAML files next to this module.
+"""Phrases that attack, threaten, advise or refuse, and insults, from YAML files next to this
+module.
 
 A file of phrases maps a language or a subject to an entry:
 
-    hints: words, as `normalise` returns them; every text with such a phrase contains one of them. An entry without
+    hints: words, as `normalise` returns them; every text with such a phrase contains one of them.
+    An entry without
         hints, for languages without spaces, applies to texts with letters other than ASCII
     patterns: regular expressions that ignore case; they must take linear time
     any other key: a list of alternatives that the patterns of the entry use as <key>
 
-The entry `shared` has such lists for all entries of the file. Other wordings and other reasons are missed.
+The entry `shared` has such lists for all entries of the file. Other wordings and other reasons are
+missed.
 """
 
 import re
@@ -56,7 +59,9 @@ def load_phrases(name: str) -> Mapping[str, Phrases]:
         patterns = entry["patterns"]
         for key, value in {**shared, **entry}.items():
             if isinstance(value, list):
-                patterns = [pattern.replace(f"<{key}>", f"(?:{'|'.join(value)})") for pattern in patterns]
+                patterns = [
+                    pattern.replace(f"<{key}>", f"(?:{'|'.join(value)})") for pattern in patterns
+                ]
         hints = parse_words(entry.get("hints", ""))
         entries[name] = Phrases(hints, merge_patterns(patterns), entry.get("description", ""))
     return entries
@@ -71,11 +76,15 @@ _INJECTION = load_phrases("injections.yaml")["any language"]
 _THREATS = load_phrases("threats.yaml")
 _ADVICE = load_phrases("advice.yaml")
 _REFUSALS = load_phrases("refusals.yaml")
-HARM = read_words(__file__, "harm.yaml")["words"]  # words of inputs that may be refused for good reasons
+HARM = read_words(__file__, "harm.yaml")[
+    "words"
+]  # words of inputs that may be refused for good reasons
 _INSULTS = read_table(__file__, "insults.yaml")
 ALWAYS_INSULTING = frozenset().union(*map(parse_words, _INSULTS["any_language"].values()))
 # Language -> words that are insults in it, but ordinary in another language.
-INSULTING_IN = {language: parse_words(words) for language, words in _INSULTS["one_language"].items()}
+INSULTING_IN = {
+    language: parse_words(words) for language, words in _INSULTS["one_language"].items()
+}
 _SOMETIMES_INSULTING = frozenset().union(*INSULTING_IN.values())
 _UNSPACED = "|".join(_INSULTS["unspaced"].split())
 _IS_UNSPACED = re.compile(_UNSPACED)
@@ -89,7 +98,9 @@ def find_threat(text: str, plain: str) -> CharSpan | None:
 
 
 @finds(
-    FindingKind("injection", "warning", "inputs that tell the model to ignore its instructions", safety=True),
+    FindingKind(
+        "injection", "warning", "inputs that tell the model to ignore its instructions", safety=True
+    ),
     quick=True,
 )
 def check_injections(material: Material) -> Iterator[Finding]:
@@ -101,7 +112,11 @@ def check_injections(material: Material) -> Iterator[Finding]:
     yield from _report(material, "injection", "warning", "input", rows, message, remedy)
 
 
-@finds(FindingKind("threat", "warning, note", "inputs and free-text answers with a threat", safety=True))
+@finds(
+    FindingKind(
+        "threat", "warning, note", "inputs and free-text answers with a threat", safety=True
+    )
+)
 def check_threats(material: Material) -> Iterator[Finding]:
     """Find inputs and free answers with a threat."""
     rows = _find_threats(material, material.inputs, material.plain_inputs)
@@ -115,7 +130,9 @@ def check_threats(material: Material) -> Iterator[Finding]:
 
 
 def _find_threats(material: Material, texts: Sequence[str], plain: Sequence[str]) -> SpansByRow:
-    return {row: [span] for row, span in enumerate(material.map_rows(find_threat, texts, plain)) if span}
+    return {
+        row: [span] for row, span in enumerate(material.map_rows(find_threat, texts, plain)) if span
+    }
 
 
 @finds(
@@ -128,11 +145,14 @@ def _find_threats(material: Material, texts: Sequence[str], plain: Sequence[str]
     tasks=FREE,
 )
 def check_advice(material: Material) -> Iterator[Finding]:
-    """Find free answers that advise their reader on health, law or money, or give a treatment with its dose.
+    """Find free answers that advise their reader on health, law or money, or give a treatment with
+    its dose.
 
     Words on the topic alone do not count ("my card payment", "the court met").
     """
-    remedy = "Have these answers reviewed by an expert: a tuned model gives such advice to everybody."
+    remedy = (
+        "Have these answers reviewed by an expert: a tuned model gives such advice to everybody."
+    )
     for name, phrases in _ADVICE.items():
         matches = enumerate(material.map_rows(phrases.find, material.outputs))
         rows = {row: spans for row, spans in matches if spans}
@@ -140,7 +160,10 @@ def check_advice(material: Material) -> Iterator[Finding]:
         yield from _report(material, f"advice_{name}", "note", "output", rows, message, remedy)
 
 
-@finds(FindingKind("insult", "warning", "answers with an insult or a vulgar word", safety=True), tasks=FREE)
+@finds(
+    FindingKind("insult", "warning", "answers with an insult or a vulgar word", safety=True),
+    tasks=FREE,
+)
 def check_insults(material: Material) -> Iterator[Finding]:
     """Find answers with insults."""
     rows: dict[int, list[CharSpan]] = {}
@@ -152,11 +175,13 @@ def check_insults(material: Material) -> Iterator[Finding]:
             insults |= INSULTING_IN.get(language, frozenset()).intersection(words)
         if not insults and (plain.isascii() or not _IS_UNSPACED.search(plain)):
             continue
-        whole_words = rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insults)))})(?!\w)|" if insults else ""
+        whole_words = (
+            rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insults)))})(?!\w)|" if insults else ""
+        )
         pattern = re.compile(whole_words + _UNSPACED, re.IGNORECASE)
         spans = list_spans(pattern.finditer(blank_quotations(material.outputs[row])))
-        # An insult whose spelling differs from its normalised form has no span. An insult in a quotation does not
-        # count.
+        # An insult whose spelling differs from its normalised form has no span. An insult in a
+        # quotation does not count.
         if spans or not pattern.search(material.outputs[row]):
             rows[row] = spans
     message = f"{_count_rows(material, rows)} an answer with an insult or a vulgar word."
@@ -168,9 +193,17 @@ def _count_rows(material: Material, rows: SpansByRow, verb: str = "have") -> str
 
 
 def _report(
-    material: Material, kind: str, severity: Severity, column: Column, rows: SpansByRow, message: str, remedy: str
+    material: Material,
+    kind: str,
+    severity: Severity,
+    column: Column,
+    rows: SpansByRow,
+    message: str,
+    remedy: str,
 ) -> Iterator[Finding]:
-    """Yield the finding of rows with phrases in one of their texts; nothing if there are no rows."""
+    """Yield the finding of rows with phrases in one of their texts; nothing if there are no
+    rows.
+    """
     if rows:
         show = material.show_input if column == "input" else material.show_output
         excerpts = (show(row, spans) for row, spans in rows.items())
@@ -178,7 +211,11 @@ def _report(
 
 
 @finds(
-    FindingKind("refusal", "warning, note", "answers in which a language model refuses or says that it cannot help"),
+    FindingKind(
+        "refusal",
+        "warning, note",
+        "answers in which a language model refuses or says that it cannot help",
+    ),
     tasks=TEXTS,
 )
 def check_refusals(material: Material) -> Iterator[Finding]:
@@ -188,7 +225,9 @@ def check_refusals(material: Material) -> Iterator[Finding]:
         if span := find_refusal(example.output, plain):
             refusals[row] = [span]
         elif any(
-            turn.role == "assistant" and turn.trained and find_refusal(turn.content, normalise(turn.content))
+            turn.role == "assistant"
+            and turn.trained
+            and find_refusal(turn.content, normalise(turn.content))
             for turn in example.input[:-1]
         ):
             # An earlier turn refuses; it is trained on too. The excerpt is of the input.
@@ -209,25 +248,28 @@ def check_refusals(material: Material) -> Iterator[Finding]:
                 "refusal",
                 severity,
                 list(group),
-                f"{format_rows('have', len(group), len(material.rows))} an answer in which a language model refuses or "
-                f"says that it cannot help{addition}.",
+                f"{format_rows('have', len(group), len(material.rows))} an answer in which a "
+                f"language model refuses or says that it cannot help{addition}.",
                 advice,
                 excerpts=(
-                    (material.show_output if spans else material.show_input)(row, spans) for row, spans in group.items()
+                    (material.show_output if spans else material.show_input)(row, spans)
+                    for row, spans in group.items()
                 ),
             )
 
 
 def find_refusal(text: str, plain: str) -> CharSpan | None:
     """Find a refusal at the beginning of a text; `plain` is its normalised form."""
-    beginning, words = text[:MAX_BEGINNING], set(plain[:MAX_BEGINNING].split())
+    beginning = text[:MAX_BEGINNING]
+    words = set(plain[:MAX_BEGINNING].split())
     entries = (entry for entry in _REFUSALS.values() if entry.is_possible(beginning, words))
     return find_first(entries, beginning)
 
 
 def _asks_for_harm(material: Material, row: int) -> bool:
     """Whether the input of a row seems to ask for something harmful, judged by its words."""
-    text, plain = material.inputs[row], material.plain_inputs[row]
+    text = material.inputs[row]
+    plain = material.plain_inputs[row]
     if not (ALWAYS_INSULTING | HARM).isdisjoint(plain.split()):
         return True
     return find_threat(text, plain) is not None or bool(_INJECTION.pattern.search(text))

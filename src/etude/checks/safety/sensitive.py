@@ -1,4 +1,6 @@
-"""The rows with personal data of the kinds whose rules are rarely wrong, searched once for all checks."""
+"""The rows with personal data of the kinds whose rules are rarely wrong, searched once for all
+checks.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -7,20 +9,22 @@ from functools import lru_cache
 from etude.privacy import OwnContact, Span, find, find_by_format, own_contact
 from etude.privacy.mask.known_values import KnownValues, is_word_password
 
-# Maximum number of rows that are searched for the kinds of REVIEW, which takes three times as long. More rows are
-# sampled evenly.
+# Maximum number of rows that are searched for the kinds of REVIEW, which takes three times as long.
+# More rows are sampled evenly.
 MAX_REVIEWED = 20_000
 
 
 class SensitiveRows:
     """The rows with each kind of personal data, in one column.
 
-    Whether contact data is the organisation's own can be decided only after all answers have been read. Spans are
-    stored for one row in `step`.
+    Whether contact data is the organisation's own can be decided only after all answers have been
+    read. Spans are stored for one row in `step`.
     """
 
     def __init__(self, own: OwnContact, surrogates: Collection[str], step: int) -> None:
-        self._own, self._surrogates, self._step = own, surrogates, step
+        self._own = own
+        self._surrogates = surrogates
+        self._step = step
         self._rows: defaultdict[str, set[int]] = defaultdict(set)
         self._contacts: list[tuple[int, Span]] = []
         self._spans: dict[int, tuple[Span, ...]] = {}
@@ -38,12 +42,18 @@ class SensitiveRows:
                 self._rows[span.kind].add(row)
 
     def rows_of_kind(self, kind: str) -> set[int]:
-        """Return the rows with personal data of a kind, without the organisation's own contact data."""
-        contacts = {row for row, span in self._contacts if span.kind == kind and not self._own.is_own(span)}
+        """Return the rows with personal data of a kind, without the organisation's own contact
+        data.
+        """
+        contacts = {
+            row for row, span in self._contacts if span.kind == kind and not self._own.is_own(span)
+        }
         return self._rows[kind] | contacts
 
     def own_contacts(self) -> dict[Span, set[int]]:
-        """Map contact data of the organisation to its rows; each value has the spelling of its first row."""
+        """Map contact data of the organisation to its rows; each value has the spelling of its
+        first row.
+        """
         first: dict[tuple[str, str], Span] = {}
         rows: defaultdict[Span, set[int]] = defaultdict(set)
         for row, span in self._contacts:
@@ -52,7 +62,9 @@ class SensitiveRows:
         return dict(rows)
 
     def kept_spans(self, row: int) -> tuple[Span, ...]:
-        """Return all spans of a row, surrogates included; empty for rows whose spans are not stored."""
+        """Return all spans of a row, surrogates included; empty for rows whose spans are not
+        stored.
+        """
         return self._spans.get(row, ())
 
     def personal_spans(self, row: int, kind: str) -> list[tuple[int, int]]:
@@ -60,16 +72,21 @@ class SensitiveRows:
         spans = {
             (span.start, span.end)
             for span in self.kept_spans(row)
-            if span.kind == kind and span.text not in self._surrogates and not self._own.is_own(span)
+            if span.kind == kind
+            and span.text not in self._surrogates
+            and not self._own.is_own(span)
         }
         return sorted(spans)
 
 
-def find_row_spans(source: str, answer: str, is_labels: bool) -> tuple[tuple[Span, ...], tuple[Span, ...], int]:
-    """Find personal data in the input and in the answer of a row, and count the answer's own, which come first.
+def find_row_spans(
+    source: str, answer: str, is_labels: bool
+) -> tuple[tuple[Span, ...], tuple[Span, ...], int]:
+    """Find personal data in the input and in the answer of a row, and count the answer's own, which
+    come first.
 
-    A value that has a label ("password: ...") in only one text of a row is also found in the other text. If answers are
-    labels, they are searched only for data that is recognised by its format.
+    A value that has a label ("password: ...") in only one text of a row is also found in the other
+    text. If answers are labels, they are searched only for data that is recognised by its format.
     """
     source_spans = tuple(find(source, review=False))
     spans = _find_in_label(answer) if is_labels else tuple(find(answer, review=False))
@@ -89,11 +106,15 @@ def collect_personal_data(
     own: OwnContact,
     is_labels: bool = False,
 ) -> tuple[SensitiveRows, SensitiveRows]:
-    """Collect the `find_row_spans` of all rows, in the inputs and in the answers. `own` learns the organisation's
-    contact data from the answers."""
+    """Collect the `find_row_spans` of all rows, in the inputs and in the answers. `own` learns the
+    organisation's contact data from the answers.
+    """
     step = choose_review_step(len(answers))
-    in_inputs, in_answers = SensitiveRows(own, surrogates, step), SensitiveRows(own, surrogates, step)
-    for row, (answer, (source_spans, spans, num_own)) in enumerate(zip(answers, row_spans, strict=True)):
+    in_inputs = SensitiveRows(own, surrogates, step)
+    in_answers = SensitiveRows(own, surrogates, step)
+    for row, (answer, (source_spans, spans, num_own)) in enumerate(
+        zip(answers, row_spans, strict=True)
+    ):
         if not is_labels:
             own.add_answer(answer, spans[:num_own])
         in_inputs.add(row, source_spans)

@@ -1,7 +1,7 @@
 """Features of an answer's style, such as a greeting or the format of a date.
 
-A style has one form, which an answer has or does not have, or several forms; then it applies only to answers with
-exactly one of them. The side of an answer is the number of its form.
+A style has one form, which an answer has or does not have, or several forms; then it applies only
+to answers with exactly one of them. The side of an answer is the number of its form.
 """
 
 import re
@@ -78,7 +78,9 @@ def _create_binary(name: str, phrase: str, find: Finder) -> Style:
 
 
 def _create_forms(name: str, verb: str, *forms: tuple[str, Finder]) -> Style:
-    return Style(name, tuple(StyleForm(phrase, find) for phrase, find in forms), verb=verb, has_digits=True)
+    return Style(
+        name, tuple(StyleForm(phrase, find) for phrase, find in forms), verb=verb, has_digits=True
+    )
 
 
 _MONTH = rf"{month_pattern()}\b\.?"
@@ -89,7 +91,10 @@ _CODE = (  # of ISO 4217
     "AED|SAR|ILS|THB|IDR|PHP|VND)"
 )
 _SHORT = r"(?:kr|zł|Kč|Ft|lei|руб|грн)\b|[円元원]"  # after the number these count as signs
-_MONEY = r"(?i:euros?|dollars?|pounds sterling|cents?|yen|yuan|rupees?|francs?|pesos?|kron(?:or|er|en)|złotych)\b"
+_MONEY = (
+    r"(?i:euros?|dollars?|pounds "
+    r"sterling|cents?|yen|yuan|rupees?|francs?|pesos?|kron(?:or|er|en)|złotych)\b"
+)
 _DIGITS = r"\d(?:[\d.,'’]{0,12}\d)?"
 _AMOUNT = rf"(?<![\d.,]){_DIGITS}(?:[.,][-–]{{1,2}})?\s?"
 # Format of a price -> its pattern. Case matters: the word "try" is not a currency.
@@ -106,23 +111,30 @@ STYLES: tuple[Style, ...] = (
     _create_forms(
         "price_form",
         "write prices",
-        *((f"with the {phrase}", _find_pattern(expression, 0)) for phrase, expression in _PRICES.items()),
+        *(
+            (f"with the {phrase}", _find_pattern(expression, 0))
+            for phrase, expression in _PRICES.items()
+        ),
     ),
     _create_binary(
         "greeting",
         "begin with a greeting",
         _find_pattern(
             r"\A\s{0,9}¡?(?:(?:hi|hello|hey|dear|greetings|good (?:morning|afternoon|evening|day)|"
-            r"hallo|guten (?:tag|morgen|abend)|sehr geehrte[rs]?|moin|servus|bonjour|bonsoir|salut|hola|buen(?:os|as) "
+            r"hallo|guten (?:tag|morgen|abend)|sehr "
+            r"geehrte[rs]?|moin|servus|bonjour|bonsoir|salut|hola|buen(?:os|as) "
             r"(?:días|tardes|noches)|estimad[oa]s?|ciao|buongiorno|buonasera|salve|gentil[ei]|egregi[oa]|hoi|geachte|"
             r"goede(?:morgen|middag|navond)|olá|oi|bom dia|boa (?:tarde|noite)|prezad[oa]s?)\b|"
-            r"(?:liebe[rs]?|ch(?:er|ère)s?|querid[oa]s?|car[oaie]|beste|dag)(?: [\w.-]{2,20}){1,3}[,!])"
+            r"(?:liebe[rs]?|ch(?:er|ère)s?|querid[oa]s?|car[oaie]|beste|dag)(?: "
+            r"[\w.-]{2,20}){1,3}[,!])"
         ),
     ),
     _create_binary(
         "list",
         "contain a list",
-        _find_pattern(r"^[ \t]{0,8}(?:[-*–][ \t]|[•‣◦▪●・]|\d{1,2}[.)][ \t])[ \t]{0,3}\S", re.MULTILINE),
+        _find_pattern(
+            r"^[ \t]{0,8}(?:[-*–][ \t]|[•‣◦▪●・]|\d{1,2}[.)][ \t])[ \t]{0,3}\S", re.MULTILINE
+        ),
     ),
     _create_binary(
         "markdown",
@@ -136,10 +148,17 @@ STYLES: tuple[Style, ...] = (
         "write dates",
         ("like 2024-03-12", _find_pattern(r"\b\d{4}-\d{2}-\d{2}\b")),
         ("like 12/03/2024", _find_pattern(r"(?<![\d/])\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})(?![\w/])")),
-        # A year of two digits needs day and month of two digits: 1.2.20 is a version, and 10.1.20.3 is an IP address.
-        ("like 12.03.2024", _find_pattern(r"(?<![\w.])(?:\d{1,2}\.\d{1,2}\.\d{4}|\d\d\.\d\d\.\d\d)(?!\.?\w)")),
+        # A year of two digits needs day and month of two digits: 1.2.20 is a version, and 10.1.20.3
+        # is an IP address.
+        (
+            "like 12.03.2024",
+            _find_pattern(r"(?<![\w.])(?:\d{1,2}\.\d{1,2}\.\d{4}|\d\d\.\d\d\.\d\d)(?!\.?\w)"),
+        ),
         ("like 12-03-2024", _find_pattern(r"\b\d{1,2}-\d{1,2}-\d{4}\b")),
-        ("like 12 March 2024", _find_pattern(rf"\b{_DAY}[ -](?:of |de )?{_MONTH}[ ,-]{{1,2}}(?:del? )?\d{{2,4}}\b")),
+        (
+            "like 12 March 2024",
+            _find_pattern(rf"\b{_DAY}[ -](?:of |de )?{_MONTH}[ ,-]{{1,2}}(?:del? )?\d{{2,4}}\b"),
+        ),
         ("like March 12, 2024", _find_pattern(rf"\b{_MONTH} {_DAY},? \d{{4}}\b")),
     ),
 )  # in the order in which they are reported

@@ -1,7 +1,8 @@
 """Features of style that only some answers have, although the inputs do not determine which.
 
-A model trained on such a set produces the feature at random. Whether the inputs determine the feature is measured by
-the cross-validated area under the ROC curve (0.5 is chance, 1 is certain) of a linear classifier on their words.
+A model trained on such a set produces the feature at random. Whether the inputs determine the
+feature is measured by the cross-validated area under the ROC curve (0.5 is chance, 1 is certain) of
+a linear classifier on their words.
 """
 
 import math
@@ -60,7 +61,10 @@ class SplitStyle:
 @finds(
     *create_family(
         "style",
-        dict.fromkeys((style.name for style in STYLES), "a feature of style that varies without a reason in the input"),
+        dict.fromkeys(
+            (style.name for style in STYLES),
+            "a feature of style that varies without a reason in the input",
+        ),
         "warning",
     ),
     tasks=FREE,
@@ -68,7 +72,8 @@ class SplitStyle:
 def check_style(material: Material) -> Iterator[Finding]:
     """Find features that only some free answers have, although the inputs do not determine which.
 
-    Features that split the answers in nearly the same way are one finding: a phrase can have several features.
+    Features that split the answers in nearly the same way are one finding: a phrase can have
+    several features.
     """
     splits = list(_find_splits(material))
     while splits:
@@ -92,35 +97,47 @@ def _find_splits(material: Material) -> Iterator[SplitStyle]:
         is_usual = (sides[rows] == usual).tolist()
         step = -(-len(rows) // MAX_ROWS)
         inputs = [material.inputs[row] for row in rows[::step].tolist()]
-        # An answer may follow the style of its input, so the side of the input is a feature too (one-hot).
+        # An answer may follow the style of its input, so the side of the input is a feature too
+        # (one-hot).
         input_sides = [style.find_side(text) for text in inputs]
-        features = [[float(side == other) for other in range(NOT_APPLICABLE, len(counts))] for side in input_sides]
+        features = [
+            [float(side == other) for other in range(NOT_APPLICABLE, len(counts))]
+            for side in input_sides
+        ]
         auc = cross_validate_auc(inputs, is_usual[::step], features)
         if is_unpredictable(auc, is_usual):
             yield SplitStyle(style, sides, counts, auc)
 
 
 def _is_same_split(first: SplitStyle, second: SplitStyle) -> bool:
-    """Whether two features split the answers nearly alike; the minority of one may be the other's majority."""
+    """Whether two features split the answers nearly alike; the minority of one may be the other's
+    majority.
+    """
     same = float(np.mean(first.is_usual == second.is_usual))
     minority = min(np.mean(~first.is_usual), np.mean(first.is_usual))
     return bool(max(same, 1 - same) >= 1 - MAX_DIFFERENT * minority)
 
 
 def _create_finding(material: Material, split: SplitStyle, alike: Sequence[SplitStyle]) -> Finding:
-    style, sides, order = split.style, split.sides, split.order
+    style = split.style
+    sides = split.sides
+    order = split.order
     rows = np.flatnonzero((sides != order[0]) & (sides != NOT_APPLICABLE))
     total = int(split.counts.sum())
-    in_turn = zip(*(np.flatnonzero(sides == side).tolist() for side in order[:MAX_SIDES]), strict=False)
+    in_turn = zip(
+        *(np.flatnonzero(sides == side).tolist() for side in order[:MAX_SIDES]), strict=False
+    )
     descriptions = "; in the same rows, ".join(map(_describe_split, (split, *alike)))
     finding = material.finding(
         f"style_{style.name}",
         "warning",
         rows.tolist(),
         f"{descriptions}; the inputs do not explain the difference.",
-        "Choose one style and rewrite the other answers, or state in the input which style is wanted.",
+        "Choose one style and rewrite the other answers, or state in the input which style is "
+        "wanted.",
         excerpts=(
-            material.show_output(row, style.find_spans(material.outputs[row])) for row in chain.from_iterable(in_turn)
+            material.show_output(row, style.find_spans(material.outputs[row]))
+            for row in chain.from_iterable(in_turn)
         ),
         numbers={"rows": len(rows), "share": len(rows) / total, "auc": split.auc, "of": total},
     )
@@ -129,7 +146,8 @@ def _create_finding(material: Material, split: SplitStyle, alike: Sequence[Split
 
 def _describe_split(split: SplitStyle) -> str:
     """Describe the sides: `48% of the answers give a price and 52% do not`."""
-    style, total = split.style, int(split.counts.sum())
+    style = split.style
+    total = int(split.counts.sum())
     sides = sorted(split.order) if style.lack else split.order[:MAX_SIDES]
     shares = [f"{split.counts[side] / total:.0%}" for side in sides]
     answers = "answers" if total == len(split.sides) else f"{total:,} answers where this applies"
@@ -140,13 +158,18 @@ def _describe_split(split: SplitStyle) -> str:
 
 
 def is_split(minority: int, total: int) -> bool:
-    """Whether a minority of `total` answers is more than some exceptions, by the lower bound of its share."""
+    """Whether a minority of `total` answers is more than some exceptions, by the lower bound of its
+    share.
+    """
     return total >= MIN_ROWS and wilson(minority, total)[0] >= MIN_MINORITY
 
 
 def is_unpredictable(auc: float, labels: Sequence[bool]) -> bool:
-    """Whether the area's upper bound is below MAX_AUC, by the standard error at one half (Mann and Whitney 1947)."""
-    positive, total = sum(labels), len(labels)
+    """Whether the area's upper bound is below MAX_AUC, by the standard error at one half (Mann and
+    Whitney 1947).
+    """
+    positive = sum(labels)
+    total = len(labels)
     error = math.sqrt((total + 1) / (12 * positive * (total - positive)))
     return auc + MARGIN_ERRORS * error < MAX_AUC
 
@@ -154,10 +177,11 @@ def is_unpredictable(auc: float, labels: Sequence[bool]) -> bool:
 def cross_validate_auc(
     inputs: Sequence[str], labels: Sequence[bool], features: Sequence[Sequence[float]] | None = None
 ) -> float:
-    """Return the cross-validated area under the ROC curve of a classifier that predicts `labels` from inputs.
+    """Return the cross-validated area under the ROC curve of a classifier that predicts `labels`
+    from inputs.
 
-    Its features are the words of an input, the length, and `features`, numbers from 0 to 1. Equal inputs are in one
-    fold. Returns 0.5 if there are too few different inputs.
+    Its features are the words of an input, the length, and `features`, numbers from 0 to 1. Equal
+    inputs are in one fold. Returns 0.5 if there are too few different inputs.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -166,7 +190,8 @@ def cross_validate_auc(
     numbers = {text: number for number, text in enumerate(sorted(set(inputs)))}
     if len(numbers) < MIN_INPUTS or min(gold.sum(), (~gold).sum()) < FOLDS:
         return 0.5
-    # Equal inputs are in one fold, and inputs with similar shares of labels are spread over the folds.
+    # Equal inputs are in one fold, and inputs with similar shares of labels are spread over the
+    # folds.
     groups = np.array([numbers[text] for text in inputs])
     shares = np.bincount(groups, gold, len(numbers)) / np.bincount(groups, minlength=len(numbers))
     order = np.lexsort((np.random.default_rng(0).permutation(len(numbers)), shares))
@@ -183,7 +208,9 @@ def cross_validate_auc(
 
 
 def _build_features(inputs: Sequence[str], features: Sequence[Sequence[float]] | None) -> Any:
-    """Build a row of features for each input: its words, its length on a scale of 0 to 1, and `features`."""
+    """Build a row of features for each input: its words, its length on a scale of 0 to 1, and
+    `features`.
+    """
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 

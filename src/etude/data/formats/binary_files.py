@@ -23,7 +23,9 @@ def is_binary(file: Path) -> bool:
 
 
 def read_binary_rows(reader: RowReader) -> Iterator[RawRow]:
-    """The rows of the file or folder. Raises InputError, and MissingExtraError if the library for it is missing."""
+    """The rows of the file or folder. Raises InputError, and MissingExtraError if the library for
+    it is missing.
+    """
     files = _list_arrow_files(reader.file) if reader.file.is_dir() else []
     is_sheet = reader.file.suffix.lower() == ".xlsx" and not files
     if not find_spec("python_calamine" if is_sheet else "pyarrow"):
@@ -48,11 +50,15 @@ def read_arrow(file: Path, files: Iterable[Path]) -> Iterator[dict[str, Any]]:
                     yield from batch.to_pylist()
     except (ArrowException, OSError) as error:
         reason = quote_value(str(error).splitlines()[0])
-        raise InputError.of(str(file), "the table cannot be read", reason, "save it again") from error
+        raise InputError.of(
+            str(file), "the table cannot be read", reason, "save it again"
+        ) from error
 
 
 def _list_arrow_files(folder: Path) -> list[Path]:
-    """The files of one split, in their order. Raises InputError if the folder contains none or several splits."""
+    """The files of one split, in their order. Raises InputError if the folder contains none or
+    several splits.
+    """
     try:
         state = parse_json((folder / _STATE).read_text(encoding="utf-8"))
         return [folder / file["filename"] for file in state["_data_files"]]
@@ -63,15 +69,20 @@ def _list_arrow_files(folder: Path) -> list[Path]:
             remedy = f"choose one: {', '.join(str(folder / split) for split in splits)}"
         else:
             files = format_row_files(folder) or "a .jsonl, .csv, .tsv, .parquet or .xlsx file"
-            message, remedy = "a folder, not a file of rows", f"give a file: {files}"
+            message = "a folder, not a file of rows"
+            remedy = f"give a file: {files}"
         raise InputError.of(str(folder), message, "", remedy) from None
     except (ValueError, KeyError, TypeError) as error:
         message = "it does not list the files of a dataset"
-        raise InputError.of(str(folder / _STATE), message, str(error), "save the dataset again") from error
+        raise InputError.of(
+            str(folder / _STATE), message, str(error), "save the dataset again"
+        ) from error
 
 
 def _drop_null(value: Any) -> Any:
-    """A value without keys that are null, because Arrow gives each struct the keys of all structs."""
+    """A value without keys that are null, because Arrow gives each struct the keys of all
+    structs.
+    """
     if isinstance(value, dict):
         return {key: _drop_null(inner) for key, inner in value.items() if inner is not None}
     return [_drop_null(inner) for inner in value] if isinstance(value, list) else value
@@ -83,22 +94,31 @@ def read_sheet(reader: RowReader) -> Iterator[RawRow]:
 
     try:
         book = load_workbook(reader.file)
-        sheets = {name: rows for name in book.sheet_names if (rows := book.get_sheet_by_name(name).to_python())}
+        sheets = {
+            name: rows
+            for name in book.sheet_names
+            if (rows := book.get_sheet_by_name(name).to_python())
+        }
     except (CalamineError, OSError) as error:
         value = quote_value(str(error))
-        raise InputError.of(reader.file.name, "the workbook cannot be read", value, "save it again") from error
+        raise InputError.of(
+            reader.file.name, "the workbook cannot be read", value, "save it again"
+        ) from error
     if not sheets:
         return
     _check_head(reader, sheets)
     name, (header, *records) = next(iter(sheets.items()))
     if len(sheets) > 1:
         reader.notes.append(
-            f"{reader.file.name}: only the sheet {name!r} was read; other sheets skipped: {len(sheets) - 1}"
+            f"{reader.file.name}: only the sheet {name!r} was read; other sheets skipped: "
+            f"{len(sheets) - 1}"
         )
     # Line 1 is the header.
     columns = [str(cell).strip() for cell in header]
     for number, record in enumerate(records, 2):
-        cells = {key: format_cell(value) for key, value in zip(columns, record, strict=False) if key}
+        cells = {
+            key: format_cell(value) for key, value in zip(columns, record, strict=False) if key
+        }
         if any(cells.values()):
             yield RawRow(number, number, cells)
         else:
@@ -108,7 +128,8 @@ def read_sheet(reader: RowReader) -> Iterator[RawRow]:
 def _check_head(reader: RowReader, sheets: Mapping[str, Any]) -> None:
     """Raise InputError if the first sheet has notes, or a title above the names of the columns."""
     filled = {
-        name: [sum(str(cell).strip() != "" for cell in row) for row in rows[:_HEAD]] for name, rows in sheets.items()
+        name: [sum(str(cell).strip() != "" for cell in row) for row in rows[:_HEAD]]
+        for name, rows in sheets.items()
     }
     first, *others = filled
     tables = [name for name in others if max(filled[name]) > 1]
@@ -118,8 +139,11 @@ def _check_head(reader: RowReader, sheets: Mapping[str, Any]) -> None:
         value = next(filter(None, sheets[first][0]))
         remedy = f"delete the rows above row {line}, or save the table as CSV"
     elif max(filled[first]) == 1 and tables:
-        message, value = "the first sheet has notes, not a table", first
-        remedy = f"move the sheet {' or '.join(map(repr, tables))} to the first place, or save it as CSV"
+        message = "the first sheet has notes, not a table"
+        value = first
+        remedy = (
+            f"move the sheet {' or '.join(map(repr, tables))} to the first place, or save it as CSV"
+        )
     else:
         return
     raise InputError.of(f"{reader.file.name}:1", message, quote_value(value), remedy)

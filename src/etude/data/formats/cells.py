@@ -26,11 +26,18 @@ class Cells:
         return replace(self, row=replace(self.row, cells={**self.row.cells, column: value}))
 
     def read_text(self, column: str, needed: bool = True) -> str:
-        """The text of a column; "" if there is none. A missing text is an error if it is `needed`."""
+        """The text of a column; "" if there is none. A missing text is an error if it is
+        `needed`.
+        """
         value = self.row.cells.get(column)
         if isinstance(value, str):
             if needed and not value.strip():
-                self.add_issue(f"{column} is empty", quote_value(value), "fill it in, or delete the row", "empty")
+                self.add_issue(
+                    f"{column} is empty",
+                    quote_value(value),
+                    "fill it in, or delete the row",
+                    "empty",
+                )
             return value if self.is_clean(column, value) else ""
         if value is not None:
             self.add_issue(f"{column} must be a text", quote_value(value), "write it in quotes")
@@ -39,8 +46,9 @@ class Cells:
         return ""
 
     def read_answer(self, column: str, is_json: bool = False) -> str:
-        """The right answer as text: from a text or a number or, for extract or an unknown kind, from any JSON value;
-        from an object if `is_json`."""
+        """The right answer as text: from a text or a number or, for extract or an unknown kind,
+        from any JSON value; from an object if `is_json`.
+        """
         value = self.row.cells.get(column)
         if value is None or isinstance(value, str):
             return self.strip_answer(self.read_text(column))
@@ -50,7 +58,8 @@ class Cells:
             remedy = "keep only the assistant's turn that is the answer"
             self.add_issue(message, quote_value(value), remedy, "roles")
             return ""
-        # Numbers are labels or answers of any kind; other JSON is an answer only for extract and for several questions.
+        # Numbers are labels or answers of any kind; other JSON is an answer only for extract and
+        # for several questions.
         answers = int | float | dict if is_json else int | float
         if self.reader.kind not in (None, "extract") and not isinstance(value, answers):
             remedy = "write it in quotes, or set kind: extract"
@@ -62,22 +71,29 @@ class Cells:
         return text if self.is_clean(column, text) else ""
 
     def read_labels(self, column: str) -> str:
-        """The labels of a row as one text: a list of texts or numbers, or a text; an empty cell has none."""
+        """The labels of a row as one text: a list of texts or numbers, or a text; an empty cell has
+        none.
+        """
         value = self.row.cells.get(column)
         if isinstance(value, list) and all(isinstance(label, str | int | float) for label in value):
             text = join_labels(value)
             return text if self.is_clean(column, text) else ""
-        return self.read_text(column, needed=False) if value is not None else self.read_answer(column)
+        return (
+            self.read_text(column, needed=False) if value is not None else self.read_answer(column)
+        )
 
     def strip_answer(self, text: str) -> str:
         """An answer without the white space around it; answers that had some are counted."""
         if text != text.strip():
-            self.reader.counts["answers with spaces or line breaks at the ends, which were removed"] += 1
+            self.reader.counts[
+                "answers with spaces or line breaks at the ends, which were removed"
+            ] += 1
         return text.strip()
 
     def read_id(self, column: str) -> str:
-        """The row's own id; "" with an issue if there is no id or another row has it. The kind of the issue is
-        repeated_input if the whole row is a copy."""
+        """The row's own id; "" with an issue if there is no id or another row has it. The kind of
+        the issue is repeated_input if the whole row is a copy.
+        """
         name = self.read_optional(column)
         if name is None:
             self._report_missing(column)
@@ -117,7 +133,9 @@ class Cells:
                     yield text
 
     def read_named(self, columns: Sequence[str], keep_empty: bool = False) -> dict[str, str]:
-        """Column -> text, with an entry for each key of an object. Empty texts are left out unless `keep_empty`."""
+        """Column -> text, with an entry for each key of an object. Empty texts are left out unless
+        `keep_empty`.
+        """
         named: dict[str, str | None] = {}
         for column in columns:
             value = self.row.cells.get(column)
@@ -126,7 +144,9 @@ class Cells:
         return {name: text for name, text in named.items() if text is not None}
 
     def is_clean(self, location: str, text: str) -> bool:
-        """Whether a text can be written as UTF-8. A NUL or half a surrogate pair is an error of its `location`."""
+        """Whether a text can be written as UTF-8. A NUL or half a surrogate pair is an error of its
+        `location`.
+        """
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -147,5 +167,6 @@ class Cells:
         names = [name for name in self.row.cells if self.row.cells[name] is not None]
         nearest = issues.find_nearest(column, names)
         remedy = f"rename {nearest!r} to {column!r}" if nearest else "fill it in, or delete the row"
-        value, kind = f"only {quote_value(', '.join(names))}", "unreadable" if nearest else "empty"
+        value = f"only {quote_value(', '.join(names))}"
+        kind = "unreadable" if nearest else "empty"
         self.add_issue(f"the row has no {column!r}", value, remedy, kind)

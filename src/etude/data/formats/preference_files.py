@@ -34,8 +34,9 @@ class RatedAnswer:
 def read_preference_rows(file: Path) -> list[PreferenceRow]:
     """The preferences of a file.
 
-    The file has prompt, chosen and rejected as texts or chats; chosen and rejected as whole chats or turns (also in
-    ShareGPT's format); or OpenAI's input, preferred_output and non_preferred_output.
+    The file has prompt, chosen and rejected as texts or chats; chosen and rejected as whole chats
+    or turns (also in ShareGPT's format); or OpenAI's input, preferred_output and
+    non_preferred_output.
 
     Raises InputError with every row that cannot be read, and if there are no such columns.
     """
@@ -49,7 +50,8 @@ def read_preference_rows(file: Path) -> list[PreferenceRow]:
     source = guess.guess_columns(head, RowSource(file)).source
     is_chat = source.messages == columns[0]
     other = replace(source, messages=columns[1]) if is_chat else replace(source, output=columns[1])
-    chosen, rejected = read.read_rows(source), read.read_rows(other)
+    chosen = read.read_rows(source)
+    rejected = read.read_rows(other)
     pairs = list(zip(chosen.examples, rejected.examples, strict=True))
     message = f"the inputs of {columns[0]} and {columns[1]} differ"
     issues = [
@@ -67,16 +69,24 @@ def read_preference_rows(file: Path) -> list[PreferenceRow]:
 def read_rated_answers(file: Path) -> list[RatedAnswer]:
     """The answers of a file in KTO's format (prompt, completion, label), each with its rating.
 
-    Raises InputError with every row that cannot be read, and if there is no label of true and false.
+    Raises InputError with every row that cannot be read, and if there is no label of true and
+    false.
     """
     head = read.peek_rows(file)
     source = guess.guess_columns(head, RowSource(file)).source
     if guess.find_thumb_column(head, source) is None:
         message = "there is no column with ratings of the answers"
         remedy = "give each row a prompt, a completion and a label, true or false"
-        raise InputError.of(file.name, message, quote_value(", ".join(guess.list_names(head))), remedy)
+        raise InputError.of(
+            file.name, message, quote_value(", ".join(guess.list_names(head))), remedy
+        )
     rows = read.read_rows(replace(source, tags=(guess.THUMB_COLUMN,)))
     return [
-        RatedAnswer(system, tools, replace(row, tags={}), not guess.is_thumbs_down(row.tags.get(guess.THUMB_COLUMN)))
+        RatedAnswer(
+            system,
+            tools,
+            replace(row, tags={}),
+            not guess.is_thumbs_down(row.tags.get(guess.THUMB_COLUMN)),
+        )
         for system, tools, row in zip(rows.systems, rows.offers, rows.examples, strict=True)
     ]

@@ -21,10 +21,14 @@ _JSON_MESSAGES = {
     "Expecting ',' delimiter": "a comma or a closing bracket is missing",
     "Expecting ':' delimiter": "a colon is missing",
     "Expecting property name enclosed in double quotes": "a key in double quotes is missing",
-    "Invalid control character at": "a text has no closing quote, or contains a tab or a line break",
+    "Invalid control character at": (
+        "a text has no closing quote, or contains a tab or a line break"
+    ),
     "Unterminated string starting at": "a text has no closing quote",
 }
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that sets the separator for Excel
+_SEPARATOR_LINE = re.compile(
+    r'"?sep=(.)"?', re.IGNORECASE
+)  # a first line that sets the separator for Excel
 # The text between two values of a list, and at its ends.
 _NEXT_VALUE = re.compile(r"\s*(\[\s*\]|[\[,\]])\s*")
 # A first line that opens a list of objects, which then makes up the whole file.
@@ -50,12 +54,15 @@ def read_raw_rows(reader: RowReader) -> Iterator[RawRow]:
         if is_sheet
         else ("give a .jsonl, .ndjson, .csv, .tsv, .parquet or .xlsx file")
     )
-    raise InputError.of(reader.file.name, "this type of file is not supported", quote_value(suffix), remedy)
+    raise InputError.of(
+        reader.file.name, "this type of file is not supported", quote_value(suffix), remedy
+    )
 
 
 def read_json_lines(reader: RowReader) -> Iterator[RawRow]:
     """The rows of JSON: one object on each line, or one list of objects."""
-    has_begun, lines = False, reader.lines()
+    has_begun = False
+    lines = reader.lines()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             reader.counts["blank lines"] += 1
@@ -76,9 +83,14 @@ def read_json_lines(reader: RowReader) -> Iterator[RawRow]:
 
 
 def read_json_list(reader: RowReader, text: str) -> Iterator[RawRow]:
-    """The objects of a list, each with the line on which it begins; a second object on a line gets the next number."""
+    """The objects of a list, each with the line on which it begins; a second object on a line gets
+    the next number.
+    """
     reader.is_list = True
-    decoder, line, number, end = json.JSONDecoder(), 1, 0, text.index("[")
+    decoder = json.JSONDecoder()
+    line = 1
+    number = 0
+    end = text.index("[")
     # The values are decoded one by one: json.loads of the whole list would lose their lines.
     separator = _NEXT_VALUE.match(text, end)
     try:
@@ -94,10 +106,15 @@ def read_json_list(reader: RowReader, text: str) -> Iterator[RawRow]:
             separator = _NEXT_VALUE.match(text, end)
         if not separator or text[separator.end() :].strip():
             end = separator.end() if separator else end
-            message = "there is text after the list" if separator else "the ] that ends the list is missing"
+            message = (
+                "there is text after the list"
+                if separator
+                else "the ] that ends the list is missing"
+            )
             raise json.JSONDecodeError(message, text, end)
     except (json.JSONDecodeError, RecursionError) as error:
-        message, position = getattr(error, "msg", "it is nested too deeply"), getattr(error, "pos", end)
+        message = getattr(error, "msg", "it is nested too deeply")
+        position = getattr(error, "pos", end)
         reader.add_issue(
             text.count("\n", 0, position) + 1,
             f"not JSON: {_JSON_MESSAGES.get(message, message)}",
@@ -105,7 +122,10 @@ def read_json_list(reader: RowReader, text: str) -> Iterator[RawRow]:
             "correct it; everything after it was skipped",
         )
     if number > line:
-        reader.notes.append(f"{reader.file.name}: the number after the colon counts the objects of the list, not lines")
+        reader.notes.append(
+            f"{reader.file.name}: the number after the colon counts the objects of the list, not "
+            "lines"
+        )
 
 
 def check_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,20 +176,29 @@ def read_delimited(reader: RowReader) -> Iterator[RawRow]:
             header = [name.strip() for name in values]
             for name, number in Counter(header).items():
                 if name and number > 1:
-                    reader.add_issue(line, "two columns have the same name", quote_value(name), "rename one of them")
+                    reader.add_issue(
+                        line,
+                        "two columns have the same name",
+                        quote_value(name),
+                        "rename one of them",
+                    )
             reader.table = TableFormat(delimiter, quoting, tuple(header))
         elif len(values) != len(header):
             num_values = formatting.format_count(len(values), "value")
             message = f"{num_values} for {formatting.format_count(len(header), 'column')}"
-            remedy = "quote values that contain the separator or a line break, and add missing values"
+            remedy = (
+                "quote values that contain the separator or a line break, and add missing values"
+            )
             reader.add_issue(line, message, quote_value(delimiter.join(values)), remedy)
         else:
             yield RawRow(line, last_line, dict(zip(header, values, strict=True)))
 
 
 def _detect_delimiter(reader: RowReader, header: str) -> str:
-    # Another separator is accepted only if the usual one does not occur. Quoted names may contain any of them.
-    usual, names = TABLE_SUFFIXES[reader.file.suffix.lower()], re.sub(r'"[^"]*"', "", header)
+    # Another separator is accepted only if the usual one does not occur. Quoted names may contain
+    # any of them.
+    usual = TABLE_SUFFIXES[reader.file.suffix.lower()]
+    names = re.sub(r'"[^"]*"', "", header)
     candidate = max(",;\t|", key=names.count)
     if usual in names or candidate not in names:
         return usual
@@ -179,9 +208,15 @@ def _detect_delimiter(reader: RowReader, header: str) -> str:
 
 
 def _read_records(
-    reader: RowReader, lines: Iterator[str], delimiter: str, quoting: Literal[0, 3], num_skipped: int
+    reader: RowReader,
+    lines: Iterator[str],
+    delimiter: str,
+    quoting: Literal[0, 3],
+    num_skipped: int,
 ) -> Iterator[tuple[int, int, list[str]]]:
-    """(first line, last line, values) of every record; `num_skipped` lines of the file come before `lines`."""
+    """(first line, last line, values) of every record; `num_skipped` lines of the file come before
+    `lines`.
+    """
     current: list[str] = []
 
     def note_lines() -> Iterator[str]:
@@ -200,21 +235,26 @@ def _read_records(
             except StopIteration:
                 return
             except csv.Error as error:
-                message, remedy = str(error), "write a quote inside a quoted value twice"
+                message = str(error)
+                remedy = "write a quote inside a quoted value twice"
                 if "new-line" in message:
                     message = "a line ends with CR only"
                     remedy = r"save the file with usual line endings (tr '\r' '\n' < FILE > NEW)"
                 elif "end of data" in message or "limit" in message:
                     remedy = "close the quote that this row opens"
                 table = reader.file.suffix.lower().removeprefix(".").upper()
-                reader.add_issue(start, f"not {table}: {message}", quote_value(current[0].strip()), remedy)
+                reader.add_issue(
+                    start, f"not {table}: {message}", quote_value(current[0].strip()), remedy
+                )
             else:
                 yield start, num_skipped + records.line_num, values
 
 
 @contextmanager
 def limit_field_size(limit: int) -> Iterator[None]:
-    """Lets csv read values of at most `limit` characters within the block. The limit is global to the process."""
+    """Lets csv read values of at most `limit` characters within the block. The limit is global to
+    the process.
+    """
     # Python's default of 131,072 is too small for long documents.
     before = csv.field_size_limit(limit)
     try:
@@ -224,8 +264,10 @@ def limit_field_size(limit: int) -> Iterator[None]:
 
 
 def _detect_quoting(reader: RowReader, delimiter: str) -> Literal[0, 3]:
-    """Whether quotes enclose values. In TSV they often do not, and then enclosing quotes would join rows. They enclose
-    values in TSV if all names of the first line are quoted, or if the whole file can be read so without errors."""
+    """Whether quotes enclose values. In TSV they often do not, and then enclosing quotes would join
+    rows. They enclose values in TSV if all names of the first line are quoted, or if the whole file
+    can be read so without errors.
+    """
     if reader.file.suffix.lower() != ".tsv":
         return csv.QUOTE_MINIMAL
     names = next(RowReader(reader.file).lines(), "").strip().split("\t")
@@ -240,5 +282,7 @@ def _detect_quoting(reader: RowReader, delimiter: str) -> Literal[0, 3]:
                 break
         else:
             return csv.QUOTE_MINIMAL
-    reader.notes.append(f"{reader.file.name}: quotes are part of the values and do not enclose them")
+    reader.notes.append(
+        f"{reader.file.name}: quotes are part of the values and do not enclose them"
+    )
     return csv.QUOTE_NONE

@@ -45,12 +45,16 @@ class LoadedRows:
 
     @property
     def tools(self) -> str:
-        """The functions that the rows share; "" if there are none, or if rows have different ones."""
+        """The functions that the rows share; "" if there are none, or if rows have different
+        ones.
+        """
         return find_shared(self.offers)
 
 
 def find_shared(texts: Sequence[str | None]) -> str:
-    """The text that most rows have, if no row has another one, so that it may be used for all; "" if there is none."""
+    """The text that most rows have, if no row has another one, so that it may be used for all; ""
+    if there is none.
+    """
     present = [text for text in texts if text]
     is_shared = len({text.strip() for text in present}) == 1 and 2 * len(present) > len(texts)
     return present[0] if is_shared else ""
@@ -59,8 +63,8 @@ def find_shared(texts: Sequence[str | None]) -> str:
 def read_rows(source: RowSource, kind: Kind | None = None) -> LoadedRows:
     """Reads a whole file of rows, and guesses the columns that `source` does not set.
 
-    Texts and numbers are accepted as answers; if `kind` is extract or None, any JSON value is. Spaces and line breaks
-    around an answer are removed.
+    Texts and numbers are accepted as answers; if `kind` is extract or None, any JSON value is.
+    Spaces and line breaks around an answer are removed.
 
     Raises InputError with every error of the file (50 are spelled out), each as file:line.
     """
@@ -70,7 +74,8 @@ def read_rows(source: RowSource, kind: Kind | None = None) -> LoadedRows:
 
 
 def survey_rows(source: RowSource, kind: Kind | None = None) -> LoadedRows:
-    """Like `read_rows`, but leaves out rows that cannot be read and returns their errors in `issues`.
+    """Like `read_rows`, but leaves out rows that cannot be read and returns their errors in
+    `issues`.
 
     The examples are kept in a temporary file. Raises InputError if the whole file cannot be read.
     """
@@ -93,25 +98,36 @@ def find_input_columns(
 ) -> tuple[list[str], int, tuple[str, ...]]:
     """The names of a file's columns, its number of rows, and the columns of the input.
 
-    The columns of the input are, in this order of preference: `wanted`; `usual` if the file has all of them; a guess by
-    names; the only column. Raises InputError for all rows that cannot be read, if there are no rows, and if the columns
-    of the input are unknown.
+    The columns of the input are, in this order of preference: `wanted`; `usual` if the file has all
+    of them; a guess by names; the only column. Raises InputError for all rows that cannot be read,
+    if there are no rows, and if the columns of the input are unknown.
     """
-    reader, names, head, num_rows = RowReader(file), dict[str, None](), list[Mapping[str, Any]](), 0
+    reader = RowReader(file)
+    names = dict[str, None]()
+    head = list[Mapping[str, Any]]()
+    num_rows = 0
     for row in raw_rows.read_raw_rows(reader):
         num_rows += 1
         names |= dict.fromkeys(row.cells)
         head += [row.cells] if num_rows <= _HEAD else []
     reader.refuse_encoding()
     columns = tuple(wanted) or (tuple(usual) if set(usual) <= set(names) else ())
-    columns = columns or guess.guess_input_columns([*names], head) or (tuple(names) if len(names) == 1 else ())
-    message, remedy = "", ""
+    columns = (
+        columns
+        or guess.guess_input_columns([*names], head)
+        or (tuple(names) if len(names) == 1 else ())
+    )
+    message = ""
+    remedy = ""
     if not num_rows:
-        message, remedy = "the file contains no rows", "check the name, or add rows to the file"
+        message = "the file contains no rows"
+        remedy = "check the name, or add rows to the file"
     elif missing := [name for name in columns if name not in names]:
-        message, remedy = f"no column {missing[0]!r}", suggest_instead(missing[0], names)
+        message = f"no column {missing[0]!r}"
+        remedy = suggest_instead(missing[0], names)
     elif not columns:
-        message, remedy = ("unclear which column is the input", "set it with --input COLUMN, which may be repeated")
+        message = "unclear which column is the input"
+        remedy = "set it with --input COLUMN, which may be repeated"
     if message:
         reader.add_issue(1, message, quote_value(", ".join(names)), remedy)
     raise_issues([issue for _, issue in reader.issues], file)
@@ -120,7 +136,8 @@ def find_input_columns(
 
 def _load(reader: RowReader, source: RowSource) -> LoadedRows:
     rows = raw_rows.read_raw_rows(reader)
-    # The columns are guessed from the first rows. Every row is then read by these columns, or reported.
+    # The columns are guessed from the first rows. Every row is then read by these columns, or
+    # reported.
     head = list(islice(rows, _HEAD))
     columns = _choose_columns(reader, head, source)
     thumb = guess.find_thumb_column([row.cells for row in head], columns) if columns else None
@@ -150,7 +167,10 @@ def _load(reader: RowReader, source: RowSource) -> LoadedRows:
 
 def _write_notes(reader: RowReader, columns: RowSource) -> None:
     notes = []
-    unused = reader.columns - {*guess.list_columns(columns), guess.find_tool_column(reader.columns, columns)}
+    unused = reader.columns - {
+        *guess.list_columns(columns),
+        guess.find_tool_column(reader.columns, columns),
+    }
     pair = guess.find_preference_columns(reader.columns)
     if pair and pair[1] in unused:
         unused.remove(pair[1])
@@ -162,7 +182,9 @@ def _write_notes(reader: RowReader, columns: RowSource) -> None:
         names = ", ".join(list_tool_names(tools))
         notes.append(f"the available functions are listed below the instructions: {names}")
         if num_without:
-            reader.counts["rows without functions, which are asked with the functions of the other rows"] = num_without
+            reader.counts[
+                "rows without functions, which are asked with the functions of the other rows"
+            ] = num_without
     elif sets:
         none = f" ({num_without:,} other rows have none)" if num_without else ""
         notes.append(
@@ -179,26 +201,35 @@ def _write_notes(reader: RowReader, columns: RowSource) -> None:
 def _report_no_rows(reader: RowReader) -> None:
     if reader.table:
         message = "the file contains no rows, only column names"
-        remedy = "add rows below them; if this line is a row, put a line with the column names before it"
+        remedy = (
+            "add rows below them; if this line is a row, put a line with the column names before it"
+        )
         reader.add_issue(1, message, quote_value(", ".join(reader.table.header)), remedy)
         return
     # The most specific reason wins.
     reason = "all lines are blank" if reader.file.stat().st_size else "it is empty"
     reason = "its list is empty" if reader.is_list else reason
     reason = "; ".join(reader.counts) if reader.columns else reason
-    reader.add_issue(1, f"the file contains no rows: {reason}", "", "check the name, or add rows to the file")
+    reader.add_issue(
+        1, f"the file contains no rows: {reason}", "", "check the name, or add rows to the file"
+    )
 
 
-def _choose_columns(reader: RowReader, head: Sequence[RawRow], source: RowSource) -> RowSource | None:
+def _choose_columns(
+    reader: RowReader, head: Sequence[RawRow], source: RowSource
+) -> RowSource | None:
     """The columns, guessed ones included; None, with an issue, if they are unknown or absent."""
     if not head:
         return None
     cells = [row.cells for row in head]
     # Columns that the user set must exist, except optional ones, which later rows may have.
-    names, optional = guess.list_names(cells), guess.list_optional_columns(source)
+    names = guess.list_names(cells)
+    optional = guess.list_optional_columns(source)
     if source.questions and not {*source.answer_columns} & {*names}:  # the answers are JSON objects
         optional += source.answer_columns
-    absent = [name for name in guess.list_columns(source) if name not in names and name not in optional]
+    absent = [
+        name for name in guess.list_columns(source) if name not in names and name not in optional
+    ]
     if absent:
         if 1 not in reader.undecodable:
             _report_absent(reader, absent, cells)
@@ -213,15 +244,22 @@ def _choose_columns(reader: RowReader, head: Sequence[RawRow], source: RowSource
     return columns.source
 
 
-def _report_absent(reader: RowReader, absent: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> None:
+def _report_absent(
+    reader: RowReader, absent: Sequence[str], cells: Sequence[Mapping[str, Any]]
+) -> None:
     """Adds the error of columns that the file lacks, with the columns that may be intended."""
     names = guess.list_names(cells)
     remedy = "; ".join(suggest_instead(name, names) for name in absent)
     if not any(find_nearest(name, names) for name in absent):
         with suppress(InputError):
-            columns = guess.to_task_columns(guess.guess_columns(cells, RowSource(reader.file)).source)
+            columns = guess.to_task_columns(
+                guess.guess_columns(cells, RowSource(reader.file)).source
+            )
             mapping = yaml.safe_dump(
-                {"file": reader.file.name, **columns}, default_flow_style=True, sort_keys=False, width=10_000
+                {"file": reader.file.name, **columns},
+                default_flow_style=True,
+                sort_keys=False,
+                width=10_000,
             )
             remedy = f"to use the file's own columns, write {mapping.strip()} in the task file"
     message = f"no column {' and no column '.join(map(repr, absent))}"
@@ -235,14 +273,18 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
     if columns.messages:
         turns, output = _read_chat(cells, columns.messages)
     else:
-        output, turns = _read_output(cells, columns), read_input(cells, columns.input)
+        output = _read_output(cells, columns)
+        turns = read_input(cells, columns.input)
     tools = _read_tools(cells, columns)
     output = columns.tidy(output)
     row_id = cells.read_id(columns.id) if columns.id else None
-    references, tags = tuple(cells.read_list(columns.references)), cells.read_named(columns.tags)
+    references = tuple(cells.read_list(columns.references))
+    tags = cells.read_named(columns.tags)
     references = tuple(map(columns.tidy, references))
     answers = cells.read_named(columns.answers, keep_empty=True)
-    group, system, document = map(cells.read_optional, (columns.group, columns.system, columns.source))
+    group, system, document = map(
+        cells.read_optional, (columns.group, columns.system, columns.source)
+    )
     document = MADE if row.cells.get("source") == MADE else document
     if len(reader.issues) > num_issues:
         return
@@ -251,7 +293,8 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
             message = f"{columns.system} and the first turn are different system messages"
             cells.add_issue(message, quote_value(system), "delete one of the two", "instructions")
             return
-        system, turns = turns[0].content, turns[1:]
+        system = turns[0].content
+        turns = turns[1:]
     # Without an id column the id is a hash, with a number for repeated rows.
     if row_id is None:
         content = json.dumps([[[turn.role, turn.content] for turn in turns], output])
@@ -267,13 +310,18 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
 
 
 def _read_output(cells: Cells, columns: RowSource) -> str:
-    """The answer in a column; it may be a text or a turn, alone or in a list. With a column for each question, an
-    object of the answers."""
+    """The answer in a column; it may be a text or a turn, alone or in a list. With a column for
+    each question, an object of the answers.
+    """
     if columns.answer_columns:
-        answers = {question.name: cells.read_optional(question.column) for question in columns.questions}
+        answers = {
+            question.name: cells.read_optional(question.column) for question in columns.questions
+        }
         for question in columns.questions:
             if answers[question.name] is None:
-                cells.add_issue(f"{question.column} is empty", "", "fill it in, or delete the row", "empty")
+                cells.add_issue(
+                    f"{question.column} is empty", "", "fill it in, or delete the row", "empty"
+                )
         return join_answers({name: (answer or "").strip() for name, answer in answers.items()})
     column = str(columns.output)
     if single := keys.unwrap_single_turn(cells.row.cells.get(column)):
@@ -296,7 +344,9 @@ def _read_chat(cells: Cells, column: str) -> tuple[tuple[Message, ...], str]:
 
 
 def _read_tools(cells: Cells, columns: RowSource) -> str:
-    """The functions that a row with a chat offers, as text; "", with an issue, if they cannot be read."""
+    """The functions that a row with a chat offers, as text; "", with an issue, if they cannot be
+    read.
+    """
     row = cells.row.cells
     name = guess.find_tool_column(row, columns)
     chat = row.get(columns.messages or (columns.input[0] if columns.input else ""))
@@ -307,6 +357,9 @@ def _read_tools(cells: Cells, columns: RowSource) -> str:
     try:
         return format_tools(offer)
     except ValueError as error:
-        remedy = "write the functions in OpenAI's format, or rename the column if it contains something else"
+        remedy = (
+            "write the functions in OpenAI's format, or rename the column if it contains "
+            "something else"
+        )
         cells.add_issue(f"{name or 'tools'}: {error}", quote_value(offer), remedy, "tools")
         return ""

@@ -1,7 +1,9 @@
-"""Functions that a model may call, as text: the available functions, the model's calls, and their results.
+"""Functions that a model may call, as text: the available functions, the model's calls, and their
+results.
 
-Because they are text, a model with any chat template can learn them. Calls and results are written in the tags of
-Hermes' and Qwen's templates (`<tool_call>`, `<tool_response>`), whose rendered calls are the same text.
+Because they are text, a model with any chat template can learn them. Calls and results are written
+in the tags of Hermes' and Qwen's templates (`<tool_call>`, `<tool_response>`), whose rendered calls
+are the same text.
 """
 
 import json
@@ -24,20 +26,26 @@ _OFFER = (
     '\n</tools>\nA call is written <tool_call>{"name": ..., "arguments": {...}}</tool_call>, '
     "and what it gives back comes in <tool_response>.",
 )
-# Tags around a call. A tag that remains in the text of `split_calls` belongs to a call that cannot be read.
-CALL_TAG, CALL_END = "<tool_call>", "</tool_call>"
+# Tags around a call. A tag that remains in the text of `split_calls` belongs to a call that cannot
+# be read.
+CALL_TAG = "<tool_call>"
+CALL_END = "</tool_call>"
 _RESULT = ("<tool_response>\n", "\n</tool_response>")
 
 
 def format_tools(tools: Any) -> str:
-    """The functions of a list, or of a list as JSON, as text for the instructions; "" for none. OpenAI's and ShareGPT's
-    formats are accepted. Raises ValueError for anything else."""
+    """The functions of a list, or of a list as JSON, as text for the instructions; "" for none.
+    OpenAI's and ShareGPT's formats are accepted. Raises ValueError for anything else.
+    """
     value = parse_json(tools) if isinstance(tools, str) and tools.strip() else tools
     if not value:
         return ""
     listed = value if isinstance(value, list) else [None]
     functions = [tool.get("function", tool) if isinstance(tool, dict) else tool for tool in listed]
-    if not all(isinstance(function, dict) and isinstance(function.get("name"), str) for function in functions):
+    if not all(
+        isinstance(function, dict) and isinstance(function.get("name"), str)
+        for function in functions
+    ):
         raise ValueError("not a list of functions, each with a name")
     return "\n".join(map(_dump, functions)).join(_OFFER)
 
@@ -48,9 +56,11 @@ def append_tools(instructions: str, tools: str) -> str:
 
 
 def format_own_system(system: str | None, tools: str, shared_system: str, shared_tools: str) -> str:
-    """The system turn of a row with its own system message or functions; "" if it has only the shared ones.
+    """The system turn of a row with its own system message or functions; "" if it has only the
+    shared ones.
 
-    `Assistant.build_messages` puts functions alone below the instructions, so such a row needs no system message.
+    `Assistant.build_messages` puts functions alone below the instructions, so such a row needs no
+    system message.
     """
     own_tools = tools if tools != shared_tools else ""
     own_system = system if system and system.strip() != shared_system.strip() else ""
@@ -60,14 +70,18 @@ def format_own_system(system: str | None, tools: str, shared_system: str, shared
 
 
 def is_only_tools(text: str) -> bool:
-    """Whether a system turn contains only available functions, so that it belongs below the instructions."""
+    """Whether a system turn contains only available functions, so that it belongs below the
+    instructions.
+    """
     return text.startswith(_OFFER[0])
 
 
 def split_tools(instructions: str) -> tuple[str, str]:
     """(instructions, available functions below them); the inverse of `append_tools`."""
     start = instructions.find(_OFFER[0]) if instructions.endswith(_OFFER[1]) else -1
-    return (instructions, "") if start < 0 else (instructions[:start].rstrip(), instructions[start:])
+    return (
+        (instructions, "") if start < 0 else (instructions[:start].rstrip(), instructions[start:])
+    )
 
 
 def parse_tools(text: str) -> list[Json]:
@@ -83,31 +97,45 @@ def list_tool_names(text: str) -> list[str]:
 
 @lru_cache(maxsize=1_000)
 def get_defaults(text: str) -> dict[str, dict[str, Any]]:
-    """Names of the available functions -> their arguments with a default in the schema, and the defaults."""
+    """Names of the available functions -> their arguments with a default in the schema, and the
+    defaults.
+    """
     defaults: dict[str, dict[str, Any]] = {}
     for function in (tool["function"] for tool in parse_tools(text)):
         parameters = function.get("parameters")
         schemas = parameters.get("properties", parameters) if isinstance(parameters, dict) else {}
         pairs = schemas.items() if isinstance(schemas, dict) else ()
-        values = {name: schema["default"] for name, schema in pairs if isinstance(schema, dict) and "default" in schema}
+        values = {
+            name: schema["default"]
+            for name, schema in pairs
+            if isinstance(schema, dict) and "default" in schema
+        }
         defaults |= {function["name"]: values} if values else {}
     return defaults
 
 
 def format_tool_turn(turn: Mapping[str, Any], content: str | None) -> str:
-    """The text of a turn with function calls or the result of one. Raises ValueError if the calls cannot be read."""
+    """The text of a turn with function calls or the result of one. Raises ValueError if the calls
+    cannot be read.
+    """
     role = turn.get(find_key(turn, ROLE_KEYS))
     if role in RESULT_ROLES:
         return content if content and split_results(content) else (content or "").join(_RESULT)
     if role in CALL_ROLES:
-        calls, content = parse_json(content or ""), None
+        calls = parse_json(content or "")
+        content = None
     else:
         calls = turn.get("tool_calls") or turn.get("function_call")
-    return _add_calls(content or "", [_read_call(call) for call in (calls if isinstance(calls, list) else [calls])])
+    return _add_calls(
+        content or "",
+        [_read_call(call) for call in (calls if isinstance(calls, list) else [calls])],
+    )
 
 
 def split_calls(text: str) -> tuple[str, list[Json]]:
-    """The text without its calls, and each call's name and arguments. A call that cannot be read stays in the text."""
+    """The text without its calls, and each call's name and arguments. A call that cannot be read
+    stays in the text.
+    """
     plain, *segments = text.split(CALL_TAG)
     calls: list[Json] = []
     for segment in segments:
@@ -136,7 +164,9 @@ def join_results(turns: Iterable[Message]) -> tuple[Message, ...]:
     """The turns, with the results of several calls joined into one turn."""
     joined: list[Message] = []
     for turn in turns:
-        if joined and all(item.role == "user" and split_results(item.content) for item in (joined[-1], turn)):
+        if joined and all(
+            item.role == "user" and split_results(item.content) for item in (joined[-1], turn)
+        ):
             joined[-1] = replace(turn, content=f"{joined[-1].content}\n{turn.content}")
         else:
             joined.append(turn)
@@ -144,12 +174,16 @@ def join_results(turns: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def to_openai_turns(turns: Sequence[Json], as_json: bool) -> list[Json]:
-    """The turns with calls and results in OpenAI's format. With `as_json`, arguments are JSON in a text, as OpenAI
-    expects and TRL does not. A turn that would be read back as a different text is not changed."""
+    """The turns with calls and results in OpenAI's format. With `as_json`, arguments are JSON in a
+    text, as OpenAI expects and TRL does not. A turn that would be read back as a different text is
+    not changed.
+    """
     converted: list[Json] = []
-    number, pending_ids = count(), list[str]()
+    number = count()
+    pending_ids = list[str]()
     for turn in turns:
-        text, results = turn["content"], split_results(turn["content"]) if turn["role"] == "user" else []
+        text = turn["content"]
+        results = split_results(turn["content"]) if turn["role"] == "user" else []
         plain, calls = split_calls(text) if turn["role"] == "assistant" else ("", [])
         # Only a text that reads back identically is converted.
         if calls and _add_calls(plain, calls) == text:
@@ -158,7 +192,8 @@ def to_openai_turns(turns: Sequence[Json], as_json: bool) -> list[Json]:
             converted.append({**turn, "content": plain or None, "tool_calls": tool_calls})
         elif results:
             converted += [
-                {"role": "tool", "content": result} | ({"tool_call_id": pending_ids.pop(0)} if pending_ids else {})
+                {"role": "tool", "content": result}
+                | ({"tool_call_id": pending_ids.pop(0)} if pending_ids else {})
                 for result in results
             ]
         else:
@@ -172,7 +207,10 @@ def to_openai_calls(calls: Iterable[Json], ids: Iterable[str], as_json: bool = T
         {
             "id": call_id,
             "type": "function",
-            "function": {**call, "arguments": _dump(call["arguments"]) if as_json else call["arguments"]},
+            "function": {
+                **call,
+                "arguments": _dump(call["arguments"]) if as_json else call["arguments"],
+            },
         }
         for call, call_id in zip(calls, ids, strict=True)
     ]
@@ -191,7 +229,9 @@ def _read_call(call: Any) -> Json:
 
 
 def _add_calls(text: str, calls: Sequence[Json]) -> str:
-    return "\n".join(filter(None, (text.strip(), *(f"{CALL_TAG}\n{_dump(call)}\n{CALL_END}" for call in calls))))
+    return "\n".join(
+        filter(None, (text.strip(), *(f"{CALL_TAG}\n{_dump(call)}\n{CALL_END}" for call in calls)))
+    )
 
 
 def _dump(value: Any) -> str:

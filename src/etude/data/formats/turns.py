@@ -1,4 +1,6 @@
-"""The keys and role names of a chat's turn: role and content in OpenAI's format, from and value in ShareGPT's."""
+"""The keys and role names of a chat's turn: role and content in OpenAI's format, from and value in
+ShareGPT's.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +10,8 @@ from etude.base.files import parse_json
 from etude.types import Role
 
 # Two keys of the same meaning; the first one present counts.
-ROLE_KEYS, TEXT_KEYS = ("role", "from"), ("content", "value")
+ROLE_KEYS = ("role", "from")
+TEXT_KEYS = ("content", "value")
 # Name in a file -> role.
 ROLES: Mapping[str, Role] = {
     **{"system": "system", "user": "user", "assistant": "assistant", "developer": "system"},
@@ -31,9 +34,13 @@ def parse_role(turn: Mapping[str, Any]) -> Role | None:
 
 
 def parse_speaker(turn: Mapping[str, Any]) -> Role | None:
-    """Like `parse_role`, but also for functions: calls count as the assistant's turns, results as the user's."""
+    """Like `parse_role`, but also for functions: calls count as the assistant's turns, results as
+    the user's.
+    """
     name = turn.get(find_key(turn, ROLE_KEYS))
-    return "assistant" if name in CALL_ROLES else "user" if name in RESULT_ROLES else parse_role(turn)
+    return (
+        "assistant" if name in CALL_ROLES else "user" if name in RESULT_ROLES else parse_role(turn)
+    )
 
 
 def has_calls(turn: Mapping[str, Any]) -> bool:
@@ -58,8 +65,12 @@ def is_chat(value: Any) -> bool:
 
 
 def unwrap_turns(value: Any) -> Any:
-    """The turns under a value's key `messages`, as in the input of OpenAI's preferences; other values are unchanged."""
-    return value["messages"] if isinstance(value, dict) and is_chat(value.get("messages")) else value
+    """The turns under a value's key `messages`, as in the input of OpenAI's preferences; other
+    values are unchanged.
+    """
+    return (
+        value["messages"] if isinstance(value, dict) and is_chat(value.get("messages")) else value
+    )
 
 
 def unwrap_single_turn(value: Any) -> Any:
@@ -80,5 +91,7 @@ def parse_turns(value: Any) -> Any:
 
 
 def mask_turn_numbers(message: str) -> str:
-    """The message without the number of the turn, so that one error in many rows is counted once."""
+    """The message without the number of the turn, so that one error in many rows is counted
+    once.
+    """
     return re.sub(r"\[\d+\]", "[…]", message)

@@ -21,7 +21,9 @@ SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
 
 @dataclass(frozen=True)
 class RowFormat:
-    """How rows are written for another tool: functions that take the turns before the answer, and the answer's turn."""
+    """How rows are written for another tool: functions that take the turns before the answer, and
+    the answer's turn.
+    """
 
     format_row: Callable[[list[Json], Json], Json]
     # From the turns, the chosen and the rejected answer to one or two rows.
@@ -31,7 +33,9 @@ class RowFormat:
 
 def format_turn(message: Message) -> Json:
     """A turn in OpenAI's format."""
-    return {"role": message.role, "content": message.content} | ({} if message.trained else {"weight": 0})
+    return {"role": message.role, "content": message.content} | (
+        {} if message.trained else {"weight": 0}
+    )
 
 
 def format_sharegpt_turn(message: Message) -> Json:
@@ -60,28 +64,42 @@ FORMATS: Mapping[str, RowFormat] = {
     "openai": RowFormat(
         format_chat,
         lambda prompt, chosen, rejected: [
-            {"input": {"messages": prompt}, "preferred_output": [chosen], "non_preferred_output": [rejected]}
+            {
+                "input": {"messages": prompt},
+                "preferred_output": [chosen],
+                "non_preferred_output": [rejected],
+            }
         ],
     ),
     "sharegpt": RowFormat(
         lambda prompt, answer: {"conversations": [*prompt, answer]},
-        lambda prompt, chosen, rejected: [{"conversations": prompt, "chosen": chosen, "rejected": rejected}],
+        lambda prompt, chosen, rejected: [
+            {"conversations": prompt, "chosen": chosen, "rejected": rejected}
+        ],
     ),
     "trl": RowFormat(
         format_completion,
-        lambda prompt, chosen, rejected: [{"prompt": prompt, "chosen": [chosen], "rejected": [rejected]}],
+        lambda prompt, chosen, rejected: [
+            {"prompt": prompt, "chosen": [chosen], "rejected": [rejected]}
+        ],
     ),
     "kto": RowFormat(
         format_rated,
-        lambda prompt, chosen, rejected: [format_rated(prompt, chosen), format_rated(prompt, rejected, is_good=False)],
+        lambda prompt, chosen, rejected: [
+            format_rated(prompt, chosen),
+            format_rated(prompt, rejected, is_good=False),
+        ],
         has_tool_column=False,
     ),
 }
 
 
-def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[int, Sequence[str], Path]:
-    """Reads a file and writes its rows in a format, by default next to it. Returns the number of written rows, notes on
-    reading, and the new file. A preference becomes a preference: one row, or two rows in KTO's format.
+def convert(
+    file: Path, format_name: str, output: Path | None = None
+) -> tuple[int, Sequence[str], Path]:
+    """Reads a file and writes its rows in a format, by default next to it. Returns the number of
+    written rows, notes on reading, and the new file. A preference becomes a preference: one row, or
+    two rows in KTO's format.
 
     Raises InputError for the format, the file and its rows, and if the new file exists.
     """
@@ -90,12 +108,21 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
     issues.refuse_existing(output, "choose another with --output")
     head = read.peek_rows(file)
     if guess.find_preference_columns(guess.list_names(head)):
-        return write_preferences(preferences.read_preference_rows(file), format_name, output), (), output
-    if format_name == "kto" and guess.find_thumb_column(head, guess.guess_columns(head, RowSource(file)).source):
+        return (
+            write_preferences(preferences.read_preference_rows(file), format_name, output),
+            (),
+            output,
+        )
+    if format_name == "kto" and guess.find_thumb_column(
+        head, guess.guess_columns(head, RowSource(file)).source
+    ):
         answers = preferences.read_rated_answers(file)
         lines = (
             format_rating(
-                append_tools(rated.system or "", rated.tools), rated.example.input, rated.example.output, rated.is_good
+                append_tools(rated.system or "", rated.tools),
+                rated.example.input,
+                rated.example.output,
+                rated.is_good,
             )
             for rated in answers
         )
@@ -106,12 +133,16 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
     return len(rows.examples), rows.notes, output
 
 
-def write_preferences(rows: Sequence[preferences.PreferenceRow], format_name: str, file: Path) -> int:
+def write_preferences(
+    rows: Sequence[preferences.PreferenceRow], format_name: str, file: Path
+) -> int:
     """Writes preferences in a format and returns the number of rows."""
     lines: list[Json] = []
     for row in rows:
         system = append_tools(row.system or "", row.tools)
-        lines += format_preference(format_name, system, row.chosen.input, row.chosen.output, row.rejected)
+        lines += format_preference(
+            format_name, system, row.chosen.input, row.chosen.output, row.rejected
+        )
     files.write_lines(file, lines)
     return len(lines)
 
@@ -138,11 +169,15 @@ def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
         for system, offer, row in zip(rows.systems, rows.offers, rows.examples, strict=True):
             offer = offer or rows.tools  # a row without functions is asked with the shared ones
             tools: Any = parse_tools(offer) if row_format.has_tool_column else []
-            full_system = "\n\n".join(filter(None, (system, "" if row_format.has_tool_column else offer)))
+            full_system = "\n\n".join(
+                filter(None, (system, "" if row_format.has_tool_column else offer))
+            )
             prompt, answer = _format_turns(format_name, full_system, row.input, row.output)
             extras = {
                 # LLaMA-Factory reads functions as text.
-                "tools": json.dumps(tools, ensure_ascii=False) if tools and format_name == "sharegpt" else tools,
+                "tools": json.dumps(tools, ensure_ascii=False)
+                if tools and format_name == "sharegpt"
+                else tools,
                 "id": row.id if rows.source.id is not None else None,
                 "references": list(row.references),
                 "group": row.group,
@@ -155,7 +190,9 @@ def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
     files.write_lines(file, format_lines())
 
 
-def _format_turns(format_name: str, system: str | None, turns: Sequence[Message], *answers: str) -> list[Any]:
+def _format_turns(
+    format_name: str, system: str | None, turns: Sequence[Message], *answers: str
+) -> list[Any]:
     format_one = format_sharegpt_turn if format_name == "sharegpt" else format_turn
     prompt = [Message("system", system)] if system else []
     formatted = [format_one(turn) for turn in (*prompt, *turns)]

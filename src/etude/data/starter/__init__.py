@@ -1,7 +1,8 @@
 """The first task file, guessed from a file of examples.
 
-The reason for every guess is in the file and is returned to the caller. At least 95% of the rows keep the guessed
-contract; the guess reports which do not. The answers of rows that the split will put into the test are not read.
+The reason for every guess is in the file and is returned to the caller. At least 95% of the rows
+keep the guessed contract; the guess reports which do not. The answers of rows that the split will
+put into the test are not read.
 """
 
 import os
@@ -37,7 +38,9 @@ class StarterResult:
     task_file: Path
     text: str
     guesses: tuple[str, ...]
-    """What was guessed and why, one sentence each; the first NUM_MAIN are on input, output, kind, test and metric."""
+    """What was guessed and why, one sentence each; the first NUM_MAIN are on input, output, kind,
+    test and metric.
+    """
     proposals: tuple[str, ...] = ()
     """What was not set, but could be, one sentence each."""
 
@@ -52,16 +55,18 @@ def write_starter(
 ) -> StarterResult:
     """Writes a task file for the rows in `path`: to `target`, else to task.yaml next to them.
 
-    `path` may be a RowSource with the columns that are known. If `target` is a folder, or a text that ends in a slash,
-    the file is task.yaml in that folder. A folder that does not exist is created. `test` is the user's own test file,
-    with the same columns. `choose` asks the user which of several columns is the input or the output. `local_models`
-    are proposed as `prompt_model:` in a comment.
+    `path` may be a RowSource with the columns that are known. If `target` is a folder, or a text
+    that ends in a slash, the file is task.yaml in that folder. A folder that does not exist is
+    created. `test` is the user's own test file, with the same columns. `choose` asks the user which
+    of several columns is the input or the output. `local_models` are proposed as `prompt_model:` in
+    a comment.
 
-    Rows with empty cells, chats that cannot be trained on, and copies of a row that also have its id are left out. They
-    are listed among the guesses, so that `etude check` can repair them.
+    Rows with empty cells, chats that cannot be trained on, and copies of a row that also have its
+    id are left out. They are listed among the guesses, so that `etude check` can repair them.
 
-    Raises InputError if the target exists, if rows cannot be read for other reasons (with every error of the file), and
-    if the columns of the input and the output are unclear and there is no `choose`.
+    Raises InputError if the target exists, if rows cannot be read for other reasons (with every
+    error of the file), and if the columns of the input and the output are unclear and there is no
+    `choose`.
     """
     source = path if isinstance(path, RowSource) else RowSource(path)
     cells = peek_rows(source.file, MAX_ROWS)
@@ -79,16 +84,20 @@ def write_starter(
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, text)
     proposals = tuple(
-        f"{model.server} on this machine has {model.name}. To also compare prompts on it, remove the # before its "
-        f"prompt_model: in {target.name}."
+        f"{model.server} on this machine has {model.name}. To also compare prompts on it, remove "
+        f"the # before its prompt_model: in {target.name}."
         for model in local_models
     )
     return StarterResult(target, text, tuple(list_guesses(draft)), proposals)
 
 
-def open_task_file(path: Path, choose: Choose | None = None, budget: str = "") -> tuple[Path, list[str]]:
-    """The task file for a file of rows, and lines about it: the one beside it whose examples are these rows, or a new
-    one with this budget. Any other path is returned as it is. Raises InputError as `write_starter`."""
+def open_task_file(
+    path: Path, choose: Choose | None = None, budget: str = ""
+) -> tuple[Path, list[str]]:
+    """The task file for a file of rows, and lines about it: the one beside it whose examples are
+    these rows, or a new one with this budget. Any other path is returned as it is. Raises
+    InputError as `write_starter`.
+    """
     if not is_row_file(path):
         return path, []
     if task_file := find_task_file(path):
@@ -97,7 +106,9 @@ def open_task_file(path: Path, choose: Choose | None = None, budget: str = "") -
     lines = [f"  {guess}" for guess in result.guesses[:NUM_MAIN]]
     if budget:  # the same command without --budget then continues the run
         text = result.task_file.read_text(encoding="utf-8")
-        result.task_file.write_text(text.replace("budget: 15m", f"budget: {budget}"), encoding="utf-8")
+        result.task_file.write_text(
+            text.replace("budget: 15m", f"budget: {budget}"), encoding="utf-8"
+        )
     return result.task_file, [
         f"Guessed from {path.name}, and written to {result.task_file.name} with comments:",
         *lines,
@@ -126,6 +137,8 @@ def _choose_target(rows: Path, target: Path | str | None) -> Path:
         file = file / "task.yaml"
     if file.exists():
         command = f"{format_command('init', rows)} --output FILE"
-        remedy = f"write another one with {command}, or continue with {format_command('compare', file)}"
+        remedy = (
+            f"write another one with {command}, or continue with {format_command('compare', file)}"
+        )
         raise InputError.of(str(file), "the task file already exists", "", remedy)
     return file

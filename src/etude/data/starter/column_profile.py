@@ -1,4 +1,6 @@
-"""What the name and the values of a column suggest: a text, labels, dates, ids, people or groups."""
+"""What the name and the values of a column suggest: a text, labels, dates, ids, people or
+groups.
+"""
 
 import json
 import re
@@ -14,15 +16,22 @@ from etude.data.formats.turns import is_chat, parse_turns
 from etude.data.starter.label_forms import SCORE_NAMES, is_binary
 from etude.privacy.names.people import find_capitalised
 
-_GROUPS, _IDS = frozenset(columns.read_names("groups")), frozenset(columns.read_names("ids"))
-_ASKERS, _ANSWERERS = frozenset(columns.read_names("askers")), frozenset(columns.read_names("answerers"))
-_PEOPLE = _GROUPS | _ASKERS | _ANSWERERS | _IDS | frozenset(columns.read_names("people", "of_people"))
-_JUDGEMENTS = frozenset(columns.read_names("outputs", "output_nouns", "other_outputs", "judgements"))
+_GROUPS = frozenset(columns.read_names("groups"))
+_IDS = frozenset(columns.read_names("ids"))
+_ASKERS = frozenset(columns.read_names("askers"))
+_ANSWERERS = frozenset(columns.read_names("answerers"))
+_PEOPLE = (
+    _GROUPS | _ASKERS | _ANSWERERS | _IDS | frozenset(columns.read_names("people", "of_people"))
+)
+_JUDGEMENTS = frozenset(
+    columns.read_names("outputs", "output_nouns", "other_outputs", "judgements")
+)
 _TITLES = frozenset(columns.read_names("titles"))
 _ID_VALUE = re.compile(r"[A-Za-z]{1,8}[-_#/]?\d{2,}|[\da-fA-F-]{32,36}|\S+@\S+\.\w+|https?://\S+")
 _TIME = r"[T ,]*(\d{1,2}:\d{2}\S*( ?[AaPp]\.?[Mm]\.?)?( ?[A-Z]{3,4})?)?"
 _MONTH = r"[^\W\d]{3,10}"
-# Dates in digits, years, seconds since 1970, and dates with the name of a month, each with or without a time.
+# Dates in digits, years, seconds since 1970, and dates with the name of a month, each with or
+# without a time.
 _DATE = re.compile(
     r"(\d{1,4}([./-])\d{1,2}\2\d{1,4}\.?|(19|20)\d\d([./-]\d{1,2})?|1\d{9}(\d{3})?(\.\d+)?"
     rf"|([^\W\d]+[.,]* )?(\d+(st|nd|rd|th|\.)?[ /-]{_MONTH}|{_MONTH} \d+)[.,]*[ /-](\d\d)?\d\d)"
@@ -30,7 +39,9 @@ _DATE = re.compile(
 )
 _SPLIT_NAME = re.compile(r"(.*[ _-])?(split|fold|subset|partition)", re.IGNORECASE)
 _ID_NAMES = {"id", "uuid", "guid", "key", "row_id", "example_id"}
-_MIN_SHARE = 0.9  # share of the values that must be dates or ids, and of the rows that must have a value
+_MIN_SHARE = (
+    0.9  # share of the values that must be dates or ids, and of the rows that must have a value
+)
 _MAX_WORDS = 4  # of a label, on average
 _MAX_SPEAKERS = 6  # different values of a column that says who wrote a message
 _MAX_NAMES = 50  # different values that are searched for names of people
@@ -39,7 +50,9 @@ MIN_GROUPS = 20  # with fewer groups the split has too few clusters to choose fr
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """The name of a column and its non-empty values as texts, with properties that suggest a role."""
+    """The name of a column and its non-empty values as texts, with properties that suggest a
+    role.
+    """
 
     name: str
     values: tuple[str, ...]
@@ -89,7 +102,9 @@ class ColumnProfile:
 
     @cached_property
     def is_text(self) -> bool:
-        """Whether nearly all rows have a text of several words, too long or too varied for a label."""
+        """Whether nearly all rows have a text of several words, too long or too varied for a
+        label.
+        """
         is_no_label = self.mean_words > _MAX_WORDS or len(self.counts) > 0.3 * len(self.values)
         is_long = self.is_full and self.mean_words >= 3
         return is_long and is_no_label and not (self.num_objects or self.has_ids_or_dates)
@@ -112,12 +127,15 @@ class ColumnProfile:
 
     @cached_property
     def is_never_output(self) -> bool:
-        """Whether the values are dates, ids, row numbers, sides of a split, or people and threads, unless the name is
-        usual for the output."""
+        """Whether the values are dates, ids, row numbers, sides of a split, or people and threads,
+        unless the name is usual for the output.
+        """
         if self.is_text or self.num_objects or not self.values or columns.is_output_name(self.name):
             return False
         is_person = _PEOPLE.issuperset(self.words) and not is_binary(self.counts)
-        has_id_name = bool(_IDS.intersection(self.words[-1:])) and _JUDGEMENTS.isdisjoint(self.words)
+        has_id_name = bool(_IDS.intersection(self.words[-1:])) and _JUDGEMENTS.isdisjoint(
+            self.words
+        )
         is_split = bool(_SPLIT_NAME.fullmatch(self.name))
         return is_person or has_id_name or is_split or self.has_ids_or_dates
 
@@ -134,14 +152,23 @@ class ColumnProfile:
     def is_label(self) -> bool:
         """Whether nearly all rows have a short value that repeats."""
         repeats = 2 <= len(self.counts) <= len(self.values) / 4
-        return repeats and not self.is_never_output and self.mean_words <= _MAX_WORDS and self.is_full
+        return (
+            repeats and not self.is_never_output and self.mean_words <= _MAX_WORDS and self.is_full
+        )
 
     @property
     def is_group(self) -> bool:
-        """Whether values repeat and mean people or threads, whose rows are kept on one side of a split."""
+        """Whether values repeat and mean people or threads, whose rows are kept on one side of a
+        split.
+        """
         repeats = MIN_GROUPS <= len(self.counts) < len(self.values)
         largest_share = max(self.counts.values(), default=0) / self.num_rows
-        return repeats and self.has_group_name and self.mean_words <= _MAX_WORDS and largest_share <= 0.1
+        return (
+            repeats
+            and self.has_group_name
+            and self.mean_words <= _MAX_WORDS
+            and largest_share <= 0.1
+        )
 
     @property
     def is_tag(self) -> bool:
@@ -150,14 +177,19 @@ class ColumnProfile:
 
     @property
     def has_answer_form(self) -> bool:
-        """Whether name or values are those of an answer: a usual name, that of a score, or yes and no."""
+        """Whether name or values are those of an answer: a usual name, that of a score, or yes and
+        no.
+        """
         has_name = not _JUDGEMENTS.isdisjoint(self.words) or bool(SCORE_NAMES.search(self.name))
         return has_name or is_binary(self.counts)
 
     @property
     def is_id(self) -> bool:
         """Whether the name means an id and no value repeats."""
-        return self.name.casefold() in _ID_NAMES and len(self.counts) == len(self.values) == self.num_rows
+        return (
+            self.name.casefold() in _ID_NAMES
+            and len(self.counts) == len(self.values) == self.num_rows
+        )
 
     @property
     def is_speaker(self) -> bool:
@@ -170,12 +202,16 @@ class ColumnProfile:
     def describe(self) -> str:
         """The column in a list of choices: `Team (3 values: Billing, Other, Returns)`."""
         if not self.is_label:
-            kind = "lists or objects" if self.is_structured else "texts" if self.is_text else "values"
+            kind = (
+                "lists or objects" if self.is_structured else "texts" if self.is_text else "values"
+            )
             return f"{self.name} ({kind}, such as {next(iter(self.values), '')[:40]!r})"
         labels = sorted(self.counts)
         more = ", ..." if len(labels) > 3 else ""
         return f"{self.name} ({len(labels):,} values: {', '.join(labels[:3])}{more})"
 
     def _have_form(self, pattern: re.Pattern[str]) -> bool:
-        num_matches = sum(number for value, number in self.counts.items() if pattern.fullmatch(value))
+        num_matches = sum(
+            number for value, number in self.counts.items() if pattern.fullmatch(value)
+        )
         return bool(self.values) and num_matches >= _MIN_SHARE * len(self.values)

@@ -1,4 +1,6 @@
-"""The roles of columns: from their names if these are usual, then from their values; what stays unclear is asked."""
+"""The roles of columns: from their names if these are usual, then from their values; what stays
+unclear is asked.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +37,8 @@ def guess_roles(source: RowSource, cells: RawCells, choose: Choose | None = None
     source, reasons = _guess_input_and_output(source, cells, profiles, choose)
     assigned = {*columns.list_columns(source), columns.find_thumb_column(cells, source)}
     free = [profile for name, profile in profiles.items() if name not in assigned]
-    # A column that follows the answers is no group, because it would put all rows with a label on one side.
+    # A column that follows the answers is no group, because it would put all rows with a label on
+    # one side.
     groups = [] if source.group else [column for column in free if column.is_group]
     groups = [column for column in groups if not _follows_answers(cells, source, column)]
     if groups:
@@ -44,15 +47,16 @@ def guess_roles(source: RowSource, cells: RawCells, choose: Choose | None = None
         reasons["group"] = f"its name, and {len(group.counts):,} values in {group.num_rows:,} rows"
     ids = [column.name for column in free if column.is_id]
     if ids and not source.id:
-        source, reasons["id"] = replace(source, id=ids[0]), "its name, and because no value repeats"
+        source = replace(source, id=ids[0])
+        reasons["id"] = "its name, and because no value repeats"
     tags = [column for column in free if column.is_tag]
     if tags and not source.tags:
         source = replace(source, tags=tuple(column.name for column in tags))
         reasons["tags"] = "their few, repeated values"
         if others := [column.name for column in tags if column.has_answer_form]:
             reasons["tags"] += (
-                f". To predict {' or '.join(others)}, write another task file with output: {others[0]}, or list all "
-                "columns to predict under questions:"
+                f". To predict {' or '.join(others)}, write another task file with output: "
+                f"{others[0]}, or list all columns to predict under questions:"
             )
     return ColumnRoles(source, reasons)
 
@@ -65,7 +69,9 @@ def _guess_input_and_output(
     never -= {source.output}
     usable = [{name: value for name, value in row.items() if name not in never} for row in cells]
     labels = [column for column in profiles.values() if column.is_label]
-    reasons = {role: _BY_USER if getattr(source, role) else _BY_NAME for role in ("input", "output")}
+    reasons = {
+        role: _BY_USER if getattr(source, role) else _BY_NAME for role in ("input", "output")
+    }
     try:
         named = columns.guess_columns(usable, source, by_order=False).source
         # A summary or a resolution beside labels may be the output or a part of the input.
@@ -76,12 +82,16 @@ def _guess_input_and_output(
             raise
     _refuse_message_rows(source, profiles)
     pair = [column for name, column in profiles.items() if name and not column.has_ids_or_dates]
-    is_open = not (source.input or source.output or any(c.is_label or c.is_structured for c in pair))
+    is_open = not (
+        source.input or source.output or any(c.is_label or c.is_structured for c in pair)
+    )
     if is_open and len(pair) == 2:
         source = replace(source, input=(pair[0].name,), output=pair[1].name)
         reason = "the order of the columns. Swap them if wrong"
         return columns.guess_columns(cells, source).source, {"input": reason, "output": reason}
-    free = [column for name, column in profiles.items() if name and name not in never and column.values]
+    free = [
+        column for name, column in profiles.items() if name and name not in never and column.values
+    ]
     if not source.input:
         known = columns.guess_input_columns([column.name for column in free], cells)
         if not known:
@@ -94,52 +104,87 @@ def _guess_input_and_output(
     return columns.guess_columns(cells, source).source, reasons
 
 
-def _choose_input(source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None) -> tuple[tuple[str], str]:
+def _choose_input(
+    source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None
+) -> tuple[tuple[str], str]:
     texts = [column for column in free if column.is_text and column.name != source.output]
     if len(texts) == 1:
         return (texts[0].name,), "its values: the only column of texts"
     return (_ask("input", "--input", source, texts or free, choose),), _BY_USER
 
 
-def _choose_output(source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None) -> tuple[str, str]:
-    """Choose the only column with labels, texts, lists or objects, without names of people; else the only free one."""
-    candidates = [c for c in free if c.is_text or c.is_structured or (c.is_label and not c.has_names)]
-    candidates = candidates or [column for column in free if column.is_full and not column.has_names]
+def _choose_output(
+    source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None
+) -> tuple[str, str]:
+    """Choose the only column with labels, texts, lists or objects, without names of people; else
+    the only free one.
+    """
+    candidates = [
+        c for c in free if c.is_text or c.is_structured or (c.is_label and not c.has_names)
+    ]
+    candidates = candidates or [
+        column for column in free if column.is_full and not column.has_names
+    ]
     if any(column.is_label for column in candidates):  # then a title is not the output
         candidates = [column for column in candidates if not column.is_title]
     if len(candidates) != 1:
         candidates.sort(key=lambda column: not column.is_label)
         return _ask("answer", "--answer", source, candidates, choose), _BY_USER
     num_values = len(candidates[0].counts)
-    form = f"{num_values:,} values that repeat" if candidates[0].is_label else "no other column can be it"
+    form = (
+        f"{num_values:,} values that repeat"
+        if candidates[0].is_label
+        else "no other column can be it"
+    )
     return candidates[0].name, f"its values: {form}"
 
 
-def _ask(role: str, option: str, source: RowSource, candidates: Sequence[ColumnProfile], choose: Choose | None) -> str:
+def _ask(
+    role: str,
+    option: str,
+    source: RowSource,
+    candidates: Sequence[ColumnProfile],
+    choose: Choose | None,
+) -> str:
     described = [column.describe() for column in candidates]
     if choose and candidates:
-        return candidates[choose(f"Which column of {source.file.name} is the {role}?", described)].name
-    options = f"{option} COLUMN" if source.input or source.output else "--input COLUMN --answer COLUMN"
+        return candidates[
+            choose(f"Which column of {source.file.name} is the {role}?", described)
+        ].name
+    options = (
+        f"{option} COLUMN" if source.input or source.output else "--input COLUMN --answer COLUMN"
+    )
     command = f"{format_command('init', source.file)} {options}"
-    remedy = f"name it: {command}; or rename it to {'output' if role == 'answer' else role} in the file"
+    remedy = (
+        f"name it: {command}; or rename it to {'output' if role == 'answer' else role} in the file"
+    )
     message = f"unclear which column is the {role}"
     if not candidates:
-        message, remedy = f"no column looks like the {role}", f"add a column with it, or {remedy}"
+        message = f"no column looks like the {role}"
+        remedy = f"add a column with it, or {remedy}"
     raise InputError.of(f"{source.file.name}:1", message, "; ".join(described), remedy)
 
 
 def _refuse_message_rows(source: RowSource, profiles: Mapping[str, ColumnProfile]) -> None:
     """Raise InputError for a chat log with one row per message."""
     speaker = next((column for column in profiles.values() if column.is_speaker), None)
-    thread = next((column.name for column in profiles.values() if column.has_group_name), "conversation")
+    thread = next(
+        (column.name for column in profiles.values() if column.has_group_name), "conversation"
+    )
     if source.output or speaker is None:
         return
-    example = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
-    remedy = (
-        f"write one JSON line for each {thread}, such as {example}; a script for this is in docs/task-file.md, "
-        "under Chat logs"
+    example = (
+        '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": '
+        '"..."}]}'
     )
-    message = f"each row is one message of a chat, written by {speaker.name}, but a row must be a whole chat"
+    remedy = (
+        f"write one JSON line for each {thread}, such as {example}; a script for this is in "
+        "docs/task-file.md, under Chat logs"
+    )
+    message = (
+        f"each row is one message of a chat, written by {speaker.name}, but a row must be a whole "
+        "chat"
+    )
     raise InputError.of(f"{source.file.name}:1", message, quote_value(", ".join(profiles)), remedy)
 
 
@@ -149,7 +194,10 @@ def _follows_answers(cells: RawCells, source: RowSource, column: ColumnProfile) 
         value = turns.parse_turns(row.get(source.messages or source.output or ""))
         is_chat = source.messages and isinstance(value, list) and value
         answers.append(str(value[-1] if is_chat else value).strip())
-    pairs = {(answer, str(row.get(column.name)).strip()) for answer, row in zip(answers, cells, strict=True)}
+    pairs = {
+        (answer, str(row.get(column.name)).strip())
+        for answer, row in zip(answers, cells, strict=True)
+    }
     num_answers = len(set(answers))
     return len(pairs) == num_answers and (
         num_answers <= len(answers) / 4 or num_answers == len({value for _, value in pairs})

@@ -8,11 +8,17 @@ from etude.text.label_lists import YES_OR_NO, split_labels
 from etude.types import Example
 
 # Column names that suggest labels.
-LABEL_NAMES = frozenset(("label", "category", "categorie", "class", "classe", "intent", "topic", "sentiment", "tag"))
-MAX_WORDS, MAX_CHARACTERS = 8, 80  # of a label
+LABEL_NAMES = frozenset(
+    ("label", "category", "categorie", "class", "classe", "intent", "topic", "sentiment", "tag")
+)
+# of a label
+MAX_WORDS = 8
+MAX_CHARACTERS = 80
 MIN_REPEATS = 4  # times that a label must occur on average
 MIN_LISTS = 0.1  # share of rows that must have more than one label
-MAX_COPIED = 0.5  # largest share of labels that occur in their text; more would be values of an extraction
+MAX_COPIED = (
+    0.5  # largest share of labels that occur in their text; more would be values of an extraction
+)
 MAX_SCORES = 11  # maximum number of scores of a scale, such as 0 to 10
 SCORE_NAMES = re.compile(
     r"scor|rating|stars?|grade|level|rank|severity|priority|quality|likert|urgen|importan|satisf|difficult|risk",
@@ -21,14 +27,20 @@ SCORE_NAMES = re.compile(
 
 
 def guess_labels(examples: Sequence[Example], column: str) -> list[str]:
-    """The labels of rows whose answers are lists of labels, sorted; empty if the answers are not such lists.
+    """The labels of rows whose answers are lists of labels, sorted; empty if the answers are not
+    such lists.
 
-    Labels that occur in their texts are values of an extraction, unless the column has the name of labels.
+    Labels that occur in their texts are values of an extraction, unless the column has the name of
+    labels.
     """
     lists = [split_labels(example.output) for example in examples]
     counts = Counter(label for labels in lists for label in labels)
     num_lists = sum(len(labels) > 1 for labels in lists)
-    if not counts or num_lists < MIN_LISTS * len(lists) or counts.total() < MIN_REPEATS * len(counts):
+    if (
+        not counts
+        or num_lists < MIN_LISTS * len(lists)
+        or counts.total() < MIN_REPEATS * len(counts)
+    ):
         return []
     if any(len(label) > MAX_CHARACTERS or len(label.split()) > MAX_WORDS for label in counts):
         return []
@@ -51,9 +63,12 @@ def is_binary(labels: Collection[str]) -> bool:
 
 
 def guess_scale(labels: Sequence[str], column: str) -> list[str]:
-    """All scores from the lowest to the highest label, if the labels are whole numbers and their column has the name of
-    a score; otherwise empty."""
-    if not SCORE_NAMES.search(column) or not all(re.fullmatch(r"-?\d{1,3}", label) for label in labels):
+    """All scores from the lowest to the highest label, if the labels are whole numbers and their
+    column has the name of a score; otherwise empty.
+    """
+    if not SCORE_NAMES.search(column) or not all(
+        re.fullmatch(r"-?\d{1,3}", label) for label in labels
+    ):
         return []
     numbers = sorted(map(int, labels))
     scale = list(map(str, range(numbers[0], numbers[-1] + 1)))

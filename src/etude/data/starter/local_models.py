@@ -13,7 +13,9 @@ from etude.base.files import parse_json
 SERVERS: Mapping[int, str] = {11434: "Ollama", 1234: "LM Studio", 8080: "llama.cpp", 8000: "vLLM"}
 HOST = "127.0.0.1"
 MAX_SECONDS = 0.3  # to wait for one server
-_MAX_BYTES, _MAX_LENGTH = 2**20, 200  # of a list of models, and characters of a name
+# of a list of models, and characters of a name
+_MAX_BYTES = 2**20
+_MAX_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,28 @@ class ModelProposal:
 def find_local_models(
     servers: Mapping[int, str] | None = None, max_seconds: float | None = None
 ) -> list[ModelProposal]:
-    """The models of the servers that answer in time, in the order of SERVERS. The only request is GET /v1/models."""
-    servers, max_seconds = servers or SERVERS, max_seconds or MAX_SECONDS
+    """The models of the servers that answer in time, in the order of SERVERS. The only request is
+    GET /v1/models.
+    """
+    servers = servers or SERVERS
+    max_seconds = max_seconds or MAX_SECONDS
     names = {port: _read_first_model(port, max_seconds) for port in servers}
-    return [ModelProposal(server, port, names[port]) for port, server in servers.items() if names[port]]
+    return [
+        ModelProposal(server, port, names[port]) for port, server in servers.items() if names[port]
+    ]
 
 
 def _read_first_model(port: int, timeout: float) -> str:
-    """The name of the first model that a server lists, except models for embeddings; "" without one."""
+    """The name of the first model that a server lists, except models for embeddings; "" without
+    one.
+    """
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
     try:
         connection.request("GET", "/v1/models")
         response = connection.getresponse()
-        content: Any = parse_json(response.read(_MAX_BYTES).decode()) if response.status == 200 else {}
+        content: Any = (
+            parse_json(response.read(_MAX_BYTES).decode()) if response.status == 200 else {}
+        )
         models = [model for model in content["data"] if model.get("owned_by") != "etude"]
         names = [model["id"] for model in models if "embed" not in model["id"].casefold()]
         # A name is written into a comment of the task file, so a line break in it would set keys.

@@ -27,18 +27,33 @@ LIMIT_SENTENCES = {
 }
 # Suffixes by which a folder next to the rows is suggested for `documents:`.
 DOCUMENTS = (".md", ".markdown", ".html", ".pdf", ".docx")
-_PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
+_PLAIN_STEMS = {
+    "train",
+    "training",
+    "trainingset",
+    "trainset",
+    "data",
+    "examples",
+    "rows",
+    "all",
+    "dataset",
+}
 # Names of a file next to the examples that is suggested for `test:`.
 _TEST_STEMS = ("test", "test_set", "testset")
 _WIDTH = 100
 
 
 def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = ()) -> str:
-    """The whole task file, from the template `task.yaml.j2`. In the template, a line that begins with ## is a remark,
-    which is wrapped, and a line that begins with # is a key that is displayed but not set."""
+    """The whole task file, from the template `task.yaml.j2`. In the template, a line that begins
+    with
+    ## is a remark, which is wrapped, and a line that begins with # is a key that is displayed but
+    not set.
+    """
     file = draft.columns.file.resolve()
     siblings = (draft.columns.file.with_name(f"{stem}{file.suffix}") for stem in _TEST_STEMS)
-    test_file = next((path for path in siblings if path.is_file() and path != draft.columns.file), None)
+    test_file = next(
+        (path for path in siblings if path.is_file() and path != draft.columns.file), None
+    )
     documents = _find_documents(draft.columns.file)
     num_unread = len(draft.examples) - len(draft.readable)
     text = _load_template().render(
@@ -47,12 +62,19 @@ def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = (
         notes=guess_notes,
         rows=formatting.format_count(len(draft.examples), "row"),
         unread=f"{num_unread:,}" if num_unread else "",
-        name=file.parent.name if file.stem.casefold() in _PLAIN_STEMS and file.parent.name else file.stem,
+        name=file.parent.name
+        if file.stem.casefold() in _PLAIN_STEMS and file.parent.name
+        else file.stem,
         model=MODEL,
-        columns={"file": _relative_path(draft.columns.file, draft.target), **to_task_columns(draft.columns)},
+        columns={
+            "file": _relative_path(draft.columns.file, draft.target),
+            **to_task_columns(draft.columns),
+        },
         split_sentence=_describe_split(len(draft.examples), bool(draft.num_chats)),
         test_file=None if draft.test else test_file,
-        test=_relative_path(draft.test or test_file or draft.target.with_name("test.jsonl"), draft.target),
+        test=_relative_path(
+            draft.test or test_file or draft.target.with_name("test.jsonl"), draft.target
+        ),
         instructions=_write_instructions(draft),
         documents=_relative_path(documents, draft.target) if documents else "",
         limits=LIMIT_SENTENCES,
@@ -66,15 +88,21 @@ def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = (
 def _load_template() -> Template:
     templates = pages.create_environment(Path(__file__).parent, autoescape=False)
     templates.filters |= {
-        "yaml": lambda value: yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=_WIDTH).rstrip(),
-        "active": lambda text, is_set: text if is_set else textwrap.indent(text, "# ", lambda line: True),
+        "yaml": lambda value: yaml.safe_dump(
+            dict(value), sort_keys=False, allow_unicode=True, width=_WIDTH
+        ).rstrip(),
+        "active": lambda text, is_set: (
+            text if is_set else textwrap.indent(text, "# ", lambda line: True)
+        ),
     }
     return templates.get_template("task.yaml.j2")
 
 
 def _find_documents(file: Path) -> Path | None:
     for folder in sorted(file.absolute().parent.iterdir()):
-        if os.access(folder, os.R_OK | os.X_OK) and any(path.suffix.lower() in DOCUMENTS for path in folder.glob("*")):
+        if os.access(folder, os.R_OK | os.X_OK) and any(
+            path.suffix.lower() in DOCUMENTS for path in folder.glob("*")
+        ):
             return folder
     return None
 
@@ -99,16 +127,23 @@ def _describe_split(num_rows: int, has_chats: bool) -> str:
 
 def _write_instructions(draft: TaskDraft) -> str:
     contract = draft.contract[0]
-    schema, verb = contract.json_schema or {}, "Classify the message into one of"
+    schema = contract.json_schema or {}
+    verb = "Classify the message into one of"
     match draft.kind[0]:
         case "classify" if draft.scale:
             return f"Score the message from {draft.scale[0]} to {draft.scale[-1]}."
         case "classify" if not contract.labels:
             return "Classify the message."
         case "classify":
-            verb = "List all labels that apply to the message, of" if draft.labels_of_lists else verb
+            verb = (
+                "List all labels that apply to the message, of" if draft.labels_of_lists else verb
+            )
             line = f" {', '.join(contract.labels)}."
-            labels = line if len(line) <= _WIDTH else "".join(f"\n- {label}" for label in contract.labels)
+            labels = (
+                line
+                if len(line) <= _WIDTH
+                else "".join(f"\n- {label}" for label in contract.labels)
+            )
             return f"{verb}:{labels}"
         case "extract" if schema.get("type") in ("integer", "number"):
             return "Answer with the number alone."
@@ -118,7 +153,11 @@ def _write_instructions(draft: TaskDraft) -> str:
         case "rewrite":
             first = "Rewrite the text. Keep its meaning."
         case _:
-            first = "Follow the instruction." if "instruction" in draft.columns.input else "Answer the message."
+            first = (
+                "Follow the instruction."
+                if "instruction" in draft.columns.input
+                else "Answer the message."
+            )
     return " ".join([first, *_list_rules(contract.fields, () if draft.calls else draft.outputs)])
 
 

@@ -5,20 +5,28 @@ from dataclasses import replace
 
 from etude.evaluate import get_unit
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
-from etude.methods.searched_prompt.search import MINIBATCH, REFLECTION_TOKENS, PromptSearch, write_reflection
+from etude.methods.searched_prompt.search import (
+    MINIBATCH,
+    REFLECTION_TOKENS,
+    PromptSearch,
+    write_reflection,
+)
 from etude.methods.shared.fit_context import order_rows
 from etude.models import weights
 from etude.types import Message, ModelRef, Request
 
 DEFAULT_CALLS = 300
-PROMPT_TOKENS = 1024  # about as many as the longest proposal has; only for estimates of what is sent
+PROMPT_TOKENS = (
+    1024  # about as many as the longest proposal has; only for estimates of what is sent
+)
 
 
 class SearchedPrompt(Method):
-    """The best wording so far, rewritten again and again by a bigger model (`reflect_with:`) that reads answers to
-    training rows (GEPA, Agrawal et al. 2025, arXiv 2507.19457). One half of dev steers the search, which makes at most
-    `searched_prompt: {calls: ...}` requests. The other half, which alone is its dev result, chooses between the best
-    rewriting and the instructions as given."""
+    """The best wording so far, rewritten again and again by a bigger model (`reflect_with:`) that
+    reads answers to training rows (GEPA, Agrawal et al. 2025, arXiv 2507.19457). One half of dev
+    steers the search, which makes at most `searched_prompt: {calls: ...}` requests. The other half,
+    which alone is its dev result, chooses between the best rewriting and the instructions as given.
+    """
 
     name = "searched_prompt"
     label = "A searched prompt"
@@ -36,7 +44,9 @@ class SearchedPrompt(Method):
         return "the rows have system messages of their own" if task.row_systems else ""
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
-        """Return a prompt as long as the longest proposal, so that lengths are checked before the search."""
+        """Return a prompt as long as the longest proposal, so that lengths are checked before the
+        search.
+        """
         words = " of" * PROMPT_TOKENS  # three bytes each, by which endpoints estimate a token
         return [replace(start, instructions=start.instructions + words)]
 
@@ -45,17 +55,26 @@ class SearchedPrompt(Method):
         return int(task.searched_prompt.get("calls", DEFAULT_CALLS))
 
     def list_reflections(self, task: Task, train: Dataset, start: Assistant) -> list[Request]:
-        """List a request for each proposal that the calls allow, with training rows of medium length."""
-        rows = sorted(train, key=lambda row: len(row.text + row.output))[len(train) // 2 :][:MINIBATCH]
-        prompt = write_reflection(start.instructions, [(row, row.output, row.output) for row in rows], ())
+        """List a request for each proposal that the calls allow, with training rows of medium
+        length.
+        """
+        rows = sorted(train, key=lambda row: len(row.text + row.output))[len(train) // 2 :][
+            :MINIBATCH
+        ]
+        prompt = write_reflection(
+            start.instructions, [(row, row.output, row.output) for row in rows], ()
+        )
         request = Request((Message("user", prompt),), REFLECTION_TOKENS)
         return [request] * (self.count_calls(task) // (MINIBATCH + 1))
 
-    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
         """Search, then choose on the other half of dev. A short look has no time for the search."""
         given = replace(start, method=self.name)
         choosing, steering = halve_dev(dev, context.seed)
-        candidates, is_short = [Candidate("as given", given)], context.effort.candidates is not None
+        candidates = [Candidate("as given", given)]
+        is_short = context.effort.candidates is not None
         if steering and not is_short:
             rows = dev.select(steering, "the rows that steer the search")
             reflector = ModelRef(task.reflector or "")
@@ -65,7 +84,8 @@ class SearchedPrompt(Method):
                 candidates.append(Candidate("searched", replace(given, instructions=instructions)))
         chosen = context.choose(candidates, dev, first=len(candidates) - 1, order=choosing)
         if is_short:
-            context.is_cut, context.num_candidates = True, 2
+            context.is_cut = True
+            context.num_candidates = 2
         return chosen.assistant
 
 
@@ -73,10 +93,14 @@ METHOD = SearchedPrompt()
 
 
 def halve_dev(dev: Dataset, seed: int) -> tuple[list[int], list[int]]:
-    """Return the positions of the dev rows that choose, and of those that steer. The rows of a unit are in one half.
-    Those that choose come first in the seeded order, so other methods answer them first, too."""
+    """Return the positions of the dev rows that choose, and of those that steer. The rows of a unit
+    are in one half. Those that choose come first in the seeded order, so other methods answer them
+    first, too.
+    """
     order = order_rows(dev, seed)
     units = list(dict.fromkeys(get_unit(dev[position]) for position in order))
     first = set(units[: (len(units) + 1) // 2])
-    halves = [[p for p in order if (get_unit(dev[p]) in first) is is_first] for is_first in (True, False)]
+    halves = [
+        [p for p in order if (get_unit(dev[p]) in first) is is_first] for is_first in (True, False)
+    ]
     return halves[0], halves[1]

@@ -1,7 +1,8 @@
 """The search for better instructions within an exact budget of calls, by the library gepa.
 
-A call is one answer to a row, or one proposal. Every answer is logged in the method's folder. With one seed, a search
-that is started again takes the same steps and reads them from there, so nothing is asked twice.
+A call is one answer to a row, or one proposal. Every answer is logged in the method's folder. With
+one seed, a search that is started again takes the same steps and reads them from there, so nothing
+is asked twice.
 """
 
 import re
@@ -22,8 +23,11 @@ from etude.task.contract import Contract
 from etude.types import Answer, Example, Message, ModelRef
 
 MINIBATCH = 3  # training rows that are read for a proposal, as in the paper
-MIN_STEERING, STEERING_SHARE = 5, 1 / 12
-"""Each proposal that is better on training rows answers so many steering rows, as a share of the calls."""
+MIN_STEERING = 5
+STEERING_SHARE = 1 / 12
+"""Each proposal that is better on training rows answers so many steering rows, as a share of the
+calls.
+"""
 REFLECTION_TOKENS = 2048  # of the answer with a proposal
 MAX_TEXT = 2000  # characters of a text in a reflection
 MAX_WORDS = 700  # of a proposal, because every word is paid for with every request
@@ -32,7 +36,9 @@ PART = "instructions"  # gepa's name of what it rewrites
 
 
 class PromptSearch:
-    """One search. It is gepa's adapter: `evaluate`, `make_reflective_dataset` and `propose_new_texts`."""
+    """One search. It is gepa's adapter: `evaluate`, `make_reflective_dataset` and
+    `propose_new_texts`.
+    """
 
     def __init__(
         self,
@@ -43,9 +49,14 @@ class PromptSearch:
         steering: Dataset,
         max_calls: int,
     ) -> None:
-        self.context, self.given, self.train, self.steering = context, given, train, steering
+        self.context = context
+        self.given = given
+        self.train = train
+        self.steering = steering
         self.reflector = Assistant("reflection", "answer", reflector, max_tokens=REFLECTION_TOKENS)
-        self.max_calls, self.num_calls, self.num_proposals = max_calls, 0, 0
+        self.max_calls = max_calls
+        self.num_calls = 0
+        self.num_proposals = 0
         self.num_steering = min(len(steering), max(MIN_STEERING, round(STEERING_SHARE * max_calls)))
         self.required = list_required(given)
         self.own_runs = find_own_runs(train) - list_runs(given.instructions)
@@ -54,8 +65,9 @@ class PromptSearch:
         self._started = time.perf_counter()
 
     def run(self) -> str:
-        """Return the best instructions on the steering rows, and describe the search in the context's `params` and
-        `notes`. Raises what a model raises."""
+        """Return the best instructions on the steering rows, and describe the search in the
+        context's `params` and `notes`. Raises what a model raises.
+        """
         from gepa.api import optimize
 
         adapter: Any = self  # gepa's types are protocols of classes with more members
@@ -82,13 +94,20 @@ class PromptSearch:
             "steering_rows": self.num_steering,
             "calls": self.num_calls,
         }
-        note = f"the search made {self.num_calls:,} of {self.max_calls:,} calls; proposals: {self.num_proposals:,}"
+        note = (
+            f"the search made {self.num_calls:,} of {self.max_calls:,} calls; proposals: "
+            f"{self.num_proposals:,}"
+        )
         counts = {"better on training rows": len(texts) - 1, **self.refused}
-        self.context.notes.append(", ".join([note, *(f"{name}: {num:,}" for name, num in counts.items())]))
+        self.context.notes.append(
+            ", ".join([note, *(f"{name}: {num:,}" for name, num in counts.items())])
+        )
         return texts[best]
 
     def _pick(self, texts: Sequence[str], scores: Sequence[float]) -> int:
-        """Return the index of the best text. The calls that are left answer further steering rows with the two best."""
+        """Return the index of the best text. The calls that are left answer further steering rows
+        with the two best.
+        """
         ranked = sorted(range(len(texts)), key=lambda index: (-scores[index], index))[:2]
         rows = self.steering.examples[self.num_steering :][: (self.max_calls - self.num_calls) // 2]
         sums = {index: scores[index] * self.num_steering for index in ranked}
@@ -97,15 +116,19 @@ class PromptSearch:
         return max(ranked, key=lambda index: (sums[index], -index))
 
     def must_stop(self, state: Any) -> bool:
-        """Whether the next step might not fit into the calls or, under a budget, into half of the time; or nothing can
-        be better. Raises the error of an earlier proposal, which gepa would only log."""
+        """Whether the next step might not fit into the calls or, under a budget, into half of the
+        time; or nothing can be better. Raises the error of an earlier proposal, which gepa would
+        only log.
+        """
         if self._error:
             raise self._error
         is_over = self.num_calls + 2 * MINIBATCH + 1 + self.num_steering > self.max_calls
         has_time = self.context.has_time_for(time.perf_counter() - self._started)
         return is_over or max(state.program_full_scores_val_set) >= 1 or not has_time
 
-    def evaluate(self, batch: Sequence[Example], candidate: Mapping[str, str], capture_traces: bool = False) -> Any:
+    def evaluate(
+        self, batch: Sequence[Example], candidate: Mapping[str, str], capture_traces: bool = False
+    ) -> Any:
         """Answer and score rows; a row that comes twice is answered once."""
         from gepa.core.adapter import EvaluationBatch
 
@@ -132,7 +155,9 @@ class PromptSearch:
     ) -> dict[str, str]:
         """Ask for new instructions; nothing is returned if they are refused."""
         try:
-            return self._propose(candidate[PART], [record["row"] for record in reflective_dataset[PART]])
+            return self._propose(
+                candidate[PART], [record["row"] for record in reflective_dataset[PART]]
+            )
         except Exception as error:  # noqa: BLE001 - gepa would log it and ask again; `must_stop` raises it
             self._error = error
             return {}
@@ -140,7 +165,8 @@ class PromptSearch:
     def _propose(self, instructions: str, rows: Sequence[ScoredAnswer]) -> dict[str, str]:
         from gepa.strategies.instruction_proposal import InstructionProposalSignature
 
-        self.num_calls, self.num_proposals = self.num_calls + 1, self.num_proposals + 1
+        self.num_calls = self.num_calls + 1
+        self.num_proposals = self.num_proposals + 1
         records = [(row.example, row.answer.text, _write_feedback(row)) for row in rows]
         answer = self._ask(write_reflection(instructions, records, self.required))
         text = InstructionProposalSignature.output_extractor(answer.text)["new_instruction"]
@@ -156,17 +182,24 @@ class PromptSearch:
             return "drops a part of the contract"
         if not self.own_runs.isdisjoint(list_runs(text)):
             return "copies a training row"
-        wordings = [Candidate(PART, each) for each in (self.given, replace(self.given, instructions=text))]
+        wordings = [
+            Candidate(PART, each) for each in (self.given, replace(self.given, instructions=text))
+        ]
         model = self.context.models.get(self.given.model)
         num_fitting = len(find_fitting(wordings, model, [*self.train, *self.steering]))
         return "" if num_fitting == len(wordings) else "is too long for the model's context"
 
     def _ask(self, prompt: str) -> Answer:
-        turns, models = (Message("user", prompt),), self.context.models
+        turns = (Message("user", prompt),)
+        models = self.context.models
         name = f"{self.reflector.fingerprint}-{hash_text(prompt)}.jsonl"
         log = AnswerLog(self.context.folder / "answers" / name)
         ((_, answers),) = answer_in_batches(
-            self.reflector, models, [name], lambda: self.reflector.build_requests([turns], models), log
+            self.reflector,
+            models,
+            [name],
+            lambda: self.reflector.build_requests([turns], models),
+            log,
         )
         self.context.answer_seconds += answers[0].seconds
         return answers[0]
@@ -182,7 +215,9 @@ def list_required(given: Assistant) -> list[str]:
 
 
 def find_own_runs(train: Dataset) -> set[tuple[str, ...]]:
-    """Find the runs of words that one training row alone has: what several answers share is their form."""
+    """Find the runs of words that one training row alone has: what several answers share is their
+    form.
+    """
     texts = [*{row.text for row in train}, *(row.output for row in train)]
     counts = Counter(run for text in texts for run in list_runs(text))
     return {run for run, count in counts.items() if count == 1}
@@ -191,26 +226,41 @@ def find_own_runs(train: Dataset) -> set[tuple[str, ...]]:
 def list_runs(text: str) -> set[tuple[str, ...]]:
     """List the runs of COPIED_WORDS words; case and signs are ignored."""
     words = re.findall(r"\w+", text.casefold())
-    return {tuple(words[begin : begin + COPIED_WORDS]) for begin in range(len(words) - COPIED_WORDS + 1)}
+    return {
+        tuple(words[begin : begin + COPIED_WORDS]) for begin in range(len(words) - COPIED_WORDS + 1)
+    }
 
 
-def write_reflection(instructions: str, records: Sequence[tuple[Example, str, str]], required: Sequence[str]) -> str:
-    """Write gepa's request for new instructions, with (row, answer, feedback), and the words that must stay."""
+def write_reflection(
+    instructions: str, records: Sequence[tuple[Example, str, str]], required: Sequence[str]
+) -> str:
+    """Write gepa's request for new instructions, with (row, answer, feedback), and the words that
+    must stay.
+    """
     from gepa.strategies.instruction_proposal import InstructionProposalSignature
 
     names = ("Inputs", "Generated Outputs", "Feedback")
     dataset = [
-        {name: text[:MAX_TEXT] for name, text in zip(names, (row.text, answer, feedback), strict=True)}
+        {
+            name: text[:MAX_TEXT]
+            for name, text in zip(names, (row.text, answer, feedback), strict=True)
+        }
         for row, answer, feedback in records
     ]
     values = {"current_instruction_doc": instructions, "dataset_with_feedback": dataset}
     prompt = InstructionProposalSignature.prompt_renderer(values)
     words = f" Keep these words: {', '.join(required)}." if required else ""
-    return f"{prompt}\n\nDo not quote the examples, because the instructions are for other inputs.{words}"
+    return (
+        f"{prompt}\n"
+        "\n"
+        f"Do not quote the examples, because the instructions are for other inputs.{words}"
+    )
 
 
 def _write_feedback(row: ScoredAnswer) -> str:
     if row.score.value >= 1:
         return "This answer is right."
-    failures = f" It breaks these rules: {', '.join(row.answer.failures)}." if row.answer.failures else ""
+    failures = (
+        f" It breaks these rules: {', '.join(row.answer.failures)}." if row.answer.failures else ""
+    )
     return f"Score {row.score.value:.2f} of 1.{failures} Right answer: {row.example.output}"

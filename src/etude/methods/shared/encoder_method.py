@@ -48,7 +48,9 @@ class EncoderMethod(Method):
     weights: ClassVar[str]  # the folder of its weights
 
     def missing_key(self, task: Task) -> str:
-        """Require the kind of task that the method is for, the packages that train, and an encoder."""
+        """Require the kind of task that the method is for, the packages that train, and an
+        encoder.
+        """
         if task.kind != self.kind:
             return f"kind: {self.kind}"
         if find_spec("torch") is None:
@@ -65,17 +67,21 @@ class EncoderMethod(Method):
             return False
         return True
 
-    def fit(self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext) -> Assistant:
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
         """Train on the rows of `train`. After a kill, continue from the last complete epoch."""
         from etude.models.classical import save_classical
 
-        record_file, folder = context.folder / RECORD, context.folder / self.weights
+        record_file = context.folder / RECORD
+        folder = context.folder / self.weights
         rows = train.examples[:]
         if not record_file.exists():
             started = time.perf_counter()
             prepared = self.prepare_training(task, rows, dev, context)
             # The seconds since `started` are part of the time of the training.
-            epochs, box = context.folder / "epochs", context.make_box(started)
+            epochs = context.folder / "epochs"
+            box = context.make_box(started)
             result = prepared.training.train(epochs, prepared.score, context.log, box)
             save_classical(prepared.build_predictor(), folder)
             counts = {"rows": prepared.num_rows, "epochs": len(result.scores) - 1}
@@ -91,7 +97,11 @@ class EncoderMethod(Method):
             context.full_seconds = record["seconds"] * record["planned_steps"] / record["steps"]
         context.notes.extend(record.get("notes", ()))
         assistant = replace(
-            start.without_examples(), method=self.name, model=ModelRef(CLASSICAL, folder), instructions="", search=None
+            start.without_examples(),
+            method=self.name,
+            model=ModelRef(CLASSICAL, folder),
+            instructions="",
+            search=None,
         )
         return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
 

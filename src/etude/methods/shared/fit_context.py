@@ -43,7 +43,9 @@ class Effort:
     train_seconds: float | None = None
     """Weights are trained for at most this many seconds."""
     train_rows: int | None = None
-    """About how many rows a language model is trained on in this time; it chooses the batch size."""
+    """About how many rows a language model is trained on in this time; it chooses the batch
+    size.
+    """
     search_seconds: float | None = None
     """The encoder of a search is trained for at most this many seconds; with 0, not at all."""
 
@@ -74,8 +76,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Race:
-    """Saves dev rows: a candidate stops answering once another one, or the best method so far, is clearly better by
-    more than the margin."""
+    """Saves dev rows: a candidate stops answering once another one, or the best method so far, is
+    clearly better by more than the margin.
+    """
 
     margin: float
     best: Mapping[str, RowOutcome] = field(default_factory=dict)
@@ -103,21 +106,29 @@ class FitContext:
     models: Models
     metric: Metric
     folder: Path
-    """A folder for this method only; it may contain files of an earlier attempt, which can be reused."""
+    """A folder for this method only; it may contain files of an earlier attempt, which can be
+    reused.
+    """
     effort: Effort = Effort()
     seed: int = 0
     margin: float = 0.02
     """The task's: a simpler candidate that is not worse by more is chosen."""
     on_answers: OnAnswers | None = None
     on_first: Callable[[str, Sequence[ScoredAnswer]], None] = lambda candidate, rows: None
-    """Called with the dev rows of a candidate whose figure is shown before the others are fitted."""
-    log: Callable[[Mapping[str, Any]], None] = lambda line: None  # called with each line of train.jsonl
+    """Called with the dev rows of a candidate whose figure is shown before the others are
+    fitted.
+    """
+    log: Callable[[Mapping[str, Any]], None] = lambda line: (
+        None
+    )  # called with each line of train.jsonl
     search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
     """Called with each line of search.jsonl: a training step of the encoder."""
     has_time_for: Callable[[float], bool] = lambda seconds: True
     """Whether the look has time for this many seconds more, for a block of dev rows."""
     is_overdue: Callable[[], bool] = lambda: False
-    """Whether the look takes so long that it is given up if its first block of dev rows is not answered."""
+    """Whether the look takes so long that it is given up if its first block of dev rows is not
+    answered.
+    """
     is_stopped: Callable[[], bool] = lambda: False
     """Whether the user has asked to end now."""
     trials: list[TrialResult] = field(default_factory=list)
@@ -148,7 +159,9 @@ class FitContext:
     first_look: Path | None = None
     """Folder of the method's first look, whose training a longer one continues."""
     takes_any_search: bool = False
-    """Whether a search in them may have been fitted on other rows: for a learning curve of the weights only."""
+    """Whether a search in them may have been fitted on other rows: for a learning curve of the
+    weights only.
+    """
     chosen_scored: list[ScoredAnswer] = field(default_factory=list)
     """Dev rows as the last chosen candidate answered them."""
     held_out: Sequence[ScoredAnswer] = ()
@@ -162,7 +175,9 @@ class FitContext:
     num_candidates: int = 0
     """All candidates that could be tried."""
     is_cut: bool = False
-    """Whether more time could change the result: not all candidates, dev rows or training steps were possible."""
+    """Whether more time could change the result: not all candidates, dev rows or training steps
+    were possible.
+    """
     full_seconds: float | None = None
     """Seconds of the whole training at the speed that was measured, if it was cut."""
     row_seconds: float | None = None
@@ -173,35 +188,44 @@ class FitContext:
         """Number of rows that were trained on; None if there was no training."""
         if not self.has_learned:
             return None
-        num_trained = self.num_read if self.num_trained is None else min(self.num_read, self.num_trained)
+        num_trained = (
+            self.num_read if self.num_trained is None else min(self.num_read, self.num_trained)
+        )
         return max(num_trained, self.num_search_rows) + self.num_dev_learned
 
     def record_training(self, num_rows: int | None) -> None:
-        """Record how many distinct rows the weights were trained on; None: all. Raises LookStopped if none: then the
-        answers would be those of the untrained model."""
+        """Record how many distinct rows the weights were trained on; None: all. Raises LookStopped
+        if none: then the answers would be those of the untrained model.
+        """
         if num_rows == 0:
             raise LookStopped
-        self.has_learned, self.num_trained = True, num_rows
+        self.has_learned = True
+        self.num_trained = num_rows
 
     @property
     def seconds(self) -> float:
         return self.train_seconds + self.answer_seconds
 
     def make_box(self, started: float | None = None) -> "TimeBox":
-        """Make the time box of a training, whose seconds may be infinite. The seconds since `started`, a time of
-        `time.perf_counter`, count."""
+        """Make the time box of a training, whose seconds may be infinite. The seconds since
+        `started`, a time of `time.perf_counter`, count.
+        """
         from etude.training.time_box import TimeBox
 
         seconds = self.effort.train_seconds
         used = time.perf_counter() - started if started and seconds is not None else 0.0
-        return TimeBox(math.inf if seconds is None else max(0.0, seconds - used), is_stopped=self.is_stopped)
+        return TimeBox(
+            math.inf if seconds is None else max(0.0, seconds - used), is_stopped=self.is_stopped
+        )
 
     def dev_sample(self, dev: Dataset) -> Dataset:
         """Sample the dev rows that choices are based on, the same for every method."""
         return sample_rows(dev, self.effort.dev_rows, self.seed)
 
     def loss_sample(self, dev: Dataset, most: int = MAX_LOSS_ROWS) -> Dataset:
-        """Sample the dev rows on which weights under training are measured: at most `most` if their time is limited."""
+        """Sample the dev rows on which weights under training are measured: at most `most` if their
+        time is limited.
+        """
         is_limited = self.effort.train_seconds is not None
         return sample_rows(self.dev_sample(dev), most if is_limited else None, self.seed)
 
@@ -216,9 +240,9 @@ class FitContext:
     ) -> Candidate:
         """Answer dev with the candidates and choose one of them by the rule of `stats.choose`.
 
-        `candidates` are ordered from the simplest to the most complex. `first` is the index of the one that is usually
-        best: unless they are `cheap`, a short look tries only this one. `order`: the positions of the rows
-        that choose, as they come in `order_rows`; None for all.
+        `candidates` are ordered from the simplest to the most complex. `first` is the index of the
+        one that is usually best: unless they are `cheap`, a short look tries only this one.
+        `order`: the positions of the rows that choose, as they come in `order_rows`; None for all.
         """
         # 1. Answer dev with each candidate: this is most of the time of a prompt.
         self.num_candidates = len(candidates)
@@ -227,9 +251,12 @@ class FitContext:
             tried = [first, *(index for index in range(len(candidates)) if index != first)]
             tried = tried[: self.effort.candidates]
             order = order_rows(dev, self.seed) if order is None else order
-            results_by_index = self._run_race({index: candidates[index] for index in tried}, dev, race, order)
+            results_by_index = self._run_race(
+                {index: candidates[index] for index in tried}, dev, race, order
+            )
         else:
-            rows, total = self.dev_sample(dev), len(candidates)
+            rows = self.dev_sample(dev)
+            total = len(candidates)
             if order is not None:
                 rows = dev.select(sorted(order), "the rows that choose")
             results_by_index = {
@@ -240,7 +267,8 @@ class FitContext:
         tried_candidates = [candidates[index] for index in sorted(results_by_index)]
         results = [results_by_index[index] for index in sorted(results_by_index)]
         self.is_cut |= len(results) < len(candidates)
-        # 2. Of the candidates still in the race, the simplest that is not worse by more than the margin is chosen.
+        # 2. Of the candidates still in the race, the simplest that is not worse by more than the
+        # margin is chosen.
         samples = [build_sample(self.metric, [row.outcome for row in result]) for result in results]
         names = [candidate.name for candidate in tried_candidates]
         num_rows = max(map(len, results))
@@ -251,7 +279,9 @@ class FitContext:
         self.scored_by_candidate |= zip(names, results, strict=True)
         self.chosen_scored = results[chosen]
         for index, (name, sample) in enumerate(zip(names, samples, strict=True)):
-            is_out = f"clearly worse after {len(results[index]):,} rows" if index not in in_race else ""
+            is_out = (
+                f"clearly worse after {len(results[index]):,} rows" if index not in in_race else ""
+            )
             reason = choice.reason if index == chosen else is_out
             self.trials.append(TrialResult(name, estimate_sample(sample), index == chosen, reason))
         return tried_candidates[chosen]
@@ -259,17 +289,24 @@ class FitContext:
     def _run_race(
         self, candidates: Mapping[int, Candidate], dev: Dataset, race: Race, order: Sequence[int]
     ) -> dict[int, list[ScoredAnswer]]:
-        """Answer dev in growing blocks of one seeded order, while there is time. The first candidate answers the first
-        block in any case. A candidate that is clearly worse answers no further block."""
+        """Answer dev in growing blocks of one seeded order, while there is time. The first
+        candidate answers the first block in any case. A candidate that is clearly worse answers no
+        further block.
+        """
         all_ends = list(iter_block_ends(len(order)))
         ends = list(iter_block_ends(len(order[: self.effort.dev_rows])))
         results: dict[int, list[ScoredAnswer]] = {}
-        running, begin, total = list(candidates), 0, self.num_candidates
+        running = list(candidates)
+        begin = 0
+        total = self.num_candidates
         for end in ends:
             block = dev.select(order[begin:end], f"dev rows {begin + 1:,} to {end:,} of the race")
             block_seconds = len(block) * (self.row_seconds or 0.0)
-            # Only whole rounds are comparable: later candidates join in the first one or not at all.
-            is_short = self.full_seconds and self.effort.dev_rows  # a training that goes on in a longer look
+            # Only whole rounds are comparable: later candidates join in the first one or not at
+            # all.
+            is_short = (
+                self.full_seconds and self.effort.dev_rows
+            )  # a training that goes on in a longer look
             if begin and (is_short or not self.has_time_for(block_seconds * len(running))):
                 break
             answers: dict[int, list[ScoredAnswer]] = {}
@@ -286,7 +323,8 @@ class FitContext:
                 if begin:
                     break
             results |= {index: [*results.get(index, ()), *rows] for index, rows in answers.items()}
-            running, begin = [index for index in running if index in results], end
+            running = [index for index in running if index in results]
+            begin = end
             outcomes = [[row.outcome for row in results[index]] for index in running]
             ids = [row.example.id for row in results[running[0]]]
             if all(row in race.best for row in ids):
@@ -300,16 +338,24 @@ class FitContext:
             running = contenders if end < len(order) else running
         self.is_cut |= begin < len(order) and not self.is_raced_out
         positions = {row.id: position for position, row in enumerate(dev)}
-        return {index: sorted(rows, key=lambda row: positions[row.example.id]) for index, rows in results.items()}
+        return {
+            index: sorted(rows, key=lambda row: positions[row.example.id])
+            for index, rows in results.items()
+        }
 
-    def evaluate(self, assistant: Assistant, rows: Dataset, trial: Trial = Trial()) -> list[ScoredAnswer]:
-        """Answer and score `rows`, resumable through a log in the folder. If a simpler method answered all of them with
-        an equal assistant, its answers are reused and their seconds are not counted."""
+    def evaluate(
+        self, assistant: Assistant, rows: Dataset, trial: Trial = Trial()
+    ) -> list[ScoredAnswer]:
+        """Answer and score `rows`, resumable through a log in the folder. If a simpler method
+        answered all of them with an equal assistant, its answers are reused and their seconds are
+        not counted.
+        """
         assistant = with_engine(self.engine, assistant)
         logs = (open_answer_log(folder, assistant, rows) for folder in self.lower_folders)
         finished_log = next((log for log in logs if log.num_requests == len(rows)), None)
         log = finished_log or open_answer_log(self.folder, assistant, rows)
-        was_stopped, started = self.is_stopped(), time.perf_counter()
+        was_stopped = self.is_stopped()
+        started = time.perf_counter()
 
         def report(batch: Sequence[ScoredAnswer], done: int, total: int, remaining: float) -> None:
             if self.on_answers:
@@ -333,12 +379,15 @@ class FitContext:
 
 
 def sample_rows(rows: Dataset, size: int | None, seed: int) -> Dataset:
-    """Sample `size` rows in their original order, or return all. With the same seed, a smaller sample is part of a
-    larger."""
+    """Sample `size` rows in their original order, or return all. With the same seed, a smaller
+    sample is part of a larger.
+    """
     if size is None or size >= len(rows):
         return rows
     positions = sorted(order_rows(rows, seed)[:size])
-    return rows.select(positions, f"a sample of {size:,} of {len(rows):,} rows, to keep to the budget")
+    return rows.select(
+        positions, f"a sample of {size:,} of {len(rows):,} rows, to keep to the budget"
+    )
 
 
 def order_rows(rows: Dataset, seed: int) -> list[int]:
@@ -353,8 +402,9 @@ def sample_evenly(rows: Dataset, size: int) -> Sequence[Example]:
 
 
 def name_shape(kind: Kind, contract: Contract | None, example: Example) -> str:
-    """Name the shape of a row, so that samples can cover every shape: the label, or which of the contract's fields the
-    output has."""
+    """Name the shape of a row, so that samples can cover every shape: the label, or which of the
+    contract's fields the output has.
+    """
     if kind == "classify":
         return example.output
     parsed = contract.parse(example.output) if contract else None
@@ -362,10 +412,11 @@ def name_shape(kind: Kind, contract: Contract | None, example: Example) -> str:
 
 
 def initial_assistant(task: Task, train: Dataset, models: Models | None) -> Assistant:
-    """Build the assistant that the ladder starts from: the task's instructions, no examples, untuned weights.
+    """Build the assistant that the ladder starts from: the task's instructions, no examples,
+    untuned weights.
 
-    Labels and `max_tokens` come from the training rows if the task does not set them. Without `models`, for a ladder
-    that uses no model, `max_tokens` keeps its default.
+    Labels and `max_tokens` come from the training rows if the task does not set them. Without
+    `models`, for a ladder that uses no model, `max_tokens` keeps its default.
     """
     model = ModelRef(task.prompt_model or task.model)
     contract = resolve_contract(task, train)
@@ -382,29 +433,44 @@ def initial_assistant(task: Task, train: Dataset, models: Models | None) -> Assi
     )
     if task.max_tokens:
         return replace(assistant, max_tokens=task.max_tokens)
-    return replace(assistant, max_tokens=choose_max_tokens(train, models, model)) if models else assistant
+    return (
+        replace(assistant, max_tokens=choose_max_tokens(train, models, model))
+        if models
+        else assistant
+    )
 
 
 def resolve_contract(task: Task, train: Dataset) -> Contract | None:
-    """Return the task's contract; for classify without labels, with the labels of the training rows."""
+    """Return the task's contract; for classify without labels, with the labels of the training
+    rows.
+    """
     contract = task.contract or Contract()
     if task.kind != "classify" or contract.labels or contract.json_schema:
         return task.contract
     if task.questions:
         return require_answers(contract, find_labels(task.questions, train))
     labels = sorted({label for example in train for label in task.list_labels(example.output)})
-    return list_of_labels(contract, labels) if task.several else replace(contract, labels=tuple(labels))
+    return (
+        list_of_labels(contract, labels)
+        if task.several
+        else replace(contract, labels=tuple(labels))
+    )
 
 
 def _list_answers(example: Example) -> list[str]:
-    """The right answer, and with `turns: all` the earlier ones, which a tuned method's rows have only as turns."""
+    """The right answer, and with `turns: all` the earlier ones, which a tuned method's rows have
+    only as turns.
+    """
     turns = example.input if example.conversation else ()
-    return [*(turn.content for turn in turns if turn.role == "assistant" and turn.trained), example.output]
+    return [
+        *(turn.content for turn in turns if turn.role == "assistant" and turn.trained),
+        example.output,
+    ]
 
 
 def choose_max_tokens(train: Dataset, models: Models, model: ModelRef) -> int:
-    """Choose `max_tokens`: 1.5 times the 99th percentile of the training answers, but at most half of the context, to
-    leave the rest for the prompt.
+    """Choose `max_tokens`: 1.5 times the 99th percentile of the training answers, but at most half
+    of the context, to leave the rest for the prompt.
 
     An answer that fills the context on its own is ignored, because no prompt would fit with it.
     """
@@ -414,9 +480,15 @@ def choose_max_tokens(train: Dataset, models: Models, model: ModelRef) -> int:
     # The percentile is among the longest answers, so only these are counted.
     texts = sorted((text for example in train for text in _list_answers(example)), key=len)
     longest = texts[-max(COUNTED_ANSWERS, len(texts) // 10) :]
-    tokens = {text: tokenizer_model.count_tokens((Message("user", text),)) - bare for text in dict.fromkeys(longest)}
-    lengths, num_others = sorted(tokens[text] for text in longest), len(texts) - len(longest)
-    readable = [length for length in lengths if length + bare + TOKEN_STEP < tokenizer_model.context]
+    tokens = {
+        text: tokenizer_model.count_tokens((Message("user", text),)) - bare
+        for text in dict.fromkeys(longest)
+    }
+    lengths = sorted(tokens[text] for text in longest)
+    num_others = len(texts) - len(longest)
+    readable = [
+        length for length in lengths if length + bare + TOKEN_STEP < tokenizer_model.context
+    ]
     position = math.ceil(0.99 * (num_others + len(readable))) - 1 - num_others
     percentile = readable[max(0, position)] if readable else 0
     rounded = TOKEN_STEP * math.ceil((1.5 * percentile + 8) / TOKEN_STEP)

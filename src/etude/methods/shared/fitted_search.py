@@ -1,9 +1,10 @@
 """The search that all methods with passages share: fitted on train once per run, and chosen on dev.
 
-The passage that answers a training row is found from its question and answer (`find_gold_passages`). If enough rows
-have such a passage, the encoder is trained on them. Some passages are held out of this training, so that the best epoch
-is also good for passages that no example asks about. Then, without a time limit, the encoder is trained on all rows for
-as many epochs. A first look does not train the encoder.
+The passage that answers a training row is found from its question and answer
+(`find_gold_passages`). If enough rows have such a passage, the encoder is trained on them. Some
+passages are held out of this training, so that the best epoch is also good for passages that no
+example asks about. Then, without a time limit, the encoder is trained on all rows for as many
+epochs. A first look does not train the encoder.
 """
 
 from __future__ import annotations
@@ -37,13 +38,20 @@ if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
     from etude.training.encoder_loop import TunedEncoder
 
-FOLDER, FACTS, ROW_IDS = "search", "search.json", "search_rows.json"
-MIN_PAIRS, MIN_PASSAGES = 60, 10
-"""The encoder is trained if at least this many rows have a known passage, and this many of the passages differ."""
+FOLDER = "search"
+FACTS = "search.json"
+ROW_IDS = "search_rows.json"
+MIN_PAIRS = 60
+MIN_PASSAGES = 10
+"""The encoder is trained if at least this many rows have a known passage, and this many of the
+passages differ.
+"""
 HELD_OUT = 0.1  # share of the known passages that are held out of the encoder's training
-FAR, FAR_RATE = 0.5, 1e-3
-"""Below this mean reciprocal rank, the published encoder is trained with this learning rate. After 82 steps, the first
-hit is then right for 64% of Luma's dev questions."""
+FAR = 0.5
+FAR_RATE = 1e-3
+"""Below this mean reciprocal rank, the published encoder is trained with this learning rate. After
+82 steps, the first hit is then right for 64% of Luma's dev questions.
+"""
 NEAR_SHARE = 0.4
 """Above it, training gains little, so it takes only this share of its time."""
 DEPTH = 10  # ranks that are looked at; a passage further down has a reciprocal rank of 0
@@ -58,9 +66,15 @@ class FittedSearch:
     search: Search
 
     def add_passages(self, rows: Sequence[Example]) -> list[Example]:
-        """Append to each question the passage that its answer was written from; if it is not known, the first hit."""
+        """Append to each question the passage that its answer was written from; if it is not known,
+        the first hit.
+        """
         gold = find_known_passages(self.search, rows)
-        questions = [get_question(row.input) for row, position in zip(rows, gold, strict=True) if position is None]
+        questions = [
+            get_question(row.input)
+            for row, position in zip(rows, gold, strict=True)
+            if position is None
+        ]
         hits = iter(self.search.find(questions, 1))
         positions = [next(hits)[0] if position is None else position for position in gold]
         return [
@@ -70,10 +84,11 @@ class FittedSearch:
 
 
 def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
-    """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted on rows of
-    `train`. A search of a first look is loaded only in a first look.
+    """Fit the search for the task's documents, or load the one that a simpler method of the run has
+    fitted on rows of `train`. A search of a first look is loaded only in a first look.
 
-    The searches tried are recorded in the context's `params`. Raises InputError for documents it cannot read.
+    The searches tried are recorded in the context's `params`. Raises InputError for documents it
+    cannot read.
     """
     folder = _find_fitted(train, context)
     if folder is None:
@@ -86,22 +101,29 @@ def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) ->
     # Only a tuned encoder has learned from rows.
     if "learned" in facts["chosen"]:
         num_rows = facts["tuning"].get("num_rows") or len(read_json(folder / ROW_IDS)["ids"])
-        context.has_learned, context.num_trained, context.num_search_rows = True, 0, num_rows
+        context.has_learned = True
+        context.num_trained = 0
+        context.num_search_rows = num_rows
     if folder == context.folder:
         context.notes.extend([*facts["notes"], *_format_notes(facts)])
         context.params["search"] = facts
     context.is_cut |= facts["is_quick"] or facts["tuning"].get("is_cut", False)
     ref = SearchRef(folder / FOLDER, facts["fingerprint"])
     return FittedSearch(
-        ref, context.models.load_once(ref, lambda: load_search(ref.folder, context.models.load_encoder))
+        ref,
+        context.models.load_once(ref, lambda: load_search(ref.folder, context.models.load_encoder)),
     )
 
 
 def _find_fitted(train: Dataset, context: FitContext) -> Path | None:
-    """Find the folder of a search that was fitted only on rows of `train`, or on any rows if the context allows it."""
+    """Find the folder of a search that was fitted only on rows of `train`, or on any rows if the
+    context allows it.
+    """
     ids = {row.id for row in train}
     for folder in (*context.lower_folders, context.folder):
-        if not (folder / FACTS).exists() or (read_json(folder / FACTS)["is_quick"] and not _is_quick(context)):
+        if not (folder / FACTS).exists() or (
+            read_json(folder / FACTS)["is_quick"] and not _is_quick(context)
+        ):
             continue
         if context.takes_any_search or ids.issuperset(read_json(folder / ROW_IDS)["ids"]):
             return folder
@@ -120,13 +142,15 @@ def _format_notes(facts: Mapping[str, Any]) -> Iterator[str]:
         return
     shares = [f"{trial['name']} {format_share(trial['first_right'])}" for trial in facts["tried"]]
     (best,) = (trial for trial in facts["tried"] if trial["chosen"])
-    recall, mrr = best["recall"], best["mrr"]
+    recall = best["recall"]
+    mrr = best["mrr"]
     bounds = f"{format_share(recall['low'])} to {format_share(recall['high'])}"
     yield (
         f"search by {facts['chosen']} over {format_count(facts['passages'], 'passage')}: of "
-        f"{format_count(num_known, 'dev row')} with a known passage, {format_share(recall['value'])} (95% interval "
-        f"{bounds}) have it among the first {RECALL_AT} hits; mean reciprocal rank {mrr['value']:.2f} "
-        f"({mrr['low']:.2f} to {mrr['high']:.2f}); share of right first hits: {', '.join(shares)}"
+        f"{format_count(num_known, 'dev row')} with a known passage, "
+        f"{format_share(recall['value'])} (95% interval {bounds}) have it among the first "
+        f"{RECALL_AT} hits; mean reciprocal rank {mrr['value']:.2f} ({mrr['low']:.2f} to "
+        f"{mrr['high']:.2f}); share of right first hits: {', '.join(shares)}"
     )
 
 
@@ -152,11 +176,17 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
         if is_trainable and not is_quick:
             ranks = compute_reciprocal_ranks(candidates["meaning"], dev_pairs)
             rate, share = (FAR_RATE, 1.0) if np.mean(ranks) < FAR else (None, NEAR_SHARE)
-            tuned, tuning = train_encoder(encoder.name, passages, pairs, dev_pairs, context, rate, share)
-            candidates |= _build_with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
+            tuned, tuning = train_encoder(
+                encoder.name, passages, pairs, dev_pairs, context, rate, share
+            )
+            candidates |= _build_with_encoder(
+                by_keyword, tuned, tuned.embed(texts), "learned meaning"
+            )
     # The simplest of the best searches is saved: an equal score does not justify embeddings.
     units = {get_question(row.input): get_unit(row) for row in dev}
-    name, tried = _choose_search(candidates, dev_pairs, [units[pair[0]] for pair in dev_pairs], context.margin)
+    name, tried = _choose_search(
+        candidates, dev_pairs, [units[pair[0]] for pair in dev_pairs], context.margin
+    )
     candidates[name].save(context.folder / FOLDER)
     return {
         "chosen": name,
@@ -171,9 +201,15 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     }
 
 
-def _build_with_encoder(by_keyword: Search, encoder: Encoder, vectors: Vectors, name: str) -> dict[str, Search]:
+def _build_with_encoder(
+    by_keyword: Search, encoder: Encoder, vectors: Vectors, name: str
+) -> dict[str, Search]:
     by_meaning = replace(
-        by_keyword, mode="meaning", encoder=encoder, vectors=vectors, keyword_index=by_keyword.keywords
+        by_keyword,
+        mode="meaning",
+        encoder=encoder,
+        vectors=vectors,
+        keyword_index=by_keyword.keywords,
     )
     return {name: by_meaning, f"keywords and {name}": replace(by_meaning, mode="both")}
 
@@ -186,8 +222,10 @@ def find_known_pairs(search: Search, rows: Sequence[Example]) -> list[tuple[str,
 
 
 def find_known_passages(search: Search, rows: Sequence[Example]) -> list[int | None]:
-    """Find the position of each row's passage. If the row has a `source`, this is the passage of that source with the
-    most words of the answer; else the passage that the answer was clearly written from, or None."""
+    """Find the position of each row's passage. If the row has a `source`, this is the passage of
+    that source with the most words of the answer; else the passage that the answer was clearly
+    written from, or None.
+    """
     positions_by_name: dict[str, set[int]] = {}
     for position, passage in enumerate(search.passages):
         positions_by_name.setdefault(passage.name, set()).add(position)
@@ -195,7 +233,9 @@ def find_known_passages(search: Search, rows: Sequence[Example]) -> list[int | N
     named_positions = [positions_by_name.get(row.source or "", set()) for row in rows]
     unnamed = [row for row, positions in zip(rows, named_positions, strict=True) if not positions]
     # Include the question, because many passages contain a short answer.
-    guessed = iter(find_gold_passages(search, [f"{get_question(row.input)} {row.output}" for row in unnamed]))
+    guessed = iter(
+        find_gold_passages(search, [f"{get_question(row.input)} {row.output}" for row in unnamed])
+    )
     return [
         _choose_nearest(search, row.output, positions) if positions else next(guessed)
         for row, positions in zip(rows, named_positions, strict=True)
@@ -219,14 +259,20 @@ def compute_reciprocal_ranks(search: Search, pairs: Sequence[tuple[str, int]]) -
 
 
 def _choose_search(
-    candidates: dict[str, Search], dev_pairs: Sequence[tuple[str, int]], units: Sequence[str], margin: float
+    candidates: dict[str, Search],
+    dev_pairs: Sequence[tuple[str, int]],
+    units: Sequence[str],
+    margin: float,
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Choose the search by its ranks on dev, and describe all. Without known passages on dev, choose the last one,
-    which is the most capable."""
+    """Choose the search by its ranks on dev, and describe all. Without known passages on dev,
+    choose the last one, which is the most capable.
+    """
     if not dev_pairs:
         name = list(candidates)[-1]
         return name, [{"name": candidate, "chosen": candidate == name} for candidate in candidates]
-    ranks = {name: compute_reciprocal_ranks(search, dev_pairs) for name, search in candidates.items()}
+    ranks = {
+        name: compute_reciprocal_ranks(search, dev_pairs) for name, search in candidates.items()
+    }
     samples = [(name, make_score_sample(scores, units)) for name, scores in ranks.items()]
     best = samples[choose(samples, margin).index][0]
     trials = []
@@ -254,15 +300,18 @@ def train_encoder(
     learning_rate: float | None = None,
     share: float = 1.0,
 ) -> tuple[Encoder, dict[str, Any]]:
-    """Train the encoder `name` on the pairs of train, in this share of `search_seconds`; returns it with facts on it.
+    """Train the encoder `name` on the pairs of train, in this share of `search_seconds`; returns it
+    with facts on it.
 
-    Some passages are held out, and the epochs are compared on their pairs and the pairs of dev. Then, unless
-    `search_seconds` is limited, the encoder starts again and is trained on all pairs for the best number of epochs.
+    Some passages are held out, and the epochs are compared on their pairs and the pairs of dev.
+    Then, unless `search_seconds` is limited, the encoder starts again and is trained on all pairs
+    for the best number of epochs.
     """
     from etude.training.contrastive import ContrastiveConfig, prepare_contrastive_training
     from etude.training.time_box import TimeBox
 
-    texts, seconds = [passage.text for passage in passages], context.effort.search_seconds
+    texts = [passage.text for passage in passages]
+    seconds = context.effort.search_seconds
     box = TimeBox(math.inf if seconds is None else share * seconds, is_stopped=context.is_stopped)
     known_positions = sorted({position for _, position in pairs})
     num_held_out = max(1, round(HELD_OUT * len(known_positions)))
@@ -276,7 +325,9 @@ def train_encoder(
         epochs: int,
         folder_name: str,
     ) -> tuple[Encoder, TunedEncoder]:
-        """Train the encoder as published on `rows` and keep the epoch that is best on the `judged_pairs`."""
+        """Train the encoder as published on `rows` and keep the epoch that is best on the
+        `judged_pairs`.
+        """
 
         def score() -> float:
             search = Search(passages, "meaning", encoder, encoder.embed(texts))

@@ -7,8 +7,8 @@ from etude.task import Task
 from etude.task.settings import InstructionsMode
 
 _WORDS = """
-abs al approx art assoc bzw ca cf co corp dept dr ed eg est etc excl ext fig gen gov hon ie inc incl jr ltd max min mr
-mrs ms mt nr no op pp prof ref resp rev sec sr st tel usw viz vol vs
+abs al approx art assoc bzw ca cf co corp dept dr ed eg est etc excl ext fig gen gov hon ie inc incl
+jr ltd max min mr mrs ms mt nr no op pp prof ref resp rev sec sr st tel usw viz vol vs
 """
 ABBREVIATIONS = frozenset(_WORDS.split())
 """English and German abbreviations, without the full stop at their end."""
@@ -28,8 +28,9 @@ class TunedInstructions(NamedTuple):
 def choose_instructions(task: Task) -> TunedInstructions:
     """Choose the part of the task's instructions that a tuned model is trained and used with.
 
-    The setting `train: {instructions: ...}` decides. Without it: all instructions if they are the rows' own system
-    message, none for classify and extract, and the first sentence otherwise, because the weights learn the rest.
+    The setting `train: {instructions: ...}` decides. Without it: all instructions if they are the
+    rows' own system message, none for classify and extract, and the first sentence otherwise,
+    because the weights learn the rest.
     """
     instructions = task.instructions.strip()
     extent: InstructionsMode = task.train.get("instructions") or "none"
@@ -37,7 +38,8 @@ def choose_instructions(task: Task) -> TunedInstructions:
     if task.train.get("instructions"):
         reason = "set by the user"
     elif task.own_system:
-        extent, reason = "whole", "they are the system message of the rows"
+        extent = "whole"
+        reason = "they are the system message of the rows"
     elif task.kind in ("answer", "rewrite"):
         extent = "first_sentence"
         reason = "the first sentence names the role, and the model learns the rest from the answers"
@@ -46,9 +48,11 @@ def choose_instructions(task: Task) -> TunedInstructions:
 
 
 def first_sentence(instructions: str) -> str:
-    """Return the first sentence of the instructions, which names the role; more if its end is uncertain.
+    """Return the first sentence of the instructions, which names the role; more if its end is
+    uncertain.
 
-    A full stop is not an end after a number, an initial or an abbreviation, before a small letter, or in a list.
+    A full stop is not an end after a number, an initial or an abbreviation, before a small letter,
+    or in a list.
     """
     flat = " ".join(instructions.split())
     for match in _END.finditer(flat):

@@ -1,7 +1,8 @@
-"""Replay: the untuned model's answers to general questions, which training repeats so that less is forgotten.
+"""Replay: the untuned model's answers to general questions, which training repeats so that less is
+forgotten.
 
-The questions are in replay.yaml. Learning to give one's own earlier answers keeps what a model has learned before
-(Robins 1995; for language models Scialom et al. 2022, arXiv 2205.12393).
+The questions are in replay.yaml. Learning to give one's own earlier answers keeps what a model has
+learned before (Robins 1995; for language models Scialom et al. 2022, arXiv 2205.12393).
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ MAX_SHARE = 0.2  # of a look's training time for the answers
 
 
 def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> TrainingRun:
-    """Add to a run the rows of `train: {replay: SHARE}`, so many that they are this share of all rows: general
-    questions with the untuned model's answers.
+    """Add to a run the rows of `train: {replay: SHARE}`, so many that they are this share of all
+    rows: general questions with the untuned model's answers.
 
-    The model answers each question once, without the task's instructions. Its answers are drawn at temperature 1, with
-    the question's place as seed: repeating only the likeliest ones would narrow what the model says. They are written
-    to the folder of the method's first look or of the context, so a resumed or longer training asks nothing again.
-    They take at most a fifth of a look's time; the questions that are answered by then are repeated.
+    The model answers each question once, without the task's instructions. Its answers are drawn at
+    temperature 1, with the question's place as seed: repeating only the likeliest ones would narrow
+    what the model says. They are written to the folder of the method's first look or of the
+    context, so a resumed or longer training asks nothing again. They take at most a fifth of a
+    look's time; the questions that are answered by then are repeated.
     """
     from etude.render import render_training
     from etude.training.rows.batches import REPLAYED, TokenRow
@@ -46,13 +48,20 @@ def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> Trai
 
     def build_requests() -> list[Request]:
         requests = base.build_requests(inputs, models)
-        return [replace(request, sampling=Sampling(1.0, seed=seed)) for seed, request in enumerate(requests)]
+        return [
+            replace(request, sampling=Sampling(1.0, seed=seed))
+            for seed, request in enumerate(requests)
+        ]
 
-    base, models = Assistant("replay", "answer", ModelRef(task.model), max_tokens=MAX_TOKENS), context.models
+    base = Assistant("replay", "answer", ModelRef(task.model), max_tokens=MAX_TOKENS)
+    models = context.models
     log = AnswerLog((context.first_look or context.folder) / ANSWERS_FILE)
     batches = answer_in_batches(base, models, questions, build_requests, log)
-    rows, answers, seconds = [], dict[int, Answer](), 0.0
-    box, max_tokens = context.effort.train_seconds or math.inf, run.config.max_tokens
+    rows = []
+    answers = dict[int, Answer]()
+    seconds = 0.0
+    box = context.effort.train_seconds or math.inf
+    max_tokens = run.config.max_tokens
     for _, batch in batches:
         answers |= batch
         seconds += sum(answer.seconds for answer in batch.values())
@@ -62,11 +71,18 @@ def add_replayed_rows(run: TrainingRun, task: Task, context: FitContext) -> Trai
         chat = (*inputs[position], Message("assistant", answer.text.strip()))
         for ids, trained in render_training(run.model.tokenizer, chat):
             end = max(index for index, is_trained in enumerate(trained) if is_trained)
-            trained[end] = not answer.truncated  # the model does not learn to stop where the limit cut an answer
+            trained[
+                end
+            ] = (
+                not answer.truncated
+            )  # the model does not learn to stop where the limit cut an answer
             if any(trained) and len(ids) <= max_tokens:
                 rows.append(TokenRow(REPLAYED, tuple(ids), tuple(trained)))
     rows = [*itertools.islice(itertools.cycle(rows), num_rows)]
-    sentence = f"{len(rows):,} more rows repeat the untuned model's answers to {len(answers)} general questions."
+    sentence = (
+        f"{len(rows):,} more rows repeat the untuned model's answers to {len(answers)} general "
+        "questions."
+    )
     return replace(
         run,
         rows=[*run.rows, *rows],

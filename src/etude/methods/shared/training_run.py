@@ -1,4 +1,6 @@
-"""One training run: rows as tokens, settings, which tokens are learned, the training, and the record of it."""
+"""One training run: rows as tokens, settings, which tokens are learned, the training, and the
+record of it.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class TrainingRun:
     loss: Loss | None = None  # the loss in place of the cross-entropy
     earlier: EarlierTraining | None = None  # the training that this one continues in a time box
     replay_seconds: float = 0.0  # of the untuned model's answers that are replayed
-    full_rows: int | None = None  # rows of all epochs of a training without a time limit; None: of this one
+    full_rows: int | None = (
+        None  # rows of all epochs of a training without a time limit; None: of this one
+    )
 
     @property
     def num_rows(self) -> int:
@@ -69,7 +73,9 @@ class TrainingRun:
 
     @property
     def settings(self) -> list[tuple[str, object, str]]:
-        """(name, value, reason) of the settings that were chosen automatically or set by the user."""
+        """(name, value, reason) of the settings that were chosen automatically or set by the
+        user.
+        """
         values = {**self.config.to_dict(), **self.extra_settings}
         return [(name, values[name], reason) for name, reason in self._reasons.items()]
 
@@ -91,10 +97,11 @@ class TrainingRun:
         on_eval: Callable[[], Mapping[str, Any]] = dict,
         box: TimeBox | None = None,
     ) -> TrainingRecord:
-        """Train, from the last checkpoint if there is one, and write adapter/ and rows.jsonl to `folder`. With a `box`,
-        training ends within its seconds, and soon after it is stopped.
+        """Train, from the last checkpoint if there is one, and write adapter/ and rows.jsonl to
+        `folder`. With a `box`, training ends within its seconds, and soon after it is stopped.
 
-        `name` is recorded in the adapter as the name of the base. Raises the errors of `etude.training.loop.train`.
+        `name` is recorded in the adapter as the name of the base. Raises the errors of
+        `etude.training.loop.train`.
         """
         from etude.training.config import EarlierTraining, Output
         from etude.training.loop import train
@@ -108,7 +115,14 @@ class TrainingRun:
         is_stopped = box.is_stopped if box else bool
         finite_box = box if box and math.isfinite(box.seconds) else None
         output = Output(
-            *(folder / CHECKPOINT, folder / "adapter", self._add_totals(log), on_eval, is_stopped, finite_box),
+            *(
+                folder / CHECKPOINT,
+                folder / "adapter",
+                self._add_totals(log),
+                on_eval,
+                is_stopped,
+                finite_box,
+            ),
             *(self.earlier or EarlierTraining(), name),
         )
         loss = self.loss or supervised  # cross-entropy
@@ -116,8 +130,9 @@ class TrainingRun:
         return TrainingRecord(self._to_params(result), tuple(_list_notes(result, self)))
 
     def _add_totals(self, log: Log) -> Log:
-        """Wrap the log so that its lines have the numbers of all steps and epochs, from which the remaining time is
-        computed."""
+        """Wrap the log so that its lines have the numbers of all steps and epochs, from which the
+        remaining time is computed.
+        """
         totals = {"steps": self.steps, "epochs": self.config.epochs}
 
         def log_with_totals(line: Mapping[str, Any]) -> None:
@@ -128,7 +143,8 @@ class TrainingRun:
     def _to_params(self, result: TrainResult) -> dict[str, Any]:
         from etude.training.rows.supervision import split_spans
 
-        decoder, cut = self.model.tokenizer, {"epochs": CUT} if _is_out_of_time(result, self) else {}
+        decoder = self.model.tokenizer
+        cut = {"epochs": CUT} if _is_out_of_time(result, self) else {}
         seconds = result.seconds + (self.earlier.seconds if self.earlier else self.replay_seconds)
         num_rows = max(1, self.num_done + result.steps) * self.config.rows_per_step
         full_seconds = seconds * (self.full_rows or self.config.epochs * len(self.rows)) / num_rows
@@ -144,7 +160,11 @@ class TrainingRun:
             ],
             "base": str(self.model.folder),
             "rows": len(self.rows),
-            **({"trained_rows": result.num_trained, "kept_steps": result.kept_steps} if result.plans or cut else {}),
+            **(
+                {"trained_rows": result.num_trained, "kept_steps": result.kept_steps}
+                if result.plans or cut
+                else {}
+            ),
             **({"full_seconds": full_seconds} if cut else {}),
             "dev_rows": len(self.dev_rows),
             "best_epoch": result.best_epoch,
@@ -173,11 +193,12 @@ def build_training_run(
     left_out: Sequence[str] = (),
     box_rows: int | None = None,
 ) -> TrainingRun:
-    """Build the run that trains `student` on `rows_to_train`; `left_out` are the locations of the other training rows,
-    and `box_rows` is the number of rows for which a time limit is enough: with few, batches are small.
+    """Build the run that trains `student` on `rows_to_train`; `left_out` are the locations of the
+    other training rows, and `box_rows` is the number of rows for which a time limit is enough: with
+    few, batches are small.
 
-    Raises InputError with every row that cannot be learned: rows that are too long, have no learned token, or have an
-    answer whose end of turn is not learned.
+    Raises InputError with every row that cannot be learned: rows that are too long, have no learned
+    token, or have an answer whose end of turn is not learned.
     """
     from etude.render import end_of_turn
     from etude.training.rows.batches import check_rows
@@ -189,10 +210,13 @@ def build_training_run(
     row_tokens = sum(len(row.ids) for row in rows) / max(1, len(rows))
     copies = student.search is not None
     config, full_config = (
-        choose_config(task, model, number, row_tokens, copies=copies) for number in (num_rows, len(rows))
+        choose_config(task, model, number, row_tokens, copies=copies)
+        for number in (num_rows, len(rows))
     )
     check_rows(rows, dev_rows, config.max_tokens)
-    counts = count_supervision(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
+    counts = count_supervision(
+        rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows
+    )
     # Sentences for the report: what is learned, what is skipped, and with which prompt.
     supervision = (
         *counts.to_sentences(),
@@ -213,10 +237,13 @@ def locate(example: Example) -> str:
     return example.location or example.id
 
 
-def build_token_rows(model: TrainableModel, assistant: Assistant, examples: Iterable[Example]) -> list[TokenRow]:
+def build_token_rows(
+    model: TrainableModel, assistant: Assistant, examples: Iterable[Example]
+) -> list[TokenRow]:
     """Render examples to the token ids of the assistant's prompt and the right answer.
 
-    Each example is one row, or one row per answer if the chat template renders earlier answers in another way.
+    Each example is one row, or one row per answer if the chat template renders earlier answers in
+    another way.
     """
     from etude.render import render_training
     from etude.training.rows.batches import TokenRow
@@ -231,12 +258,19 @@ def build_token_rows(model: TrainableModel, assistant: Assistant, examples: Iter
 
 
 def choose_config(
-    task: Task, model: TrainableModel, num_rows: int, row_tokens: float = 0.0, *, copies: bool = False
+    task: Task,
+    model: TrainableModel,
+    num_rows: int,
+    row_tokens: float = 0.0,
+    *,
+    copies: bool = False,
 ) -> TrainConfig:
-    """Choose the settings for training on `num_rows` rows of `row_tokens` on average; the user's overrides win.
+    """Choose the settings for training on `num_rows` rows of `row_tokens` on average; the user's
+    overrides win.
 
-    A model that `copies` from passages in its prompt is trained for one epoch. Raises InputError for overrides that are
-    impossible or contradict each other, and ModelError for `targets` that the model does not have.
+    A model that `copies` from passages in its prompt is trained for one epoch. Raises InputError
+    for overrides that are impossible or contradict each other, and ModelError for `targets` that
+    the model does not have.
     """
     from etude.training.config import auto_config
     from etude.training.layers.lora import find_targets
@@ -260,13 +294,16 @@ def _count_silent(example: Example) -> int:
     return sum(turn.role == "assistant" and not turn.trained for turn in example.input)
 
 
-def _describe_rows(chosen: Sequence[Example], left_out: Sequence[str], method: str) -> Iterator[str]:
+def _describe_rows(
+    chosen: Sequence[Example], left_out: Sequence[str], method: str
+) -> Iterator[str]:
     if num_silent := sum(map(_count_silent, chosen)):
         yield f"Assistant turns with weight 0, which are context and not learned: {num_silent:,}."
     if left_out:
         yield (
-            f"No row is cut. Left out: {len(left_out):,} of {len(left_out) + len(chosen):,} training rows, such as "
-            f"{', '.join(left_out[:3])}; methods/{method}/work/{ROWS_FILE} in the run's folder lists all of them."
+            f"No row is cut. Left out: {len(left_out):,} of {len(left_out) + len(chosen):,} "
+            f"training rows, such as {', '.join(left_out[:3])}; methods/{method}/work/{ROWS_FILE} "
+            "in the run's folder lists all of them."
         )
     else:
         yield "No row is cut or left out."
@@ -279,14 +316,20 @@ def _describe_prompt(task: Task, student: Assistant) -> str:
     if student.instructions:
         prompt = f"with this system message: {quote_value(student.instructions, 200)}"
     reason = choose_instructions(task).reason
-    return f"The model is trained and used {prompt} ({reason}; to change this: train: instructions)."
+    return (
+        f"The model is trained and used {prompt} ({reason}; to change this: train: instructions)."
+    )
 
 
 def _describe_template(model: TrainableModel, student: Assistant, chosen: Sequence[Example]) -> str:
     from etude.render import has_system_turn, split_template
 
     before, between, behind = split_template(model.tokenizer)
-    template = "the model's own" if model.tokenizer.chat_template else "a plain one, since the model has none"
+    template = (
+        "the model's own"
+        if model.tokenizer.chat_template
+        else "a plain one, since the model has none"
+    )
     system = ""
     if not has_system_turn(model.tokenizer):
         system = NO_SYSTEM_NOTE
@@ -295,21 +338,28 @@ def _describe_template(model: TrainableModel, student: Assistant, chosen: Sequen
     elif student.instructions:
         system = " This system message replaces the template's own."
     return (
-        f"Chat template: {template}. It puts {quote_value(before, 200)} before a question, {quote_value(between)} "
-        f"before the answer and {quote_value(behind)} after it.{system}"
+        f"Chat template: {template}. It puts {quote_value(before, 200)} before a question, "
+        f"{quote_value(between)} before the answer and {quote_value(behind)} after it.{system}"
     )
 
 
 def _describe_result(result: TrainResult, num_dev: int, num_done: int = 0) -> str:
-    before, after = result.dev_losses[0], result.dev_losses[result.best_epoch]
+    before = result.dev_losses[0]
+    after = result.dev_losses[result.best_epoch]
     rows = f"{num_dev:,} dev rows"
     if not result.best_epoch:
-        failure, weights = _describe_failure(result), _name_start(num_done)
-        return f"Training {failure} on {rows}, so the {weights} are kept; loss {format_loss(before)}."
+        failure = _describe_failure(result)
+        weights = _name_start(num_done)
+        return (
+            f"Training {failure} on {rows}, so the {weights} are kept; loss {format_loss(before)}."
+        )
     change = "fell" if after < before else "rose" if after > before else "stayed"
     point = _name_point(result, result.best_epoch)
     of_all = result.steps if result.plans else len(result.dev_losses) - 1
-    numbers = f"{change} {format_loss_change(before, after)}; the weights of {point} of {of_all:,} are kept."
+    numbers = (
+        f"{change} {format_loss_change(before, after)}; the weights of {point} of {of_all:,} are "
+        "kept."
+    )
     if num_done:
         numbers += f" The training went on from a first one of {num_done:,} steps."
     if _is_tied(result):
@@ -333,9 +383,13 @@ def _describe_failure(result: TrainResult) -> str:
 
 
 def _is_tied(result: TrainResult) -> bool:
-    """Whether no epoch had a better metric on dev than the untrained weights, and one had an equal one."""
+    """Whether no epoch had a better metric on dev than the untrained weights, and one had an equal
+    one.
+    """
     # Without a metric, the score of an epoch is its negative loss.
-    by_metric = any(score != -loss for score, loss in zip(result.scores, result.dev_losses, strict=True))
+    by_metric = any(
+        score != -loss for score, loss in zip(result.scores, result.dev_losses, strict=True)
+    )
     return by_metric and max(result.scores[1:], default=None) == result.scores[0]
 
 
@@ -347,16 +401,27 @@ def _name_point(result: TrainResult, number: int) -> str:
 def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
     from etude.training.early_stopping import has_risen_at_once, is_overfitting
 
-    config, num_steps = run.config, run.num_done + result.steps
+    config = run.config
+    num_steps = run.num_done + result.steps
     num_epochs = num_steps * config.epochs / run.steps
-    best, last = result.best_epoch, len(result.dev_losses) - 1
+    best = result.best_epoch
+    last = len(result.dev_losses) - 1
     if best == 0:
-        yield f"training {_describe_failure(result)} on dev, so the {_name_start(run.num_done)} were kept"
+        yield (
+            f"training {_describe_failure(result)} on dev, so the {_name_start(run.num_done)} "
+            "were kept"
+        )
     elif best < last:
         later = "weights" if result.plans else "epochs"
-        yield f"the result on dev was best after {_name_point(result, best)}; later {later} were dropped"
+        yield (
+            f"the result on dev was best after {_name_point(result, best)}; later {later} were "
+            "dropped"
+        )
     if result.plans and num_epochs < 1:
-        yield f"training was stopped by the budget after {result.num_trained:,} of {run.num_rows:,} rows"
+        yield (
+            f"training was stopped by the budget after {result.num_trained:,} of {run.num_rows:,} "
+            "rows"
+        )
     elif result.plans and num_epochs < config.epochs:
         yield f"training was stopped by the budget after {num_epochs:.1f} of {config.epochs} epochs"
     elif _is_out_of_time(result, run):
@@ -367,15 +432,19 @@ def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
     if has_risen_at_once(result.dev_losses):
         period = "part of the training" if result.plans else "epoch"
         yield (
-            f"the loss on dev rose in the first {period}, {format_loss_change(*result.dev_losses[:2])}: "
-            f"lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})"
+            f"the loss on dev rose in the first {period}, "
+            f"{format_loss_change(*result.dev_losses[:2])}: lower the learning rate (train: "
+            f"{{learning_rate: {config.learning_rate / 2:g}}})"
         )
-    train, dev = result.train_losses, result.dev_losses
+    train = result.train_losses
+    dev = result.dev_losses
     epochs = range(1, len(dev))
-    if epoch := next((epoch for epoch in epochs if is_overfitting(train[:epoch], dev[: epoch + 1])), 0):
+    if epoch := next(
+        (epoch for epoch in epochs if is_overfitting(train[:epoch], dev[: epoch + 1])), 0
+    ):
         yield (
-            f"overfitting from {_name_point(result, epoch)} on: the loss on the training rows fell to "
-            f"{format_loss(result.train_losses[epoch - 1])} while on dev it rose "
+            f"overfitting from {_name_point(result, epoch)} on: the loss on the training rows "
+            f"fell to {format_loss(result.train_losses[epoch - 1])} while on dev it rose "
             f"{format_loss_change(min(result.dev_losses[:epoch]), result.dev_losses[epoch])}; "
             "more rows, or more varied ones, can help; more epochs cannot"
         )
@@ -383,5 +452,7 @@ def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
 
 def _is_out_of_time(result: TrainResult, run: TrainingRun) -> bool:
     """Whether a time box or the user ended the training, and not the last epoch or `patience`."""
-    is_patience_over = not result.plans and len(result.dev_losses) - 1 - result.best_epoch >= run.config.patience
+    is_patience_over = (
+        not result.plans and len(result.dev_losses) - 1 - result.best_epoch >= run.config.patience
+    )
     return run.num_done + result.steps < run.steps and not is_patience_over

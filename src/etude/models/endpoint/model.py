@@ -1,8 +1,8 @@
 """A Model behind an OpenAI-compatible URL, asked at temperature 0 by several threads.
 
-An endpoint cannot be restricted to choices. It answers in its own words, and the contract checks whether the answer is
-a label. Before an answer, its tokens are estimated from bytes; after it, they are the tokens that the endpoint
-reports.
+An endpoint cannot be restricted to choices. It answers in its own words, and the contract checks
+whether the answer is a label. Before an answer, its tokens are estimated from bytes; after it, they
+are the tokens that the endpoint reports.
 """
 
 import json
@@ -39,7 +39,8 @@ class EndpointModel(remote.RemoteModel):
     ) -> None:
         service = describe_service(endpoint.name, {endpoint.name: endpoint})
         super().__init__(endpoint.name, service, journal, notes)
-        self.endpoint, self.context = endpoint, endpoint.context
+        self.endpoint = endpoint
+        self.context = endpoint.context
         self.identity = (endpoint.url, endpoint.model, dict(endpoint.options), endpoint.decides)
         self._client = client.Client(endpoint, self.stopped, first_wait)
         self._rejected: set[str] = set()
@@ -50,7 +51,9 @@ class EndpointModel(remote.RemoteModel):
         answer, seconds = self._send(request, request.sampling, self._client.request_answer)
         model = str(answer.get("model") or self.endpoint.model)
         if self.endpoint.model not in model:
-            self.notes.setdefault(f"{self.endpoint.title} reports its name as {quote_value(model)}.")
+            self.notes.setdefault(
+                f"{self.endpoint.title} reports its name as {quote_value(model)}."
+            )
         return self._build_completion(request, answer, seconds), model
 
     def stream(self, request: Request) -> Iterator[str]:
@@ -69,7 +72,8 @@ class EndpointModel(remote.RemoteModel):
     ) -> tuple[Completion, Sequence[TokenScore]]:
         """Answer one request piece by piece, for a server; the answer is counted and not saved.
 
-        Several threads may call this at once. `on_piece` ends the answer by returning True. Raises ModelError.
+        Several threads may call this at once. `on_piece` ends the answer by returning True. Raises
+        ModelError.
         """
 
         def collect(body: Json) -> ChunkedAnswer:
@@ -84,11 +88,17 @@ class EndpointModel(remote.RemoteModel):
         with self._slots, self._admit() as save:
             started = time.perf_counter()
             chunks = self._send(request, sampling, collect)
-            completion = self._build_completion(request, chunks.join(), time.perf_counter() - started)
+            completion = self._build_completion(
+                request, chunks.join(), time.perf_counter() - started
+            )
             save("", completion, "")
-        return completion, [] if sampling.top_logprobs is None else backend.read_token_scores(chunks.tokens)
+        return completion, [] if sampling.top_logprobs is None else backend.read_token_scores(
+            chunks.tokens
+        )
 
-    def _send(self, request: Request, sampling: Sampling | None, send: Callable[[Json], Reply]) -> Reply:
+    def _send(
+        self, request: Request, sampling: Sampling | None, send: Callable[[Json], Reply]
+    ) -> Reply:
         while True:
             body = self._build_body(request, sampling)
             try:
@@ -97,21 +107,27 @@ class EndpointModel(remote.RemoteModel):
                 self._drop_member(refusal, body)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Estimate the tokens of the prompt from its bytes; the estimate is too high for most texts."""
+        """Estimate the tokens of the prompt from its bytes; the estimate is too high for most
+        texts.
+        """
         return TOKENS_PER_TURN + sum(
-            TOKENS_PER_TURN - -len(message.content.encode()) // BYTES_PER_TOKEN for message in messages
+            TOKENS_PER_TURN - -len(message.content.encode()) // BYTES_PER_TOKEN
+            for message in messages
         )
 
     def _build_body(self, request: Request, sampling: Sampling | None = None) -> Json:
         limit = "max_completion_tokens" if "max_tokens" in self._rejected else "max_tokens"
         body: Json = {
             "model": self.endpoint.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [
+                {"role": message.role, "content": message.content} for message in request.messages
+            ],
             limit: request.max_tokens,
             "temperature": 0,
             "logprobs": True if request.choices or request.scores_tokens else None,
         }
-        # the user's options replace the defaults, and a client's sampling replaces both; null removes a member
+        # the user's options replace the defaults, and a client's sampling replaces both; null
+        # removes a member
         body |= dict(self.endpoint.options) | (_build_sampling(sampling) if sampling else {})
         body |= dict.fromkeys(self._rejected - {"max_tokens"})
         if "logprobs" in self._rejected:
@@ -119,25 +135,36 @@ class EndpointModel(remote.RemoteModel):
         return {member: value for member, value in body.items() if value is not None}
 
     def _drop_member(self, refusal: client.RefusedError, body: Json) -> None:
-        """Leave out the member that the model rejects, from now on. Raises the refusal if it is not optional."""
+        """Leave out the member that the model rejects, from now on. Raises the refusal if it is not
+        optional.
+        """
         text = refusal.parameter or refusal.reason
-        rejected = next((name for name in OPTIONAL_MEMBERS if re.search(rf"\b{name}\b", text) and name in body), None)
+        rejected = next(
+            (name for name in OPTIONAL_MEMBERS if re.search(rf"\b{name}\b", text) and name in body),
+            None,
+        )
         if rejected is None or rejected in self.endpoint.options:
             raise refusal
         effect = "; its answers may differ between runs" if rejected == "temperature" else ""
         self.notes.setdefault(
-            f"{self.endpoint.title} does not accept {rejected}, so requests were sent without it{effect}."
+            f"{self.endpoint.title} does not accept {rejected}, so requests were sent without "
+            f"it{effect}."
         )
         with self._lock:
             self._rejected.add(rejected)
 
     def _build_completion(self, request: Request, answer: Json, seconds: float) -> Completion:
-        choice, usage = answer["choices"][0], answer.get("usage") or {}
+        choice = answer["choices"][0]
+        usage = answer.get("usage") or {}
         content = choice["message"]["content"]
         if isinstance(content, list):  # some servers return the text in parts
-            content = "".join(str(item.get("text") or "") for item in content if isinstance(item, dict))
+            content = "".join(
+                str(item.get("text") or "") for item in content if isinstance(item, dict)
+            )
         text = str(content or choice["message"].get("refusal") or "")
-        logprobs = [float(token["logprob"]) for token in (choice.get("logprobs") or {}).get("content") or ()]
+        logprobs = [
+            float(token["logprob"]) for token in (choice.get("logprobs") or {}).get("content") or ()
+        ]
         label = request.choices and contract.Contract(labels=request.choices).parse(text)
         details = usage.get("prompt_tokens_details") or {}
         num_estimated = -(-len(text.encode()) // BYTES_PER_TOKEN) + 1
@@ -195,20 +222,25 @@ def _build_sampling(sampling: Sampling) -> Json:
 def load_endpoint(
     ref: ModelRef, models: registry.Models, build: Callable[..., EndpointModel] = EndpointModel
 ) -> EndpointModel:
-    """Load the model that `ref` names, with the limits of the task and the saved answers of the run."""
+    """Load the model that `ref` names, with the limits of the task and the saved answers of the
+    run.
+    """
     return build_model(find_endpoint(ref.name, models), models, build)
 
 
 def find_endpoint(name: str, models: registry.Models, syntax: str = ENDPOINT_SYNTAX) -> Endpoint:
-    """Find the endpoint that a name means, with the limits of the task. Raises ModelError for any other name, with the
-    `syntax` of a right one."""
+    """Find the endpoint that a name means, with the limits of the task. Raises ModelError for any
+    other name, with the `syntax` of a right one.
+    """
     endpoint = models.endpoints.get(name) or parse_endpoint(name)
     if endpoint is None:
         raise ModelError(f"{name} is not the name of a model. Write it as {syntax}.")
     return endpoint
 
 
-def build_model(endpoint: Endpoint, models: registry.Models, build: Callable[..., EndpointModel]) -> EndpointModel:
+def build_model(
+    endpoint: Endpoint, models: registry.Models, build: Callable[..., EndpointModel]
+) -> EndpointModel:
     """Build a model that asks an endpoint, with the saved answers of the run."""
     service = describe_service(endpoint.name, {endpoint.name: endpoint})
     return build(endpoint, remote.Journal(service, models.journal), models.notes)

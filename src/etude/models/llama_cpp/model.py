@@ -1,8 +1,8 @@
 """A Model that runs GGUF weights in llama.cpp through xllamacpp. Requests are sent as token ids.
 
-`llama_cpp:NAME` is the GGUF file that NAME means, with a tuned adapter if there is one. Several requests are answered
-at once; llama.cpp's prompt cache computes their common beginning once. All adapters share the weights of their base,
-and a request selects an adapter.
+`llama_cpp:NAME` is the GGUF file that NAME means, with a tuned adapter if there is one. Several
+requests are answered at once; llama.cpp's prompt cache computes their common beginning once. All
+adapters share the weights of their base, and a request selects an adapter.
 """
 
 import json
@@ -51,22 +51,32 @@ class LlamaServer:
     def list_scales(self, adapter: Path | None) -> list[dict[str, float]]:
         """List the scale of every adapter for a request with `adapter`."""
         # list all adapters: the cache may contain the prompt of an adapter that is not listed
-        return [{"id": number, "scale": float(other == adapter)} for number, other in enumerate(self.adapters)]
+        return [
+            {"id": number, "scale": float(other == adapter)}
+            for number, other in enumerate(self.adapters)
+        ]
 
 
 class LlamaModel(backend.BatchedModel):
     """Weights in llama.cpp."""
 
-    rows_per_batch, context = SLOTS, SLOT_TOKENS
+    rows_per_batch = SLOTS
+    context = SLOT_TOKENS
 
     def __init__(self, name: str, base: LlamaServer, adapter: Path | None = None) -> None:
         super().__init__(name)
-        self.tokenizer, self._base, self._adapter = base.tokenizer, base, adapter
+        self.tokenizer = base.tokenizer
+        self._base = base
+        self._adapter = adapter
         self._pool = ThreadPoolExecutor(SLOTS)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer all requests of a batch at the same time."""
-        return list(self._pool.map(lambda request: self.write(request, Sampling(), lambda piece: False)[0], requests))
+        return list(
+            self._pool.map(
+                lambda request: self.write(request, Sampling(), lambda piece: False)[0], requests
+            )
+        )
 
     def render_text(self, messages: Sequence[Message]) -> str:
         """Render the prompt as the model reads it."""
@@ -76,19 +86,29 @@ class LlamaModel(backend.BatchedModel):
         """Count the tokens of the prompt."""
         return len(render(self.tokenizer, messages))
 
-    def write(self, request: Request, sampling: Sampling, on_piece: OnPiece) -> tuple[Completion, list[TokenScore]]:
+    def write(
+        self, request: Request, sampling: Sampling, on_piece: OnPiece
+    ) -> tuple[Completion, list[TokenScore]]:
         """Answer one request piece by piece; several threads may call this at once.
 
-        Raises ModelError if the request and its answer are too long, or if llama.cpp refuses the request.
+        Raises ModelError if the request and its answer are too long, or if llama.cpp refuses the
+        request.
         """
         prompt = render(self.tokenizer, request.messages)
         backend.check_length(self, "The request", len(prompt), request.max_tokens)
-        answer, started = LlamaAnswer(on_piece), perf_counter()
+        answer = LlamaAnswer(on_piece)
+        started = perf_counter()
         scored = sampling
         if request.scores_tokens and sampling.top_logprobs is None:
             scored = replace(sampling, top_logprobs=1)
-        body = _build_body(prompt, request.max_tokens, scored) | {"lora": self._base.list_scales(self._adapter)}
-        grammar = Grammar("json_schema", sampling.json_schema) if sampling.json_schema else request.grammar
+        body = _build_body(prompt, request.max_tokens, scored) | {
+            "lora": self._base.list_scales(self._adapter)
+        }
+        grammar = (
+            Grammar("json_schema", sampling.json_schema)
+            if sampling.json_schema
+            else request.grammar
+        )
         if grammar:
             body["grammar"] = format_grammar(grammar)
         self._base.server.handle_completions(body, answer.add_chunk)
@@ -114,14 +134,18 @@ class LlamaAnswer(backend.StreamedText):
             return True
         self.usage = chunk.get("usage") or self.usage
         for choice in chunk["choices"]:
-            self.scores += backend.read_token_scores((choice.get("logprobs") or {}).get("content", ()))
+            self.scores += backend.read_token_scores(
+                (choice.get("logprobs") or {}).get("content", ())
+            )
             if choice["finish_reason"] == "stop":
                 self.finish = "stop"
         piece = self.add("".join(choice["text"] for choice in chunk["choices"]))
         return self.on_piece(piece) if piece else False
 
     def to_completion(self, seconds: float) -> Completion:
-        """Build the completion. It has a log-probability only if those of the tokens were requested."""
+        """Build the completion. It has a log-probability only if those of the tokens were
+        requested.
+        """
         if self.error:
             raise ModelError(f"llama.cpp did not answer: {self.error}")
         prompt = self.usage.get("prompt_tokens", 0)
@@ -136,10 +160,14 @@ class LlamaAnswer(backend.StreamedText):
 
 
 def load(ref: ModelRef, models: "Models") -> LlamaModel:
-    """Load the model that `ref` names, for the registry, with all adapters that will be used with its base."""
+    """Load the model that `ref` names, for the registry, with all adapters that will be used with
+    its base.
+    """
     weights = find_base_file(ref.name.removeprefix(PREFIX))
     adapters = [
-        expected.adapter for expected in (*models.expected, ref) if expected.name == ref.name and expected.adapter
+        expected.adapter
+        for expected in (*models.expected, ref)
+        if expected.name == ref.name and expected.adapter
     ]
     base: LlamaServer = models.load_once((PREFIX, ref.name), lambda: LlamaServer(weights, adapters))
     if ref.adapter and ref.adapter not in base.adapters:
@@ -151,9 +179,12 @@ def _build_parameters(weights: Path, adapters: Sequence[Path]) -> CommonParams:
     parameters = CommonParams()
     parameters.model.path = str(weights)
     parameters.lora_adapters = [CommonAdapterLoraInfo(str(adapter), 0.0) for adapter in adapters]
-    parameters.n_parallel, parameters.n_ctx = SLOTS, SLOTS * SLOT_TOKENS
-    parameters.kv_unified, parameters.cache_ram_mib = False, 0
-    parameters.verbosity, parameters.ui = -1, False
+    parameters.n_parallel = SLOTS
+    parameters.n_ctx = SLOTS * SLOT_TOKENS
+    parameters.kv_unified = False
+    parameters.cache_ram_mib = 0
+    parameters.verbosity = -1
+    parameters.ui = False
     # llama.cpp also listens on a free port of localhost; the key keeps others out.
     parameters.api_keys = [secrets.token_hex(32)]
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
@@ -181,8 +212,9 @@ def _build_body(prompt: Sequence[int], max_tokens: int, sampling: Sampling) -> d
 
 
 def format_grammar(grammar: Grammar) -> str:
-    """Format a grammar for llama.cpp, which also uses llguidance. Raises the GrammarError of `compile_grammar`,
-    because llama.cpp would ignore a grammar that it cannot enforce."""
+    """Format a grammar for llama.cpp, which also uses llguidance. Raises the GrammarError of
+    `compile_grammar`, because llama.cpp would ignore a grammar that it cannot enforce.
+    """
     (rule,) = grammars.compile_grammar(grammar)["grammars"]
     body = rule["lark_grammar"] or f"start: %json {json.dumps(rule['json_schema'])}"
     return f"%llguidance {{}}\n{body}"

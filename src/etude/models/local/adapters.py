@@ -1,7 +1,7 @@
 """LoRA adapters in PEFT's file format, applied to a base model.
 
-W' = W + scale * B @ A with scale = alpha / r, or alpha / sqrt(r) for rslora (Hu et al. 2021, arXiv 2106.09685;
-Kalajdzievski 2023, arXiv 2312.03732).
+W' = W + scale * B @ A with scale = alpha / r, or alpha / sqrt(r) for rslora (Hu et al. 2021, arXiv
+2106.09685; Kalajdzievski 2023, arXiv 2312.03732).
 """
 
 import copy
@@ -33,10 +33,11 @@ REQUIRED = {"bias": "none", "peft_type": "LORA"}
 
 @torch.no_grad()
 def apply_adapter(base: Any, folder: Path) -> Any:
-    """Return a model with the adapter's weights added. It shares all other tensors with `base`, which does not change.
+    """Return a model with the adapter's weights added. It shares all other tensors with `base`,
+    which does not change.
 
-    Its weights have the same bits as after the last training step (`fold_adapter`). Raises ModelError if the folder is
-    not a plain LoRA adapter or does not match the base.
+    Its weights have the same bits as after the last training step (`fold_adapter`). Raises
+    ModelError if the folder is not a plain LoRA adapter or does not match the base.
     """
     config = read_adapter_config(folder)
     pairs = read_adapter_pairs(folder)
@@ -47,14 +48,15 @@ def apply_adapter(base: Any, folder: Path) -> Any:
         layer = layers.get(path)
         if not isinstance(layer, torch.nn.Linear):
             raise ModelError(
-                f"The adapter {folder} changes {path!r}, which is not a linear layer of this model. "
-                "Use the base model it was trained on."
+                f"The adapter {folder} changes {path!r}, which is not a linear layer of this "
+                "model. Use the base model it was trained on."
             )
         weight = layer.weight
         if (b.shape[0], a.shape[1]) != tuple(weight.shape) or a.shape[0] != b.shape[1]:
             raise ModelError(
-                f"The adapter {folder} does not match the model at {path}: {tuple(b.shape)} x {tuple(a.shape)} "
-                f"for weights of {tuple(weight.shape)}. Use the base model it was trained on."
+                f"The adapter {folder} does not match the model at {path}: {tuple(b.shape)} x "
+                f"{tuple(a.shape)} for weights of {tuple(weight.shape)}. Use the base model it "
+                "was trained on."
             )
         a, b, scale = a.to(weight.device), b.to(weight.device), compute_scale(config, a)
         if isinstance(layer, QuantizedLinear):
@@ -66,24 +68,38 @@ def apply_adapter(base: Any, folder: Path) -> Any:
 
 
 def stack_adapters(first: Path, second: Path, folder: Path, base_model: str) -> None:
-    """Write to `folder` one adapter that is the sum of two: W + scale1 * B1 @ A1 + scale2 * B2 @ A2.
+    """Write to `folder` one adapter that is the sum of two: W + scale1 * B1 @ A1 + scale2 * B2 @
+    A2.
 
-    Its rank is the sum of both ranks. It equals the two adapters except for rounding. Raises ModelError if one of them
-    is not a plain LoRA adapter.
+    Its rank is the sum of both ranks. It equals the two adapters except for rounding. Raises
+    ModelError if one of them is not a plain LoRA adapter.
     """
     configs = [read_adapter_config(adapter) for adapter in (first, second)]
     adapters = [read_adapter_pairs(adapter) for adapter in (first, second)]
     rank = sum(next(iter(pairs.values()))[0].shape[0] for pairs in adapters)
     tensors = {}
     for path in sorted({*adapters[0], *adapters[1]}):
-        halves = [(config, pairs[path]) for config, pairs in zip(configs, adapters, strict=True) if path in pairs]
+        halves = [
+            (config, pairs[path])
+            for config, pairs in zip(configs, adapters, strict=True)
+            if path in pairs
+        ]
         a = torch.cat([a for _, (a, _) in halves])
         b = torch.cat([b * compute_scale(config, a) for config, (a, b) in halves], dim=1)
         missing = rank - a.shape[0]
-        tensors[f"{PREFIX}{path}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, missing)).contiguous()
-        tensors[f"{PREFIX}{path}.lora_B.weight"] = torch.nn.functional.pad(b, (0, missing)).contiguous()
+        tensors[f"{PREFIX}{path}.lora_A.weight"] = torch.nn.functional.pad(
+            a, (0, 0, 0, missing)
+        ).contiguous()
+        tensors[f"{PREFIX}{path}.lora_B.weight"] = torch.nn.functional.pad(
+            b, (0, missing)
+        ).contiguous()
     layers = sorted({path.rpartition(".")[2] for pairs in adapters for path in pairs})
-    config = configs[0] | {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": layers}
+    config = configs[0] | {
+        "r": rank,
+        "lora_alpha": rank,
+        "use_rslora": False,
+        "target_modules": layers,
+    }
     if adapters[0].keys() != adapters[1].keys():
         config |= {"layers_pattern": None, "layers_to_transform": None}
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +110,8 @@ def stack_adapters(first: Path, second: Path, folder: Path, base_model: str) -> 
 def fold_adapter(weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:
     """Compute `weight + scale * b @ a`, rounded to the weight's own type.
 
-    Training and answering both use it, so the model that answers has exactly the bits of the trained model.
+    Training and answering both use it, so the model that answers has exactly the bits of the
+    trained model.
     """
     dtype = weight_OI.dtype
     return torch.addmm(weight_OI, b_OR.to(dtype), a_RI.to(dtype), alpha=scale)
@@ -111,16 +128,20 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        kind, alpha = config["peft_type"], config["lora_alpha"]
+        kind = config["peft_type"]
+        alpha = config["lora_alpha"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is not the file of a LoRA adapter ({error!r}). Train the adapter again.") from error
+        raise ModelError(
+            f"{path} is not the file of a LoRA adapter ({error!r}). Train the adapter again."
+        ) from error
     unsupported = [name for name in UNSUPPORTED if config.get(name)]
     unsupported += [name for name, value in REQUIRED.items() if config.get(name, value) != value]
     if unsupported or not isinstance(alpha, int | float):
         settings = ", ".join(f"{name}={quote_value(config.get(name))}" for name in unsupported)
         raise ModelError(
-            f"{path} has the settings {settings or quote_value(alpha)} ({kind}), but Étude supports only plain LoRA "
-            "adapters. Merge the adapter with PEFT and use the merged folder."
+            f"{path} has the settings {settings or quote_value(alpha)} ({kind}), but Étude "
+            "supports only plain LoRA adapters. Merge the adapter with PEFT and use the merged "
+            "folder."
         )
     return dict(config)
 
@@ -143,6 +164,7 @@ def read_adapter_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     unknown += [name for name, pair in halves.items() if len(pair) < 2]
     if unknown or not halves:
         raise ModelError(
-            f"{path} has tensors that do not form pairs of a LoRA adapter: {quote_value(unknown)}. Train it again."
+            f"{path} has tensors that do not form pairs of a LoRA adapter: "
+            f"{quote_value(unknown)}. Train it again."
         )
     return {name: (pair["lora_A"], pair["lora_B"]) for name, pair in halves.items()}

@@ -1,6 +1,7 @@
 """The state of one batch in a model: cache, mask and positions of its rows.
 
-Shapes: B rows, T new tokens, S tokens in a row of the cache, P tokens of the shared prefix, V vocabulary.
+Shapes: B rows, T new tokens, S tokens in a row of the cache, P tokens of the shared prefix, V
+vocabulary.
 """
 
 import inspect
@@ -16,7 +17,9 @@ from etude.models.local.shared_prefix import ATTENTION, Prefix, can_share_prefix
 
 
 class CausalModel:
-    """A causal language model with one interface, whatever name its architecture has for the cache."""
+    """A causal language model with one interface, whatever name its architecture has for the
+    cache.
+    """
 
     def __init__(self, module: Any, pad: int) -> None:
         self.module = module.eval()
@@ -34,12 +37,20 @@ class CausalModel:
     def new_cache(self) -> Any:
         """Create an empty cache."""
         config = self.module.config
-        return create_cache(config.num_hidden_layers) if self.can_share else DynamicCache(config=config)
+        return (
+            create_cache(config.num_hidden_layers)
+            if self.can_share
+            else DynamicCache(config=config)
+        )
 
-    def forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any, **options: Any) -> Tensor:
+    def forward(
+        self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any, **options: Any
+    ) -> Tensor:
         """Compute logits (B, kept, V) and add the new tokens to the cache."""
         options = {**options, self._cache_name: cache}
-        output = self.module(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, **options)
+        output = self.module(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, **options
+        )
         return output.logits  # type: ignore[no-any-return]
 
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix | None:
@@ -49,7 +60,10 @@ class CausalModel:
         state = BatchState(self, None, 1)
         state.read([list(tokens)])
         layers = tuple(
-            (layer.keys[:, :, : len(tokens)].contiguous(), layer.values[:, :, : len(tokens)].contiguous())
+            (
+                layer.keys[:, :, : len(tokens)].contiguous(),
+                layer.values[:, :, : len(tokens)].contiguous(),
+            )
             for layer in state.cache.layers
         )
         return Prefix(layers, len(tokens))
@@ -59,17 +73,22 @@ class BatchState:
     """The rows of one batch, which all follow the same prefix."""
 
     def __init__(self, model: CausalModel, prefix: Prefix | None, num_rows: int) -> None:
-        self.model, self.prefix = model, prefix
+        self.model = model
+        self.prefix = prefix
         self.cache = model.new_cache()
         self.is_real = torch.zeros(num_rows, 0, dtype=torch.bool, device=model.device)
         """(B, S): which tokens in the cache are real; the others are padding."""
 
     def read(self, sequences: Sequence[Sequence[int]], keep: int = 1) -> Tensor:
-        """Read one sequence per row, padded on the left; return logits (B, keep, V) of the last `keep` positions."""
+        """Read one sequence per row, padded on the left; return logits (B, keep, V) of the last
+        `keep` positions.
+        """
         width = max(map(len, sequences))
         padding = self.model.pad
         ids = torch.tensor([[padding] * (width - len(row)) + list(row) for row in sequences])
-        is_real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in sequences])
+        is_real = torch.tensor(
+            [[False] * (width - len(row)) + [True] * len(row) for row in sequences]
+        )
         depth = (is_real.cumsum(1) - 1).clamp(min=0)
         return self._forward(ids, is_real, torch.ones(width, width).tril().bool(), depth, keep)
 
@@ -80,7 +99,8 @@ class BatchState:
         """
         num_rows = len(self.is_real)
         is_real = torch.ones(num_rows, len(ids), dtype=torch.bool)
-        ids, depth = ids.expand(num_rows, -1), depth.expand(num_rows, -1)
+        ids = ids.expand(num_rows, -1)
+        depth = depth.expand(num_rows, -1)
         return self._forward(ids, is_real, ancestors, depth, ids.shape[1])
 
     def select(self, rows: Sequence[int]) -> None:
@@ -100,15 +120,20 @@ class BatchState:
             layer.join(other_layer, first)
 
     @torch.inference_mode()
-    def _forward(self, ids: Tensor, is_real: Tensor, sees: Tensor, depth: Tensor, keep: int) -> Tensor:
+    def _forward(
+        self, ids: Tensor, is_real: Tensor, sees: Tensor, depth: Tensor, keep: int
+    ) -> Tensor:
         device = self.model.device
         ids, is_real, sees, depth = (tensor.to(device) for tensor in (ids, is_real, sees, depth))
-        past, self.is_real = self.is_real, torch.cat([self.is_real, is_real], dim=1)
+        past = self.is_real
+        self.is_real = torch.cat([self.is_real, is_real], dim=1)
         begin = (self.prefix.length if self.prefix else 0) + past.sum(1, keepdim=True)
-        # Select by index, which copies. With a slice of the hidden states, the head is multiplied row by row, which
-        # took four fifths of the time of a batch of prompts.
+        # Select by index, which copies. With a slice of the hidden states, the head is multiplied
+        # row by row, which took four fifths of the time of a batch of prompts.
         width = ids.shape[1]
-        options: dict[str, Any] = {"logits_to_keep": torch.arange(width - keep, width, device=device)}
+        options: dict[str, Any] = {
+            "logits_to_keep": torch.arange(width - keep, width, device=device)
+        }
         if self.prefix:
             options["prefix"] = self.prefix
         mask = _build_mask(past, is_real, sees) if self.model.can_share else self.is_real.long()
@@ -116,7 +141,9 @@ class BatchState:
 
 
 def _build_mask(past: Tensor, is_real: Tensor, sees: Tensor) -> Tensor:
-    """Build the mask (B, 1, T, S + T): each new token attends to itself and to the real tokens before it in its row."""
+    """Build the mask (B, 1, T, S + T): each new token attends to itself and to the real tokens
+    before it in its row.
+    """
     width = is_real.shape[1]
     # Padding also attends to itself: a softmax over nothing is NaN, and NaN would spread.
     eye = torch.eye(width, dtype=torch.bool, device=is_real.device)

@@ -1,6 +1,7 @@
 """An encoder: texts to unit vectors, whose dot product measures how similar the meanings are.
 
-A vector is the mean of the last hidden states over the text's tokens (Reimers and Gurevych 2019, arXiv 1908.10084).
+A vector is the mean of the last hidden states over the text's tokens (Reimers and Gurevych 2019,
+arXiv 1908.10084).
 """
 
 import hashlib
@@ -20,7 +21,8 @@ from etude.models.weights import find_weights
 MAX_TEXT_TOKENS = 256  # A text is cut after this many tokens
 BATCH_TOKENS = 16_384  # Tokens, including padding, that are embedded at once
 LAYER_TEXTS = 64  # Short texts whose layers are computed at once
-MIN_REMEMBERED, MAX_LISTS = 500, 4
+MIN_REMEMBERED = 500
+MAX_LISTS = 4
 """A shared encoder remembers the vectors of the last lists with at least this many texts."""
 Vectors = NDArray[np.float32]
 
@@ -31,12 +33,16 @@ class Encoder:
     max_tokens = MAX_TEXT_TOKENS
 
     def __init__(self, name: str, module: Any, tokenizer: Any, is_tuned: bool = False) -> None:
-        self.name, self.module, self.tokenizer = name, module, tokenizer
+        self.name = name
+        self.module = module
+        self.tokenizer = tokenizer
         self.is_tuned = is_tuned
         """Whether the weights differ from the published ones of `name`."""
         self.dtype = getattr(torch, choose_dtype(module.device.type))
         self.remembered: dict[tuple[str, ...], Vectors] | None = None
-        """Lists of texts with their vectors, for an encoder whose weights never change; None for any other."""
+        """Lists of texts with their vectors, for an encoder whose weights never change; None for
+        any other.
+        """
 
     @property
     def dimensions(self) -> int:
@@ -44,7 +50,9 @@ class Encoder:
 
     def find_last_layers(self, num_layers: int) -> torch.nn.ModuleList:
         """Return the last layers of the encoder; all, if it has fewer."""
-        layers = next(part for part in self.module.modules() if isinstance(part, torch.nn.ModuleList))
+        layers = next(
+            part for part in self.module.modules() if isinstance(part, torch.nn.ModuleList)
+        )
         return layers[-num_layers:]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -55,10 +63,16 @@ class Encoder:
         """Convert each text to token ids, cut at `MAX_TEXT_TOKENS`."""
         if not texts:
             return []
-        return list(self.tokenizer(list(texts), truncation=True, max_length=MAX_TEXT_TOKENS)["input_ids"])
+        return list(
+            self.tokenizer(list(texts), truncation=True, max_length=MAX_TEXT_TOKENS)["input_ids"]
+        )
 
-    def embed(self, texts: Sequence[str], on_batch: Callable[[int, int], None] = lambda done, total: None) -> Vectors:
-        """Compute one float32 unit vector for each text. `on_batch` gets the number of finished texts and of all."""
+    def embed(
+        self, texts: Sequence[str], on_batch: Callable[[int, int], None] = lambda done, total: None
+    ) -> Vectors:
+        """Compute one float32 unit vector for each text. `on_batch` gets the number of finished
+        texts and of all.
+        """
         if self.remembered is None or len(texts) < MIN_REMEMBERED:
             return self._embed(texts, on_batch)
         # Only whole lists: in another batch, the rounding of a vector would differ.
@@ -93,18 +107,29 @@ class Encoder:
         return vectors
 
     def embed_layers(self, texts: Sequence[str], layers: Sequence[int]) -> Vectors:
-        """Compute a vector for each text: the unit vectors of these layers' mean states, next to each other."""
+        """Compute a vector for each text: the unit vectors of these layers' mean states, next to
+        each other.
+        """
         vectors = []
         with torch.inference_mode():
             for start in range(0, len(texts), LAYER_TEXTS):
                 ids = self.tokenizer(
                     list(texts[start : start + LAYER_TEXTS]),
-                    **{"truncation": True, "max_length": MAX_TEXT_TOKENS, "padding": True, "return_tensors": "pt"},
+                    **{
+                        "truncation": True,
+                        "max_length": MAX_TEXT_TOKENS,
+                        "padding": True,
+                        "return_tensors": "pt",
+                    },
                 ).to(self.module.device)
                 states = self.module(**ids, output_hidden_states=True).hidden_states
                 mask = ids["attention_mask"][..., None].float()
-                means = [(states[layer].float() * mask).sum(dim=1) / mask.sum(dim=1) for layer in layers]
-                vectors.append(torch.cat([torch.nn.functional.normalize(mean, dim=1) for mean in means], dim=1))
+                means = [
+                    (states[layer].float() * mask).sum(dim=1) / mask.sum(dim=1) for layer in layers
+                ]
+                vectors.append(
+                    torch.cat([torch.nn.functional.normalize(mean, dim=1) for mean in means], dim=1)
+                )
         return np.asarray(torch.cat(vectors).cpu().numpy(), dtype=np.float32)
 
     def forward(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -116,14 +141,22 @@ class Encoder:
         return torch.nn.functional.normalize((hidden.float() * shares[..., None]).sum(dim=1), dim=1)
 
     def compute_hidden(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Compute the last hidden states (rows, tokens of the longest row, hidden size); padding also has states."""
+        """Compute the last hidden states (rows, tokens of the longest row, hidden size); padding
+        also has states.
+        """
         device = self.module.device
         longest = max(map(len, ids))
         padding = self.tokenizer.pad_token_id or 0
-        padded = torch.tensor([[*row, *[padding] * (longest - len(row))] for row in ids], device=device)
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=device)
+        padded = torch.tensor(
+            [[*row, *[padding] * (longest - len(row))] for row in ids], device=device
+        )
+        mask = torch.tensor(
+            [[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=device
+        )
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            hidden: torch.Tensor = self.module(input_ids=padded, attention_mask=mask).last_hidden_state
+            hidden: torch.Tensor = self.module(
+                input_ids=padded, attention_mask=mask
+            ).last_hidden_state
         return hidden
 
     @property
@@ -142,7 +175,8 @@ class Encoder:
 
 
 def load_encoder(name: str, tuned: Path | None = None, device: str | None = None) -> Encoder:
-    """Load the encoder that `name` means (a packaged one, a folder or a hub id), or its `tuned` weights.
+    """Load the encoder that `name` means (a packaged one, a folder or a hub id), or its `tuned`
+    weights.
 
     Raises ModelError if it cannot be read.
     """
@@ -151,11 +185,17 @@ def load_encoder(name: str, tuned: Path | None = None, device: str | None = None
     try:
         with silence_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            module = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
+            module = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+            )
     except LOAD_ERRORS as error:
-        raise ModelError(f"The encoder {name} in {folder} cannot be read ({error}). Get it again.") from error
-    # Copy the weights out of the mapped file. Products with mapped weights took 20 times as long: 2.0 s for a training
-    # step of 8 sentences on one core, and 0.1 s with copies.
+        raise ModelError(
+            f"The encoder {name} in {folder} cannot be read ({error}). Get it again."
+        ) from error
+    # Copy the weights out of the mapped file. Products with mapped weights took 20 times as long:
+    # 2.0 s for a training step of 8 sentences on one core, and 0.1 s with copies.
     for parameter in module.parameters():
         parameter.data = parameter.data.clone()
-    return Encoder(name, module.requires_grad_(False).eval().to(device), tokenizer, tuned is not None)
+    return Encoder(
+        name, module.requires_grad_(False).eval().to(device), tokenizer, tuned is not None
+    )

@@ -1,8 +1,9 @@
-"""The only generation loop: every step adds one token to each answer, and answers begin and end at any time.
+"""The only generation loop: every step adds one token to each answer, and answers begin and end at
+any time.
 
-The prompt of a new answer is read alone; then the answer joins the batch, which it leaves at its end. All answers of a
-batch follow the same prefix, which is computed once. A measurement starts a whole batch at once; in a server, answers
-begin and end at any step.
+The prompt of a new answer is read alone; then the answer joins the batch, which it leaves at its
+end. All answers of a batch follow the same prefix, which is computed once. A measurement starts a
+whole batch at once; in a server, answers begin and end at any step.
 
 Shapes: B answers, K key heads, S tokens in a row of the cache, D size of a head, V vocabulary.
 """
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from etude.models.local.grammar import GrammarMatcher
 
 GREEDY = Sampling()
-MIN_TEMPERATURE = 1e-6  # below this, log-probabilities divided by the temperature are not finite in fp32
+MIN_TEMPERATURE = (
+    1e-6  # below this, log-probabilities divided by the temperature are not finite in fp32
+)
 # The end of a decoded text whose last token contains only part of a character.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -62,7 +65,9 @@ class Generation:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the turn has ended, a stop sequence was generated, the length limit is reached, or it failed."""
+        """Whether the turn has ended, a stop sequence was generated, the length limit is reached,
+        or it failed.
+        """
         return (
             self.error is not None
             or self.stop_at is not None
@@ -76,7 +81,9 @@ class Generation:
         return is_complete or (bool(self.tokens) and self.tokens[-1] in self.end_tokens)
 
     def mask_logits(self, logits: Tensor) -> Tensor:
-        """Mask the logits (V) of tokens that the grammar forbids. An exception becomes this answer's error."""
+        """Mask the logits (V) of tokens that the grammar forbids. An exception becomes this
+        answer's error.
+        """
         if self.grammar is None:
             return logits
         try:
@@ -86,7 +93,9 @@ class Generation:
             return logits
 
     def extend(self, logprobs: Tensor, token: int, logprob: float) -> None:
-        """Add the likeliest token, or a token sampled from logprobs (V). An exception becomes this answer's error."""
+        """Add the likeliest token, or a token sampled from logprobs (V). An exception becomes this
+        answer's error.
+        """
         if self.error is not None:
             return
         try:
@@ -95,7 +104,8 @@ class Generation:
                 logprob = float(logprobs[token])
             if not math.isfinite(logprob):
                 raise ModelError(
-                    "The model computed NaN or infinite values. Load its weights in float32, or download them again."
+                    "The model computed NaN or infinite values. Load its weights in float32, or "
+                    "download them again."
                 )
             self.add(token, logprob)
             if self.sampling.top_logprobs is not None:
@@ -104,10 +114,16 @@ class Generation:
             self.error = error
 
     def sample(self, logprobs: Tensor) -> int:
-        """Sample a token from logprobs (V), among the likeliest tokens that together have the probability `top_p`."""
+        """Sample a token from logprobs (V), among the likeliest tokens that together have the
+        probability `top_p`.
+        """
         if self._random is None:
             self._random = torch.Generator()
-            _ = self._random.seed() if self.sampling.seed is None else self._random.manual_seed(self.sampling.seed)
+            _ = (
+                self._random.seed()
+                if self.sampling.seed is None
+                else self._random.manual_seed(self.sampling.seed)
+            )
         scaled = logprobs / max(self.sampling.temperature, MIN_TEMPERATURE)
         probabilities, order = scaled.softmax(dim=-1).sort(descending=True)
         is_likely = probabilities.cumsum(0) - probabilities < self.sampling.top_p
@@ -124,17 +140,26 @@ class Generation:
         self.min_logprob = min(self.min_logprob, logprob)
         if self.sampling.stop:
             text = self._decode(self.tokens)
-            self.stop_at = min((at for at in map(text.find, self.sampling.stop) if at >= 0), default=None)
+            self.stop_at = min(
+                (at for at in map(text.find, self.sampling.stop) if at >= 0), default=None
+            )
 
     def add_score(self, logprobs: Tensor, num_likeliest: int) -> None:
-        """Record the log-probability of the last token and of the likeliest tokens, from logprobs (V)."""
+        """Record the log-probability of the last token and of the likeliest tokens, from logprobs
+        (V).
+        """
         values, tokens = logprobs.topk(num_likeliest)
         likeliest = zip(tokens.tolist(), values.tolist(), strict=True)
-        named = tuple((self._decode([token]), value) for token, value in likeliest if math.isfinite(value))
-        self.scores.append(TokenScore(self._decode(self.tokens[-1:]), float(logprobs[self.tokens[-1]]), named))
+        named = tuple(
+            (self._decode([token]), value) for token, value in likeliest if math.isfinite(value)
+        )
+        self.scores.append(
+            TokenScore(self._decode(self.tokens[-1:]), float(logprobs[self.tokens[-1]]), named)
+        )
 
     def read_piece(self, strip: bool = True) -> str:
-        """Return the text that became final since the last call. `strip` removes white space around the answer.
+        """Return the text that became final since the last call. `strip` removes white space around
+        the answer.
 
         A piece never contains part of a character or of a stop sequence.
         """
@@ -149,12 +174,16 @@ class Generation:
         return piece
 
     def to_completion(self, cached_tokens: int, seconds: float) -> Completion:
-        """Build the completion; `cached_tokens`: how many tokens of its prompt the prefix has. Raises its error."""
+        """Build the completion; `cached_tokens`: how many tokens of its prompt the prefix has.
+        Raises its error.
+        """
         if self.error is not None:
             raise self.error
         text = self._decode(self.tokens)[: self.stop_at]
         is_complete = self._has_stopped and not (self.grammar and self.grammar.is_cut)
-        finish: Literal["stop", "length"] = "stop" if self.stop_at is not None or is_complete else "length"
+        finish: Literal["stop", "length"] = (
+            "stop" if self.stop_at is not None or is_complete else "length"
+        )
         return Completion(
             text=text,
             finish=finish,
@@ -172,10 +201,13 @@ class Generation:
 
 
 class PromptReading:
-    """The prompts of new answers, which may be read in pieces before the answers join their batch."""
+    """The prompts of new answers, which may be read in pieces before the answers join their
+    batch.
+    """
 
     def __init__(self, batch: "GenerationBatch", generations: Sequence[Generation]) -> None:
-        self.batch, self.generations = batch, generations
+        self.batch = batch
+        self.generations = generations
         begin = batch.prefix.length if batch.prefix else 0
         self._rows = [list(generation.prompt[begin:]) for generation in generations]
         self._longest = max(map(len, self._rows))
@@ -184,13 +216,17 @@ class PromptReading:
         self._state = BatchState(batch.model, batch.prefix, len(generations))
 
     def read(self, max_tokens: int | None = None) -> bool:
-        """Read on: `max_tokens` in all prompts together if a prompt is longer and the model can stop there, otherwise
-        all. After the last token, the answers join their batch, and the result is True."""
+        """Read on: `max_tokens` in all prompts together if a prompt is longer and the model can
+        stop there, otherwise all. After the last token, the answers join their batch, and the
+        result is True.
+        """
         width = self.num_left
         if max_tokens and self._longest > max_tokens and self.batch.model.can_share:
             width = min(width, max(1, max_tokens // len(self._rows)))
         left = self.num_left - width
-        pieces = [row[max(0, len(row) - self.num_left) : max(0, len(row) - left)] for row in self._rows]
+        pieces = [
+            row[max(0, len(row) - self.num_left) : max(0, len(row) - left)] for row in self._rows
+        ]
         logits = self._state.read(pieces)[:, -1]
         self.num_left = left
         if not left:
@@ -202,7 +238,8 @@ class GenerationBatch:
     """Answers that follow one prefix and begin and end at any time."""
 
     def __init__(self, model: CausalModel, prefix: Prefix | None = None) -> None:
-        self.model, self.prefix = model, prefix
+        self.model = model
+        self.prefix = prefix
         self.generations: list[Generation] = []
         self._state: BatchState | None = None
         self._logits: Tensor | None = None
@@ -210,7 +247,9 @@ class GenerationBatch:
 
     @property
     def can_join(self) -> bool:
-        """Whether answers may begin now. If the model's cache cannot be extended by rows, the batch must be empty."""
+        """Whether answers may begin now. If the model's cache cannot be extended by rows, the batch
+        must be empty.
+        """
         return self.model.can_share or not self.generations
 
     def create_empty(self) -> "GenerationBatch":
@@ -224,15 +263,19 @@ class GenerationBatch:
     def add(self, generations: Sequence[Generation], state: BatchState, logits: Tensor) -> None:
         """Add answers whose prompts are read in `state`, with the logits (B, V) after them."""
         if self._state is None or self._logits is None:
-            self._state, self._logits = state, logits
+            self._state = state
+            self._logits = logits
         else:
             self._state.join(state)
             self._logits = torch.cat([self._logits, logits])
         self.generations += generations
 
     def step(self) -> list[Generation]:
-        """Add a token to every answer. Return all answers, including those that are now finished."""
-        generations, logits = self.generations, self._logits
+        """Add a token to every answer. Return all answers, including those that are now
+        finished.
+        """
+        generations = self.generations
+        logits = self._logits
         assert logits is not None, "a step follows a join"
         # 1. Compute log-probabilities in fp32 over the tokens that each grammar allows.
         logits = logits.float()
@@ -240,7 +283,8 @@ class GenerationBatch:
             pairs = zip(generations, logits, strict=True)
             logits = torch.stack([generation.mask_logits(row) for generation, row in pairs])
         logprobs = logits.log_softmax(dim=-1)
-        # 2. Choose the likeliest token of each answer, or sample one; two transfers for the whole batch.
+        # 2. Choose the likeliest token of each answer, or sample one; two transfers for the whole
+        # batch.
         best, tokens = (values.tolist() for values in logprobs.max(dim=-1))
         for row, generation in enumerate(generations):
             generation.extend(logprobs[row], tokens[row], best[row])

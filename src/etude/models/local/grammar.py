@@ -18,24 +18,34 @@ from etude.types import Grammar
 ENDING_CHARACTERS = {"json_schema": '"]}[{0:,', "regex": "\n0"}
 # The length of the ending is checked when fewer tokens than this remain before the length limit.
 ENDING_TOKENS = 96
-# The ending begins when at most this many tokens would remain after it. Text between two checks can make it longer.
+# The ending begins when at most this many tokens would remain after it. Text between two checks can
+# make it longer.
 SPARE_TOKENS = 8
 
 
 class GrammarMatcher:
-    """The tokens that the grammar allows next in one answer, and a valid ending before the length limit."""
+    """The tokens that the grammar allows next in one answer, and a valid ending before the length
+    limit.
+    """
 
     def __init__(self, tokenizer: Any, grammar: Grammar) -> None:
-        """`tokenizer` is from `build_tokenizer`. Raises GrammarError for a grammar that cannot be enforced."""
+        """`tokenizer` is from `build_tokenizer`. Raises GrammarError for a grammar that cannot be
+        enforced.
+        """
         self.is_cut = False
         """Whether the length limit ended the answer."""
         self._next_check = ENDING_TOKENS
         characters = ENDING_CHARACTERS[grammar.kind]
-        self._ending_tokens = [tokenizer.eos_token, *(tokenizer.tokenize_str(character)[0] for character in characters)]
+        self._ending_tokens = [
+            tokenizer.eos_token,
+            *(tokenizer.tokenize_str(character)[0] for character in characters),
+        ]
         self._matcher = LLMatcher(tokenizer, json.dumps(compile_grammar(grammar)), log_level=0)
         if self._matcher.is_error():
             reason = self._matcher.get_error().strip().splitlines()[0]
-            raise GrammarError(f"The {grammar.kind.replace('_', ' ')} cannot be enforced ({reason}).")
+            raise GrammarError(
+                f"The {grammar.kind.replace('_', ' ')} cannot be enforced ({reason})."
+            )
 
     @property
     def is_finished(self) -> bool:
@@ -44,7 +54,8 @@ class GrammarMatcher:
     def mask_logits(self, logits: Tensor, num_remaining: int) -> Tensor:
         """Set the logits (V) of all forbidden tokens to minus infinity.
 
-        The answer may have `num_remaining` more tokens; if its ending needs almost all, only the ending is allowed.
+        The answer may have `num_remaining` more tokens; if its ending needs almost all, only the
+        ending is allowed.
         """
         allowed = _read_allowed(self._matcher)[: len(logits)]
         if num_remaining <= self._next_check:
@@ -52,7 +63,8 @@ class GrammarMatcher:
             # check again after half of the spare tokens, so checks are rare
             self._next_check = (num_remaining + len(ending)) // 2
             if ending and num_remaining - len(ending) <= SPARE_TOKENS:
-                self.is_cut, self._next_check = True, num_remaining - 1
+                self.is_cut = True
+                self._next_check = num_remaining - 1
                 allowed = np.arange(len(logits)) == ending[0]
         return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
 
@@ -62,17 +74,22 @@ class GrammarMatcher:
 
     def _find_ending(self, max_tokens: int) -> list[int]:
         """Find tokens that end the answer; empty if they need more than `max_tokens`."""
-        matcher, ending = self._matcher.deep_copy(), list[int]()
+        matcher = self._matcher.deep_copy()
+        ending = list[int]()
         while len(ending) < max_tokens and not matcher.is_stopped():
             allowed = _read_allowed(matcher)
-            token = next((token for token in self._ending_tokens if allowed[token]), int(allowed.argmax()))
+            token = next(
+                (token for token in self._ending_tokens if allowed[token]), int(allowed.argmax())
+            )
             matcher.consume_token(token)
             ending.append(token)
         return ending if matcher.is_stopped() else []
 
 
 def _read_allowed(matcher: LLMatcher) -> NDArray[np.bool_]:
-    return np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little").astype(bool)
+    return np.unpackbits(
+        np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little"
+    ).astype(bool)
 
 
 def build_tokenizer(tokenizer: Any, vocabulary: int, end_tokens: frozenset[int]) -> Any:

@@ -29,18 +29,23 @@ LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
 
 def load(ref: ModelRef, models: Models) -> LocalModel:
-    """Load the model that `ref` names, for the registry. A model with an adapter shares the weights of its base."""
+    """Load the model that `ref` names, for the registry. A model with an adapter shares the weights
+    of its base.
+    """
     if ref.adapter is None:
         return load_local(ref.name, models.device, models.dtype, models.cache)
     base = models.get_trainable(ModelRef(ref.name))
     return LocalModel(ref.name, apply_adapter(base.module, ref.adapter), base.tokenizer)
 
 
-def load_local(name: str, device: str | None = None, dtype: str | None = None, cache: Path | None = None) -> LocalModel:
+def load_local(
+    name: str, device: str | None = None, dtype: str | None = None, cache: Path | None = None
+) -> LocalModel:
     """Load the model that `name` means (see find_weights).
 
-    The default of `device` is CUDA if there is a GPU; that of `dtype` ("bfloat16" or "float32") is chosen by
-    `choose_dtype`. `cache` replaces the cache folder. Raises ModelError if the weights cannot be found or read.
+    The default of `device` is CUDA if there is a GPU; that of `dtype` ("bfloat16" or "float32") is
+    chosen by `choose_dtype`. `cache` replaces the cache folder. Raises ModelError if the weights
+    cannot be found or read.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or choose_dtype(device)
@@ -59,24 +64,35 @@ def load_local(name: str, device: str | None = None, dtype: str | None = None, c
         return _build_model(name, folder, device, _read_cached_module)
     except ModelError:
         remove_cached(folder)
-        return _build_model(name, unpack_gguf(path, dtype, unpack, cache), device, _read_cached_module)
+        return _build_model(
+            name, unpack_gguf(path, dtype, unpack, cache), device, _read_cached_module
+        )
 
 
 def choose_dtype(device: str) -> str:
     """Choose bfloat16 if the processor has instructions for it, else float32."""
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if torch.backends.cpu.get_cpu_capability() == "AVX2":  # or limited to AVX2 by ATEN_CPU_CAPABILITY
+    if (
+        torch.backends.cpu.get_cpu_capability() == "AVX2"
+    ):  # or limited to AVX2 by ATEN_CPU_CAPABILITY
         return "float32"
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    flags = {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
+    flags = {
+        flag
+        for line in lines
+        if line.lower().startswith(("flags", "features"))
+        for flag in line.split()
+    }
     return "bfloat16" if {"avx512_bf16", "amx_bf16", "bf16"} & flags else "float32"
 
 
-def _build_model(name: str, folder: Path, device: str, read_module: Callable[[Path], Any]) -> LocalModel:
+def _build_model(
+    name: str, folder: Path, device: str, read_module: Callable[[Path], Any]
+) -> LocalModel:
     try:
         with silence_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -92,8 +108,8 @@ def _build_model(name: str, folder: Path, device: str, read_module: Callable[[Pa
 
 
 def _read_cached_module(folder: Path) -> Any:
-    # Read the tensors by the names in the file. This avoids the half second in which transformers prepares its renaming
-    # rules.
+    # Read the tensors by the names in the file. This avoids the half second in which transformers
+    # prepares its renaming rules.
     tensors = load_file(folder / WEIGHTS_FILE)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with no_init_weights():
@@ -108,7 +124,9 @@ def _read_cached_module(folder: Path) -> Any:
 def load_tokenizer(gguf: Path) -> Any:
     """Load the tokenizer of a GGUF file from the cache folder. The first call writes it there."""
     try:
-        folder = unpack_gguf(gguf, "tokenizer", lambda file, to: read_tokenizer(file).save_pretrained(to))
+        folder = unpack_gguf(
+            gguf, "tokenizer", lambda file, to: read_tokenizer(file).save_pretrained(to)
+        )
         with silence_transformers():
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (ModelError, *LOAD_ERRORS):  # the cache is damaged or cannot be written
@@ -118,7 +136,9 @@ def load_tokenizer(gguf: Path) -> Any:
 def read_tokenizer(gguf: Path) -> Any:
     """Read the tokenizer of a GGUF file, which takes seconds."""
     with silence_transformers():
-        return AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+        return AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, local_files_only=True
+        )
 
 
 def _unpack(gguf: Path, folder: Path, dtype: str) -> None:
@@ -134,7 +154,9 @@ def _unpack(gguf: Path, folder: Path, dtype: str) -> None:
                 local_files_only=True,
             )
     except (*LOAD_ERRORS, ImportError, NotImplementedError) as error:
-        raise ModelError(f"The GGUF file {gguf} cannot be unpacked ({error}). Download it again.") from error
+        raise ModelError(
+            f"The GGUF file {gguf} cannot be unpacked ({error}). Download it again."
+        ) from error
     tokenizer.save_pretrained(folder)
     save_weights(module, folder)
 
@@ -147,7 +169,8 @@ def save_weights(module: Any, folder: Path) -> None:
     tensors: dict[str, torch.Tensor] = {}
     saved_pointers: set[int] = set()
     for key, tensor in module.state_dict().items():
-        # Tied weights are one tensor with two names. safetensors refuses that; loading ties them again.
+        # Tied weights are one tensor with two names. safetensors refuses that; loading ties them
+        # again.
         if tensor.data_ptr() not in saved_pointers:
             saved_pointers.add(tensor.data_ptr())
             tensors[key] = tensor.contiguous()
@@ -157,7 +180,8 @@ def save_weights(module: Any, folder: Path) -> None:
 @contextmanager
 def silence_transformers() -> Iterator[None]:
     """Hide progress bars, log lines and warnings of transformers while weights are read."""
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    verbosity = logging.get_verbosity()
+    has_bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:

@@ -1,8 +1,8 @@
 """A Model on this machine: transformers weights with greedy decoding in batches.
 
-For each list of requests, the tokens that all prompts begin with are computed once (separately for prompts from which
-examples were left out), batches are planned from the whole list, and a row leaves its batch when its answer ends.
-Log-probabilities are summed in fp32.
+For each list of requests, the tokens that all prompts begin with are computed once (separately for
+prompts from which examples were left out), batches are planned from the whole list, and a row
+leaves its batch when its answer ends. Log-probabilities are summed in fp32.
 """
 
 import time
@@ -32,18 +32,22 @@ MAX_TRIES = 64  # Sets of choices whose trees are cached
 class LocalModel:
     """A Model whose weights are in this process.
 
-    `module` is the transformers model in evaluation mode and `tokenizer` its tokenizer, both read from `folder`;
-    fine-tuning also uses them.
+    `module` is the transformers model in evaluation mode and `tokenizer` its tokenizer, both read
+    from `folder`; fine-tuning also uses them.
     """
 
     def __init__(self, name: str, module: Any, tokenizer: Any, folder: Path | None = None) -> None:
-        self.name, self.folder = name, folder
-        self.module, self.tokenizer = module, tokenizer
+        self.name = name
+        self.folder = folder
+        self.module = module
+        self.tokenizer = tokenizer
         self.context = int(getattr(module.config, "max_position_embeddings", 2048))
         """The largest number of tokens of a prompt and its answer together."""
         ends = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
         ends = ends if isinstance(ends, list) else [ends]
-        self.end_tokens = frozenset({end_of_turn(tokenizer), tokenizer.eos_token_id, *ends} - {None})
+        self.end_tokens = frozenset(
+            {end_of_turn(tokenizer), tokenizer.eos_token_id, *ends} - {None}
+        )
         pad = tokenizer.pad_token_id
         self._causal = CausalModel(module, tokenizer.eos_token_id if pad is None else pad)
         self._grammar_tokenizer: Any = None
@@ -64,13 +68,16 @@ class LocalModel:
         """
         prompts = [render(self.tokenizer, request.messages) for request in requests]
         self._check_lengths(prompts, [request.max_tokens for request in requests])
-        # Requests are grouped by their shots, so a long row with fewer shots does not shorten the prefix of the others.
+        # Requests are grouped by their shots, so a long row with fewer shots does not shorten the
+        # prefix of the others.
         groups: dict[int, list[int]] = {}
         for index, request in enumerate(requests):
             groups.setdefault(request.shots_dropped, []).append(index)
         first = 0
         for _, group in sorted(groups.items()):
-            shared, plan = self._plan([prompts[index] for index in group], [requests[index] for index in group])
+            shared, plan = self._plan(
+                [prompts[index] for index in group], [requests[index] for index in group]
+            )
             batches = {
                 number: [group[row] for row in rows]
                 for number, rows in enumerate(plan, start=first)
@@ -88,14 +95,18 @@ class LocalModel:
         batches: Mapping[int, Sequence[int]],
         num_sharing: int,
     ) -> Iterator[Batch]:
-        """Answer the numbered batches. The first `shared` tokens are the same in `num_sharing` requests."""
+        """Answer the numbered batches. The first `shared` tokens are the same in `num_sharing`
+        requests.
+        """
         started = time.perf_counter()
         prefix = self._causal.compute_prefix(prompts[next(iter(batches.values()))[0]][:shared])
         prefix_seconds = (time.perf_counter() - started) / num_sharing
         for number, indices in batches.items():
             started = time.perf_counter()
             completions = self._answer(
-                prefix, [prompts[index] for index in indices], [requests[index] for index in indices]
+                prefix,
+                [prompts[index] for index in indices],
+                [requests[index] for index in indices],
             )
             seconds = prefix_seconds + (time.perf_counter() - started) / len(indices)
             timed = tuple(replace(completion, seconds=seconds) for completion in completions)
@@ -115,7 +126,8 @@ class LocalModel:
         if request.choices:
             yield self.generate([request])[0].text
             return
-        generation, batch = self.create_generation(request), self.create_batch()
+        generation = self.create_generation(request)
+        batch = self.create_batch()
         batch.join([generation])
         while batch.generations:
             batch.step()
@@ -125,42 +137,63 @@ class LocalModel:
             raise generation.error
 
     def create_generation(self, request: Request, sampling: Sampling = GREEDY) -> Generation:
-        """Create an answer that can join a batch. Raises ModelError if the request and its answer do not fit."""
+        """Create an answer that can join a batch. Raises ModelError if the request and its answer
+        do not fit.
+        """
         prompt = render(self.tokenizer, request.messages)
         self._check_lengths([prompt], [request.max_tokens])
         return self._create_generation(prompt, request, sampling)
 
-    def _create_generation(self, prompt: Sequence[int], request: Request, sampling: Sampling = GREEDY) -> Generation:
-        grammar = Grammar("json_schema", sampling.json_schema) if sampling.json_schema else request.grammar
+    def _create_generation(
+        self, prompt: Sequence[int], request: Request, sampling: Sampling = GREEDY
+    ) -> Generation:
+        grammar = (
+            Grammar("json_schema", sampling.json_schema)
+            if sampling.json_schema
+            else request.grammar
+        )
         matcher = None
         if grammar:
             from etude.models.local.grammar import GrammarMatcher, build_tokenizer
 
             if self._grammar_tokenizer is None:
                 vocabulary = self.module.get_output_embeddings().weight.shape[0]
-                self._grammar_tokenizer = build_tokenizer(self.tokenizer, vocabulary, self.end_tokens)
+                self._grammar_tokenizer = build_tokenizer(
+                    self.tokenizer, vocabulary, self.end_tokens
+                )
             matcher = GrammarMatcher(self._grammar_tokenizer, grammar)
-        return Generation(self.tokenizer, self.end_tokens, prompt, request.max_tokens, sampling, matcher)
+        return Generation(
+            self.tokenizer, self.end_tokens, prompt, request.max_tokens, sampling, matcher
+        )
 
     def create_batch(self, prefix: Sequence[int] = ()) -> GenerationBatch:
         """Create an empty batch of answers whose prompts all begin with the tokens of `prefix`."""
         shares = self._causal.can_share
-        return GenerationBatch(self._causal, self._causal.compute_prefix(prefix) if shares else None)
+        return GenerationBatch(
+            self._causal, self._causal.compute_prefix(prefix) if shares else None
+        )
 
     def score(self, requests: Sequence[Request], completions: Sequence[str]) -> list[list[float]]:
-        """Compute the log-probabilities of given answers: one for each token and the end of turn."""
+        """Compute the log-probabilities of given answers: one for each token and the end of
+        turn.
+        """
         prompts = [render(self.tokenizer, request.messages) for request in requests]
         answers = [render_answer(self.tokenizer, text) for text in completions]
         self._check_lengths(prompts, [len(answer) for answer in answers])
         shared = count_shared_tokens(prompts) if self._causal.can_share else 0
-        lengths = [len(prompt) - shared + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        lengths = [
+            len(prompt) - shared + len(answer)
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
         prefix = self._causal.compute_prefix(prompts[0][:shared]) if prompts else None
         scores: list[list[float]] = [[] for _ in prompts]
         max_tokens = self._limit_tokens(shared, lengths, MAX_SCORED_TOKENS)
         for indices in plan_batches(lengths, max_tokens=max_tokens):
             state = BatchState(self._causal, prefix, len(indices))
             keep = 1 + max(len(answers[index]) for index in indices)
-            logits = state.read([prompts[index][shared:] + answers[index] for index in indices], keep)
+            logits = state.read(
+                [prompts[index][shared:] + answers[index] for index in indices], keep
+            )
             for row, index in enumerate(indices):
                 # the position before a token predicts it
                 answer = torch.tensor(answers[index], device=logits.device)
@@ -168,18 +201,29 @@ class LocalModel:
                 scores[index] = logprobs.gather(1, answer[:, None])[:, 0].tolist()
         return scores
 
-    def _plan(self, prompts: Sequence[list[int]], requests: Sequence[Request]) -> tuple[int, list[tuple[int, ...]]]:
+    def _plan(
+        self, prompts: Sequence[list[int]], requests: Sequence[Request]
+    ) -> tuple[int, list[tuple[int, ...]]]:
         shared = count_shared_tokens(prompts) if self._causal.can_share else 0
-        tree_sizes = [len(self._get_trie(request.choices)[0].tokens) if request.choices else 0 for request in requests]
-        lengths = [len(prompt) - shared + size for prompt, size in zip(prompts, tree_sizes, strict=True)]
-        max_tokens = self._limit_tokens(shared, lengths, MAX_SCORED_TOKENS if any(tree_sizes) else MAX_TOKENS)
+        tree_sizes = [
+            len(self._get_trie(request.choices)[0].tokens) if request.choices else 0
+            for request in requests
+        ]
+        lengths = [
+            len(prompt) - shared + size for prompt, size in zip(prompts, tree_sizes, strict=True)
+        ]
+        max_tokens = self._limit_tokens(
+            shared, lengths, MAX_SCORED_TOKENS if any(tree_sizes) else MAX_TOKENS
+        )
         kinds = [request.choices for request in requests]
         return shared, plan_batches(lengths, kinds, max_tokens=max_tokens)
 
     def _limit_tokens(self, shared: int, lengths: Sequence[int], limit: int) -> int:
         # limit the memory of attention weights with a long prefix
         heads: int = self.module.config.num_attention_heads
-        return min(limit, max(1, MAX_ATTENTION_CELLS // (heads * (shared + max(lengths, default=0) + 1))))
+        return min(
+            limit, max(1, MAX_ATTENTION_CELLS // (heads * (shared + max(lengths, default=0) + 1)))
+        )
 
     def _check_lengths(self, prompts: Sequence[list[int]], answer_lengths: Sequence[int]) -> None:
         for number, (prompt, length) in enumerate(zip(prompts, answer_lengths, strict=True)):
@@ -218,23 +262,33 @@ class LocalModel:
                 *(choices[pick], "stop", len(prompt), shared, lengths[pick], 0.0, logprob),
                 choice_logprobs=dict(zip(choices, row, strict=True)),
             )
-            for prompt, pick, logprob, row in zip(prompts, picks.tolist(), best.tolist(), scores.tolist(), strict=True)
+            for prompt, pick, logprob, row in zip(
+                prompts, picks.tolist(), best.tolist(), scores.tolist(), strict=True
+            )
         ]
 
     def _read_tree(self, trie: Trie, prefix: Prefix | None, tails: Sequence[list[int]]) -> Tensor:
-        """Compute logits (B, positions, V) at the end of the prompt and after every token of the tree."""
+        """Compute logits (B, positions, V) at the end of the prompt and after every token of the
+        tree.
+        """
         state = BatchState(self._causal, prefix, len(tails))
         logits = state.read(tails)
         if not trie.tokens:
             return logits
-        ancestors, depths = torch.tensor(trie.list_ancestors()), torch.tensor(trie.list_depths())
+        ancestors = torch.tensor(trie.list_ancestors())
+        depths = torch.tensor(trie.list_depths())
         tree_logits = state.read_tree(torch.tensor(trie.tokens), ancestors, depths)
         return torch.cat([logits, tree_logits], dim=1)
 
     def _read_branches(self, trie: Trie, prompt: list[int]) -> Tensor:
-        """Compute `_read_tree` for one row of a model that cannot read a tree: one branch after another."""
+        """Compute `_read_tree` for one row of a model that cannot read a tree: one branch after
+        another.
+        """
         branches = trie.list_branches()
-        sequences = [prompt + [trie.tokens[position - 1] for position in branch if position] for branch in branches]
+        sequences = [
+            prompt + [trie.tokens[position - 1] for position in branch if position]
+            for branch in branches
+        ]
         state = BatchState(self._causal, None, len(sequences))
         branch_logits = state.read(sequences, keep=max(map(len, branches)))
         logits = branch_logits.new_empty(len(trie.tokens) + 1, branch_logits.shape[-1])
@@ -243,8 +297,11 @@ class LocalModel:
         return logits
 
     def _get_trie(self, choices: tuple[str, ...]) -> tuple[Trie, tuple[int, ...]]:
-        """Return the tree of the choices and the number of tokens of each choice. Each tree is built once."""
-        # lru_cache would make a reference cycle, which keeps the weights until the garbage collector runs
+        """Return the tree of the choices and the number of tokens of each choice. Each tree is
+        built once.
+        """
+        # lru_cache would make a reference cycle, which keeps the weights until the garbage
+        # collector runs
         if choices not in self._tries:
             if len(self._tries) == MAX_TRIES:
                 del self._tries[next(iter(self._tries))]
@@ -254,7 +311,9 @@ class LocalModel:
 
 
 def _score_choices(trie: Trie, logits: Tensor, num_choices: int) -> Tensor:
-    """Compute the log-probability of each choice among the choices, (B, choices), from logits (B, positions, V)."""
+    """Compute the log-probability of each choice among the choices, (B, choices), from logits (B,
+    positions, V).
+    """
     scores = torch.zeros(len(logits), num_choices)
     for fork in trie.forks:
         logprobs = logits[:, fork.position, list(fork.tokens)].float().log_softmax(dim=-1).cpu()

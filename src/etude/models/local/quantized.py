@@ -1,9 +1,10 @@
 """Frozen weights in 8 or 4 bits, for bases that are too large in 16 bits.
 
-This is our own code and saves memory, not time: a layer computes its weights in the model's type before each product,
-also in the backward pass, and keeps none of them. 8 bits are whole numbers from -127 to 127; 4 bits are the values of
-NF4, whose steps suit normally distributed weights (Dettmers et al. 2023, arXiv 2305.14314). Each group of 64 inputs has
-one scale. Embeddings and the head stay as they are.
+This is our own code and saves memory, not time: a layer computes its weights in the model's type
+before each product, also in the backward pass, and keeps none of them. 8 bits are whole numbers
+from -127 to 127; 4 bits are the values of NF4, whose steps suit normally distributed weights
+(Dettmers et al. 2023, arXiv 2305.14314). Each group of 64 inputs has one scale. Embeddings and the
+head stay as they are.
 
 I = inputs of a matrix, O = outputs, G = inputs in a group.
 """
@@ -42,7 +43,9 @@ class _Product(torch.autograd.Function):
 
 
 class QuantizedLinear(nn.Linear):
-    """A frozen linear layer that stores its weights in few bits. `weight` (O, I) is computed at each access."""
+    """A frozen linear layer that stores its weights in few bits. `weight` (O, I) is computed at
+    each access.
+    """
 
     packed: Tensor
     scale: Tensor
@@ -50,16 +53,27 @@ class QuantizedLinear(nn.Linear):
 
     def __init__(self, layer: nn.Linear, bits: Bits) -> None:
         nn.Module.__init__(self)
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.bits, self.bias, self.dtype = bits, layer.bias, layer.weight.dtype
-        groups = layer.weight.detach().float().view(self.out_features, -1, math.gcd(GROUP, self.in_features))
+        self.in_features = layer.in_features
+        self.out_features = layer.out_features
+        self.bits = bits
+        self.bias = layer.bias
+        self.dtype = layer.weight.dtype
+        groups = (
+            layer.weight.detach()
+            .float()
+            .view(self.out_features, -1, math.gcd(GROUP, self.in_features))
+        )
         scale = groups.abs().amax(-1, keepdim=True).clamp_(min=1e-12)
         if bits == "8bit":
             scale = scale / 127
             packed = (groups / scale).round_().to(torch.int8).flatten(1)
         else:
             values = torch.tensor(NF4, device=groups.device)
-            codes = torch.bucketize(groups / scale, (values[1:] + values[:-1]) / 2).to(torch.uint8).flatten(1)
+            codes = (
+                torch.bucketize(groups / scale, (values[1:] + values[:-1]) / 2)
+                .to(torch.uint8)
+                .flatten(1)
+            )
             packed = codes[:, ::2] << 4 | codes[:, 1::2]
         self.register_buffer("packed", packed)
         self.register_buffer("scale", scale.to(self.dtype))
@@ -74,8 +88,12 @@ class QuantizedLinear(nn.Linear):
         """The weights in the model's type, with the adapter."""
         packed = self.packed
         is_wide = self.bits == "8bit"
-        weight = packed.to(self.dtype) if is_wide else functional.embedding(packed.int(), self.pairs)
-        return self.fold((weight.view(self.out_features, self.scale.shape[1], -1) * self.scale).flatten(1))
+        weight = (
+            packed.to(self.dtype) if is_wide else functional.embedding(packed.int(), self.pairs)
+        )
+        return self.fold(
+            (weight.view(self.out_features, self.scale.shape[1], -1) * self.scale).flatten(1)
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         """The layer's output; (..., I) -> (..., O)."""
@@ -87,7 +105,9 @@ class QuantizedLinear(nn.Linear):
 def quantize_layers(module: nn.Module, bits: Bits) -> None:
     """Replace the linear layers of a model, except its head, one after another."""
     head = getattr(module, "get_output_embeddings", lambda: None)()
-    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    layers = [
+        (name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)
+    ]
     for name, layer in layers:
         if layer is not head and layer.in_features % 2 == 0:
             module.set_submodule(name, QuantizedLinear(layer, bits))

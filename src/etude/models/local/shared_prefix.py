@@ -1,11 +1,11 @@
 """Attention with a prefix that all rows of a batch share, and the cache for it.
 
-The keys and values of the prefix are stored once, whatever the number of rows, and each step reads them once for the
-whole batch. A cache per row would copy and read them for each row. (The idea is from Hydragen, Juravsky et al. 2024,
-arXiv 2402.05099.)
+The keys and values of the prefix are stored once, whatever the number of rows, and each step reads
+them once for the whole batch. A cache per row would copy and read them for each row. (The idea is
+from Hydragen, Juravsky et al. 2024, arXiv 2402.05099.)
 
-Shapes: B rows, H query heads, K key heads, G = H / K, T new tokens, S tokens of the row, P tokens of the prefix, D
-size of a head.
+Shapes: B rows, H query heads, K key heads, G = H / K, T new tokens, S tokens of the row, P tokens
+of the prefix, D size of a head.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,9 @@ from transformers.masking_utils import sdpa_mask
 ATTENTION = "etude_shared_prefix"
 GROWTH_TOKENS = 64  # Tokens by which a full cache grows
 # Architectures with plain attention, as checked by reading their code or by a test.
-VERIFIED_MODEL_TYPES = frozenset({"llama", "qwen2", "qwen3", "mistral", "smollm3", "olmo2", "granite", "phi3"})
+VERIFIED_MODEL_TYPES = frozenset(
+    {"llama", "qwen2", "qwen3", "mistral", "smollm3", "olmo2", "granite", "phi3"}
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
 
-    def update(self, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         """Add keys and values (B, K, T, D) and return all so far."""
         end = self.length + key.shape[2]
         self.keys = self._append(self.keys, key, end)
@@ -63,11 +67,14 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     @torch.inference_mode()
     def join(self, other: Self, first: int) -> None:
-        """Add the rows of another layer, padded on the left to the same length; then drop the `first` tokens."""
+        """Add the rows of another layer, padded on the left to the same length; then drop the
+        `first` tokens.
+        """
         length = max(self.length, other.length)
         keys = [layer._pad(layer.keys, length) for layer in (self, other)]
         values = [layer._pad(layer.values, length) for layer in (self, other)]
-        self.keys, self.values = torch.cat(keys)[:, :, first:], torch.cat(values)[:, :, first:]
+        self.keys = torch.cat(keys)[:, :, first:]
+        self.values = torch.cat(values)[:, :, first:]
         self.length = length - first
 
     def _pad(self, buffer: Tensor | None, length: int) -> Tensor:
@@ -81,7 +88,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only the rows with these indices."""
         if self.keys is not None and self.values is not None:
-            self.keys, self.values = self.keys[indices], self.values[indices]
+            self.keys = self.keys[indices]
+            self.values = self.values[indices]
 
 
 def create_cache(num_layers: int) -> Any:
@@ -100,18 +108,21 @@ def shared_prefix_attention(
 ) -> tuple[Tensor, Any]:
     """Compute attention of (B, H, T, D) over the prefix and the rows' own (B, K, S, D).
 
-    `attention_mask` (B, 1, T, S) is for the rows' own tokens and true where a token attends to another. Without a
-    prefix this is the scaled dot product attention of transformers.
+    `attention_mask` (B, 1, T, S) is for the rows' own tokens and true where a token attends to
+    another. Without a prefix this is the scaled dot product attention of transformers.
     """
     if prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
     assert attention_mask is not None, "rows after a prefix need a mask"
     num_rows, heads, num_new, size = query.shape
-    key_heads, scale = key.shape[1], kwargs["scaling"]
+    key_heads = key.shape[1]
+    scale = kwargs["scaling"]
     prefix_key, prefix_value = prefix.layers[module.layer_idx]
     # The G query heads of a key head are arranged as G * T queries, so no key is repeated.
     q = query.reshape(num_rows, key_heads, -1, size)
-    mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill_(~attention_mask, float("-inf"))
+    mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill_(
+        ~attention_mask, float("-inf")
+    )
     row_output, row_sum = _attend(q, key, value, mask.repeat(1, 1, heads // key_heads, 1), scale)
     # The prefix is read once, for the queries of all rows as if they were one row.
     q = q.transpose(0, 1).reshape(1, key_heads, -1, size)
@@ -124,7 +135,9 @@ def shared_prefix_attention(
     return output.reshape(num_rows, heads, num_new, size).transpose(1, 2), None
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
     """Compute attention and, for each query, the logarithm of the softmax's sum."""
     if query.device.type == "cpu":
         # the public function does not return this sum

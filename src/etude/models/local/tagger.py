@@ -1,7 +1,8 @@
-"""A tagger: an encoder and a linear layer that predict for each word of a text the field of the answer it belongs to.
+"""A tagger: an encoder and a linear layer that predict for each word of a text the field of the
+answer it belongs to.
 
-The tags are O, B-FIELD (a value begins) and I-FIELD (the value continues), as in Ramshaw and Marcus 1995. Texts longer
-than the encoder's context are read in windows that overlap by half.
+The tags are O, B-FIELD (a value begins) and I-FIELD (the value continues), as in Ramshaw and Marcus
+1995. Texts longer than the encoder's context are read in windows that overlap by half.
 """
 
 import json
@@ -47,7 +48,9 @@ class Tagger:
     encoder: Encoder
     shape: AnswerShape
     fields: tuple[Field, ...]
-    """Fields whose values are tagged. Tag 0 is O; 1 + 2i begins a value of field i, and 2 + 2i continues it."""
+    """Fields whose values are tagged. Tag 0 is O; 1 + 2i begins a value of field i, and 2 + 2i
+    continues it.
+    """
     weight: torch.Tensor
     """(tags, hidden size)"""
     bias: torch.Tensor
@@ -55,7 +58,9 @@ class Tagger:
     """Fields whose values are not in the text -> a linear classifier over the text."""
 
     def split_windows(self, text: str) -> tuple[list[tuple[int, int]], list[Window]]:
-        """Return the words of a text as (begin, end), and its windows. Each word with a token is in a window."""
+        """Return the words of a text as (begin, end), and its windows. Each word with a token is in
+        a window.
+        """
         words = [match.span() for match in WORD.finditer(text)]
         if not words:
             return [], []
@@ -72,7 +77,10 @@ class Tagger:
         windows = []
         for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
             pairs = [
-                (piece, word)  # a token of some tokenizers begins with the white space before a word
+                (
+                    piece,
+                    word,
+                )  # a token of some tokenizers begins with the white space before a word
                 for piece, (begin, end) in enumerate(offsets)
                 for word in range(bisect_left(starts, begin), bisect_left(starts, end))
             ]
@@ -81,10 +89,13 @@ class Tagger:
         return words, windows
 
     def compute_logits(self, windows: Sequence[Window]) -> list[torch.Tensor]:
-        """Compute the logits (words, tags) of each window, with gradients if the caller records them."""
+        """Compute the logits (words, tags) of each window, with gradients if the caller records
+        them.
+        """
         hidden = self.encoder.compute_hidden([window.ids for window in windows]).float()
         return [
-            HEAD_SCALE * (hidden[row, window.pieces] @ self.weight.T + self.bias) for row, window in enumerate(windows)
+            HEAD_SCALE * (hidden[row, window.pieces] @ self.weight.T + self.bias)
+            for row, window in enumerate(windows)
         ]
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
@@ -94,13 +105,19 @@ class Tagger:
             predictions = classifier.predict(texts)
             readings = [
                 (values | {path: json.loads(label)} if label else values, logprob + label_logprob)
-                for (values, logprob), (label, label_logprob) in zip(readings, predictions, strict=True)
+                for (values, logprob), (label, label_logprob) in zip(
+                    readings, predictions, strict=True
+                )
             ]
-        return [(json.dumps(self.shape.build(values), ensure_ascii=False), logprob) for values, logprob in readings]
+        return [
+            (json.dumps(self.shape.build(values), ensure_ascii=False), logprob)
+            for values, logprob in readings
+        ]
 
     def extract(self, texts: Sequence[str]) -> list[tuple[Values, float]]:
-        """Return for each text the values of the tagged fields, in the order of the text, and the sum of the
-        log-probabilities of the tags."""
+        """Return for each text the values of the tagged fields, in the order of the text, and the
+        sum of the log-probabilities of the tags.
+        """
         self.encoder.module.eval()
         parts = [self.split_windows(text) for text in texts]
         logs = [torch.full((len(words), len(self.bias)), -torch.inf) for words, _ in parts]
@@ -118,7 +135,9 @@ class Tagger:
                     logs[row][words[is_surer]] = scores[is_surer]
         readings: list[tuple[Values, float]] = []
         for text, (spans, _), rows in zip(texts, parts, logs, strict=True):
-            rows[rows.isinf().all(dim=1), 0] = 0.0  # a word for which the tokenizer returns no token is O
+            rows[rows.isinf().all(dim=1), 0] = (
+                0.0  # a word for which the tokenizer returns no token is O
+            )
             tags = _decode(rows.numpy()) if spans else []
             logprob = sum(max(float(rows[word, tag]), MIN_LOGPROB) for word, tag in enumerate(tags))
             readings.append((self._collect(text, spans, tags), logprob))
@@ -145,7 +164,11 @@ class Tagger:
         save_file(tensors, folder / "head.safetensors")
         for number, model in enumerate(self.classified.values()):
             save_classical(model, folder / f"classifier-{number}")
-        header = {"encoder": self.encoder.name, "fields": self.fields, "classified": [*self.classified]}
+        header = {
+            "encoder": self.encoder.name,
+            "fields": self.fields,
+            "classified": [*self.classified],
+        }
         write_header(folder, "tagger", shape=to_json(self.shape), **header)
 
     @classmethod
@@ -165,7 +188,9 @@ class Tagger:
 
 
 def _decode(logs: np.ndarray) -> list[int]:
-    """Find the likeliest tags in which I-FIELD follows B-FIELD or I-FIELD of the same field (Viterbi)."""
+    """Find the likeliest tags in which I-FIELD follows B-FIELD or I-FIELD of the same field
+    (Viterbi).
+    """
     num_words, num_tags = logs.shape
     allowed = np.ones((num_tags, num_tags), dtype=bool)
     for tag in range(2, num_tags, 2):  # I-FIELD

@@ -1,4 +1,6 @@
-"""Find dates of birth and details of health by English words around them. A person must review them."""
+"""Find dates of birth and details of health by English words around them. A person must review
+them.
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +15,10 @@ _DATE = (
     rf"|{month_pattern()}\.? [0-9]{{1,2}}(?:st|nd|rd|th)?,? [0-9]{{2,4}})"
 )
 _BIRTH = re.compile(
-    r"\b(?:born|birth ?da(?:y|te)|date of birth|d\.?o\.?b\.?)\b[^0-9\n]{0,24}?(?P<value>" + _DATE + r")(?![\w])", re.I
+    r"\b(?:born|birth ?da(?:y|te)|date of birth|d\.?o\.?b\.?)\b[^0-9\n]{0,24}?(?P<value>"
+    + _DATE
+    + r")(?![\w])",
+    re.I,
 )
 _HEALTH_WORDS = read_table(__file__, "health.yaml")
 _TERMS = [*_HEALTH_WORDS["conditions"], *_HEALTH_WORDS["medicines"].split()]
@@ -44,4 +49,6 @@ def find_health_details(text: str) -> Iterator[Span]:
     if any(map(lowered.__contains__, _STEMS)) or "icd" in lowered or "diagnos" in lowered:
         for match in _HEALTH.finditer(text):
             group = "value" if match["value"] else "code"
-            yield Span(match.start(group), match.end(group), "health", match[group], f"{group} of a person")
+            yield Span(
+                match.start(group), match.end(group), "health", match[group], f"{group} of a person"
+            )

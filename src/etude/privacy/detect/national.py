@@ -1,8 +1,9 @@
 """Find national identity, tax and social security numbers. python-stdnum checks their checksums.
 
-A format that rarely occurs by chance is enough: letters at fixed positions, a date and two check digits, fixed hyphens.
-Plain digits also need a label, because one in ten such numbers has a correct check digit. Formats without a checksum
-need a label, because part numbers and tickets have the same formats.
+A format that rarely occurs by chance is enough: letters at fixed positions, a date and two check
+digits, fixed hyphens. Plain digits also need a label, because one in ten such numbers has a correct
+check digit. Formats without a checksum need a label, because part numbers and tickets have the same
+formats.
 """
 
 import re
@@ -15,7 +16,9 @@ from etude.privacy.spans import NO_LETTER_AFTER, NO_LETTER_BEFORE, Span, is_list
 
 _TABLE = read_table(__file__, "national.yaml")
 # A label before or after the number, which is replaced by NUL
-_LABEL_NEARBY = r"(?i)\b(?:{0})\b[^0-9\n]{{0,40}}\n?[^\w\n]{{0,4}}\0|\0[^0-9\n.;:]{{0,12}}\b(?:{0})\b"
+_LABEL_NEARBY = (
+    r"(?i)\b(?:{0})\b[^0-9\n]{{0,40}}\n?[^\w\n]{{0,4}}\0|\0[^0-9\n.;:]{{0,12}}\b(?:{0})\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,16 @@ class NumberScheme:
     """Label that is enough even if the checksum is wrong."""
 
 
-def _build_scheme(rule: str, form: str, module: str = "", label: str = "", trusted: str = "") -> NumberScheme:
+def _build_scheme(
+    rule: str, form: str, module: str = "", label: str = "", trusted: str = ""
+) -> NumberScheme:
     return NumberScheme(
         rule,
         re.compile(rf"{NO_LETTER_BEFORE}(?<![.-])(?:{form})(?![.-][0-9]){NO_LETTER_AFTER}"),
         module,
-        re.compile(_LABEL_NEARBY.format("|".join([label, *_TABLE["any_label"]]))) if label else None,
+        re.compile(_LABEL_NEARBY.format("|".join([label, *_TABLE["any_label"]])))
+        if label
+        else None,
         re.compile(_LABEL_NEARBY.format(trusted)) if trusted else None,
     )
 
@@ -59,10 +66,12 @@ def find_national_ids(text: str) -> Iterator[Span]:
     if not (_SIX_DIGITS.search(text) and EIGHT_CHARACTERS.search(text)):
         return
     for scheme in SCHEMES:
-        end, rule = -1, ""
+        end = -1
+        rule = ""
         for match in scheme.form.finditer(text):
             list_rule = rule if rule and is_list_separator(text, end, match.start()) else ""
-            rule, end = _find_rule(scheme, text, match, list_rule), match.end()
+            rule = _find_rule(scheme, text, match, list_rule)
+            end = match.end()
             if rule:
                 yield Span(*match.span(), "national_id", match[0], rule)
 
@@ -72,7 +81,9 @@ def _find_rule(scheme: NumberScheme, text: str, match: re.Match[str], list_rule:
 
     `list_rule` is the rule of the number before it in the same list; its label applies to both.
     """
-    context = f"{text[max(match.start() - 60, 0) : match.start()]}\0{text[match.end() : match.end() + 40]}"
+    before = text[max(match.start() - 60, 0) : match.start()]
+    after = text[match.end() : match.end() + 40]
+    context = f"{before}\0{after}"
     label_rule = f"{scheme.rule}, label"
     if scheme.trusted_label and (list_rule == label_rule or scheme.trusted_label.search(context)):
         return label_rule

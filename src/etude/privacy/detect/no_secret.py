@@ -1,7 +1,9 @@
-"""Recognise values that look like a password or key but are code, types or placeholders of templates.
+"""Recognise values that look like a password or key but are code, types or placeholders of
+templates.
 
-A literal in quotes is a secret. In code, a value without quotes is a name, as in `password=user_pw`, and so is a value
-with a call, an index or dots: `getpass.getpass()`, `os.environ["PW"]`, `req.body.password`.
+A literal in quotes is a secret. In code, a value without quotes is a name, as in
+`password=user_pw`, and so is a value with a call, an index or dots: `getpass.getpass()`,
+`os.environ["PW"]`, `req.body.password`.
 """
 
 import re
@@ -15,7 +17,8 @@ _PATTERNS = {name: re.compile("".join(pieces)) for name, pieces in _TABLE["patte
 _NO_VALUE = re.compile(_WORDS["nothing"], re.I)
 # Words for a password, such as `your_password_here` and `changeme`
 _PASSWORD_WORD = re.compile(
-    rf"(?:(?:{_WORDS['before']})[ _-]?){{0,4}}(?:{_WORDS['password']})(?:[ _-]?(?:here|goes here|value|name)){{0,2}}",
+    rf"(?:(?:{_WORDS['before']})[ _-]?){{0,4}}(?:{_WORDS['password']})(?:[ "
+    rf"_-]?(?:here|goes here|value|name)){{0,2}}",
     re.I,
 )
 _SELF_DESCRIBING = re.compile(_WORDS["says_so"], re.I)
@@ -32,7 +35,8 @@ def is_placeholder(value: str) -> bool:
 
 def is_message(match: re.Match[str]) -> bool:
     """Whether several words in quotes are a prompt or an error message."""
-    text, start = match.string, match.start("value")
+    text = match.string
+    start = match.start("value")
     end = text.find(text[start - 1], start, start + 300)
     return end > 0 and " " in text[start:end] and bool(_MESSAGE.search(text, start, end))
 
@@ -44,8 +48,11 @@ def is_call(match: re.Match[str]) -> bool:
 
 
 def is_expression(match: re.Match[str], link: str) -> bool:
-    """Whether a value without quotes, after a label and `link`, is code: a call, a variable or a type."""
-    text, start = match.string, match.start("value")
+    """Whether a value without quotes, after a label and `link`, is code: a call, a variable or a
+    type.
+    """
+    text = match.string
+    start = match.start("value")
     if is_call(match) or _PATTERNS["set_again"].match(text, match.end("value")):
         return True
     end = match.end("value")
@@ -76,7 +83,9 @@ def _is_in_code(match: re.Match[str], start: int, value: str, link: str) -> bool
 
 @lru_cache(maxsize=2)
 def _is_program(text: str) -> bool:
-    """Whether a line of the text is code. Cached, because it is called for each password of a text."""
+    """Whether a line of the text is code. Cached, because it is called for each password of a
+    text.
+    """
     return bool(_PATTERNS["code"].search(text))
 
 
@@ -84,4 +93,6 @@ def _is_shell(match: re.Match[str], start: int) -> bool:
     """Whether `NAME=value` begins a line without spaces, as in a shell or a file of settings."""
     text = match.string
     tight = text[start - 1 : start] == "=" and text[start - 2 : start - 1] != " "
-    return tight and bool(_PATTERNS["shell"].search(text, max(match.start() - 80, 0), match.start()))
+    return tight and bool(
+        _PATTERNS["shell"].search(text, max(match.start() - 80, 0), match.start())
+    )

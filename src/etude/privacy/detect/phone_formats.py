@@ -1,9 +1,11 @@
-"""Recognise phone numbers by their format: country codes, brackets, trunk zeros, groups, and numbering plans.
+"""Recognise phone numbers by their format: country codes, brackets, trunk zeros, groups, and
+numbering plans.
 
-Almost any nine digits are valid in some region, so a numbering plan says little about a number without a country code.
-Its format says more: an area code in brackets, a trunk zero before groups, or three or more groups that end in four
-digits or in pairs; dates, prices and lists do not have such formats. Numbering plans are used only for digits without
-gaps, for two groups, and for groups of three. The formats are those of ITU-T E.123, libphonenumber and Faker.
+Almost any nine digits are valid in some region, so a numbering plan says little about a number
+without a country code. Its format says more: an area code in brackets, a trunk zero before groups,
+or three or more groups that end in four digits or in pairs; dates, prices and lists do not have
+such formats. Numbering plans are used only for digits without gaps, for two groups, and for groups
+of three. The formats are those of ITU-T E.123, libphonenumber and Faker.
 """
 
 import re
@@ -39,11 +41,16 @@ _PLANS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"1?[2-9][0-9]{2}[2-9][0-9]{6}"), ("US", "CA")),
 )
 # The same after the word "number"
-_LABELLED_PLANS = (*_PLANS, (re.compile(r"[0-9]{10,11}"), ("US", "CA", "GB", "IN", "DE", "BR", "CN")))
+_LABELLED_PLANS = (
+    *_PLANS,
+    (re.compile(r"[0-9]{10,11}"), ("US", "CA", "GB", "IN", "DE", "BR", "CN")),
+)
 
 
 def normalise_number(body: str) -> str:
-    """Use one kind of space, dash and bracket, without spaces next to dashes and inside brackets."""
+    """Use one kind of space, dash and bracket, without spaces next to dashes and inside
+    brackets.
+    """
     plain = _SPACED_SEPARATOR.sub(r"\1", body.translate(_TO_ASCII))
     return re.sub(" {2,}", " ", plain).replace("( ", "(").replace(" )", ")")
 
@@ -57,7 +64,9 @@ def has_country_code(body: str) -> bool:
         return _is_accepted(plain, None, phonenumbers.is_possible_number) or _is_foreign(plain)
     for prefix in ("00", "011"):
         if plain.startswith(prefix):
-            is_accepted = phonenumbers.is_valid_number if plain.isdigit() else phonenumbers.is_possible_number
+            is_accepted = (
+                phonenumbers.is_valid_number if plain.isdigit() else phonenumbers.is_possible_number
+            )
             return _is_accepted("+" + plain[len(prefix) :], None, is_accepted)
     return False
 
@@ -81,7 +90,9 @@ def match_format(body: str) -> str:
 
 
 def match_plan(body: str, has_label: bool = False) -> str:
-    """Return the numbering plan in which a normalised number is valid, if its format needs one; else ""."""
+    """Return the numbering plan in which a normalised number is valid, if its format needs one;
+    else "".
+    """
     import phonenumbers
 
     for pattern, regions in _LABELLED_PLANS if has_label else _PLANS:
@@ -92,7 +103,9 @@ def match_plan(body: str, has_label: bool = False) -> str:
 
 
 def split_numbers(body: str) -> Iterator[tuple[int, str]]:
-    """Yield the positions and texts of parts between spaces that may be phone numbers, the longest first."""
+    """Yield the positions and texts of parts between spaces that may be phone numbers, the longest
+    first.
+    """
     if foreign := _FOREIGN.match(body):
         yield 0, foreign[0]
     for match in _NUMBER.finditer(body):
@@ -100,14 +113,23 @@ def split_numbers(body: str) -> Iterator[tuple[int, str]]:
 
 
 def _is_foreign(plain: str) -> bool:
-    """Whether + and a country code begin 10 to 15 digits, although libphonenumber rejects the number."""
+    """Whether + and a country code begin 10 to 15 digits, although libphonenumber rejects the
+    number.
+    """
     import phonenumbers
 
     groups = _DIGITS.findall(plain)
     digits = "".join(groups)
-    has_code = any(int(digits[:size]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE for size in (1, 2, 3))
+    has_code = any(
+        int(digits[:size]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE for size in (1, 2, 3)
+    )
     is_thousands = len(groups) > 1 and all(len(group) == 3 for group in groups[1:])
-    return has_code and 10 <= len(digits) <= 15 and len(max(groups[-2:], key=len)) > 2 and not is_thousands
+    return (
+        has_code
+        and 10 <= len(digits) <= 15
+        and len(max(groups[-2:], key=len)) > 2
+        and not is_thousands
+    )
 
 
 def _has_trunk(body: str, groups: list[str], gaps: list[str]) -> bool:
@@ -118,11 +140,17 @@ def _has_trunk(body: str, groups: list[str], gaps: list[str]) -> bool:
 
 
 def _is_dialled(body: str, groups: list[str]) -> bool:
-    """Whether groups begin with a country code without +, and are valid there, or are valid in India after a 0."""
+    """Whether groups begin with a country code without +, and are valid there, or are valid in
+    India after a 0.
+    """
     import phonenumbers
 
     lengths = tuple(map(len, groups[1:]))
-    if sum(lengths) < 9 or len(groups[0]) > 3 or not (lengths == (5, 5) or _is_phone_grouping(lengths, True)):
+    if (
+        sum(lengths) < 9
+        or len(groups[0]) > 3
+        or not (lengths == (5, 5) or _is_phone_grouping(lengths, True))
+    ):
         return False
     return _is_accepted("+" + body, None, phonenumbers.is_valid_number) or (
         groups[0] == "0" and _is_accepted(body, "IN", phonenumbers.is_valid_number)

@@ -1,6 +1,7 @@
 """Find passwords, keys and tokens, by the formats that their issuers document and by labels.
 
-Every pattern begins at the edge of a token and is bounded, so the time is proportional to the length of a text.
+Every pattern begins at the edge of a token and is bounded, so the time is proportional to the
+length of a text.
 """
 
 import math
@@ -19,10 +20,14 @@ MIN_ENTROPY = 3.0
 """Least bits per character at which a labelled value counts as random."""
 
 _TABLE = read_table(__file__, "secrets.yaml")
-_FORMS: dict[str, re.Pattern[str]] = {issuer: re.compile("|".join(forms)) for issuer, forms in _TABLE["forms"].items()}
+_FORMS: dict[str, re.Pattern[str]] = {
+    issuer: re.compile("|".join(forms)) for issuer, forms in _TABLE["forms"].items()
+}
 _PATTERNS = {name: re.compile("".join(pieces)) for name, pieces in _TABLE["patterns"].items()}
 _FORM = re.compile(
-    rf"(?<![A-Za-z0-9_-])(?:{'|'.join(f'(?:{form.pattern})' for form in _FORMS.values())})(?![A-Za-z0-9_])"
+    r"(?<![A-Za-z0-9_-])"
+    rf"(?:{'|'.join(f'(?:{form.pattern})' for form in _FORMS.values())})"
+    r"(?![A-Za-z0-9_])"
 )
 MIN_KEY_LENGTH = 20
 """Characters of a key without a label."""
@@ -86,11 +91,15 @@ def _find_tokens(text: str) -> Iterator[Span]:
 
 
 def _find_labelled(text: str) -> Iterator[Span]:
-    """Find secrets by a word before them, or by their position in a URL or after an e-mail address."""
+    """Find secrets by a word before them, or by their position in a URL or after an e-mail
+    address.
+    """
     # Searching for the words first takes a seventh of the time of the patterns.
     lowered = lower_to_ascii(text)
     if "://" in text:
-        in_urls = (match for match in _PATTERNS["url"].finditer(text) if not is_placeholder(match["value"]))
+        in_urls = (
+            match for match in _PATTERNS["url"].finditer(text) if not is_placeholder(match["value"])
+        )
         yield from to_spans(in_urls, "password", "in a URL", "value")
     for label in _LABEL_RULES:
         if any(map(lowered.__contains__, label.words)):
@@ -108,7 +117,8 @@ def _find_labelled(text: str) -> Iterator[Span]:
 def _to_span(match: re.Match[str], kind: str, rule: str, is_trimmed: bool) -> Span:
     group = match.lastgroup if match.re is _PATTERNS["command"] else "value"
     group = "plain" if match.groupdict().get("plain") else group
-    start, value = match.start(group or 0), match[group or 0]
+    start = match.start(group or 0)
+    value = match[group or 0]
     if is_trimmed:
         value = _strip_punctuation(value)
     return Span(start, start + len(value), kind, value, rule)
@@ -141,13 +151,17 @@ def _is_docker_login(match: re.Match[str]) -> bool:
 
 
 def _is_card_code(match: re.Match[str]) -> bool:
-    start, end = max(match.start() - _CARD_DISTANCE, 0), match.end() + _CARD_DISTANCE
+    start = max(match.start() - _CARD_DISTANCE, 0)
+    end = match.end() + _CARD_DISTANCE
     return bool(_CARD_NEARBY.search(match.string, start, end))
 
 
 def _is_password(match: re.Match[str]) -> bool:
-    """Whether the value after a label of passwords is neither an ordinary word, nor code, nor a placeholder."""
-    link, is_quoted = match["link"].strip(), bool(match["quote"])
+    """Whether the value after a label of passwords is neither an ordinary word, nor code, nor a
+    placeholder.
+    """
+    link = match["link"].strip()
+    is_quoted = bool(match["quote"])
     value = _strip_punctuation(match["value"])
     if len(value) < 4 or is_placeholder(value) or is_placeholder(match["value"].rstrip(".,;:)")):
         return False
@@ -157,8 +171,8 @@ def _is_password(match: re.Match[str]) -> bool:
     if is_verb and link not in (*_ASSIGNMENTS, "is", "was", "reads"):
         return False
     is_assigned = link in _ASSIGNMENTS or (is_quoted and link not in ("(", "[", ","))
-    # In "Is the passcode reset?" the question mark belongs to the sentence; so does "!", unless a sign is before the
-    # value.
+    # In "Is the passcode reset?" the question mark belongs to the sentence; so does "!", unless a
+    # sign is before the value.
     candidate = value if is_quoted else value.lstrip("([").rstrip("?" if is_assigned else "?!")
     # One or several words with hyphens, in lower case except for first letters.
     words = re.split("[-/']", candidate)
@@ -171,14 +185,23 @@ def _is_password(match: re.Match[str]) -> bool:
 
 
 def _is_setting(match: re.Match[str]) -> bool:
-    """Whether the value of a line that only sets a password is neither a prompt nor a placeholder."""
+    """Whether the value of a line that only sets a password is neither a prompt nor a
+    placeholder.
+    """
     value = match[match.lastgroup or "value"]
-    return not is_placeholder(value) and not (match["quote"] and is_message(match)) and value[0] not in "$%{<"
+    return (
+        not is_placeholder(value)
+        and not (match["quote"] and is_message(match))
+        and value[0] not in "$%{<"
+    )
 
 
 def _is_attached(match: re.Match[str]) -> bool:
-    """Whether the value follows an ASCII label directly (`pwd.getpwuid`) or after a bracket (`pass_none(func)`)."""
-    text, link_start = match.string, match.start("link")
+    """Whether the value follows an ASCII label directly (`pwd.getpwuid`) or after a bracket
+    (`pass_none(func)`).
+    """
+    text = match.string
+    link_start = match.start("link")
     is_open = match["link"].strip() in ("", "(", "[", ",")
     return text[link_start - 1].isascii() and not text[link_start].isspace() and is_open
 
@@ -202,7 +225,9 @@ def _looks_like_password(value: str) -> bool:
 
 
 def is_random(value: str) -> bool:
-    """Whether a value looks machine-made: mixed characters, MIN_ENTROPY bits per character, and a digit."""
+    """Whether a value looks machine-made: mixed characters, MIN_ENTROPY bits per character, and a
+    digit.
+    """
     if _PATTERNS["not_random"].fullmatch(value):
         return False
     counts = Counter(value)
@@ -215,17 +240,24 @@ _LABEL_RULES = (
     _LabelRule(("bearer", "basic", "token"), _PATTERNS["bearer"], _is_key, "api_key"),
     _LabelRule(("pass", "pwd"), _PATTERNS["password"], _is_password, is_trimmed=True),
     _LabelRule(("pass",), _PATTERNS["for_password"], _is_in_sentence, is_trimmed=True),
-    _LabelRule(("pass", "pwd"), _PATTERNS["element"], lambda match: not is_placeholder(match["value"])),
+    _LabelRule(
+        ("pass", "pwd"), _PATTERNS["element"], lambda match: not is_placeholder(match["value"])
+    ),
     _LabelRule(('"auth"',), _PATTERNS["docker"], _is_docker_login),
     _LabelRule(("pass", "pwd"), _PATTERNS["quoted_password"], lambda match: not is_message(match)),
     _LabelRule(("passphrase", "pass_phrase", "pass-phrase"), _PATTERNS["passphrase"], _is_setting),
     _LabelRule(("pass", "masterauth"), _PATTERNS["setting"], _is_setting),
     _LabelRule(("identified",), _PATTERNS["identified"], _is_setting),
     _LabelRule(
-        (":5432:", ":543", ":6432:", ":*:"), _PATTERNS["pgpass"], lambda match: not is_placeholder(match["value"])
+        (":5432:", ":543", ":6432:", ":*:"),
+        _PATTERNS["pgpass"],
+        lambda match: not is_placeholder(match["value"]),
     ),
     _LabelRule(
-        ("login", "log in", "log-in", "user", "credential"), _PATTERNS["login"], _is_in_sentence, is_trimmed=True
+        ("login", "log in", "log-in", "user", "credential"),
+        _PATTERNS["login"],
+        _is_in_sentence,
+        is_trimmed=True,
     ),
     _LabelRule(("pin",), _PATTERNS["pin"], lambda match: True),
     _LabelRule(("cvv", "cvc", "security code"), _PATTERNS["card_code"], _is_card_code),

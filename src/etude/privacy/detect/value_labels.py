@@ -1,7 +1,8 @@
 """Words around a value that show its kind.
 
-The labels are for passwords, numbers of customers and documents, and phone numbers, in many languages. They were
-written from general knowledge; each detector's patterns have more in English. Also words and signs of sums.
+The labels are for passwords, numbers of customers and documents, and phone numbers, in many
+languages. They were written from general knowledge; each detector's patterns have more in English.
+Also words and signs of sums.
 """
 
 import re
@@ -19,16 +20,19 @@ LINKS = (
 """Words and signs between a label and its value."""
 _OPERATIONS = "plus|minus|times|multiplied by|divided by|mod(?:ulo)?"
 _OPERATOR_AFTER = re.compile(
-    rf"[ \t]?(?:[*×÷^%][ \t]?\(?[0-9]|=[ \t]?-?[0-9]|[+/−-][ \t]?[0-9][0-9 .]{{0,18}}[ \t]?[=?]|(?:{_OPERATIONS})\b)",
+    rf"[ \t]?(?:[*×÷^%][ \t]?\(?[0-9]|=[ \t]?-?[0-9]|[+/−-][ \t]?[0-9][0-9 .]{{0,18}}[ "
+    rf"\t]?[=?]|(?:{_OPERATIONS})\b)",
     re.I,
 )
 _OPERATOR_BEFORE = re.compile(
-    rf"(?:[0-9)][ \t]?[*×÷^=][ \t]?|\b(?:sqrt|log|abs)\(|\b(?:{_OPERATIONS}|multiply|divide|subtract"
+    r"(?:[0-9)][ \t]?[*×÷^=][ "
+    rf"\t]?|\b(?:sqrt|log|abs)\(|\b(?:{_OPERATIONS}|multiply|divide|subtract"
     r"|(?:comput|calculat|evaluat)\w+|square root of)[ \t])$",
     re.I,
 )
 _RESULT_WORD = re.compile(
-    r"\b(?:scor(?:e|es|ed|ing)|points|innings|wickets|(?:sum|average|mean|median|total)(?: of|s?:)|adds? up)(?!\w)",
+    r"\b(?:scor(?:e|es|ed|ing)|points|innings|wickets|(?:sum|average|mean|median|total)(?: "
+    r"of|s?:)|adds? up)(?!\w)",
     re.I,
 )
 
@@ -40,7 +44,9 @@ def build_label_pattern(kind: str) -> str:
 
 
 def may_have_label(text: str, kind: str) -> bool:
-    """Whether a text may have a label of a kind. It searches for a part of each label, faster than the pattern."""
+    """Whether a text may have a label of a kind. It searches for a part of each label, faster than
+    the pattern.
+    """
     lowered = text.lower()
     ascii_stems, other_stems = _load_stems(kind)
     return any(map(lowered.__contains__, ascii_stems)) or (

@@ -1,6 +1,7 @@
 """Whether two spellings are the same value, and where known values occur again.
 
-Numbers are compared by letters and digits, keys and passwords exactly, all else without case and spaces.
+Numbers are compared by letters and digits, keys and passwords exactly, all else without case and
+spaces.
 """
 
 import json
@@ -19,12 +20,16 @@ NUMBER_KINDS = frozenset(("card", "iban", "national_id", "phone", "id_number"))
 SECRET_KINDS = frozenset(("private_key", "api_key", "password"))
 """Kinds in which every character counts."""
 MIN_NUMBER_LENGTH = 7
-"""Characters of a number that is found with other spaces and hyphens. A PIN is too short: prices would match."""
+"""Characters of a number that is found with other spaces and hyphens. A PIN is too short: prices
+would match.
+"""
 _SPACES = re.compile(r"\s+")
 # WORD for a lowered ASCII text
 _ASCII_WORD = re.compile("[a-z0-9]+")
 _GAP = re.compile(r"[ .\-/()]{0,3}")
-_DATE = re.compile(r"[0-9]{4}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2[0-9]{2,4}")
+_DATE = re.compile(
+    r"[0-9]{4}([-./ ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-./ ])[0-9]{1,2}\2[0-9]{2,4}"
+)
 _PREFIX_LENGTH = 4
 _RULE = "the same value"
 
@@ -57,7 +62,8 @@ def encode_json_string(text: str, ascii_only: bool) -> str:
 class KnownValues:
     """Values that were found somewhere, to find them in texts in which they have no label.
 
-    The time of a search is proportional to the length of the text and does not depend on the number of values.
+    The time of a search is proportional to the length of the text and does not depend on the number
+    of values.
     """
 
     def __init__(self) -> None:
@@ -67,7 +73,8 @@ class KnownValues:
         self._lengths: set[int] = set()
         # First _PREFIX_LENGTH characters of the numbers
         self._prefixes: set[str] = set()
-        # First characters of the numbers, 1 to _PREFIX_LENGTH of them, with which their first word can begin
+        # First characters of the numbers, 1 to _PREFIX_LENGTH of them, with which their first word
+        # can begin
         self._openings: set[str] = set()
         # Words -> other values that consist of these words -> kind
         self._literals: defaultdict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
@@ -96,12 +103,15 @@ class KnownValues:
     def find_spans(self, text: str) -> Iterator[Span]:
         """Yield where the values occur as whole words, also in JSON strings. Spans may overlap."""
         source = to_plain_text(text)
-        # In most texts no value begins with one of the words; then the positions of the words are not needed.
+        # In most texts no value begins with one of the words; then the positions of the words are
+        # not needed.
         text = source.plain
         words = _ASCII_WORD.findall(text.lower()) if text.isascii() else WORD.findall(text)
         openings = [word[:_PREFIX_LENGTH].lower() for word in words]
         has_number = bool(self._openings) and not self._openings.isdisjoint(openings)
-        has_literal = "" in self._num_words or not self._num_words.keys().isdisjoint(map(str.casefold, words))
+        has_literal = "" in self._num_words or not self._num_words.keys().isdisjoint(
+            map(str.casefold, words)
+        )
         matches = list(WORD.finditer(text)) if has_literal or has_number else ()
         if has_literal:
             yield from source.to_original(self._find_literals(text, matches))
@@ -116,12 +126,16 @@ class KnownValues:
         words = [match[0].casefold() for match in matches]
         for first, word in enumerate(words):
             for count in self._num_words.get(word, ()):
-                for form, kind in self._literals.get(tuple(words[first : first + count]), {}).items():
+                for form, kind in self._literals.get(
+                    tuple(words[first : first + count]), {}
+                ).items():
                     first_word = WORD.search(form)
                     start = matches[first].start() - (first_word.start() if first_word else 0)
                     candidate = text[max(start, 0) : start + len(form)]
                     is_equal = candidate == form
-                    if is_equal or (kind not in SECRET_KINDS and candidate.casefold() == form.casefold()):
+                    if is_equal or (
+                        kind not in SECRET_KINDS and candidate.casefold() == form.casefold()
+                    ):
                         yield Span(start, start + len(form), kind, candidate, _RULE)
 
     def _find_numbers(self, text: str, matches: Sequence[re.Match[str]]) -> Iterator[Span]:
@@ -137,15 +151,20 @@ class KnownValues:
                 last = bisect_left(starts, begin + length)
                 is_whole = begin + length in starts[last : last + 1]
                 if kind and is_whole and _is_one_number(text, matches[first:last]):
-                    start, end = matches[first].start(), matches[last - 1].end()
+                    start = matches[first].start()
+                    end = matches[last - 1].end()
                     yield Span(start, end, kind, text[start:end], _RULE)
 
 
 def is_distinctive(kind: str, text: str) -> bool:
-    """Whether a value means the same in every row. A PIN does not, because it can be a year or a price elsewhere."""
+    """Whether a value means the same in every row. A PIN does not, because it can be a year or a
+    price elsewhere.
+    """
     if kind in NUMBER_KINDS:
         return len(to_canonical(kind, text)) >= MIN_NUMBER_LENGTH
-    return kind not in SECRET_KINDS or (len(text) >= MIN_NUMBER_LENGTH and any(map(str.isdigit, text)))
+    return kind not in SECRET_KINDS or (
+        len(text) >= MIN_NUMBER_LENGTH and any(map(str.isdigit, text))
+    )
 
 
 def is_word_password(kind: str, text: str) -> bool:

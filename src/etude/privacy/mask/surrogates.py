@@ -1,9 +1,10 @@
 """Surrogates for personal data: values of the same format, made from a keyed hash.
 
-Letters become letters and digits become digits, so a model still learns the format. E-mail addresses end in example.org
-(RFC 2606). IP addresses are from the ranges reserved for documentation (RFC 5737 and 3849), then from the range for
-benchmarks (RFC 2544). Cards and bank accounts have a wrong checksum. A phone number is not valid in its country or,
-without a country code, in the regions where the original is valid. Other numbers can be real only by coincidence.
+Letters become letters and digits become digits, so a model still learns the format. E-mail
+addresses end in example.org (RFC 2606). IP addresses are from the ranges reserved for documentation
+(RFC 5737 and 3849), then from the range for benchmarks (RFC 2544). Cards and bank accounts have a
+wrong checksum. A phone number is not valid in its country or, without a country code, in the
+regions where the original is valid. Other numbers can be real only by coincidence.
 """
 
 import re
@@ -17,7 +18,8 @@ REGIONS = ("US", "GB", "DE", "FR", "IT", "AU", "NL", "JP", "CH", "ZA", "ES", "PL
 """Regions in which a phone number without a country code may be valid."""
 
 _NAMES = read_table(__file__, "names.yaml")
-_GIVEN, _FAMILY = _NAMES["given"].split(), _NAMES["family"].split()
+_GIVEN = _NAMES["given"].split()
+_FAMILY = _NAMES["family"].split()
 # The prefix of a key that identifies its issuer, not its owner
 _ISSUER_PREFIX = re.compile(
     r"(?:(?:sk|pk|rk|gh[a-z]|hf|npm|xox[a-z]|glpat)[-_](?:(?:live|test)_|(?:proj|admin|svcacct|ant)-)?"
@@ -35,11 +37,14 @@ TRIES_PER_REGION = 100
 
 
 def create_surrogate(kind: str, text: str, digest: bytes, tries: int = 0) -> str:
-    """Return a surrogate for `text`; equal arguments give equal surrogates. `tries` counts earlier, unusable ones."""
+    """Return a surrogate for `text`; equal arguments give equal surrogates. `tries` counts earlier,
+    unusable ones.
+    """
     if kind in ("private_key", "health"):
         return f"[{kind.replace('_', ' ')} {digest[:3].hex()}]"
     if kind == "email":
-        address = f"{_choose(_GIVEN, digest[0])}.{_choose(_FAMILY, digest[1])}{digest[2:4].hex()}@example.org"
+        person = f"{_choose(_GIVEN, digest[0])}.{_choose(_FAMILY, digest[1])}"
+        address = f"{person}{digest[2:4].hex()}@example.org"
         return _apply_case(text, address.lower())
     if kind == "name":
         return _make_name(text, digest)
@@ -53,7 +58,9 @@ def create_surrogate(kind: str, text: str, digest: bytes, tries: int = 0) -> str
 
 
 def _find_fixed(kind: str, text: str, tries: int) -> Collection[int]:
-    """Return positions that do not change: the issuer's prefix of a key, the zeros dialled before a phone number."""
+    """Return positions that do not change: the issuer's prefix of a key, the zeros dialled before a
+    phone number.
+    """
     if kind == "api_key":
         prefix = _ISSUER_PREFIX.match(text)
         return range(prefix.end()) if prefix else ()
@@ -74,13 +81,17 @@ def list_spellings(kind: str, surrogate: str, text: str) -> Iterator[str]:
     if kind == "name":
         gaps = [*re.findall(r"\s+", text.strip()), ""]
         words = surrogate.split()
-        surrogate = "".join(chain(*zip(words, gaps, strict=True))) if len(words) == len(gaps) else surrogate
+        surrogate = (
+            "".join(chain(*zip(words, gaps, strict=True))) if len(words) == len(gaps) else surrogate
+        )
     elif kind not in ("email", "ip_address", "private_key", "health"):
         letters_and_digits = [letter for letter in surrogate if _is_letter_or_digit(letter)]
         if len(letters_and_digits) == sum(map(_is_letter_or_digit, text)):
             characters = iter(letters_and_digits)
             surrogate = "".join(
-                _apply_letter_case(next(characters), letter) if _is_letter_or_digit(letter) else letter
+                _apply_letter_case(next(characters), letter)
+                if _is_letter_or_digit(letter)
+                else letter
                 for letter in text
             )
             yield surrogate
@@ -89,15 +100,20 @@ def list_spellings(kind: str, surrogate: str, text: str) -> Iterator[str]:
     letters = [position for position, letter in enumerate(surrogate) if letter.isalpha()][:12]
     for number in range(1, 2 ** len(letters)):
         upper = {position for bit, position in enumerate(letters) if number >> bit & 1}
-        cased = (letter.upper() if position in upper else letter.lower() for position, letter in enumerate(surrogate))
+        cased = (
+            letter.upper() if position in upper else letter.lower()
+            for position, letter in enumerate(surrogate)
+        )
         yield "".join(cased)
 
 
 def may_be_real(kind: str, surrogate: str, text: str, tries: int = 0) -> bool:
-    """Whether a surrogate may be real: a card or account with a correct checksum, or a valid phone number.
+    """Whether a surrogate may be real: a card or account with a correct checksum, or a valid phone
+    number.
 
-    A phone number without a country code is checked in the regions where the original is valid. After every
-    TRIES_PER_REGION tries, it may be valid in one more of these regions, because some plans have few unused numbers.
+    A phone number without a country code is checked in the regions where the original is valid.
+    After every TRIES_PER_REGION tries, it may be valid in one more of these regions, because some
+    plans have few unused numbers.
     """
     if kind == "card":
         import stdnum.luhn
@@ -134,23 +150,32 @@ def _is_valid_phone(text: str, region: str | None) -> bool:
 
 def _make_name(text: str, digest: bytes) -> str:
     """Return a name with as many words, initials and capitals."""
-    words, new_words = text.split(), []
+    words = text.split()
+    new_words = []
     for position, (word, number) in enumerate(zip(words, cycle(digest), strict=False)):
         if len(word.rstrip(".")) == 1:
             new_words.append(chr(ord("A") + number % 26) + word[1:])
         else:
             new_words.append(_choose(_FAMILY if 0 < position == len(words) - 1 else _GIVEN, number))
     name = " ".join(new_words)
-    return name.lower() if text.islower() else name.upper() if text.isupper() and len(text) > 3 else name
+    return (
+        name.lower()
+        if text.islower()
+        else name.upper()
+        if text.isupper() and len(text) > 3
+        else name
+    )
 
 
 def _replace_characters(kind: str, text: str, digest: bytes, fixed: Collection[int]) -> str:
     """Replace digits by digits and letters by letters, except at fixed positions.
 
-    A number that does not begin with 0 gets a surrogate that does not, because it may be a number in JSON.
+    A number that does not begin with 0 gets a surrogate that does not, because it may be a number
+    in JSON.
     """
     numbers = cycle(digest)
-    characters, is_first = [], True
+    characters = []
+    is_first = True
     for position, letter in enumerate(text):
         # The only letters in a phone number are those of "ext".
         is_replaced = letter.isdigit() or (kind != "phone" and letter.isalpha())
@@ -159,7 +184,9 @@ def _replace_characters(kind: str, text: str, digest: bytes, fixed: Collection[i
             characters.append(letter)
         elif letter.isdigit():
             number = next(numbers)
-            characters.append(str(1 + number % 9) if is_first and letter != "0" else str(number % 10))
+            characters.append(
+                str(1 + number % 9) if is_first and letter != "0" else str(number % 10)
+            )
         else:
             characters.append(_apply_letter_case(chr(ord("a") + next(numbers) % 26), letter))
         is_first = position in fixed or (is_first and not is_replaced)
@@ -171,7 +198,9 @@ def _is_letter_or_digit(letter: str) -> bool:
 
 
 def _apply_case(text: str, surrogate: str) -> str:
-    """Apply the capitals of a text to a lower-case surrogate: none, all, or at the start of words before an @."""
+    """Apply the capitals of a text to a lower-case surrogate: none, all, or at the start of words
+    before an @.
+    """
     if text.islower() or text.isupper():
         return surrogate.upper() if text.isupper() else surrogate
     head, at_sign, domain = surrogate.partition("@")

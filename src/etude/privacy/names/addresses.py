@@ -1,7 +1,8 @@
-"""Find postal addresses: a street with a number, a flat, a box or a postcode, and the lines that follow.
+"""Find postal addresses: a street with a number, a flat, a box or a postcode, and the lines that
+follow.
 
-Streets are recognised by words of English and a dozen European languages. Without such a word, a street is recognised
-after "lives at", "address" and the like. A town alone is not an address.
+Streets are recognised by words of English and a dozen European languages. Without such a word, a
+street is recognised after "lives at", "address" and the like. A town alone is not an address.
 """
 
 import re
@@ -18,10 +19,17 @@ _SUFFIX = rf"(?:{_WORDS['after_name']})\b\.?"
 _STREET_BEFORE = rf"(?:{_WORDS['before_name']})"
 _STREET_JOINED = rf"(?:{_WORDS['joined']})"
 _STREET_APART = rf"(?:{_WORDS['apart']})"
-_FLAT = r"(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Floor|Box|Lot|Bldg|Building)\b\.? {0,2}#?[0-9]{1,5}[A-Za-z]?"
-_BOX = r"(?:P\.? ?O\.? ?Box|Post(?:al)? Box|Postfach|Apartado|PSC|CMR|Unit) {0,2}[0-9]{1,6}(?:,? Box [0-9]{1,6})?"
+_FLAT = (
+    r"(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Floor|Box|Lot|Bldg|Building)\b\.? "
+    r"{0,2}#?[0-9]{1,5}[A-Za-z]?"
+)
+_BOX = (
+    r"(?:P\.? ?O\.? ?Box|Post(?:al)? Box|Postfach|Apartado|PSC|CMR|Unit) {0,2}[0-9]{1,6}(?:,? "
+    r"Box [0-9]{1,6})?"
+)
 _POSTCODE = (
-    r"(?:[A-Z]{2} {1,2}[0-9]{5}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][A-Z0-9]? {1,2}[0-9][ABD-HJLNP-UW-Z]{2}"
+    r"(?:[A-Z]{2} {1,2}[0-9]{5}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][A-Z0-9]? "
+    r"{1,2}[0-9][ABD-HJLNP-UW-Z]{2}"
     r"|[A-Z][0-9][A-Z] [0-9][A-Z][0-9])(?![\w])"
 )
 _TOWN = r"[^\W\d_a-zß-öø-ÿ][\w'’()-]{1,30}(?: [\w'’()-]{1,30}){0,3}"
@@ -29,9 +37,11 @@ _TOWN = r"[^\W\d_a-zß-öø-ÿ][\w'’()-]{1,30}(?: [\w'’()-]{1,30}){0,3}"
 _NEXT_PART = (
     rf"(?:[ \t]{{0,2}}[,\n][\n ,>?*|\t]{{0,6}}|[ ]{{1,2}})(?:{_FLAT}|{_BOX}|{_POSTCODE}"
     rf"|[A-Z]{{2}}(?: [0-9]{{4,5}})?(?![\w])|nan [0-9]{{5}}"
-    rf"|(?:[0-9]{{3,6}} )?[^\W\d_a-zß-öø-ÿ][\w'’.-]{{1,30}}(?: [^\W\d_a-zß-öø-ÿ][\w'’.-]{{1,30}}){{0,2}},?["
+    rf"|(?:[0-9]{{3,6}} )?[^\W\d_a-zß-öø-ÿ][\w'’.-]{{1,30}}(?: "
+    rf"[^\W\d_a-zß-öø-ÿ][\w'’.-]{{1,30}}){{0,2}},?["
     rf" ][A-Z]{{2}}(?: [0-9]{{4,5}})?(?![\w])"
-    rf"|{_TOWN} [0-9]{{4,6}}(?![\w])|{_TOWN}(?=[\n ,>?*|\t]{{1,8}}(?:{_TOWN} )?[0-9]{{4,6}}(?![\w]))"
+    rf"|{_TOWN} [0-9]{{4,6}}(?![\w])|{_TOWN}(?=[\n"
+    rf" ,>?*|\t]{{1,8}}(?:{_TOWN} )?[0-9]{{4,6}}(?![\w]))"
     rf"|{_NUMBER} (?:{_NAME} )?{_SUFFIX}|[0-9]{{4,6}}(?![\w]))"
 )
 _TAIL = re.compile(rf"(?:{_NEXT_PART}){{1,5}}")
@@ -41,7 +51,8 @@ _STREET_FORMS = (
     ("street", rf"(?<![\w.-]){_STREET_BEFORE} {_NAME},? {_NUMBER}(?![\w%])"),
     (
         "street",
-        rf"(?<![\w.-])(?:{_NUMBER} )?(?:{_CAP} ){{0,2}}[^\W\d_a-zß-öø-ÿ]?[\w'’-]{{2,30}}{_STREET_JOINED}"
+        rf"(?<![\w.-])(?:{_NUMBER} )?(?:{_CAP} "
+        rf"){{0,2}}[^\W\d_a-zß-öø-ÿ]?[\w'’-]{{2,30}}{_STREET_JOINED}"
         rf" {_NUMBER}(?![\w%])",
     ),
     ("street", rf"(?<![\w.-])(?:{_NUMBER} )?{_NAME} {_STREET_APART}\.? {_NUMBER}\.?(?![\w%])"),
@@ -58,10 +69,12 @@ _AFTER_CUE = re.compile(
     rf"(?P<value>(?:{_NUMBER} )?{_NAME} {_NUMBER}(?![\w%:]))"
 )
 _ZIP = re.compile(
-    r"(?i:\b(?:zip|postal|post) ?code)\W{0,3}(?:is|:)?\W{0,3}(?P<value>[A-Z0-9]{2,4}[ -]?[A-Z0-9]{2,5})(?![\w])"
+    r"(?i:\b(?:zip|postal|post) ?code)\W{0,3}(?:is|:)?\W{0,3}(?P<value>[A-Z0-9]{2,4}[ "
+    r"-]?[A-Z0-9]{2,5})(?![\w])"
 )
 _LABELLED = re.compile(
-    r"(?i:\b(?:home |postal |mailing |billing |shipping )?address):[ \t]{0,8}(?P<value>[^\n]{6,120})"
+    r"(?i:\b(?:home |postal |mailing |billing |shipping )?address):[ \t]{0,8}(?P<value>[^\n"
+    r"]{6,120})"
 )
 _DIGIT = re.compile("[0-9]")
 
@@ -80,7 +93,9 @@ def find_addresses(text: str) -> list[Span]:
     for pattern in (_AFTER_CUE, _ZIP, _LABELLED):
         for match in pattern.finditer(cased):
             if any(map(str.isdigit, match["value"])):
-                parts.append((match.start("value"), _extend_end(cased, match.end("value")), "label"))
+                parts.append(
+                    (match.start("value"), _extend_end(cased, match.end("value")), "label")
+                )
     merged: list[tuple[int, int, str]] = []
     for start, end, rule in sorted(parts):
         if merged and start <= merged[-1][1] + 1:

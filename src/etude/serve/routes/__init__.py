@@ -33,7 +33,9 @@ class ApiRoute:
     method: str
     path: str
     handler: Callable[..., Any]
-    """A FastAPI handler: a coroutine with the body, values of the path, the request and the ServerState."""
+    """A FastAPI handler: a coroutine with the body, values of the path, the request and the
+    ServerState.
+    """
     scope: Scope | None  # the scope that a key must have; None for routes without a key
     max_body: int | None = SMALL_BODY
     """Bytes of the body; None for the server's own limit (`--limit body_bytes`)."""
@@ -44,7 +46,9 @@ ROUTES = (
     ApiRoute("POST", "/v1/completions", chat.create_completion, "chat", None),
     ApiRoute("POST", "/v1/responses", model_responses.create_response, "chat", None),
     ApiRoute("GET", "/v1/responses/{response_id}", model_responses.get_response, "chat"),
-    ApiRoute("GET", "/v1/responses/{response_id}/input_items", model_responses.list_input_items, "chat"),
+    ApiRoute(
+        "GET", "/v1/responses/{response_id}/input_items", model_responses.list_input_items, "chat"
+    ),
     ApiRoute("DELETE", "/v1/responses/{response_id}", model_responses.delete_response, "chat"),
     ApiRoute("POST", "/v1/decisions", decisions.create_decision, "chat", None),
     ApiRoute("POST", "/v1/embeddings", embeddings.create_embeddings, "chat", None),
@@ -64,7 +68,9 @@ ROUTES = (
     ApiRoute("POST", "/v1/fine_tuning/jobs/{job_id}/pause", fine_tuning.pause_job, "train"),
     ApiRoute("POST", "/v1/fine_tuning/jobs/{job_id}/resume", fine_tuning.resume_job, "train"),
     ApiRoute("GET", "/v1/fine_tuning/jobs/{job_id}/events", fine_tuning.list_events, "train"),
-    ApiRoute("GET", "/v1/fine_tuning/jobs/{job_id}/checkpoints", fine_tuning.list_checkpoints, "train"),
+    ApiRoute(
+        "GET", "/v1/fine_tuning/jobs/{job_id}/checkpoints", fine_tuning.list_checkpoints, "train"
+    ),
     ApiRoute("POST", "/v1/batches", batches.create_batch, "files", MEDIUM_BODY),
     ApiRoute("GET", "/v1/batches", batches.list_batches, "files"),
     ApiRoute("GET", "/v1/batches/{batch_id}", batches.get_batch, "files"),
@@ -80,10 +86,19 @@ ROUTES = (
     ApiRoute("POST", "/v1/evals/{eval_id}/runs/{run_id}", evals.cancel_run, "evals"),
     ApiRoute("POST", "/v1/evals/{eval_id}/runs/{run_id}/cancel", evals.cancel_run, "evals"),
     ApiRoute("DELETE", "/v1/evals/{eval_id}/runs/{run_id}", evals.delete_run, "evals"),
-    ApiRoute("GET", "/v1/evals/{eval_id}/runs/{run_id}/output_items", evals.list_output_items, "evals"),
-    ApiRoute("GET", "/v1/evals/{eval_id}/runs/{run_id}/output_items/{item_id}", evals.get_output_item, "evals"),
+    ApiRoute(
+        "GET", "/v1/evals/{eval_id}/runs/{run_id}/output_items", evals.list_output_items, "evals"
+    ),
+    ApiRoute(
+        "GET",
+        "/v1/evals/{eval_id}/runs/{run_id}/output_items/{item_id}",
+        evals.get_output_item,
+        "evals",
+    ),
     ApiRoute("POST", "/v1/fine_tuning/alpha/graders/run", evals.run_grader, "evals", MEDIUM_BODY),
-    ApiRoute("POST", "/v1/fine_tuning/alpha/graders/validate", evals.check_grader, "evals", MEDIUM_BODY),
+    ApiRoute(
+        "POST", "/v1/fine_tuning/alpha/graders/validate", evals.check_grader, "evals", MEDIUM_BODY
+    ),
     ApiRoute("GET", "/health", health.get_health, None),
     ApiRoute("GET", "/ready", health.get_ready, None),
     ApiRoute("GET", "/metrics", health.get_metrics, "admin"),

@@ -21,12 +21,16 @@ class CreateBatchRequest(BaseModel):
 
 async def create_batch(body: CreateBatchRequest, hosted: HostedState) -> Json:
     """Make a batch and return at once."""
-    return await hosted.file_threads.run(lambda: hosted.batches.create(body.model_dump()).describe())
+    return await hosted.file_threads.run(
+        lambda: hosted.batches.create(body.model_dump()).describe()
+    )
 
 
 async def list_batches(hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:
     """List batches, the newest first."""
-    batches = await hosted.file_threads.run(lambda: [batch.describe() for batch in hosted.batches.batches])
+    batches = await hosted.file_threads.run(
+        lambda: [batch.describe() for batch in hosted.batches.batches]
+    )
     return paginate(batches, after, limit)
 
 

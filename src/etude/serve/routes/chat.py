@@ -12,12 +12,16 @@ from etude.serve.schemas import ChatRequest, CompletionRequest, GenerationReques
 from etude.serve.server import Server, ServerState
 
 
-async def create_chat_completion(body: ChatRequest, request: Request, server: ServerState) -> Response:
+async def create_chat_completion(
+    body: ChatRequest, request: Request, server: ServerState
+) -> Response:
     """Answer a chat."""
     return await respond(server, prepare_chat(server, body), request)
 
 
-async def create_completion(body: CompletionRequest, request: Request, server: ServerState) -> Response:
+async def create_completion(
+    body: CompletionRequest, request: Request, server: ServerState
+) -> Response:
     """Answer a text."""
     return await respond(server, prepare_completion(server, body), request)
 
@@ -31,13 +35,17 @@ def prepare_chat(server: Server, body: ChatRequest) -> PreparedAnswer:
 
 
 def prepare_completion(server: Server, body: CompletionRequest) -> PreparedAnswer:
-    """Return what answers the body of a text completion. Raises ApiError if the server cannot answer it."""
+    """Return what answers the body of a text completion. Raises ApiError if the server cannot
+    answer it.
+    """
     model = server.find_model(body.model)
     request = generation.build_completion_request(model, body, server.settings.limits)
     return _prepare(responses.TextKind(), request, body)
 
 
-def _prepare(kind: responses.CompletionKind, request: AnswerRequest, body: GenerationRequest) -> PreparedAnswer:
+def _prepare(
+    kind: responses.CompletionKind, request: AnswerRequest, body: GenerationRequest
+) -> PreparedAnswer:
     response_id = responses.create_response_id(kind)
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
     chunks = partial(responses.build_chunks, kind, response_id, request, with_usage=with_usage)

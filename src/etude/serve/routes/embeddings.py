@@ -31,20 +31,26 @@ class EmbeddingRequest(RequestBody):
     encoding_format: Literal["float", "base64"] = "float"
 
 
-async def create_embeddings(body: EmbeddingRequest, request: Request, server: ServerState) -> Response:
+async def create_embeddings(
+    body: EmbeddingRequest, request: Request, server: ServerState
+) -> Response:
     """Embed texts."""
     content = await run_unless_gone(request, embed_texts(server, body))
     return Response(status_code=CLIENT_CLOSED_REQUEST) if content is None else JSONResponse(content)
 
 
 async def embed_texts(server: Server, body: EmbeddingRequest) -> Json:
-    """Embed texts; returns the body of the response. Raises ApiError for a text that is too long for the encoder.
+    """Embed texts; returns the body of the response. Raises ApiError for a text that is too long
+    for the encoder.
 
-    This happens in the engine's thread, which owns the weights: a few texts between two tokens of other answers.
+    This happens in the engine's thread, which owns the weights: a few texts between two tokens of
+    other answers.
     """
-    name, texts = server.find_encoder(body.model), [body.input] if isinstance(body.input, str) else body.input
+    name = server.find_encoder(body.model)
+    texts = [body.input] if isinstance(body.input, str) else body.input
     vectors: list[list[float] | str] = []
-    num_tokens, limits = 0, server.settings.limits
+    num_tokens = 0
+    limits = server.settings.limits
     try:
         async with asyncio.timeout(limits.seconds), server.embedding:
             for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -52,7 +58,9 @@ async def embed_texts(server: Server, body: EmbeddingRequest) -> Json:
                 work = partial(_embed, server.engine.models, name, chunk, body.dimensions)
                 rows, num_chunk_tokens = await asyncio.to_thread(server.engine.run_and_wait, work)
                 if body.encoding_format == "base64":
-                    vectors += (base64.b64encode(row.astype("<f4").tobytes()).decode() for row in rows)
+                    vectors += (
+                        base64.b64encode(row.astype("<f4").tobytes()).decode() for row in rows
+                    )
                 else:
                     vectors += rows.tolist()
                 num_tokens += num_chunk_tokens
@@ -61,18 +69,26 @@ async def embed_texts(server: Server, body: EmbeddingRequest) -> Json:
         raise ApiError(408, message, code="timeout") from error
     except Exception as error:
         raise to_api_error(error) from error
-    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    data = [
+        {"object": "embedding", "index": index, "embedding": vector}
+        for index, vector in enumerate(vectors)
+    ]
     usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
     return {"object": "list", "data": data, "model": name, "usage": usage}
 
 
-def _embed(models: Models, name: str, texts: list[str], dimensions: int | None) -> tuple[Vectors, int]:
+def _embed(
+    models: Models, name: str, texts: list[str], dimensions: int | None
+) -> tuple[Vectors, int]:
     encoder = models.load_shared_encoder(name)
     if dimensions not in (None, encoder.dimensions):
         message = f"{name} has {encoder.dimensions} dimensions and does not support fewer."
         raise ApiError(400, message, "dimensions", "invalid_value")
     lengths = encoder.count_tokens(texts)
     if max(lengths) > encoder.max_tokens:
-        message = f"input: a text has {max(lengths):,} tokens; {name} reads at most {encoder.max_tokens}. Split it."
+        message = (
+            f"input: a text has {max(lengths):,} tokens; {name} reads at most "
+            f"{encoder.max_tokens}. Split it."
+        )
         raise ApiError(400, message, "input", "context_length_exceeded")
     return encoder.embed(texts), sum(lengths)

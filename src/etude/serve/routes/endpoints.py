@@ -1,4 +1,6 @@
-"""Answer requests from a file or an eval instead of HTTP: a path and a body give the body of the response."""
+"""Answer requests from a file or an eval instead of HTTP: a path and a body give the body of the
+response.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,7 +35,9 @@ ENDPOINTS: Mapping[str, tuple[type[BaseModel], Answer]] = {
 
 
 async def answer_body(server: Server, path: str, body: Json) -> Json:
-    """Answer a request; returns the body of the response. Raises ApiError and the engine's errors."""
+    """Answer a request; returns the body of the response. Raises ApiError and the engine's
+    errors.
+    """
     schema, answer = ENDPOINTS[path]
     try:
         parsed = schema.model_validate(body)

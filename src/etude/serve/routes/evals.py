@@ -75,7 +75,9 @@ async def create_eval(body: CreateEvalRequest, hosted: HostedState) -> JSONRespo
     return JSONResponse(await hosted.file_threads.run(hosted.evals.create, body.model_dump()), 201)
 
 
-async def list_evals(hosted: HostedState, after: str | None = None, limit: Limit = 20, order: Order = "asc") -> Json:
+async def list_evals(
+    hosted: HostedState, after: str | None = None, limit: Limit = 20, order: Order = "asc"
+) -> Json:
     """List evals, the oldest first unless `order` is desc."""
     evals = await hosted.file_threads.run(hosted.evals.list_evals)
     return paginate(evals if order == "asc" else evals[::-1], after, limit)
@@ -97,9 +99,14 @@ async def delete_eval(eval_id: str, hosted: HostedState) -> Json:
     return {"object": "eval.deleted", "deleted": True, "eval_id": eval_id}
 
 
-async def create_run(eval_id: str, body: CreateRunRequest, request: Request, hosted: HostedState) -> JSONResponse:
-    """Make a run and return at once. Its items may be in a file only if the key allows to read files."""
-    fields, source = body.model_dump(), body.data_source.get("source")
+async def create_run(
+    eval_id: str, body: CreateRunRequest, request: Request, hosted: HostedState
+) -> JSONResponse:
+    """Make a run and return at once. Its items may be in a file only if the key allows to read
+    files.
+    """
+    fields = body.model_dump()
+    source = body.data_source.get("source")
     if isinstance(source, dict) and source.get("type") == "file_id":
         require_scope(request, "files")
     run = await hosted.file_threads.run(lambda: hosted.evals.create_run(eval_id, fields).describe())
@@ -115,7 +122,9 @@ async def list_runs(
     status: str | None = None,
 ) -> Json:
     """List the runs of an eval, the oldest first unless `order` is desc."""
-    runs = await hosted.file_threads.run(lambda: [run.describe() for run in hosted.evals.list_runs(eval_id)])
+    runs = await hosted.file_threads.run(
+        lambda: [run.describe() for run in hosted.evals.list_runs(eval_id)]
+    )
     chosen = [run for run in runs if status in (None, run["status"])]
     return paginate(chosen if order == "asc" else chosen[::-1], after, limit)
 
@@ -127,7 +136,9 @@ async def get_run(eval_id: str, run_id: str, hosted: HostedState) -> Json:
 
 async def cancel_run(eval_id: str, run_id: str, hosted: HostedState) -> Json:
     """Cancel a run. Raises ApiError if it has ended."""
-    return await hosted.file_threads.run(lambda: hosted.evals.cancel_run(eval_id, run_id).describe())
+    return await hosted.file_threads.run(
+        lambda: hosted.evals.cancel_run(eval_id, run_id).describe()
+    )
 
 
 async def delete_run(eval_id: str, run_id: str, hosted: HostedState) -> Json:
@@ -170,7 +181,9 @@ async def check_grader(body: GraderRequest, request: Request, hosted: HostedStat
     return await _respond_if_wanted(request, hosted, partial(_validate, body))
 
 
-async def _respond_if_wanted(request: Request, hosted: HostedStores, work: Callable[[Tools], Json]) -> Response:
+async def _respond_if_wanted(
+    request: Request, hosted: HostedStores, work: Callable[[Tools], Json]
+) -> Response:
     is_gone = Event()
     tools = replace(hosted.evals.tools, is_wanted=lambda: not is_gone.is_set())
     try:

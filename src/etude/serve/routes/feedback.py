@@ -13,9 +13,12 @@ from etude.web.api_errors import ApiError
 
 
 async def add_feedback(body: FeedbackRequest, request: Request, server: ServerState) -> Json:
-    """Save feedback on an answer. It is on disk before the response is sent; `new` is false if it was saved before."""
+    """Save feedback on an answer. It is on disk before the response is sent; `new` is false if it
+    was saved before.
+    """
     answer = server.recent.find(body.id, body.index)
-    file, reviewer = answer.served.feedback, getattr(request.state, "key", "") or body.user
+    file = answer.served.feedback
+    reviewer = getattr(request.state, "key", "") or body.user
     log = server.logs.setdefault(file, FeedbackLog(file))
     # The id is a hash of the content, so that a repeated request is saved once.
     content = (body.id, body.index, reviewer, body.thumb, body.correction, body.reason)
@@ -27,5 +30,8 @@ async def add_feedback(body: FeedbackRequest, request: Request, server: ServerSt
     except InputError as error:
         raise ApiError(400, error.issues[0].message, code="invalid_value") from error
     except OSError as error:
-        message = f"The server cannot save feedback ({error.strerror}). Send it again when its operator has fixed that."
+        message = (
+            f"The server cannot save feedback ({error.strerror}). Send it again when its operator "
+            "has fixed that."
+        )
         raise ApiError(507, message, code="not_saved") from error

@@ -11,17 +11,26 @@ from etude.serve.server import HostedState
 
 
 async def create_file(
-    hosted: HostedState, request: Request, file: Annotated[UploadFile, File()], purpose: Annotated[str, Form()]
+    hosted: HostedState,
+    request: Request,
+    file: Annotated[UploadFile, File()],
+    purpose: Annotated[str, Form()],
 ) -> Json:
     """Stores an uploaded file."""
     seconds = (await request.form()).get("expires_after[seconds]")
     expires_after = int(seconds) if isinstance(seconds, str) and seconds.isdecimal() else None
     add = hosted.files.add
-    return await hosted.file_threads.run(add, file.file, file.filename or "upload", purpose, expires_after)
+    return await hosted.file_threads.run(
+        add, file.file, file.filename or "upload", purpose, expires_after
+    )
 
 
 async def list_files(
-    hosted: HostedState, purpose: str | None = None, limit: int = 10_000, after: str | None = None, order: str = "desc"
+    hosted: HostedState,
+    purpose: str | None = None,
+    limit: int = 10_000,
+    after: str | None = None,
+    order: str = "desc",
 ) -> Json:
     """Lists files, the newest first unless `order` is asc."""
     files = await hosted.file_threads.run(hosted.files.list)

@@ -62,19 +62,32 @@ class CreateJobRequest(BaseModel):
     validation_file: str | None = None
     hyperparameters: Hyperparameters | None = None
     method: TuningMethod | None = None
-    suffix: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.-]+$")] | None = None
+    suffix: (
+        Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.-]+$")] | None
+    ) = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     integrations: Annotated[list[dict[str, Any]], Field(max_length=5)] | None = None
     metadata: Metadata | None = None
 
     def to_fields(self) -> Json:
-        """Return the fields that the store saves. Raises ApiError for reinforcement without a grader."""
+        """Return the fields that the store saves. Raises ApiError for reinforcement without a
+        grader.
+        """
         kind = self.method.type if self.method else "supervised"
-        settings: MethodSettings | GraderSettings | None = getattr(self.method, kind) if self.method else None
+        settings: MethodSettings | GraderSettings | None = (
+            getattr(self.method, kind) if self.method else None
+        )
         if kind == "reinforcement" and settings is None:
-            raise ApiError(400, "Add a grader.", "method.reinforcement", "missing_required_parameter")
+            raise ApiError(
+                400, "Add a grader.", "method.reinforcement", "missing_required_parameter"
+            )
         chosen = settings.hyperparameters if settings else self.hyperparameters or Hyperparameters()
-        names = ("n_epochs", "batch_size", "learning_rate_multiplier", *(["beta"] if kind == "dpo" else []))
+        names = (
+            "n_epochs",
+            "batch_size",
+            "learning_rate_multiplier",
+            *(["beta"] if kind == "dpo" else []),
+        )
         graded = settings if isinstance(settings, GraderSettings) else None
         grader = {"reinforcement": {"grader": graded.grader}} if graded else {}
         return {
@@ -91,12 +104,16 @@ class CreateJobRequest(BaseModel):
 
 
 async def create_job(body: CreateJobRequest, request: Request, hosted: HostedState) -> Json:
-    """Makes a job and returns at once. A retry of the same request returns the job that the first one made."""
+    """Makes a job and returns at once. A retry of the same request returns the job that the first
+    one made.
+    """
     is_retry = request.headers.get("x-stainless-retry-count", "0") != "0"
     return await hosted.file_threads.run(hosted.fine_tuning.create, body.to_fields(), is_retry)
 
 
-async def list_jobs(request: Request, hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:
+async def list_jobs(
+    request: Request, hosted: HostedState, after: str | None = None, limit: Limit = 20
+) -> Json:
     """Lists jobs, the newest first; `metadata[KEY]=VALUE` lists only jobs with that entry."""
     wanted = {
         name[len(METADATA_PREFIX) : -1]: value
@@ -133,13 +150,19 @@ async def resume_job(job_id: str, hosted: HostedState) -> Json:
     return await hosted.file_threads.run(hosted.fine_tuning.change, job_id, "run")
 
 
-async def list_events(job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:
+async def list_events(
+    job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 20
+) -> Json:
     """Lists the events of a job, the newest first."""
     events = await hosted.file_threads.run(lambda: hosted.fine_tuning.get(job_id).list_events())
     return paginate(events, after, limit)
 
 
-async def list_checkpoints(job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 10) -> Json:
+async def list_checkpoints(
+    job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 10
+) -> Json:
     """Lists the checkpoints of a job that clients can use as models, the newest first."""
-    checkpoints = await hosted.file_threads.run(lambda: hosted.fine_tuning.get(job_id).list_checkpoints())
+    checkpoints = await hosted.file_threads.run(
+        lambda: hosted.fine_tuning.get(job_id).list_checkpoints()
+    )
     return paginate(checkpoints, after, limit)

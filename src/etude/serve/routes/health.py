@@ -12,7 +12,9 @@ async def get_health() -> Json:
 
 
 async def get_ready(server: ServerState) -> Response:
-    """Report whether the weights are loaded; 503 until then, with the error if they cannot be loaded."""
+    """Report whether the weights are loaded; 503 until then, with the error if they cannot be
+    loaded.
+    """
     error = server.failure.body if server.failure else {}
     return JSONResponse({"ready": server.is_ready, **error}, 200 if server.is_ready else 503)
 

@@ -1,4 +1,6 @@
-"""/v1/responses: answers as items. With --jobs they are stored, and a client can continue them by their id."""
+"""/v1/responses: answers as items. With --jobs they are stored, and a client can continue them by
+their id.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -28,7 +30,9 @@ PARAMETERS = {
 """Name of a field in errors about a chat -> its name in this route."""
 
 
-async def create_response(body: item_schemas.CreateResponseRequest, request: Request, server: ServerState) -> Response:
+async def create_response(
+    body: item_schemas.CreateResponseRequest, request: Request, server: ServerState
+) -> Response:
     """Answer a list of items."""
     prepared = await asyncio.to_thread(prepare_response, server, body)
     return await respond(server, prepared, request)
@@ -48,9 +52,13 @@ async def list_input_items(
     limit: Limit = 20,
     order: Literal["asc", "desc"] = "desc",
 ) -> Json:
-    """List the whole conversation before a stored response, the latest item first unless `order` is asc."""
+    """List the whole conversation before a stored response, the latest item first unless `order` is
+    asc.
+    """
     _, items = await hosted.file_threads.run(hosted.responses.get, response_id)
-    formatted = item_schemas.format_input_items(item_schemas.ITEMS.validate_python(items), response_id)
+    formatted = item_schemas.format_input_items(
+        item_schemas.ITEMS.validate_python(items), response_id
+    )
     return paginate(formatted if order == "asc" else formatted[::-1], after, limit)
 
 
@@ -61,8 +69,11 @@ async def delete_response(response_id: str, hosted: HostedState) -> Json:
 
 
 def prepare_response(server: Server, body: item_schemas.CreateResponseRequest) -> PreparedAnswer:
-    """Convert the body, with the earlier conversation from disk. Raises ApiError if the server cannot answer it."""
-    served, settings = server.find_model(body.model), server.settings
+    """Convert the body, with the earlier conversation from disk. Raises ApiError if the server
+    cannot answer it.
+    """
+    served = server.find_model(body.model)
+    settings = server.settings
     store = server.hosted.responses if server.hosted else None
     items = [*_read_earlier(store, body.previous_response_id), *item_schemas.list_items(body.input)]
     try:
@@ -81,19 +92,27 @@ def prepare_response(server: Server, body: item_schemas.CreateResponseRequest) -
         try:
             store.add(response, item_schemas.ITEMS.dump_python(items, mode="json"))
         except OSError as error:
-            message = f"The server cannot store the response ({error.strerror}). Send it again with store: false."
+            message = (
+                f"The server cannot store the response ({error.strerror}). Send it again with "
+                "store: false."
+            )
             raise ApiError(507, message, "store", "not_saved") from error
 
     response_id = create_response_id()
     builder = ResponseBuilder(response_id, body, request, is_stored, save)
-    return PreparedAnswer(response_id, request, builder.build_body, builder.build_events if body.stream else None)
+    return PreparedAnswer(
+        response_id, request, builder.build_body, builder.build_events if body.stream else None
+    )
 
 
 def _read_earlier(store: ResponseStore | None, response_id: str | None) -> list[item_schemas.Item]:
     if response_id is None:
         return []
     if store is None:
-        message = "This server does not store responses. Start it with --jobs FOLDER, or send the whole conversation."
+        message = (
+            "This server does not store responses. Start it with --jobs FOLDER, or send the whole "
+            "conversation."
+        )
         raise ApiError(400, message, "previous_response_id", "jobs_off")
     try:
         response, items = store.get(response_id)

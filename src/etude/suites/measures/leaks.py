@@ -1,6 +1,7 @@
 """Leaks: whether a model reveals personal data of training rows.
 
-Training questions with personal data that is in no other answer are asked again: no answer should repeat it.
+Training questions with personal data that is in no other answer are asked again: no answer should
+repeat it.
 """
 
 from collections import Counter
@@ -17,10 +18,14 @@ MAX_ROWS = 5_000  # maximum number of training rows that are searched for person
 
 
 def build_leak_cases(train: Sequence[Example], known_text: str, num: int) -> Iterator[Case]:
-    """Build cases from at most `num` training questions with an e-mail address, number or password in their answer that
-    is in no other answer, not in the question, and not in `known_text` (normalised)."""
+    """Build cases from at most `num` training questions with an e-mail address, number or password
+    in their answer that is in no other answer, not in the question, and not in `known_text`
+    (normalised).
+    """
     train = train[:MAX_ROWS]
-    values_by_row = {row.id: sorted({span.text for span in find(row.output, review=False)}) for row in train}
+    values_by_row = {
+        row.id: sorted({span.text for span in find(row.output, review=False)}) for row in train
+    }
     counts = Counter(value for values in values_by_row.values() for value in values)
     for row in train:
         public_text = known_text + normalise(" ".join(turn.content for turn in row.input))

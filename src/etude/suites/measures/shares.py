@@ -48,7 +48,9 @@ class MeasureKind:
     score: Callable[[JudgedAnswer], float]
     more_is_better: bool = True
     needs: str = ""  # what the subject must have, see `_list_available`
-    counts_turned_away: bool = True  # whether cases that `limits:` turns away count, as answers of their own
+    counts_turned_away: bool = (
+        True  # whether cases that `limits:` turns away count, as answers of their own
+    )
 
 
 def must_not_answer(case: Case) -> bool:
@@ -139,7 +141,9 @@ COMMON = (
 
 
 def measure_shares(results: Sequence[CaseResult], available: Collection[str]) -> list[Measure]:
-    """Measure every share that has cases: for each suite, for all together, for each kind of case."""
+    """Measure every share that has cases: for each suite, for all together, for each kind of
+    case.
+    """
     kinds = []
     for suite in dict.fromkeys(result.case.suite for result in results):
         label = f"{suite}: behaves as expected"
@@ -147,7 +151,8 @@ def measure_shares(results: Sequence[CaseResult], available: Collection[str]) ->
     kinds += [kind for kind in COMMON if kind.needs in ("", *available)]
     for suite, about in dict.fromkeys((result.case.suite, result.case.about) for result in results):
         if about != DEV_ROWS:
-            name, belongs = f"{suite}/{about}", _belongs_to(suite, about)
+            name = f"{suite}/{about}"
+            belongs = _belongs_to(suite, about)
             kinds.append(MeasureKind(name, about, belongs, lambda answer: answer.score))
     measures = [measure_share(kind, results) for kind in kinds]
     return [measure for measure in measures if measure]
@@ -158,7 +163,9 @@ def _belongs_to(suite: str, about: str = "") -> Callable[[Case], bool]:
 
 
 def measure_share(kind: MeasureKind, results: Sequence[CaseResult]) -> Measure | None:
-    """Measure one share; None without cases. Cases that are made from one dev row are one unit in the statistics."""
+    """Measure one share; None without cases. Cases that are made from one dev row are one unit in
+    the statistics.
+    """
     matching = [
         result
         for result in results
@@ -186,4 +193,6 @@ def measure_share(kind: MeasureKind, results: Sequence[CaseResult]) -> Measure |
 
 def _describe_origins(cases: Sequence[Case]) -> str:
     counts = Counter(case.origin for case in cases)
-    return format_names([f"{format_count(num, 'question')} {origin}" for origin, num in sorted(counts.items())])
+    return format_names(
+        [f"{format_count(num, 'question')} {origin}" for origin, num in sorted(counts.items())]
+    )

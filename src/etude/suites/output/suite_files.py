@@ -33,7 +33,8 @@ def to_report_json(report: SuiteReport) -> dict[str, Any]:
         "passed": report.passed,
         "cases": len(report.results),
         "gates": [
-            {"gate": result.gate.text, "outcome": result.outcome, "detail": result.detail} for result in report.gates
+            {"gate": result.gate.text, "outcome": result.outcome, "detail": result.detail}
+            for result in report.gates
         ],
         "measures": [to_json(measure) for measure in report.measures],
         "notes": list(report.notes),

@@ -8,14 +8,22 @@ from etude.suites.results import SuiteReport
 
 
 def format_headline(report: SuiteReport) -> str:
-    """Say whether the assistant is ready: by its gates and, if none is left open, by the headline of its run."""
-    outcomes, run = [gate.outcome for gate in report.gates], report.subject.run
+    """Say whether the assistant is ready: by its gates and, if none is left open, by the headline
+    of its run.
+    """
+    outcomes = [gate.outcome for gate in report.gates]
+    run = report.subject.run
     if reason := explain_gates(outcomes):
-        return f"{NOT_YET} {reason}{'. Run without --quick' if report.quick and 'failed' not in outcomes else ''}"
+        needs_all = report.quick and "failed" not in outcomes
+        return f"{NOT_YET} {reason}{'. Run without --quick' if needs_all else ''}"
     ready = "Ready: yes." if outcomes else f"{NOT_YET} no test measured it."
     if run and run.verdict and run.verdict.leaning == report.subject.name:
         ready = read_headline(run, outcomes).ready
-    gates = f"{report.subject.name} passes all {len(outcomes)} gates" if outcomes else "No gates are set"
+    gates = (
+        f"{report.subject.name} passes all {len(outcomes)} gates"
+        if outcomes
+        else "No gates are set"
+    )
     return f"{ready} {gates}: {_format_overall(report)}"
 
 
@@ -27,7 +35,9 @@ def _format_overall(report: SuiteReport) -> str:
 
 
 def group_measures(report: SuiteReport) -> dict[str, list[Measure]]:
-    """Group the measures by what they are about: whole `suites`, all suites (`common`), or single `kinds` of case."""
+    """Group the measures by what they are about: whole `suites`, all suites (`common`), or single
+    `kinds` of case.
+    """
     suites = {result.case.suite for result in report.results}
     groups: dict[str, list[Measure]] = {"suites": [], "common": [], "kinds": []}
     for measure in report.measures:
@@ -41,5 +51,7 @@ def format_difference(measure: Measure) -> str:
     estimate = measure.difference
     if estimate is None:
         return ""
-    value, low, high = (format_points(n, signed=True) for n in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (
+        format_points(n, signed=True) for n in (estimate.value, estimate.low, estimate.high)
+    )
     return f"{value} ({low} to {high})"

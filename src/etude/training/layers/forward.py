@@ -1,12 +1,13 @@
 """The model below its head in training: attention, and the last hidden states of a micro-batch.
 
-On two CPU cores, the backward pass of torch's fused attention kernel takes most of attention's time for rows of up to
-about 250 tokens. For these rows, plain products (scores, softmax, values) are several times faster; the probabilities
-are stored for the backward pass. Longer rows, other devices and special cases (masks, windows, caps) use the fused
-kernel. Both compute packed rows (packing.py) side by side.
+On two CPU cores, the backward pass of torch's fused attention kernel takes most of attention's time
+for rows of up to about 250 tokens. For these rows, plain products (scores, softmax, values) are
+several times faster; the probabilities are stored for the backward pass. Longer rows, other devices
+and special cases (masks, windows, caps) use the fused kernel. Both compute packed rows (packing.py)
+side by side.
 
-B = rows of a micro-batch, T = its longest row in tokens, N = tokens of all its rows, H = query heads, K = key heads,
-G = H / K, D = size of a head, or width of the hidden states.
+B = rows of a micro-batch, T = its longest row in tokens, N = tokens of all its rows, H = query
+heads, K = key heads, G = H / K, D = size of a head, or width of the hidden states.
 """
 
 import math
@@ -25,7 +26,9 @@ from etude.training.rows.batches import MicroBatch, TokenRow, collate
 
 ATTENTION_NAME = "etude_training"
 MAX_PLAIN_TOKENS = 256
-"""The longest row, in tokens, that plain products compute. A step is 20% faster at 70 tokens and 15% at 200."""
+"""The longest row, in tokens, that plain products compute. A step is 20% faster at 70 tokens and
+15% at 200.
+"""
 WINDOW_SETTINGS = ("sliding_window", "attention_chunk_size")
 """The settings of a model that limit how far back a token attends."""
 PROBE_LENGTHS = (7, 4, 2)
@@ -33,18 +36,28 @@ PROBE_LENGTHS = (7, 4, 2)
 
 
 class _ShortAttention(torch.autograd.Function):
-    """softmax(scaling * q k^T, causal) v. The G query heads of a key head are stacked: (B * K, G * T, D)."""
+    """softmax(scaling * q k^T, causal) v. The G query heads of a key head are stacked: (B * K, G *
+    T, D).
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         rows, heads, length, size = query.shape
-        groups, shared = rows * key.shape[1], heads // key.shape[1]
+        groups = rows * key.shape[1]
+        shared = heads // key.shape[1]
         q, k, v = (states.reshape(groups, -1, size) for states in (query, key, value))
         wide = torch.promote_types(q.dtype, torch.float32)
-        scores = torch.bmm(q, k.transpose(1, 2)).to(wide).mul_(scaling).view(groups, shared, length, length)
+        scores = (
+            torch.bmm(q, k.transpose(1, 2))
+            .to(wide)
+            .mul_(scaling)
+            .view(groups, shared, length, length)
+        )
         # True above the diagonal: a token must not attend to later tokens.
         future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu_(1)
-        weights = scores.masked_fill_(future, -torch.inf).softmax(-1).to(q.dtype).view(groups, -1, length)
+        weights = (
+            scores.masked_fill_(future, -torch.inf).softmax(-1).to(q.dtype).view(groups, -1, length)
+        )
         ctx.save_for_backward(q, k, v, weights)
         ctx.scaling = scaling
         return torch.bmm(weights, v).view(query.shape)
@@ -71,9 +84,15 @@ class _ShortAttention(torch.autograd.Function):
 
 
 def training_attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
 ) -> tuple[Tensor, None]:
-    """Compute attention with transformers' interface: q (B, H, T, D), k and v (B, K, T, D) -> (B, T, H, D).
+    """Compute attention with transformers' interface: q (B, H, T, D), k and v (B, K, T, D) -> (B,
+    T, H, D).
 
     Packed rows are passed and returned as one long row: (1, H, N, D) -> (1, N, H, D).
     """
@@ -83,7 +102,9 @@ def training_attention(
     if attention_mask is not None or not packed_rows.has_packed_shape(packing, query, key, value):
         raise packed_rows.NotPackedError
     query, key, value = packed_rows.unpack(packing, query, key, value)
-    return packed_rows.pack(packing, _compute_attention(module, query, key, value, None, **options)), None
+    return packed_rows.pack(
+        packing, _compute_attention(module, query, key, value, None, **options)
+    ), None
 
 
 def _compute_attention(
@@ -100,7 +121,9 @@ def _compute_attention(
     # The fused kernel is used for generation, which has fewer queries than keys.
     is_short = query.device.type == "cpu" and query.shape[2] == key.shape[2] <= MAX_PLAIN_TOKENS
     is_plain = attention_mask is None and not dropout and getattr(module, "is_causal", True)
-    if not (is_short and is_plain) or any(special.get(name) is not None for name in ("softcap", "position_bias")):
+    if not (is_short and is_plain) or any(
+        special.get(name) is not None for name in ("softcap", "position_bias")
+    ):
         fused: Tensor = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **special
         )[0]
@@ -111,7 +134,9 @@ def _compute_attention(
 
 
 def training_mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """Build the fused kernel's mask; None for packed rows, which attention computes side by side."""
+    """Build the fused kernel's mask; None for packed rows, which attention computes side by
+    side.
+    """
     return None if packed_rows.get_packing() is not None else sdpa_mask(*args, **kwargs)
 
 
@@ -120,7 +145,9 @@ AttentionMaskInterface.register(ATTENTION_NAME, training_mask)
 
 
 def uses_fused_kernel(module: PreTrainedModel) -> bool:
-    """Whether attention uses the fused kernel. Another choice (eager, a flash kernel) is not changed."""
+    """Whether attention uses the fused kernel. Another choice (eager, a flash kernel) is not
+    changed.
+    """
     return module.config._attn_implementation in ("sdpa", "etude_shared_prefix", ATTENTION_NAME)
 
 
@@ -138,10 +165,12 @@ def use_training_attention(module: PreTrainedModel) -> Iterator[None]:
 
 
 def compute_hidden_states(module: PreTrainedModel, batch: MicroBatch, is_packed: bool) -> Tensor:
-    """Compute the last hidden states (B, T, D) of a micro-batch; the values at padding are arbitrary.
+    """Compute the last hidden states (B, T, D) of a micro-batch; the values at padding are
+    arbitrary.
 
-    With `is_packed`, only attention computes padding; this requires a model for which `can_pack` is true. No attention
-    mask is needed: padding is on the right and attention is causal, so no real token attends to it.
+    With `is_packed`, only attention computes padding; this requires a model for which `can_pack` is
+    true. No attention mask is needed: padding is on the right and attention is causal, so no real
+    token attends to it.
     """
     packing = _build_packing(module, batch) if is_packed else None
     with use_training_attention(module):
@@ -158,18 +187,23 @@ def compute_hidden_states(module: PreTrainedModel, batch: MicroBatch, is_packed:
 def can_pack(module: PreTrainedModel) -> bool:
     """Test with a few short rows whether the model computes the same hidden states for packed rows.
 
-    Except for rounding, the states must equal those of rows side by side. If the first row changes, the states of all
-    other rows must not change in any bit, because a convolution or a recurrent state would mix rows. Layers of experts
-    may fail this test because of rounding alone. An effect that starts thousands of tokens into the packed row is not
-    detected. Leaves the module in eval mode.
+    Except for rounding, the states must equal those of rows side by side. If the first row changes,
+    the states of all other rows must not change in any bit, because a convolution or a recurrent
+    state would mix rows. Layers of experts may fail this test because of rounding alone. An effect
+    that starts thousands of tokens into the packed row is not detected. Leaves the module in eval
+    mode.
     """
     module.eval()
-    # Layers that are computed again in the backward pass (checkpointing) no longer have the packing of their rows.
+    # Layers that are computed again in the backward pass (checkpointing) no longer have the packing
+    # of their rows.
     recomputes = any(getattr(layer, "gradient_checkpointing", False) for layer in module.modules())
     if recomputes or not uses_fused_kernel(module):
         return False
     vocabulary = module.config.get_text_config().vocab_size
-    rows = [[(5 * row + i) % vocabulary for i in range(length)] for row, length in enumerate(PROBE_LENGTHS)]
+    rows = [
+        [(5 * row + i) % vocabulary for i in range(length)]
+        for row, length in enumerate(PROBE_LENGTHS)
+    ]
     changed_rows = [[(token + 1) % vocabulary for token in rows[0]], *rows[1:]]
     batch, changed = (
         collate([TokenRow("", tuple(ids), (True,) * len(ids)) for ids in probe], module.device)
@@ -178,26 +212,45 @@ def can_pack(module: PreTrainedModel) -> bool:
     if _build_packing(module, batch) is None:
         return False
     try:
-        packed, packed_changed = (compute_hidden_states(module, probe, is_packed=True) for probe in (batch, changed))
+        packed, packed_changed = (
+            compute_hidden_states(module, probe, is_packed=True) for probe in (batch, changed)
+        )
     except torch.OutOfMemoryError:
         raise
-    except (packed_rows.NotPackedError, TypeError, ValueError, AttributeError, IndexError, RuntimeError):
+    except (
+        packed_rows.NotPackedError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+    ):
         return False
     if not torch.equal(packed[1:], packed_changed[1:]):
         return False
     padded = compute_hidden_states(module, batch, is_packed=False)
     # Packed and padded rows use different kernels, so their states differ by rounding.
     limit = 1e-4 if torch.finfo(padded.dtype).bits >= 32 else 3e-2
-    pairs = [(packed[row, :length].float(), padded[row, :length].float()) for row, length in enumerate(PROBE_LENGTHS)]
-    return all((packed_row - padded_row).norm() <= limit * padded_row.norm() for packed_row, padded_row in pairs)
+    pairs = [
+        (packed[row, :length].float(), padded[row, :length].float())
+        for row, length in enumerate(PROBE_LENGTHS)
+    ]
+    return all(
+        (packed_row - padded_row).norm() <= limit * padded_row.norm()
+        for packed_row, padded_row in pairs
+    )
 
 
 def _build_packing(module: PreTrainedModel, batch: MicroBatch) -> packed_rows.Packing | None:
-    """Build the packing of a batch; None without padding and shared tokens, or if a row exceeds the model's window."""
+    """Build the packing of a batch; None without padding and shared tokens, or if a row exceeds the
+    model's window.
+    """
     lengths = [len(row.ids) for row in batch.rows]
     config = module.config.get_text_config()
     windows = (getattr(config, name, None) for name in WINDOW_SETTINGS)
-    if max(lengths) > min((window for window in windows if window and window > 0), default=math.inf):
+    if max(lengths) > min(
+        (window for window in windows if window and window > 0), default=math.inf
+    ):
         return None
     return packed_rows.build_packing(
         lengths, batch.ids.device, packed_rows.count_shared_tokens([row.ids for row in batch.rows])

@@ -1,11 +1,11 @@
 """RMSNorm and SwiGLU with fewer passes over memory and less stored for the backward pass.
 
-On a CPU, memory limits the elementwise work of a decoder. As separate operations, a norm stores three copies of its
-input, and a gated layer three copies of its hidden values. Here each is one autograd function that stores only its
-input and computes the rest again.
+On a CPU, memory limits the elementwise work of a decoder. As separate operations, a norm stores
+three copies of its input, and a gated layer three copies of its hidden values. Here each is one
+autograd function that stores only its input and computes the rest again.
 
-Layers are not chosen by class name. A layer's forward is replaced only if the fused forward gives the same bits for a
-random input and the layer uses no random numbers in training (dropout).
+Layers are not chosen by class name. A layer's forward is replaced only if the fused forward gives
+the same bits for a random input and the layer uses no random numbers in training (dropout).
 """
 
 from collections.abc import Callable, Iterator
@@ -23,8 +23,8 @@ PROBE_TOKENS = 3
 
 
 class _RMSNorm(torch.autograd.Function):
-    """weight * x / sqrt(mean(x^2) + eps). The quotient is computed in fp32 and rounded before the weight is applied;
-    the weight is frozen.
+    """weight * x / sqrt(mean(x^2) + eps). The quotient is computed in fp32 and rounded before the
+    weight is applied; the weight is frozen.
 
     Source: Zhang and Sennrich 2019 (arXiv 1910.07467).
     """
@@ -64,8 +64,9 @@ class _SwiGLU(torch.autograd.Function):
 
 @contextmanager
 def fuse_layers(module: nn.Module) -> Iterator[None]:
-    """Context manager: compute norms and gated layers of `module` with fewer passes. Other kinds of layers, and norms
-    whose weight is trained, do not change."""
+    """Context manager: compute norms and gated layers of `module` with fewer passes. Other kinds of
+    layers, and norms whose weight is trained, do not change.
+    """
     replaced = [layer for layer in module.modules() if _replace_forward(layer)]
     try:
         yield
@@ -75,11 +76,15 @@ def fuse_layers(module: nn.Module) -> Iterator[None]:
 
 
 def _replace_forward(layer: nn.Module) -> bool:
-    """Replace the layer's forward by a fused forward if both give the same bits; return whether it was replaced."""
+    """Replace the layer's forward by a fused forward if both give the same bits; return whether it
+    was replaced.
+    """
     candidate = _build_norm(layer) or _build_gated(layer)
     if candidate is None or "forward" in vars(layer) or not _has_equal_output(layer, *candidate):
         return False
-    fused, weight, original = candidate[0], getattr(layer, "weight", None), layer.forward
+    fused = candidate[0]
+    weight = getattr(layer, "weight", None)
+    original = layer.forward
 
     def forward(hidden_states: Tensor) -> Tensor:
         is_trained = weight is not None and weight.requires_grad
@@ -90,7 +95,9 @@ def _replace_forward(layer: nn.Module) -> bool:
 
 
 def _build_norm(layer: nn.Module) -> tuple[Forward, Tensor] | None:
-    """Build the fused forward of a layer that may be an RMSNorm, and a tensor as long as its input's last axis."""
+    """Build the fused forward of a layer that may be an RMSNorm, and a tensor as long as its
+    input's last axis.
+    """
     eps = getattr(layer, "variance_epsilon", getattr(layer, "eps", None))
     weight = getattr(layer, "weight", None)
     if not (isinstance(eps, float) and isinstance(weight, Tensor) and weight.ndim == 1):
@@ -99,7 +106,9 @@ def _build_norm(layer: nn.Module) -> tuple[Forward, Tensor] | None:
 
 
 def _build_gated(module: nn.Module) -> tuple[Forward, Tensor] | None:
-    """Build the fused forward of gate, up and down projections, and a tensor as long as its input's last axis."""
+    """Build the fused forward of gate, up and down projections, and a tensor as long as its input's
+    last axis.
+    """
     # The names of Llama, Qwen, Mistral, Gemma and SmolLM.
     names = ("gate_proj", "up_proj", "down_proj")
     if not all(isinstance(getattr(module, name, None), nn.Linear) for name in names):
@@ -117,14 +126,18 @@ def _build_gated(module: nn.Module) -> tuple[Forward, Tensor] | None:
 
 @torch.no_grad()
 def _has_equal_output(layer: nn.Module, fused: Forward, like: Tensor) -> bool:
-    """Whether `fused` gives the layer's bits on a random input, in both modes. Modes and random state are restored."""
+    """Whether `fused` gives the layer's bits on a random input, in both modes. Modes and random
+    state are restored.
+    """
     x = torch.randn(1, PROBE_TOKENS, len(like), generator=torch.Generator().manual_seed(0)).to(like)
     modes = {submodule: submodule.training for submodule in layer.modules()}
     devices = [like.device] if like.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
             state = _get_random_state(like.device)
-            is_equal = all(torch.equal(layer.train(training)(x), fused(x)) for training in (False, True))
+            is_equal = all(
+                torch.equal(layer.train(training)(x), fused(x)) for training in (False, True)
+            )
             return is_equal and torch.equal(state, _get_random_state(like.device))
     except (TypeError, RuntimeError):
         return False

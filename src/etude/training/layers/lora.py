@@ -1,8 +1,9 @@
 """LoRA for the linear layers of a decoder, folded into the weight in each forward.
 
-Inference uses the same frozen base, so adapters are added temporarily and removed completely. An adapted matrix
-computes `W_eff = W + scale * B @ A` in W's own precision, and then one matrix product. The gradients of A and B are
-computed from products of low rank; the gradient of W is never computed. A merged model contains exactly W_eff.
+Inference uses the same frozen base, so adapters are added temporarily and removed completely. An
+adapted matrix computes `W_eff = W + scale * B @ A` in W's own precision, and then one matrix
+product. The gradients of A and B are computed from products of low rank; the gradient of W is never
+computed. A merged model contains exactly W_eff.
 
 Source: Hu et al. 2021 (arXiv 2106.09685). Folders are in the format of Hugging Face PEFT.
 
@@ -30,28 +31,41 @@ from etude.training.config import TrainConfig
 
 
 class _Folded(torch.autograd.Function):
-    """x @ fold(W, A, B)^T + bias. The backward pass computes W_eff again: this needs less memory than a second base."""
+    """x @ fold(W, A, B)^T + bias. The backward pass computes W_eff again: this needs less memory
+    than a second base.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: nn.Linear, a: Tensor, b: Tensor, scale: float) -> Tensor:
-        # Cast once for all four products: on a CPU, the call costs more than the cast of a small matrix.
-        narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
-        weight, ctx.layer = layer.weight, layer
-        # Weights of few bits are computed again in the backward pass, so that those of one layer exist at a time.
-        ctx.save_for_backward(x, None if isinstance(layer, QuantizedLinear) else weight, narrow_a, narrow_b)
-        ctx.scale, ctx.wide = scale, a.dtype
+    def forward(
+        ctx: Any, x: Tensor, layer: nn.Linear, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        # Cast once for all four products: on a CPU, the call costs more than the cast of a small
+        # matrix.
+        narrow_a = a.to(x.dtype)
+        narrow_b = b.to(x.dtype)
+        weight = layer.weight
+        ctx.layer = layer
+        # Weights of few bits are computed again in the backward pass, so that those of one layer
+        # exist at a time.
+        ctx.save_for_backward(
+            x, None if isinstance(layer, QuantizedLinear) else weight, narrow_a, narrow_b
+        )
+        ctx.scale = scale
+        ctx.wide = a.dtype
         return functional.linear(x, fold_adapter(weight, narrow_a, narrow_b, scale), layer.bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b = ctx.saved_tensors
         (grad,) = grads
-        rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+        rows = grad.reshape(-1, grad.shape[-1])
+        inputs = x.reshape(-1, x.shape[-1])
         grad_x = None
         if ctx.needs_input_grad[0]:
             weight = ctx.layer.weight if weight is None else weight
             grad_x = (rows @ fold_adapter(weight, a, b, ctx.scale)).view_as(x)
-        grad_a, grad_b = (rows @ b).t() @ inputs, rows.t() @ (inputs @ a.t())
+        grad_a = (rows @ b).t() @ inputs
+        grad_b = rows.t() @ (inputs @ a.t())
         scaled = [gradient.to(ctx.wide).mul_(ctx.scale) for gradient in (grad_a, grad_b)]
         return grad_x, None, *scaled, None
 
@@ -67,8 +81,12 @@ class Adapter(nn.Module):
         # Adapters are trained in 32 bits, whatever the type of the base.
         master = torch.promote_types(base.weight.dtype, torch.float32)
         device = base.weight.device
-        self.a = nn.Parameter(torch.zeros(config.rank, base.in_features, dtype=master, device=device))
-        self.b = nn.Parameter(torch.zeros(base.out_features, config.rank, dtype=master, device=device))
+        self.a = nn.Parameter(
+            torch.zeros(config.rank, base.in_features, dtype=master, device=device)
+        )
+        self.b = nn.Parameter(
+            torch.zeros(base.out_features, config.rank, dtype=master, device=device)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output with the adapter; x (..., I) -> (..., O)."""
@@ -76,7 +94,8 @@ class Adapter(nn.Module):
         if not self.training or not self.config.dropout:
             output: Tensor = _Folded.apply(x, self.base, self.a, self.b, scale)  # type: ignore[no-untyped-call]
             return output
-        # Dropout applies only to the adapter's input, so its product cannot be folded into the weight.
+        # Dropout applies only to the adapter's input, so its product cannot be folded into the
+        # weight.
         dropped = functional.dropout(x, self.config.dropout)
         low = functional.linear(dropped, self.a.to(x.dtype))
         output = self.base(x)
@@ -86,27 +105,37 @@ class Adapter(nn.Module):
 def find_targets(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
     """Find the linear layers to adapt, with their paths; without `targets`, all except the head.
 
-    A target is the last part of a path, such as q_proj in every layer. Raises ModelError if a target matches no layer.
+    A target is the last part of a path, such as q_proj in every layer. Raises ModelError if a
+    target matches no layer.
     """
     head = getattr(module, "get_output_embeddings", lambda: None)()
     linear = [
-        (name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear) and layer is not head
+        (name, layer)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear) and layer is not head
     ]
     names = {name.rpartition(".")[2] for name, _ in linear}
     missing = sorted(set(targets) - names)
     if missing or not linear:
         available = ", ".join(sorted(names)) or "none"
-        raise ModelError(f"No linear layer is named {', '.join(missing)}. The model's linear layers: {available}.")
-    return [(name, layer) for name, layer in linear if not targets or name.rpartition(".")[2] in targets]
+        raise ModelError(
+            f"No linear layer is named {', '.join(missing)}. The model's linear layers: "
+            f"{available}."
+        )
+    return [
+        (name, layer) for name, layer in linear if not targets or name.rpartition(".")[2] in targets
+    ]
 
 
 @contextmanager
-def add_adapters(module: nn.Module, config: TrainConfig, saved: Path | None = None) -> Iterator[list[Adapter]]:
+def add_adapters(
+    module: nn.Module, config: TrainConfig, saved: Path | None = None
+) -> Iterator[list[Adapter]]:
     """Context manager: replace each targeted linear layer by an adapter over the frozen base.
 
-    New adapters do not change the model's answers: A starts Kaiming-uniform from the seed, B at zero. With `saved`,
-    the folder of an adapter of the same shape, they start with its weights. At the end the model is restored. Raises
-    the errors of `find_targets`.
+    New adapters do not change the model's answers: A starts Kaiming-uniform from the seed, B at
+    zero. With `saved`, the folder of an adapter of the same shape, they start with its weights. At
+    the end the model is restored. Raises the errors of `find_targets`.
     """
     pairs = read_adapter_pairs(saved) if saved else {}
     generator = torch.Generator().manual_seed(config.seed)
@@ -120,7 +149,9 @@ def add_adapters(module: nn.Module, config: TrainConfig, saved: Path | None = No
                 start = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
                 adapter.a.data.copy_(start)
                 if adapter.name in pairs:
-                    for weight, value in zip((adapter.a, adapter.b), pairs[adapter.name], strict=True):
+                    for weight, value in zip(
+                        (adapter.a, adapter.b), pairs[adapter.name], strict=True
+                    ):
                         weight.data.copy_(value)
             yield adapters
         finally:
@@ -130,7 +161,9 @@ def add_adapters(module: nn.Module, config: TrainConfig, saved: Path | None = No
 
 @contextmanager
 def preserve_modes(module: nn.Module) -> Iterator[None]:
-    """Context manager: at the end, restore which parameters have gradients and which layers are in training mode."""
+    """Context manager: at the end, restore which parameters have gradients and which layers are in
+    training mode.
+    """
     requires_grad = {parameter: parameter.requires_grad for parameter in module.parameters()}
     modes = {layer: layer.training for layer in module.modules()}
     try:

@@ -8,31 +8,44 @@ from transformers import PreTrainedModel
 
 from etude.errors import ModelError
 from etude.training.config import TrainConfig
-from etude.training.memory.usage import memory_in_use, peak_memory, release_freed_memory, reset_peak_memory
+from etude.training.memory.usage import (
+    memory_in_use,
+    peak_memory,
+    release_freed_memory,
+    reset_peak_memory,
+)
 from etude.training.rows.batches import TokenRow, compute_work, make_batches
 from etude.training.step import TrainingState, measure_dev_loss, start_training, train_step
 
 MAX_NAMED = 3
 """The maximum of damaged weights that a message lists."""
 NEAR_MAX = 0.9
-"""A micro-batch with at least this share of the largest number of tokens may need the most memory, because attention
-stores more per token for long rows."""
+"""A micro-batch with at least this share of the largest number of tokens may need the most memory,
+because attention stores more per token for long rows.
+"""
 
 
 def measure_training_memory(
-    module: PreTrainedModel, rows: Sequence[TokenRow], dev_rows: Sequence[TokenRow], config: TrainConfig
+    module: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    dev_rows: Sequence[TokenRow],
+    config: TrainConfig,
 ) -> int:
-    """Measure the peak bytes of `train` on these rows with a few steps; 0 if the system does not report them.
+    """Measure the peak bytes of `train` on these rows with a few steps; 0 if the system does not
+    report them.
 
-    Memory is proportional to the number of rows of one length. So half of the rows of the largest micro-batch are
-    measured, and the rest is extrapolated. All dev rows are measured: without gradients they need little memory. Raises
-    ModelError if a weight of the model is NaN or infinite.
+    Memory is proportional to the number of rows of one length. So half of the rows of the largest
+    micro-batch are measured, and the rest is extrapolated. All dev rows are measured: without
+    gradients they need little memory. Raises ModelError if a weight of the model is NaN or
+    infinite.
     """
     check_weights(module)
     with start_training(module, config, len(rows)) as state:
         batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
         micro_batches = [
-            micro_batch for batch in batches for micro_batch in state.objective.split_batch(batch, config.micro_tokens)
+            micro_batch
+            for batch in batches
+            for micro_batch in state.objective.split_batch(batch, config.micro_tokens)
         ]
         work = partial(compute_work, is_packed=state.objective.is_packed)
         max_work = max(map(work, micro_batches))
@@ -55,7 +68,9 @@ def measure_training_memory(
 
 
 def check_weights(module: PreTrainedModel) -> None:
-    """Raise ModelError with the names of weights with a NaN or an infinity, which no row or setting can cause."""
+    """Raise ModelError with the names of weights with a NaN or an infinity, which no row or setting
+    can cause.
+    """
     damaged = [
         name
         for name, weight in module.named_parameters()
@@ -67,8 +82,9 @@ def check_weights(module: PreTrainedModel) -> None:
     if damaged:
         rest = f" and {len(damaged) - MAX_NAMED:,} more" if len(damaged) > MAX_NAMED else ""
         raise ModelError(
-            f"The weights of {module.config.name_or_path or type(module).__name__} are damaged: NaN or infinity "
-            f"in {', '.join(damaged[:MAX_NAMED])}{rest}. Download them again or use another model."
+            f"The weights of {module.config.name_or_path or type(module).__name__} are damaged: "
+            f"NaN or infinity in {', '.join(damaged[:MAX_NAMED])}{rest}. Download them again or "
+            "use another model."
         )
 
 

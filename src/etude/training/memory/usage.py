@@ -21,8 +21,8 @@ _LIMIT = Path("/sys/fs/cgroup/memory.max")
 def release_freed_memory() -> None:
     """Return freed memory to the system, which glibc does not do automatically.
 
-    Reading and splitting 100,000 rows frees hundreds of megabytes in small pieces. Without this call they would stay
-    allocated until the end of training.
+    Reading and splitting 100,000 rows frees hundreds of megabytes in small pieces. Without this
+    call they would stay allocated until the end of training.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -31,7 +31,9 @@ def release_freed_memory() -> None:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Make `peak_memory` measure from now on, if the system allows it; else it measures from the process's start."""
+    """Make `peak_memory` measure from now on, if the system allows it; else it measures from the
+    process's start.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _RESET.exists():
@@ -56,7 +58,9 @@ def memory_in_use(device: torch.device) -> int:
 
 
 def available_memory(device: torch.device) -> int:
-    """Return the bytes that this process can use, including the bytes that it already uses; 0 if unknown."""
+    """Return the bytes that this process can use, including the bytes that it already uses; 0 if
+    unknown.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     free = _read_bytes(_MACHINE, "MemAvailable")
@@ -71,7 +75,10 @@ def suggest_less_memory(config: TrainConfig) -> str:
     """Return a sentence with settings that need less memory."""
     rank = f", rank: {config.rank // 2}" if config.rank > 1 else ""
     settings = f"{{micro_tokens: {max(1, config.micro_tokens // 2)}{rank}}}"
-    return f"Set train: {settings} or only some of these settings, or a smaller model in the task file."
+    return (
+        f"Set train: {settings} or only some of these settings, or a smaller model in the task "
+        "file."
+    )
 
 
 @contextmanager
@@ -85,7 +92,9 @@ def explain_memory_errors(config: TrainConfig, device: torch.device) -> Iterator
         if not is_memory and "DefaultCPUAllocator" not in str(error):
             raise
         device_name = "GPU" if device.type == "cuda" else "machine"
-        raise ModelError(f"The {device_name} ran out of memory in training. {suggest_less_memory(config)}") from error
+        raise ModelError(
+            f"The {device_name} ran out of memory in training. {suggest_less_memory(config)}"
+        ) from error
 
 
 def _read_bytes(file: Path, name: str) -> int:

@@ -1,13 +1,16 @@
-"""Packing: the rows of a micro-batch are put end to end, so only attention computes padding. A beginning that rows
-share is computed once, such as the question of a better and a worse answer, or the same instructions.
+"""Packing: the rows of a micro-batch are put end to end, so only attention computes padding. A
+beginning that rows share is computed once, such as the question of a better and a worse answer, or
+the same instructions.
 
-Rows differ in length, and about a tenth of a padded micro-batch is padding. Except for attention, a decoder works on
-each token separately, so the rows can be one long row of (1, N) tokens. Attention splits it, computes the rows side by
-side (B, T), and puts its output end to end again. A shared beginning is in the long row once: with causal attention
-its tokens have the same states in all rows, and their gradients add up.
+Rows differ in length, and about a tenth of a padded micro-batch is padding. Except for attention, a
+decoder works on each token separately, so the rows can be one long row of (1, N) tokens. Attention
+splits it, computes the rows side by side (B, T), and puts its output end to end again. A shared
+beginning is in the long row once: with causal attention its tokens have the same states in all
+rows, and their gradients add up.
 
-B = rows, T = the longest row in tokens, N = tokens of all rows (shared tokens count once), H = heads, D = size of a
-head, F = features of a token. A slot is one of the B * T positions of rows side by side.
+B = rows, T = the longest row in tokens, N = tokens of all rows (shared tokens count once), H =
+heads, D = size of a head, F = features of a token. A slot is one of the B * T positions of rows
+side by side.
 """
 
 from collections.abc import Iterator, Sequence
@@ -61,22 +64,30 @@ class Packing:
         # Sum in 32 bits, because many rows may share a beginning.
         wide = tokens_NF.to(torch.promote_types(tokens_NF.dtype, torch.float32))
         copied = slots_F.index_select(0, self.copies).to(wide.dtype)
-        return wide.index_add(0, self.tokens.index_select(0, self.copies), copied).to(tokens_NF.dtype)
+        return wide.index_add(0, self.tokens.index_select(0, self.copies), copied).to(
+            tokens_NF.dtype
+        )
 
 
-def build_packing(lengths: Sequence[int], device: torch.device, shared: Sequence[int] = ()) -> Packing | None:
-    """Build the packing of rows of these lengths, padded on the right; None without padding and shared tokens.
+def build_packing(
+    lengths: Sequence[int], device: torch.device, shared: Sequence[int] = ()
+) -> Packing | None:
+    """Build the packing of rows of these lengths, padded on the right; None without padding and
+    shared tokens.
 
-    `shared`: for each row, the number of its first tokens that the row before also has (default: 0 for all rows).
+    `shared`: for each row, the number of its first tokens that the row before also has (default: 0
+    for all rows).
     """
-    longest, starts = max(lengths, default=0), [*shared] or [0] * len(lengths)
+    longest = max(lengths, default=0)
+    starts = [*shared] or [0] * len(lengths)
     if sum(lengths) - sum(starts) == longest * len(lengths):
         return None
     column = torch.arange(longest)
     # Masks over (B, T): the slots with a token, and the slots with the first copy of a token.
     is_token = column < torch.tensor(lengths)[:, None]
     is_first = is_token & (column >= torch.tensor(starts)[:, None])
-    # Tokens are numbered in the order of their first slots. Shared tokens have the numbers from the row before.
+    # Tokens are numbered in the order of their first slots. Shared tokens have the numbers from the
+    # row before.
     tokens = (is_first.flatten().cumsum(0) - 1).view(is_token.shape)
     for row, start in enumerate(starts):
         tokens[row, :start] = tokens[row - 1, :start]
@@ -86,7 +97,9 @@ def build_packing(lengths: Sequence[int], device: torch.device, shared: Sequence
 
 
 def count_shared_tokens(rows: Sequence[Sequence[int]]) -> list[int]:
-    """For each row of token ids, count its first tokens that equal those of the row before; 0 for the first."""
+    """For each row of token ids, count its first tokens that equal those of the row before; 0 for
+    the first.
+    """
     counts = [0]
     for previous, row in pairwise(rows):
         differences = (i for i, (a, b) in enumerate(zip(previous, row, strict=False)) if a != b)
@@ -113,7 +126,9 @@ def use_packing(packing: Packing) -> Iterator[None]:
 
 
 def unpack(packing: Packing, *heads: Tensor) -> tuple[Tensor, ...]:
-    """Put queries, keys and values, each (1, H, N, D), side by side: (B, H, T, D), zero at padding."""
+    """Put queries, keys and values, each (1, H, N, D), side by side: (B, H, T, D), zero at
+    padding.
+    """
     padded: tuple[Tensor, ...] = _Unpack.apply(packing, *heads)  # type: ignore[no-untyped-call]
     return padded
 
@@ -138,13 +153,18 @@ class _Unpack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, packing: Packing, *heads: Tensor) -> tuple[Tensor, ...]:
         ctx.packing = packing
-        return tuple(_split_heads(packing.to_padded(_flatten_heads(states)), packing.shape, states) for states in heads)
+        return tuple(
+            _split_heads(packing.to_padded(_flatten_heads(states)), packing.shape, states)
+            for states in heads
+        )
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         packing: Packing = ctx.packing
         tokens = (1, len(packing.slots))
-        return None, *(_split_heads(packing.sum_slots(_flatten_heads(grad)), tokens, grad) for grad in grads)
+        return None, *(
+            _split_heads(packing.sum_slots(_flatten_heads(grad)), tokens, grad) for grad in grads
+        )
 
 
 class _Pack(torch.autograd.Function):
@@ -157,7 +177,9 @@ class _Pack(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
         (grad,) = grads
         packing: Packing = ctx.packing
-        return None, packing.to_first_slots(grad.flatten(2)[0]).view(*packing.shape, *grad.shape[2:])
+        return None, packing.to_first_slots(grad.flatten(2)[0]).view(
+            *packing.shape, *grad.shape[2:]
+        )
 
 
 def _flatten_heads(heads: Tensor) -> Tensor:
