@@ -186,7 +186,11 @@ def load_encoder(name: str, tuned: Path | None = None, device: str | None = None
         with silence_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             module = AutoModel.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                use_kernels=False,  # else transformers 5.25 fetches compiled layers for a GPU
             )
     except LOAD_ERRORS as error:
         raise ModelError(

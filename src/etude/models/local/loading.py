@@ -56,6 +56,9 @@ def load_local(
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             local_files_only=True,
+            # Without this, transformers 5.25 fetches compiled layers for a GPU, and `train` puts
+            # the original layers back in place of the fused ones.
+            use_kernels=False,
         )
         return _build_model(name, path, device, read_module)
     unpack = partial(_unpack, dtype=dtype)
@@ -73,21 +76,14 @@ def choose_dtype(device: str) -> str:
     """Choose bfloat16 if the processor has instructions for it, else float32."""
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if (
-        torch.backends.cpu.get_cpu_capability() == "AVX2"
-    ):  # or limited to AVX2 by ATEN_CPU_CAPABILITY
+    # ATEN_CPU_CAPABILITY may limit it to AVX2.
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
         return "float32"
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu_flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").lower().split())
     except OSError:
-        lines = []
-    flags = {
-        flag
-        for line in lines
-        if line.lower().startswith(("flags", "features"))
-        for flag in line.split()
-    }
-    return "bfloat16" if {"avx512_bf16", "amx_bf16", "bf16"} & flags else "float32"
+        cpu_flags = set()
+    return "bfloat16" if {"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags else "float32"
 
 
 def _build_model(
