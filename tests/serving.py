@@ -12,14 +12,14 @@ from unittest.mock import patch
 import uvicorn
 
 from etude.assistant import Assistant
-from etude.hosted.stores import HostedStores
 from etude.models.registry import Models
-from etude.serve import background
 from etude.serve.app import build_app
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import ServingEngine
 from etude.serve.launch import build_config
 from etude.serve.server import ServerSettings
+from etude_openai import background
+from etude_openai.hosted.stores import HostedStores
 
 
 @contextmanager

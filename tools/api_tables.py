@@ -8,10 +8,10 @@ from inspect import signature
 
 from pydantic import BaseModel
 
-from etude.serve.conformance import NOT_SERVED, OpenAIRoute, read_api_routes
-from etude.serve.item_schemas import HOSTED, CreateResponseRequest
 from etude.serve.routes import ROUTES, ApiRoute
 from etude.serve.schemas import UNSUPPORTED, GenerationRequest
+from etude_openai.conformance import NOT_SERVED, OpenAIRoute, read_api_routes
+from etude_openai.item_schemas import HOSTED, CreateResponseRequest
 
 ROUTE_TITLES = ("resource", "served", "not served (501)", "why")
 FIELD_TITLES = ("route", "fields read", "refused with an error", "ignored")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
 from etude.errors import InputError, ModelError
-from etude.graders.grade import Grade, Tools, grade, validate_grader
-from etude.graders.similarity import MEASURES, gleu, rouge_l
-from etude.graders.templates import check_formula, evaluate_formula, render_template
+from etude_openai.graders.grade import Grade, Tools, grade, validate_grader
+from etude_openai.graders.similarity import MEASURES, gleu, rouge_l
+from etude_openai.graders.templates import check_formula, evaluate_formula, render_template
 
 ITEM = {
     "answer": "Paris",

@@ -15,8 +15,8 @@ from test_fine_tuning import client, stores, upload, wait  # noqa: F401 - fixtur
 
 from etude.assistant import get_shared_models
 from etude.cli import main
-from etude.hosted.stores import HostedStores
 from etude.runs import find_run
+from etude_openai.hosted.stores import HostedStores
 from small_task import rows
 from tiny import save_tiny_model
 

@@ -11,12 +11,12 @@ import openai
 import pytest
 
 from etude.assistant import Assistant
-from etude.hosted.batches import BatchStore, RequestBatch
-from etude.hosted.stores import HostedStores
 from etude.serve.engine import ServingLimits
 from etude.serve.server import ServerSettings
 from etude.task.contract import Contract
 from etude.types import ModelRef
+from etude_openai.hosted.batches import BatchStore, RequestBatch
+from etude_openai.hosted.stores import HostedStores
 from serving import open_client, serve_as
 
 SECONDS = 30

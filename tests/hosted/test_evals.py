@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from endpoint_server import ScriptedServer, serve_script
 from etude.assistant import Assistant
-from etude.graders.grade import Grade, Tools, grade
-from etude.hosted.evals import EvalStore
-from etude.hosted.file_store import FileStore
-from etude.hosted.stores import GRADER_THREADS, HostedStores, build_tools
 from etude.types import ModelRef
+from etude_openai.graders.grade import Grade, Tools, grade
+from etude_openai.hosted.evals import EvalStore
+from etude_openai.hosted.file_store import FileStore
+from etude_openai.hosted.stores import GRADER_THREADS, HostedStores, build_tools
 from serving import open_client, serve_as, serving
 
 SECONDS = 30

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.base.locks import lock_file
-from etude.hosted.file_store import FileStore, paginate
-from etude.hosted.stores import HostedStores
 from etude.web.api_errors import ApiError
+from etude_openai.hosted.file_store import FileStore, paginate
+from etude_openai.hosted.stores import HostedStores
 
 LINE = b'{"messages": []}\n'
 
@@ -69,7 +69,7 @@ def test_the_quota_counts_all_files_together(store: FileStore) -> None:
 def test_an_expired_file_is_gone(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     file = store.add(io.BytesIO(b"x"), "a", "user_data", expires_after=3600)
     assert store.find(file["id"]) is not None
-    monkeypatch.setattr("etude.hosted.file_store.time.time", lambda: file["expires_at"] + 1)
+    monkeypatch.setattr("etude_openai.hosted.file_store.time.time", lambda: file["expires_at"] + 1)
     assert store.find(file["id"]) is None
     assert store.list() == []
 

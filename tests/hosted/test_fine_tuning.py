@@ -17,11 +17,11 @@ import pytest
 
 from etude.base.files import read_lines, write_json, write_lines
 from etude.errors import InputError
-from etude.hosted.fine_tuning import FineTuningJob
-from etude.hosted.stores import HostedStores
-from etude.hosted.worker import _describe_error, _store_metrics, run_fine_tuning
-from etude.jobs.job import JobQueue, list_jobs
 from etude.training.rows.batches import TokenRow, check_rows
+from etude_openai.hosted.fine_tuning import FineTuningJob
+from etude_openai.hosted.stores import HostedStores
+from etude_openai.hosted.worker import _describe_error, _store_metrics, run_fine_tuning
+from etude_openai.jobs.job import JobQueue, list_jobs
 from serving import open_client
 from tiny import save_tiny_model
 
@@ -246,7 +246,7 @@ def find_workers(root: Path) -> list[int]:
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"etude.jobs.worker" in command and str(root).encode() in command:
+        if b"etude_openai.jobs.worker" in command and str(root).encode() in command:
             found.append(int(folder.name))
     return found
 

@@ -22,8 +22,8 @@ import pytest
 from test_evals import EXACT, FAKE, LIKE, inline, list_items
 from test_fine_tuning import chat_rows
 
-from etude.hosted.stores import HostedStores
 from etude.serve.routes import ROUTES
+from etude_openai.hosted.stores import HostedStores
 from serving import serve_as, serving
 from tiny import save_tiny_model
 

@@ -14,10 +14,10 @@ from test_import_openai import TUNED, read_export_scripts, save_export, set_clie
 
 from etude.assistant import Assistant
 from etude.cli import main
-from etude.hosted.stores import HostedStores
 from etude.serve.server import ServerSettings
 from etude.task.contract import Contract
 from etude.types import ModelRef
+from etude_openai.hosted.stores import HostedStores
 from serving import serve_as, serving
 from small_task import rows
 from tiny import save_tiny_model

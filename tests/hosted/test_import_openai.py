@@ -16,11 +16,11 @@ from test_evals import EXACT, FAKE, LABEL, LIKE, inline, run
 from etude.cli import main
 from etude.comparison.compare import compare
 from etude.errors import InputError
-from etude.graders.grade import Tools, grade
-from etude.hosted.import_openai import import_openai
-from etude.hosted.stores import HostedStores
 from etude.task import load_task
 from etude.types import Example, Message
+from etude_openai.graders.grade import Tools, grade
+from etude_openai.hosted.stores import HostedStores
+from etude_openai.saved.import_openai import import_openai
 from serving import get_address, open_client, serve_as
 from small_task import rows, write_json_lines
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import job_functions
-from etude.jobs import Job, JobQueue
+from etude_openai.jobs import Job, JobQueue
 
 STEPS = 6
 
@@ -22,7 +22,7 @@ STEPS = 6
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets child processes import the functions of these tests, and looks often for their ends."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    monkeypatch.setattr("etude.jobs.job.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("etude_openai.jobs.job.POLL_SECONDS", 0.02)
 
 
 def wait_until(is_true: Callable[[], bool], seconds: float = 60) -> None:
@@ -96,7 +96,7 @@ def test_a_job_that_is_killed_every_time_fails(tmp_path: Path) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from etude.jobs import JobQueue
+from etude_openai.jobs import JobQueue
 folder = Path(sys.argv[1])
 queue = JobQueue(folder / "jobs")
 for name in ("first", "second", "third"):

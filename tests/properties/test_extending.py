@@ -14,13 +14,13 @@ from etude.assistant import Assistant
 from etude.comparison import compare
 from etude.data.dataset import Dataset
 from etude.errors import Declined, ModelError
-from etude.jobs import JobQueue
 from etude.methods import METHODS, Candidate, FitContext, Method
 from etude.models.backend import BatchedModel
 from etude.models.registry import BACKENDS, Backend, Models, register
 from etude.models.remote import Journal, RemoteModel, Service
 from etude.task import Task
 from etude.types import Completion, ModelRef, Request
+from etude_openai.jobs import JobQueue
 from small_task import write_task
 
 

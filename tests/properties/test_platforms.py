@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from etude.jobs.worker import interrupt_process
 from etude.runs import record
+from etude_openai.jobs.worker import interrupt_process
 from small_task import write_task
 
 ABSENT = """
@@ -75,7 +75,7 @@ def test_a_check_a_comparison_and_a_lock_need_nothing_of_one_system(tmp_path: Pa
         "from etude.comparison import compare\n"
         "check(sys.argv[1])\n"
         "run = compare(sys.argv[1]).run\n"
-        "import etude.jobs.worker, etude.web.connections, etude.cli.printing\n"
+        "import etude_openai.jobs.worker, etude.web.connections, etude.cli.printing\n"
         "print(run.is_complete, run.info['machine']['memory_gb'], "
         "etude.cli.printing._is_in_foreground())\n"
     )

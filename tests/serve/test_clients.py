@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from etude.assistant import Assistant
-from etude.hosted.stores import HostedStores
 from etude.serve.server import ServerSettings
 from etude.task.contract import Contract
 from etude.types import ModelRef
+from etude_openai.hosted.stores import HostedStores
 from serving import serve_as, serving
 from tiny import save_tiny_model
 

@@ -13,10 +13,10 @@ import openai
 import pytest
 from api_tables import list_field_rows
 
-from etude.hosted.batches import INPUTS
-from etude.serve.conformance import find_refusal, read_api_routes
 from etude.serve.routes import ROUTES
-from etude.serve.routes.endpoints import ENDPOINTS
+from etude_openai.conformance import find_refusal, read_api_routes
+from etude_openai.hosted.batches import INPUTS
+from etude_openai.routes.endpoints import ENDPOINTS
 from serving import serving
 
 VERBS = {"_get": "GET", "_post": "POST", "_delete": "DELETE", "_patch": "PATCH", "_put": "PUT"}

@@ -11,9 +11,9 @@ import openai
 import pytest
 from test_encoder import PASSAGES, tiny_encoder
 
-from etude.hosted.stores import HostedStores
 from etude.models.local.encoder import Encoder, load_encoder
 from etude.serve.server import ServerSettings
+from etude_openai.hosted.stores import HostedStores
 from serving import open_client
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from etude.assistant import Assistant
 from etude.feedback import FeedbackLog
-from etude.hosted.stores import HostedStores
 from etude.serve.engine import ServingLimits
 from etude.serve.server import ServerSettings
 from etude.types import ModelRef
 from etude.web.api_keys import ApiKey, hash_key
 from etude.web.connections import limit_connections
+from etude_openai.hosted.stores import HostedStores
 from serving import serve_as, serving
 
 FAKE = Assistant("prompt", "answer", ModelRef("fake"))

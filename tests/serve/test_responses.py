@@ -10,8 +10,8 @@ import pydantic
 import pytest
 
 from etude.assistant import Assistant
-from etude.hosted.stores import HostedStores
 from etude.types import ModelRef
+from etude_openai.hosted.stores import HostedStores
 from serving import open_client, serve_as, serving
 from tiny import save_tiny_model
 

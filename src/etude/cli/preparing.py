@@ -11,8 +11,8 @@ from etude.cli import printing
 from etude.data.formats import write
 from etude.data.starter import open_task_file, write_starter
 from etude.data.starter.local_models import find_local_models
-from etude.hosted.import_openai import import_openai
 from etude.task import RowSource
+from etude_openai.saved.import_openai import import_openai
 
 import_app = typer.Typer(
     help="Write a task file from data saved from another service.",

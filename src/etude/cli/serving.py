@@ -222,7 +222,7 @@ def serve(
     if jobs is not None:
         if result_files not in ("base64", "plain"):
             raise InputError.of("--result-files", "unknown", result_files, "use base64 or plain")
-        from etude.hosted.stores import HostedStores, build_tools
+        from etude_openai.hosted.stores import HostedStores, build_tools
 
         tools = build_tools(
             parse_names("--grader", grader or [], "judge=http://localhost:8001/v1#MODEL")

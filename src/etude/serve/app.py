@@ -15,10 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Scope
 
 from etude import __version__
-from etude.hosted.stores import HostedStores
-from etude.serve.background import follow_promotions, run_batches, run_evals
 from etude.serve.catalogue import ServedModel
-from etude.serve.conformance import find_refusal
 from etude.serve.engine import ServingEngine
 from etude.serve.routes import MEDIUM_BODY, ROUTES, UPLOAD, ApiRoute
 from etude.serve.schemas import ErrorBody
@@ -27,6 +24,9 @@ from etude.web.api_errors import ApiError, add_error_handlers
 from etude.web.api_keys import KeyRing
 from etude.web.body_guard import BodyGuard, build_route_class
 from etude.web.shell import LOOPBACK, Shell
+from etude_openai.background import follow_promotions, run_batches, run_evals
+from etude_openai.conformance import find_refusal
+from etude_openai.hosted.stores import HostedStores
 
 LOG = logging.getLogger("etude.serve")
 # Only the first route names the model: for each of 400 responses, it would take most of the time to

@@ -8,7 +8,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from etude.errors import InputError
-from etude.hosted.stores import HostedStores
 from etude.models.registry import Models
 from etude.runs.recommended import describe_changes, describe_failed_gates, load_endpoints
 from etude.serve.app import build_app
@@ -18,6 +17,7 @@ from etude.serve.server import ServerSettings
 from etude.task import Endpoint
 from etude.web.connections import LimitedProtocol, limit_connections, open_listener
 from etude.web.shell import LOOPBACK
+from etude_openai.hosted.stores import HostedStores
 
 
 def run_server(

@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from etude.assistant import Assistant
 from etude.feedback import FeedbackLog
-from etude.hosted.stores import HostedStores
 from etude.index.build import DEFAULT_ENCODER
 from etude.runs.recommended import load_endpoints
 from etude.serve.catalogue import FEEDBACK_FILE, ServedModel, load_saved
@@ -28,6 +27,7 @@ from etude.types import Message, ModelRef
 from etude.watch.record import WAIT_SECONDS, TrafficRecord, hash_exchange
 from etude.web.api_errors import ApiError, to_api_error
 from etude.web.api_keys import ApiKey
+from etude_openai.hosted.stores import HostedStores
 
 LOG = logging.getLogger("etude.serve")
 MAX_CHARACTERS = (

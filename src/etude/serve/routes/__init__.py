@@ -4,21 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from etude.hosted.file_store import MAX_FILE
-from etude.serve.routes import (
+from etude.serve.routes import chat, feedback, health, models
+from etude.web.api_keys import Scope
+from etude_openai.hosted.file_store import MAX_FILE
+from etude_openai.routes import (
     batches,
-    chat,
     decisions,
     embeddings,
     evals,
-    feedback,
     files,
     fine_tuning,
-    health,
     model_responses,
-    models,
 )
-from etude.web.api_keys import Scope
 
 LARGE_BODY = 16_000_000  # bytes; for a run with its items
 MEDIUM_BODY = 64_000  # bytes; for a job's description

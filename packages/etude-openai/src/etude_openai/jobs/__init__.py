@@ -2,4 +2,4 @@
 child.
 """
 
-from etude.jobs.job import Job, JobQueue
+from etude_openai.jobs.job import Job, JobQueue

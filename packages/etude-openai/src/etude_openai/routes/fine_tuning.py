@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from etude.hosted.file_store import paginate
 from etude.serve.schemas import Json, Metadata
 from etude.serve.server import HostedState
 from etude.web.api_errors import ApiError
+from etude_openai.hosted.file_store import paginate
 
 Auto = Literal["auto"]
 Limit = Annotated[int, Query(ge=1, le=1000)]

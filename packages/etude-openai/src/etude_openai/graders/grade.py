@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from etude.errors import EtudeError, InputError, Issue, quote_value
-from etude.graders import similarity, templates
+from etude_openai.graders import similarity, templates
 
 Json = Mapping[str, Any]
 OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {

@@ -7,8 +7,8 @@ from typing import Any
 
 from etude.base.files import Json
 from etude.errors import InputError, quote_value
-from etude.graders.templates import read_content, render_template
-from etude.hosted.saved_objects import SavedFolder, SavedObject
+from etude_openai.graders.templates import read_content, render_template
+from etude_openai.saved.saved_objects import SavedFolder, SavedObject
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 

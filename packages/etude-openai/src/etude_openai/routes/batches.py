@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from etude.hosted.file_store import paginate
-from etude.serve.routes.fine_tuning import Limit
 from etude.serve.schemas import Json, Metadata
 from etude.serve.server import HostedState
+from etude_openai.hosted.file_store import paginate
+from etude_openai.routes.fine_tuning import Limit
 
 
 class CreateBatchRequest(BaseModel):

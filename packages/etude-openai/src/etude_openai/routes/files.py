@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import File, Form, Request, UploadFile
 from starlette.responses import Response, StreamingResponse
 
-from etude.hosted.file_store import iter_chunks, paginate
 from etude.serve.schemas import Json
 from etude.serve.server import HostedState
+from etude_openai.hosted.file_store import iter_chunks, paginate
 
 
 async def create_file(

@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from etude.graders.grade import Tools
-from etude.hosted import batches, evals, file_store, fine_tuning, response_store
 from etude.index.build import DEFAULT_ENCODER
-from etude.jobs.job import is_locked
 from etude.models.registry import Models
 from etude.types import Message, ModelRef, Request, Sampling
+from etude_openai.graders.grade import Tools
+from etude_openai.hosted import batches, evals, file_store, fine_tuning, response_store
+from etude_openai.jobs.job import is_locked
 
 Result = TypeVar("Result")
 NO_TOOLS = Tools()

@@ -12,10 +12,10 @@ from typing import Any
 from etude.base.files import Json
 from etude.base.formatting import format_count, format_names
 from etude.errors import InputError, quote_value
-from etude.graders.grade import Tools, grade, validate_grader
-from etude.graders.templates import PLACEHOLDER, render_template
-from etude.hosted.saved_evals import EvalItem, SavedEval
-from etude.hosted.saved_objects import SavedFolder
+from etude_openai.graders.grade import Tools, grade, validate_grader
+from etude_openai.graders.templates import PLACEHOLDER, render_template
+from etude_openai.saved.saved_evals import EvalItem, SavedEval
+from etude_openai.saved.saved_objects import SavedFolder
 
 ANSWER_NAMES = (
     *(

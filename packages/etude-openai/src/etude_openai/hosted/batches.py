@@ -21,8 +21,8 @@ from typing import Any
 
 from etude.base.files import Json, append_line, hash_text, list_lines, read_json, write_json
 from etude.errors import quote_value
-from etude.hosted.file_store import FileStore, iter_json_lines, skip_unreadable
 from etude.web.api_errors import ApiError
+from etude_openai.hosted.file_store import FileStore, iter_json_lines, skip_unreadable
 
 BATCH_ID = re.compile(r"batch_[0-9a-f]{24}")
 EMBEDDINGS = "/v1/embeddings"

@@ -1,6 +1,6 @@
 """The worker of one fine-tuning job: validates its files, trains, and registers the result.
 
-It runs in a child process (etude.jobs) and may be killed at any moment. The same call resumes from
+It runs in a child process (etude_openai.jobs) and may be killed at any moment. The same call resumes from
 the last checkpoint of the training and ends with the same weights.
 """
 
@@ -33,10 +33,6 @@ from etude.data.formats import read_rows
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.preferences import read_preferences
 from etude.errors import EtudeError, InputError, TrainingDiverged, quote_value
-from etude.graders.draws import draw_best
-from etude.hosted.file_store import FileStore
-from etude.hosted.fine_tuning import FineTuningJob
-from etude.hosted.stores import build_tools
 from etude.methods import fine_tune, prefer
 from etude.methods.shared import fit_context
 from etude.methods.shared.training_run import build_training_run, choose_config
@@ -46,6 +42,10 @@ from etude.stats import estimate
 from etude.task import Task, definition, load_task
 from etude.types import Example, Message, ModelRef, Preference, Request, Side, TrainableModel
 from etude.web.api_errors import ApiError
+from etude_openai.graders.draws import draw_best
+from etude_openai.hosted.file_store import FileStore
+from etude_openai.hosted.fine_tuning import FineTuningJob
+from etude_openai.hosted.stores import build_tools
 
 MIN_EXAMPLES = 10
 """OpenAI's lower limit."""

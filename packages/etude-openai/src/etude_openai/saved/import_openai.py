@@ -22,11 +22,11 @@ from etude.data.starter.draft import TaskDraft
 from etude.data.starter.guess_columns import ColumnRoles
 from etude.data.starter.task_text import MODEL
 from etude.errors import InputError, Issue, quote_value
-from etude.hosted.item_rows import ItemRows, build_item_rows
-from etude.hosted.saved_evals import SavedEval, read_evals
-from etude.hosted.saved_objects import SavedFolder, read_saved_folder
 from etude.task import RowSource, load_task
 from etude.types import Example, Message
+from etude_openai.saved.item_rows import ItemRows, build_item_rows
+from etude_openai.saved.saved_evals import SavedEval, read_evals
+from etude_openai.saved.saved_objects import SavedFolder, read_saved_folder
 
 JobRows = list[tuple[str, Json]]  # key of the input and line of each row
 FILES = ("training_file", "validation_file")
@@ -34,7 +34,7 @@ WRITTEN = ("task.yaml", "examples.jsonl", "test.jsonl", "checks.py")  # files of
 CHECK = '''\
 """Whether an answer passes the criteria of a saved eval. Written by `etude import openai`."""
 
-from etude.graders.grade import Tools, grade
+from etude_openai.graders.grade import Tools, grade
 
 CRITERIA = {criteria}
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from etude.base.files import Json, append_line, list_lines
-from etude.graders.grade import Tools, grade
 from etude.types import Model, Request, Sampling
+from etude_openai.graders.grade import Tools, grade
 
 NUM_DRAWS = 4  # answers to each request
 

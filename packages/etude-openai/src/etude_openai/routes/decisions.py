@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from etude.assistant import Assistant
-from etude.serve import item_schemas, responses
+from etude.serve import responses
 from etude.serve.answering import PreparedAnswer, respond
 from etude.serve.engine import FinishedAnswer
 from etude.serve.generation import AnswerRequest, build_chat_request
@@ -22,6 +22,7 @@ from etude.serve.server import Server, ServerState
 from etude.task.contract import Contract
 from etude.task.questions import split_answers
 from etude.web.api_errors import ApiError
+from etude_openai import item_schemas
 
 BOOLEANS = {True: ("true", "yes"), False: ("false", "no")}
 """A boolean choice -> the labels that it can mean."""

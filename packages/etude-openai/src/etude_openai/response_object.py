@@ -11,9 +11,9 @@ from uuid import uuid4
 from etude.serve import responses
 from etude.serve.engine import FinishedAnswer
 from etude.serve.generation import AnswerRequest, StreamEvent
-from etude.serve.item_schemas import CreateResponseRequest
 from etude.serve.schemas import Json
 from etude.web.api_errors import to_api_error
+from etude_openai.item_schemas import CreateResponseRequest
 
 
 @dataclass(frozen=True)

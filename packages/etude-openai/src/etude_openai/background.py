@@ -15,14 +15,14 @@ from uuid import uuid4
 
 from etude.base.files import parse_storable_json
 from etude.errors import EtudeError, InputError
-from etude.graders.templates import complete_sample, read_content, render_template
-from etude.hosted.batches import EMBEDDINGS, WINDOW_SECONDS, RequestBatch
-from etude.hosted.evals import EvalRun
-from etude.serve.item_schemas import to_chat_tool
-from etude.serve.routes.endpoints import answer_body
 from etude.serve.schemas import Json
 from etude.serve.server import Server
 from etude.web.api_errors import ApiError, to_api_error
+from etude_openai.graders.templates import complete_sample, read_content, render_template
+from etude_openai.hosted.batches import EMBEDDINGS, WINDOW_SECONDS, RequestBatch
+from etude_openai.hosted.evals import EvalRun
+from etude_openai.item_schemas import to_chat_tool
+from etude_openai.routes.endpoints import answer_body
 
 LOG = logging.getLogger("etude.serve")
 CONCURRENT = 4  # requests of a batch, or items of an eval, that are worked on together

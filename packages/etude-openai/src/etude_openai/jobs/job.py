@@ -181,7 +181,7 @@ class JobQueue:
             if is_locked(self.root):
                 self._wake.wait(POLL_SECONDS)
             elif any(not job.is_finished for job in self.jobs):
-                command = [sys.executable, "-m", "etude.jobs.worker", str(self.root)]
+                command = [sys.executable, "-m", "etude_openai.jobs.worker", str(self.root)]
                 # In a new session, Ctrl-C in the terminal ends the server but not the job.
                 child = subprocess.run(
                     command, stdin=subprocess.DEVNULL, start_new_session=True, check=False

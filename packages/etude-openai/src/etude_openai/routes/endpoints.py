@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from etude.serve.answering import PreparedAnswer, answer_whole
-from etude.serve.item_schemas import CreateResponseRequest, DecisionRequest
-from etude.serve.routes import chat, decisions, embeddings, model_responses
+from etude.serve.routes import chat
 from etude.serve.schemas import ChatRequest, CompletionRequest, Json
 from etude.serve.server import Server
 from etude.web.api_errors import to_body_error
+from etude_openai.item_schemas import CreateResponseRequest, DecisionRequest
+from etude_openai.routes import decisions, embeddings, model_responses
 
 Answer = Callable[[Server, Any], Awaitable[Json]]
 

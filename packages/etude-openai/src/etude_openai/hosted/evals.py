@@ -26,10 +26,10 @@ import jsonschema
 from etude.base import files as disk
 from etude.base.files import Json, append_line, list_lines, read_json, read_lines, write_json
 from etude.errors import InputError
-from etude.graders.grade import Grade, Tools, grade, validate_grader
-from etude.hosted.file_store import FileStore, iter_json_lines, read_object, skip_unreadable
 from etude.stats import intervals, paired
 from etude.web.api_errors import ApiError
+from etude_openai.graders.grade import Grade, Tools, grade, validate_grader
+from etude_openai.hosted.file_store import FileStore, iter_json_lines, read_object, skip_unreadable
 
 EVAL_ID = re.compile(r"eval_[0-9a-f]{24}")
 RUN_ID = re.compile(r"evalrun_[0-9a-f]{24}")

@@ -10,16 +10,16 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
-from etude.hosted.file_store import paginate
-from etude.hosted.response_store import ResponseStore, create_response_id
-from etude.serve import item_schemas
 from etude.serve.answering import PreparedAnswer, respond
 from etude.serve.generation import build_chat_request
-from etude.serve.response_object import ResponseBuilder
-from etude.serve.routes.fine_tuning import Limit
 from etude.serve.schemas import Json
 from etude.serve.server import HostedState, Server, ServerState
 from etude.web.api_errors import ApiError, to_body_error
+from etude_openai import item_schemas
+from etude_openai.hosted.file_store import paginate
+from etude_openai.hosted.response_store import ResponseStore, create_response_id
+from etude_openai.response_object import ResponseBuilder
+from etude_openai.routes.fine_tuning import Limit
 
 PARAMETERS = {
     "messages": "input",

@@ -1,4 +1,4 @@
-"""The child process of one job: `python -m etude.jobs.worker JOBS`.
+"""The child process of one job: `python -m etude_openai.jobs.worker JOBS`.
 
 It runs the oldest unfinished job at a lower priority and records how it ended. If another child is
 running, it exits at once, so any number of servers may start children in the same folder.
@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 from etude.base.files import read_json, write_json
-from etude.jobs.job import Job, list_jobs, try_lock
+from etude_openai.jobs.job import Job, list_jobs, try_lock
 
 NICENESS = 10  # a lower priority than the server's, which must answer quickly
 MAX_ATTEMPTS = 5

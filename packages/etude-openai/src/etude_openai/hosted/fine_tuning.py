@@ -2,7 +2,7 @@
 worker.
 
 FINE_TUNING/
-  queue/                  one worker process at a time (etude.jobs)
+  queue/                  one worker process at a time (etude_openai.jobs)
   ftjob-3a1b.../
     job.json              the client's request, and the model that is really trained; written once
     wish.json             run, pause or cancel: what the client wants now
@@ -28,13 +28,13 @@ from typing import Any, Literal
 from etude.assistant import load
 from etude.base.files import Json, append_line, hash_text, list_lines, read_json, write_json
 from etude.errors import InputError
-from etude.graders.grade import Tools, validate_grader
-from etude.hosted.file_store import FileStore
-from etude.jobs import Job, JobQueue
 from etude.web.api_errors import ApiError
+from etude_openai.graders.grade import Tools, validate_grader
+from etude_openai.hosted.file_store import FileStore
+from etude_openai.jobs import Job, JobQueue
 
 JOB_ID = re.compile(r"ftjob-[0-9a-f]{24}")
-WORKER = "etude.hosted.worker:run_fine_tuning"
+WORKER = "etude_openai.hosted.worker:run_fine_tuning"
 FINISHED = ("succeeded", "failed", "cancelled")
 COMPLETION_MODELS = ("babbage-002", "davinci-002")
 """The models of OpenAI that are tuned on prompts and completions. All others are tuned on chats."""
