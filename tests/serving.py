@@ -3,23 +3,29 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 import uvicorn
 
 from etude.assistant import Assistant
 from etude.models.registry import Models
+from etude.serve import promotions
 from etude.serve.app import build_app
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import ServingEngine
+from etude.serve.extension import GROUP, ExtensionOptions, ServerExtension, load_extensions
 from etude.serve.launch import build_config
 from etude.serve.server import ServerSettings
-from etude_openai import background
-from etude_openai.hosted.stores import HostedStores
+
+needs_package = pytest.mark.skipif(
+    not entry_points(group=GROUP), reason="no package with routes; to run: pip install '.[openai]'"
+)
 
 
 @contextmanager
@@ -27,21 +33,23 @@ def serving(
     *served: ServedModel,
     settings: ServerSettings | None = None,
     models: Models | None = None,
-    hosted: HostedStores | None = None,
+    extensions: Sequence[ServerExtension] | None = None,
 ) -> Iterator[str]:
-    """The address of a server of these assistants."""
+    """The address of a server of these assistants, with the extensions that are installed."""
     settings = settings or ServerSettings()
+    if extensions is None:
+        extensions = load_extensions(ExtensionOptions())
     app = build_app(
         {each.name: each for each in served},
         ServingEngine(models or Models(), settings.limits),
         settings,
-        hosted,
+        extensions,
     )
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the server itself does
     server = uvicorn.Server(build_config(app, settings.limits))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    with patch.object(background, "POLL_SECONDS", 0.02):
+    with patch.object(promotions, "POLL_SECONDS", 0.02):
         thread.start()
         while not server.started:
             time.sleep(0.005)

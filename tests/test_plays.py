@@ -30,7 +30,7 @@ from etude.task.tool_class import ToolLimits, ToolRef, ToolSession
 from etude.tool_loop import ToolLoop
 from etude.watch.record import TrafficRecord
 from processes import kill_when, start_command
-from serving import open_client
+from serving import needs_package, open_client
 from small_task import THEMES, rows, write_json_lines
 
 DESK = '''
@@ -301,6 +301,7 @@ def read_rows(task: Path) -> dict[str, Any]:
     }
 
 
+@needs_package
 @pytest.mark.parametrize("method", ["fine_tune", pytest.param("few_shot", marks=pytest.mark.real)])
 def test_conversations_with_a_server_are_those_that_were_played(
     method: str, task: Path, tmp_path: Path
@@ -371,6 +372,7 @@ def test_a_server_runs_only_what_it_is_asked_to_run(task: Path, tmp_path: Path) 
         assert "<tool_call>" in converse(client, "chat", questions[1:])[1]["content"]
 
 
+@needs_package
 def test_calls_that_were_run_are_reported_if_the_next_answer_fails(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,11 +8,14 @@ from inspect import signature
 
 from pydantic import BaseModel
 
-from etude.serve.routes import ROUTES, ApiRoute
+from etude.serve.routes import ROUTES as CORE_ROUTES
+from etude.serve.routes import ApiRoute
 from etude.serve.schemas import UNSUPPORTED, GenerationRequest
 from etude_openai.conformance import NOT_SERVED, OpenAIRoute, read_api_routes
 from etude_openai.item_schemas import HOSTED, CreateResponseRequest
+from etude_openai.routes import ROUTES
 
+ALL_ROUTES = (*CORE_ROUTES, *ROUTES)
 ROUTE_TITLES = ("resource", "served", "not served (501)", "why")
 FIELD_TITLES = ("route", "fields read", "refused with an error", "ignored")
 
@@ -24,7 +27,7 @@ def find_resource(route: OpenAIRoute) -> str:
 
 def find_served(route: OpenAIRoute) -> ApiRoute | None:
     """Returns the server's route for a route of the API."""
-    return next((own for own in ROUTES if route.matches(own.method, own.path)), None)
+    return next((own for own in ALL_ROUTES if route.matches(own.method, own.path)), None)
 
 
 def list_route_rows() -> Iterator[Sequence[str]]:

@@ -1,7 +1,7 @@
 """Count properties of the project's names, and fail beyond the limits in pyproject.toml
 (`[tool.etude.names]`).
 
-    python tools/names.py [FOLDER] [--worst N]
+    python tools/names.py [FOLDER ...] [--worst N]
 
 The counts can show that names become worse, but not that they are good. All are shares, in percent.
 """
@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+SOURCES = (ROOT / "src" / "etude", ROOT / "packages" / "etude-openai" / "src")
 # Vague names: words for how a value was obtained, or for nothing, instead of what the value is.
 VAGUE_NAMES = frozenset(
     """
@@ -101,14 +102,15 @@ class Names:
 def main() -> None:
     """Prints the shares and their limits. Exits with 1 if one is beyond its limit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "src" / "etude")
+    parser.add_argument("folders", type=Path, nargs="*", default=SOURCES)
     parser.add_argument(
         "--worst", type=int, default=0, help="list the N most frequent vague names with locations"
     )
     args = parser.parse_args()
     names = Names()
-    for path in sorted(args.folder.rglob("*.py")):
-        names.add_module(path)
+    for folder in args.folders:
+        for path in sorted(folder.rglob("*.py")):
+            names.add_module(path)
     limits = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["etude"][
         "names"
     ]

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import data_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import read_cases
-from conftest import data_folder
 from etude.checks import CHECKS, FREE, FindingKind, Findings, Material, check, check_material, finds
 from etude.checks.output.html_page import to_html
 from etude.checks.output.terminal import format_locations, summarize, to_json, to_text

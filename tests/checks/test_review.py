@@ -3,10 +3,10 @@
 import csv
 
 import pytest
+from conftest import data_folder
 from test_checks import create_pairs
 
 from cases import read_cases
-from conftest import data_folder
 from etude.checks.safety.phrases import check_advice, load_phrases
 from pairs import find_in, find_rows
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from conftest import data_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import data_folder
 from etude.checks import Material, check_material
 from etude.checks.style.features import NOT_APPLICABLE, STYLES
 from etude.checks.style.split_style import check_style, cross_validate_auc, is_split

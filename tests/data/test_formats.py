@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import data_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import data_folder
 from etude.cli import main
 from etude.data.formats import LoadedRows, guess_columns, peek_rows, read_rows, survey_rows
 from etude.errors import InputError, MissingExtraError

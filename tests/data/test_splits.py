@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
+from conftest import data_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import data_folder
 from etude.data.dataset import Dataset
 from etude.data.splits import Split, input_key, split
 from etude.errors import InputError

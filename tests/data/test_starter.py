@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import data_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from conftest import data_folder
 from etude.cli import main
 from etude.comparison import compare
 from etude.data.dataset import Dataset, load_dataset

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import rescore
+from conftest import data_folder
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from test_templates import tokenizer_for
 
-from conftest import data_folder
 from etude.cli import main
 from etude.data.dataset import MinRows, load_dataset, load_test
 from etude.data.formats import read_rows

@@ -7,9 +7,9 @@ import runpy
 from pathlib import Path
 
 import pytest
+from conftest import data_folder
 
 from cases import read_cases
-from conftest import data_folder
 from etude.limits.acts import MODEL_FILE, match_phrases, read_act
 from etude.task.contract import Contract
 from etude.types import ACTS, Act

@@ -35,7 +35,7 @@ def test_ci_prints_the_seconds_of_the_tests_and_fails_if_they_fail(
 
 
 def test_the_end_of_a_test_run_names_every_kind_of_skip_and_how_to_run_it(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    shutil.copy(ROOT / "conftest.py", tmp_path)
     (tmp_path / "test_it.py").write_text(
         "import pytest\nfrom conftest import data_folder\n"
         "@pytest.mark.real\n@pytest.mark.parametrize('n', range(3))\ndef test_long(n): ...\n"

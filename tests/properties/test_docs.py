@@ -17,7 +17,6 @@ from typing import get_args
 
 import pytest
 import yaml
-from docs import WRITERS
 
 import etude
 from etude import errors
@@ -36,6 +35,9 @@ from etude.types import Example, Kind, Message, ModelRef
 from real_runs import real_run
 from small_task import rows, write_task
 
+docs = pytest.importorskip(
+    "docs", reason="no package with routes; to run: pip install '.[openai]'", exc_type=ImportError
+)
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md")]
 PAGES += [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
@@ -325,7 +327,7 @@ def test_a_true_denial_is_not_reported() -> None:
 
 
 def test_the_generated_pages_are_what_the_code_says() -> None:
-    for name, write in WRITERS.items():
+    for name, write in docs.WRITERS.items():
         page = (ROOT / "docs" / name).read_text(encoding="utf-8")
         assert write(page) == page, f"{name} is not what the code says. Run: make docs"
 

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from etude.models.registry import BACKENDS, Backend, Models, register
 from etude.models.remote import Journal, RemoteModel, Service
 from etude.task import Task
 from etude.types import Completion, ModelRef, Request
-from etude_openai.jobs import JobQueue
 from small_task import write_task
 
 
@@ -190,13 +188,3 @@ def test_a_remote_model_without_a_service_is_refused() -> None:
     register(replace(OLLAMA, service=None))
     with pytest.raises(ModelError, match="its entry needs service="):
         Models().get(ModelRef("ollama:llama3"))
-
-
-def test_a_function_of_ones_own_runs_as_a_job(tmp_path: Path) -> None:
-    queue = JobQueue(tmp_path / "jobs")
-    job = queue.submit("os:mkdir", [str(tmp_path / "new")])
-    while not job.is_finished:
-        time.sleep(0.02)
-    assert job.state == "succeeded"
-    assert (tmp_path / "new").is_dir()
-    queue.close()

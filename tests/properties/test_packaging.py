@@ -74,7 +74,7 @@ def test_the_image_is_built_from_the_wheel_with_extras_and_models_that_are_decla
         for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
         if line[0] == "!"
     ]
-    assert {*copied, "src"} == set(sent)
+    assert {*copied, "src", "packages"} == set(sent)
     assert all((ROOT / name).exists() for name in sent)
 
 

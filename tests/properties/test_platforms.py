@@ -3,17 +3,13 @@ without it.
 """
 
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from etude.runs import record
-from etude_openai.jobs.worker import interrupt_process
 from small_task import write_task
 
 ABSENT = """
@@ -75,7 +71,9 @@ def test_a_check_a_comparison_and_a_lock_need_nothing_of_one_system(tmp_path: Pa
         "from etude.comparison import compare\n"
         "check(sys.argv[1])\n"
         "run = compare(sys.argv[1]).run\n"
-        "import etude_openai.jobs.worker, etude.web.connections, etude.cli.printing\n"
+        "from importlib.metadata import entry_points\n"
+        "import etude.web.connections, etude.cli.printing\n"
+        "for entry in entry_points(group='etude.routes'): entry.load()\n"
         "print(run.is_complete, run.info['machine']['memory_gb'], "
         "etude.cli.printing._is_in_foreground())\n"
     )
@@ -108,23 +106,3 @@ def test_a_machine_that_does_not_tell_its_memory_has_none_in_the_record(
     assert record.read_environment()["machine"]["memory_gb"]
     monkeypatch.delattr(os, "sysconf_names")
     assert record.read_environment()["machine"]["memory_gb"] is None
-
-
-@pytest.mark.parametrize("system", ["posix", "nt"])
-def test_a_cancelled_job_is_interrupted_on_every_system(system: str) -> None:
-    # As a job does: a shell ignores the signal in what it starts in the background.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            interrupt_soon(system)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-def interrupt_soon(system: str) -> None:
-    """Interrupts this process from another thread, and waits for that in short sleeps, as Windows
-    needs them.
-    """
-    threading.Timer(0.02, interrupt_process, [system]).start()
-    for _ in range(3000):
-        time.sleep(0.01)

@@ -19,7 +19,6 @@ ORDER = (
         "types",
         "base",
         "cluster",
-        "jobs",
         "web",
         "text",
         "task",
@@ -27,7 +26,6 @@ ORDER = (
         "data",
         "stats",
         "metrics",
-        "graders",
     ),
     *(
         "render",
@@ -55,7 +53,7 @@ ORDER = (
         "watch",
         "export",
     ),
-    *("hosted", "serve", "studio", "mcp_server", "cli"),
+    *("serve", "studio", "mcp_server", "cli"),
 )
 """Each may import only from the left."""
 SIBLINGS = {"comparison", "tuning", "suites"}
@@ -142,8 +140,6 @@ def test_no_file_of_ours_unpickles_or_runs_remote_code() -> None:
 ALLOWED = {
     ("tuning/train.py", "fine_tune"),  # etude train is this method by itself
     ("comparison/evidence.py", "baseline"),  # which is fitted a second time, on fewer rows
-    ("hosted/worker.py", "fine_tune"),  # the hosted API trains as `etude train` does
-    ("hosted/worker.py", "prefer"),
     ("methods/baseline.py", "classical"),  # which fits what the backend answers with
     ("methods/shared/encoder_method.py", "classical"),  # which saves it
     ("make/gates.py", "classical"),  # whose classifier judges the labels of made rows
@@ -169,6 +165,11 @@ def test_no_module_outside_names_a_method_or_a_backend() -> None:
         if get_unit(path) != owners[module]
     }
     assert imports == ALLOWED
+
+
+def test_no_module_names_a_package_that_extends_it() -> None:
+    named = [path.name for path in MODULES if "etude_openai" in path.read_text(encoding="utf-8")]
+    assert not named, "packages are found by their entry points"
 
 
 def test_one_module_imports_ray() -> None:

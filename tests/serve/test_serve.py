@@ -57,7 +57,7 @@ from etude.types import Example, Message, ModelRef, SearchRef
 from etude.watch.record import FILES, TrafficRecord
 from etude.web.api_keys import ApiKey, find_key, read_keys
 from real_runs import copy_task
-from serving import get_address, open_client, serve_as, serving
+from serving import get_address, needs_package, open_client, serve_as, serving
 from small_task import library, write_task
 from tiny import save_tiny_model
 
@@ -107,6 +107,7 @@ def test_an_answer_is_that_of_the_assistant(client: openai.OpenAI) -> None:
     assert raw.headers["x-request-id"]
 
 
+@needs_package
 def test_an_answer_that_is_handed_over_is_replaced_by_the_sentence_of_the_task() -> None:
     confidence = AnswerConfidence(("logprob",), (-9.0,), (1.0,), 0.0)
     unsure = replace(

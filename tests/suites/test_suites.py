@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from conftest import data_folder
+
 from etude.assistant import Assistant, load
 from etude.base.pages import hash_source
 from etude.cli import main

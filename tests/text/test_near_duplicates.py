@@ -8,10 +8,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from conftest import data_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import data_folder
 from etude.text.near_duplicates import cluster_near_duplicates, cluster_pairs, find_near_matches
 from etude.text.normal_forms import to_canonical
 from etude.text.shared_shingles import find_candidate_pairs

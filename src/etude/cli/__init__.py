@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,6 @@ from etude.errors import EtudeError, InputError, Issue
 COMMANDS = {
     "init": ("preparing:init", "Write a task file from a file of examples."),
     "check": ("checking:check", "Check the examples for errors before training on them."),
-    "import": ("preparing:import_app", "Write a task file from data saved from OpenAI's API."),
     "convert": (
         "preparing:convert",
         "Write examples or preferences in the format of another tool.",
@@ -82,10 +82,13 @@ class _LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Load a command; None if there is no command of this name."""
-        if cmd_name not in COMMANDS:
+        if cmd_name in COMMANDS:
+            module, _, function = COMMANDS[cmd_name][0].partition(":")
+            command = getattr(import_module(f"etude.cli.{module}"), function)
+        else:
+            command = load_added_commands().get(cmd_name)
+        if command is None:
             return None
-        module, _, function = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(import_module(f"etude.cli.{module}"), function)
         if isinstance(command, typer.Typer):
             return typer.main.get_command(command)
         single = typer.Typer(**_SETTINGS)
@@ -93,8 +96,16 @@ class _LazyGroup(TyperGroup):
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
+        summaries = [(name, summary) for name, (_, summary) in COMMANDS.items()]
+        for name, command in load_added_commands().items():
+            summaries.append((name, str(command.info.help)))
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+            formatter.write_dl(summaries)
+
+
+def load_added_commands() -> dict[str, typer.Typer]:
+    """Load the commands that installed packages add through the entry points `etude.commands`."""
+    return {entry.name: entry.load() for entry in entry_points(group="etude.commands")}
 
 
 app = typer.Typer(

@@ -183,6 +183,7 @@ def serve(
     if not all(find_spec(module) for module in ("fastapi", "uvicorn", "prometheus_client")):
         raise MissingExtraError("etude serve", "serve")
     from etude.serve.catalogue import ENGINES
+    from etude.serve.extension import ExtensionOptions, load_extensions
     from etude.serve.launch import run_server
     from etude.serve.server import ServerSettings
     from etude.watch.record import TrafficRecord
@@ -218,17 +219,17 @@ def serve(
         if record
         else None,
     )
-    hosted = None
-    if jobs is not None:
-        if result_files not in ("base64", "plain"):
-            raise InputError.of("--result-files", "unknown", result_files, "use base64 or plain")
-        from etude_openai.hosted.stores import HostedStores, build_tools
-
-        tools = build_tools(
-            parse_names("--grader", grader or [], "judge=http://localhost:8001/v1#MODEL")
-        )
-        hosted = HostedStores(jobs, parse_bases(base or []), result_files, quota, tools)
-    run_server(places or [], method, engine, host, port, settings, hosted, run_tools)
+    if result_files not in ("base64", "plain"):
+        raise InputError.of("--result-files", "unknown", result_files, "use base64 or plain")
+    options = ExtensionOptions(
+        jobs,
+        parse_bases(base or []),
+        parse_names("--grader", grader or [], "judge=http://localhost:8001/v1#MODEL"),
+        result_files=result_files,
+        quota_gb=quota,
+    )
+    extensions = load_extensions(options)
+    run_server(places or [], method, engine, host, port, settings, extensions, run_tools)
 
 
 def check_engine(places: Sequence[str], method: str | None, engine: str) -> None:

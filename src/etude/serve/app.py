@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -17,16 +17,15 @@ from starlette.types import Scope
 from etude import __version__
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import ServingEngine
-from etude.serve.routes import MEDIUM_BODY, ROUTES, UPLOAD, ApiRoute
+from etude.serve.extension import ServerExtension, refuse_request
+from etude.serve.promotions import follow_promotions
+from etude.serve.routes import ROUTES, ApiRoute
 from etude.serve.schemas import ErrorBody
 from etude.serve.server import Server, ServerMetrics, ServerSettings
 from etude.web.api_errors import ApiError, add_error_handlers
 from etude.web.api_keys import KeyRing
 from etude.web.body_guard import BodyGuard, build_route_class
 from etude.web.shell import LOOPBACK, Shell
-from etude_openai.background import follow_promotions, run_batches, run_evals
-from etude_openai.conformance import find_refusal
-from etude_openai.hosted.stores import HostedStores
 
 LOG = logging.getLogger("etude.serve")
 # Only the first route names the model: for each of 400 responses, it would take most of the time to
@@ -43,10 +42,11 @@ def build_app(
     catalogue: Mapping[str, ServedModel],
     engine: ServingEngine,
     settings: ServerSettings,
-    hosted: HostedStores | None = None,
+    extensions: Sequence[ServerExtension] = (),
 ) -> FastAPI:
     """Build the app of a server. The app closes the engine on shutdown."""
-    server = Server(dict(catalogue), engine, settings, ServerMetrics(engine), hosted=hosted)
+    metrics = ServerMetrics(engine)
+    server = Server(dict(catalogue), engine, settings, metrics, extensions=extensions)
     app = FastAPI(
         title="Étude",
         version=__version__,
@@ -57,7 +57,7 @@ def build_app(
     )
     app.state.server = server
     keys = KeyRing(settings.keys, settings.key_file)
-    add_error_handlers(app, find_refusal)
+    add_error_handlers(app, partial(refuse_request, extensions))
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"]
@@ -90,7 +90,10 @@ def build_app(
         origins=settings.origins if settings.is_local else None,
         on_answered=log_request,
     )
-    for route in ROUTES:
+    routes = list(ROUTES)
+    for extension in extensions:
+        routes += extension.routes
+    for route in routes:
         models: dict[int | str, dict[str, Any]] = (
             {400: {"model": ErrorBody}} if route == ROUTES[0] else {}
         )
@@ -98,7 +101,7 @@ def build_app(
             route.path,
             route.handler,
             methods=[route.method],
-            route_class_override=build_route_class(partial(_check_request, server, keys, route)),
+            route_class_override=build_route_class(partial(_check_request, keys, route)),
             responses={**ERRORS, **models} if route.path.startswith("/v1/") else {},
             response_model=None,
             max_body_size=route.max_body or settings.limits.body_bytes,
@@ -106,22 +109,12 @@ def build_app(
     return app
 
 
-async def _check_request(server: Server, keys: KeyRing, route: ApiRoute, request: Request) -> None:
+async def _check_request(keys: KeyRing, route: ApiRoute, request: Request) -> None:
     """Check key, scope and quota before the body is read. Raises ApiError."""
     if route.scope:
         keys.check_request(request, route.scope)
-    if route.max_body == UPLOAD and server.hosted:
-        length = request.headers.get("content-length")
-        if length is None:
-            raise ApiError(411, "Send the header Content-Length with an upload.")
-        room = await server.hosted.file_threads.run(server.hosted.files.count_room)
-        if int(length) > room + MEDIUM_BODY:
-            message = (
-                f"The body has {int(length):,} bytes; this server can still store {max(0, room):,}."
-            )
-            raise ApiError(
-                413, f"{message} Delete files, or start the server with a larger --quota.", "file"
-            )
+    if route.check_upload:
+        await route.check_upload(request)
 
 
 @asynccontextmanager
@@ -134,17 +127,15 @@ async def _load_then_close(server: Server) -> AsyncIterator[None]:
     threading.Thread(
         target=follow_promotions, args=(server, closing), name="promotions", daemon=True
     ).start()
-    workers = (
-        [asyncio.ensure_future(work(server)) for work in (run_batches, run_evals)]
-        if server.hosted
-        else []
-    )
+    workers: list[asyncio.Future[None]] = []
+    for extension in server.extensions:
+        workers += map(asyncio.ensure_future, extension.start_work(server))
     yield
     closing.set()
     for worker in workers:
         worker.cancel()
-    if server.hosted:
-        server.hosted.close()
+    for extension in server.extensions:
+        extension.close()
     await asyncio.to_thread(server.engine.close)
     if server.settings.record:
         await asyncio.to_thread(server.settings.record.close)

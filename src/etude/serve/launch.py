@@ -13,11 +13,11 @@ from etude.runs.recommended import describe_changes, describe_failed_gates, load
 from etude.serve.app import build_app
 from etude.serve.catalogue import load_catalogue
 from etude.serve.engine import ServingEngine, ServingLimits
+from etude.serve.extension import ServerExtension
 from etude.serve.server import ServerSettings
 from etude.task import Endpoint
 from etude.web.connections import LimitedProtocol, limit_connections, open_listener
 from etude.web.shell import LOOPBACK
-from etude_openai.hosted.stores import HostedStores
 
 
 def run_server(
@@ -27,7 +27,7 @@ def run_server(
     host: str,
     port: int,
     settings: ServerSettings,
-    hosted: HostedStores | None = None,
+    extensions: Sequence[ServerExtension] = (),
     run_tools: bool = False,
 ) -> None:
     """Serve the assistants of these places until SIGTERM or Ctrl-C, then answer the requests still
@@ -51,9 +51,9 @@ def run_server(
         endpoints |= load_endpoints(served.assistant, served.run)
     models = Models(endpoints=endpoints)
     models.expected = [served.assistant.model for served in catalogue.values()]
-    app = build_app(catalogue, ServingEngine(models, settings.limits), settings, hosted)
+    app = build_app(catalogue, ServingEngine(models, settings.limits), settings, extensions)
     url_host = f"[{host}]" if ":" in host else host
-    names = [*catalogue, *(["files and fine-tuning jobs"] if hosted else [])]
+    names = [*catalogue, *(extension.title for extension in extensions if extension.title)]
     print(f"Serving {', '.join(names)} at http://{url_host}:{listener.getsockname()[1]}/v1")
     if settings.record:
         print(

@@ -5,7 +5,7 @@ answers.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,20 +14,18 @@ from typing import Annotated
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from etude.assistant import Assistant
 from etude.feedback import FeedbackLog
-from etude.index.build import DEFAULT_ENCODER
 from etude.runs.recommended import load_endpoints
-from etude.serve.catalogue import FEEDBACK_FILE, ServedModel, load_saved
+from etude.serve.catalogue import ServedModel
 from etude.serve.engine import FinishedAnswer, ServingEngine, ServingLimits
+from etude.serve.extension import ServerExtension
 from etude.serve.generation import AnswerRequest, StreamEvent
 from etude.serve.responses import get_handover_reason
 from etude.serve.schemas import Json
-from etude.types import Message, ModelRef
+from etude.types import Message
 from etude.watch.record import WAIT_SECONDS, TrafficRecord, hash_exchange
 from etude.web.api_errors import ApiError, to_api_error
 from etude.web.api_keys import ApiKey
-from etude_openai.hosted.stores import HostedStores
 
 LOG = logging.getLogger("etude.serve")
 MAX_CHARACTERS = (
@@ -49,7 +47,6 @@ class ServerSettings:
     strict: bool = False  # whether system messages of callers are refused
     is_local: bool = True  # whether only this machine may send requests
     origins: tuple[str, ...] = ()  # origins whose pages may send requests, besides the server's own
-    encoder: str = DEFAULT_ENCODER  # embeds texts
     record: TrafficRecord | None = None  # of answered requests
 
 
@@ -158,76 +155,31 @@ class Server:
     metrics: ServerMetrics
     recent: RecentAnswers = field(default_factory=RecentAnswers)
     logs: dict[Path, FeedbackLog] = field(default_factory=dict)
-    hosted: HostedStores | None = None  # files and jobs; None without --jobs
-    tuned: dict[str, ServedModel] = field(
-        default_factory=dict
-    )  # results of jobs that a client has requested
+    extensions: Sequence[ServerExtension] = ()
     replaced: dict[str, ServedModel] = field(
         default_factory=dict
     )  # by name, the assistant before a promotion
-    embedding: asyncio.Lock = field(
-        default_factory=asyncio.Lock
-    )  # held while a request's texts are embedded
     is_ready: bool = False
     failure: ApiError | None = None  # why weights could not be loaded
 
     def find_model(self, name: str) -> ServedModel:
         """Return the assistant of a name. Raises ApiError if there is none."""
-        if served := self.catalogue.get(name) or self._find_tuned(name) or self._find_base(name):
+        if served := self.catalogue.get(name):
             return served
+        for extension in self.extensions:
+            if served := extension.find_model(name):
+                return served
         message = (
             f"There is no model {name!r}. Available: {', '.join(self.list_models()) or 'none yet'}."
         )
         raise ApiError(404, message, "model", "model_not_found")
 
     def list_models(self) -> list[str]:
-        """List the names of all assistants: those of the catalogue, untuned models, and results of
-        jobs.
-        """
-        jobs = self.hosted.fine_tuning if self.hosted else None
-        names = [*self.catalogue, *(filter(self._find_base, jobs.bases) if jobs else ())]
-        return list(dict.fromkeys([*names, *(jobs.list_models() if jobs else ())]))
-
-    def find_encoder(self, name: str) -> str:
-        """Return the encoder of a name, which `--base` may map. Raises ApiError if there is
-        none.
-        """
-        encoder = self.settings.encoder
-        bases = self.hosted.fine_tuning.bases if self.hosted else {}
-        if bases.get(name, name) != encoder:
-            message = (
-                f"There is no encoder {name!r}. Use {encoder}, or map the name with --base "
-                f"{name}={encoder}."
-            )
-            raise ApiError(404, message, "model", "model_not_found")
-        return encoder
-
-    def _find_base(self, name: str) -> ServedModel | None:
-        """Return the untuned model to which `--base` maps a name, under its own name; None if there
-        is none.
-        """
-        hosted = self.hosted
-        base = hosted.fine_tuning.bases.get(name) if hosted else None
-        if hosted is None or base is None or base == self.settings.encoder:
-            return None
-        assistant = Assistant("prompt", "answer", ModelRef(base))
-        folder = hosted.folder
-        reason = f"{Path(base).name} is untuned, and no test has measured it"
-        return ServedModel(
-            Path(base).name, assistant, folder, folder / FEEDBACK_FILE, unmeasured_reason=reason
-        )
-
-    def _find_tuned(self, name: str) -> ServedModel | None:
-        """Return the result of a job, loaded on the first request for it; None if it does not
-        exist.
-        """
-        folder = self.hosted.fine_tuning.find_assistant(name) if self.hosted else None
-        if folder is None:
-            self.tuned.pop(name, None)
-            return None
-        if name not in self.tuned:
-            self.tuned[name] = load_saved(name, folder)
-        return self.tuned[name]
+        """List the names of all assistants: those of the catalogue, then those of extensions."""
+        names = list(self.catalogue)
+        for extension in self.extensions:
+            names += extension.list_models()
+        return list(dict.fromkeys(names))
 
     def load_weights(self, served: ServedModel) -> None:
         """Load what an assistant needs. Call it in the engine's thread."""
@@ -310,16 +262,5 @@ def _get_server(request: Request) -> Server:
     return server
 
 
-def _get_hosted(request: Request) -> HostedStores:
-    hosted = _get_server(request).hosted
-    if hosted is None:
-        raise ApiError(
-            404, "This server has no files and jobs. Start it with --jobs FOLDER.", code="jobs_off"
-        )
-    return hosted
-
-
-HostedState = Annotated[HostedStores, Depends(_get_hosted)]
-"""The type of a handler's parameter that gets files and jobs. Raises ApiError without --jobs."""
 ServerState = Annotated[Server, Depends(_get_server)]
 """The type of a handler's parameter that gets the server."""

@@ -1,1 +1,1 @@
-"""The routes of OpenAI's API besides chats, completions and models, and the import of what it saved."""
+"""OpenAI's API besides chats, completions and models, and the import of what it saved."""

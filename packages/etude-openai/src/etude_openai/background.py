@@ -1,10 +1,9 @@
-"""Work in the background: takes up promoted assistants and, only while no client waits, answers
-batches, and samples and grades the items of evals.
+"""Work in the background, only while no client waits: answers batches, and samples and grades the
+items of evals.
 """
 
 import asyncio
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +22,7 @@ from etude_openai.hosted.batches import EMBEDDINGS, WINDOW_SECONDS, RequestBatch
 from etude_openai.hosted.evals import EvalRun
 from etude_openai.item_schemas import to_chat_tool
 from etude_openai.routes.endpoints import answer_body
+from etude_openai.state import get_hosted, get_state
 
 LOG = logging.getLogger("etude.serve")
 CONCURRENT = 4  # requests of a batch, or items of an eval, that are worked on together
@@ -33,24 +33,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def follow_promotions(server: Server, closing: threading.Event) -> None:
-    """Take up what is promoted for the tasks that are served, until the event is set."""
-    files = {
-        name: served.promotions for name, served in server.catalogue.items() if served.promotions
-    }
-    stamps = dict.fromkeys(files, 0)
-    while files and not closing.wait(POLL_SECONDS):
-        for name, file in files.items():
-            with suppress(OSError):  # nothing was promoted yet
-                if (stamp := file.stat().st_mtime_ns) != stamps[name]:
-                    stamps[name] = stamp
-                    server.take_up_promoted(name)
-
-
 async def run_batches(server: Server) -> None:
     """Run the batches of a server until this task is cancelled."""
-    assert server.hosted is not None, "batches need --jobs"
-    store = server.hosted.batches
+    store = get_hosted(server).batches
     await _run_all(
         server,
         lambda: [batch for batch in store.batches if not batch.is_finished][::-1],
@@ -60,8 +45,7 @@ async def run_batches(server: Server) -> None:
 
 async def run_evals(server: Server) -> None:
     """Work on the runs of evals of a server until this task is cancelled."""
-    assert server.hosted is not None, "evals need --jobs"
-    await _run_all(server, server.hosted.evals.list_unfinished, _run_eval)
+    await _run_all(server, get_hosted(server).evals.list_unfinished, _run_eval)
 
 
 async def _run_all(
@@ -99,8 +83,7 @@ async def _run_all(
 
 
 async def _run_in_files(server: Server, work: Callable[..., Result], *arguments: Any) -> Result:
-    assert server.hosted is not None
-    return await server.hosted.file_threads.run(work, *arguments)
+    return await get_hosted(server).file_threads.run(work, *arguments)
 
 
 async def _work_through(
@@ -124,8 +107,7 @@ async def _work_through(
 
 
 async def _run_batch(server: Server, batch: RequestBatch) -> None:
-    assert server.hosted is not None
-    store = server.hosted.batches
+    store = get_hosted(server).batches
     endpoint = batch.request["endpoint"]
     lock = asyncio.Lock()
 
@@ -176,19 +158,18 @@ def _is_expired(batch: RequestBatch) -> bool:
 
 
 def _list_names(server: Server, endpoint: str) -> set[str]:
-    assert server.hosted is not None
-    jobs = server.hosted.fine_tuning
+    state = get_state(server)
+    jobs = get_hosted(server).fine_tuning
     if endpoint == EMBEDDINGS:
-        encoder = server.settings.encoder
+        encoder = state.encoder
         return {encoder, *(name for name, base in jobs.bases.items() if base == encoder)}
     return set(server.list_models())
 
 
 async def _run_eval(server: Server, run: EvalRun) -> None:
-    assert server.hosted is not None
-    store = server.hosted.evals
+    store = get_hosted(server).evals
     lock = asyncio.Lock()
-    threads = server.hosted.eval_threads
+    threads = get_hosted(server).eval_threads
 
     async def grade_item(item: tuple[int, Json]) -> None:
         number, line = item

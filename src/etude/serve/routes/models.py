@@ -4,7 +4,7 @@ import asyncio
 
 from etude.serve.catalogue import ServedModel
 from etude.serve.schemas import Json
-from etude.serve.server import HostedState, ServerState
+from etude.serve.server import ServerState
 
 
 async def list_models(server: ServerState) -> Json:
@@ -16,12 +16,6 @@ async def list_models(server: ServerState) -> Json:
 async def get_model(name: str, server: ServerState) -> Json:
     """Describe one assistant."""
     return _describe(name, server.find_model(name))
-
-
-async def delete_model(name: str, hosted: HostedState) -> Json:
-    """Delete the weights of a tuned model."""
-    await hosted.file_threads.run(hosted.fine_tuning.delete_model, name)
-    return {"id": name, "object": "model", "deleted": True}
 
 
 def _describe(name: str, served: ServedModel) -> Json:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from etude.index.build import DEFAULT_ENCODER
 from etude.models.registry import Models
+from etude.serve.extension import ExtensionOptions
 from etude.types import Message, ModelRef, Request, Sampling
 from etude_openai.graders.grade import Tools
 from etude_openai.hosted import batches, evals, file_store, fine_tuning, response_store
@@ -23,8 +24,6 @@ FILE_THREADS = 4
 GRADER_THREADS = 4
 EVAL_THREADS = 4
 MAX_GRADE_TOKENS = 1024  # of a grading model's reply
-QUOTA_GB = 10.0
-"""Gigabytes of all files together, unless the user sets another quota."""
 UNFINISHED = (
     *("responses/*.part", "batches/*/*.part", "evals/**/*.part"),
     *("evals/**/.deleted-*", "fine_tuning/queue/.*"),
@@ -66,7 +65,7 @@ class HostedStores:
         folder: Path,
         bases: Mapping[str, str],
         result_files: str = "base64",
-        quota_gb: float = QUOTA_GB,
+        quota_gb: float = ExtensionOptions.quota_gb,
         tools: Tools = NO_TOOLS,
     ) -> None:
         """`bases`: model name of the client -> model of this machine that is trained instead.

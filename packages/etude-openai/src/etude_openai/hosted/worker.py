@@ -1,7 +1,7 @@
 """The worker of one fine-tuning job: validates its files, trains, and registers the result.
 
-It runs in a child process (etude_openai.jobs) and may be killed at any moment. The same call resumes from
-the last checkpoint of the training and ends with the same weights.
+It runs in a child process (etude_openai.jobs) and may be killed at any moment. The same call
+resumes from the last checkpoint of the training and ends with the same weights.
 """
 
 import base64

@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import BaseModel
 
 from etude.serve.schemas import Json, Metadata
-from etude.serve.server import HostedState
 from etude_openai.hosted.file_store import paginate
 from etude_openai.routes.fine_tuning import Limit
+from etude_openai.state import HostedState
 
 
 class CreateBatchRequest(BaseModel):

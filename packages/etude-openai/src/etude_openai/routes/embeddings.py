@@ -15,6 +15,7 @@ from etude.serve.answering import CLIENT_CLOSED_REQUEST, run_unless_gone
 from etude.serve.schemas import Json, RequestBody
 from etude.serve.server import Server, ServerState
 from etude.web.api_errors import ApiError, to_api_error
+from etude_openai.state import get_state
 
 TEXTS_AT_ONCE = 16  # texts that are embedded between two tokens of running answers
 
@@ -46,13 +47,14 @@ async def embed_texts(server: Server, body: EmbeddingRequest) -> Json:
     This happens in the engine's thread, which owns the weights: a few texts between two tokens of
     other answers.
     """
-    name = server.find_encoder(body.model)
+    state = get_state(server)
+    name = state.find_encoder(body.model)
     texts = [body.input] if isinstance(body.input, str) else body.input
     vectors: list[list[float] | str] = []
     num_tokens = 0
     limits = server.settings.limits
     try:
-        async with asyncio.timeout(limits.seconds), server.embedding:
+        async with asyncio.timeout(limits.seconds), state.embedding:
             for start in range(0, len(texts), TEXTS_AT_ONCE):
                 chunk = texts[start : start + TEXTS_AT_ONCE]
                 work = partial(_embed, server.engine.models, name, chunk, body.dimensions)

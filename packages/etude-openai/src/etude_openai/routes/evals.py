@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from etude.errors import InputError
 from etude.serve.answering import CLIENT_CLOSED_REQUEST, run_unless_gone
 from etude.serve.schemas import Json, Metadata
-from etude.serve.server import HostedState
 from etude.web.api_errors import ApiError
 from etude.web.api_keys import require_scope
 from etude_openai.graders.grade import Tools, grade, validate_grader
@@ -22,6 +21,7 @@ from etude_openai.graders.templates import complete_sample
 from etude_openai.hosted.file_store import paginate
 from etude_openai.hosted.stores import HostedStores
 from etude_openai.routes.fine_tuning import Limit
+from etude_openai.state import HostedState
 
 ERROR_FLAGS = (
     *("formula_parse_error", "sample_parse_error", "truncated_observation_error"),

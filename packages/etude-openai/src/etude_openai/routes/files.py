@@ -6,8 +6,28 @@ from fastapi import File, Form, Request, UploadFile
 from starlette.responses import Response, StreamingResponse
 
 from etude.serve.schemas import Json
-from etude.serve.server import HostedState
+from etude.web.api_errors import ApiError
 from etude_openai.hosted.file_store import iter_chunks, paginate
+from etude_openai.state import HostedState, get_state
+
+FORM_BODY = 64_000  # bytes of the form around a file
+
+
+async def check_upload(request: Request) -> None:
+    """Check that there is room for an upload. Raises ApiError."""
+    hosted = get_state(request.app.state.server).hosted
+    if hosted is None:
+        return
+    length = request.headers.get("content-length")
+    if length is None:
+        raise ApiError(411, "Send the header Content-Length with an upload.")
+    room = await hosted.file_threads.run(hosted.files.count_room)
+    if int(length) > room + FORM_BODY:
+        message = (
+            f"The body has {int(length):,} bytes; this server can still store {max(0, room):,}. "
+            "Delete files, or start the server with a larger --quota."
+        )
+        raise ApiError(413, message, "file")
 
 
 async def create_file(

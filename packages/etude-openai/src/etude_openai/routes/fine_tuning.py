@@ -6,9 +6,9 @@ from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from etude.serve.schemas import Json, Metadata
-from etude.serve.server import HostedState
 from etude.web.api_errors import ApiError
 from etude_openai.hosted.file_store import paginate
+from etude_openai.state import HostedState
 
 Auto = Literal["auto"]
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -166,3 +166,9 @@ async def list_checkpoints(
         lambda: hosted.fine_tuning.get(job_id).list_checkpoints()
     )
     return paginate(checkpoints, after, limit)
+
+
+async def delete_model(name: str, hosted: HostedState) -> Json:
+    """Delete the weights of a tuned model."""
+    await hosted.file_threads.run(hosted.fine_tuning.delete_model, name)
+    return {"id": name, "object": "model", "deleted": True}

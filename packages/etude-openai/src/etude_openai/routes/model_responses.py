@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from etude.serve.answering import PreparedAnswer, respond
 from etude.serve.generation import build_chat_request
 from etude.serve.schemas import Json
-from etude.serve.server import HostedState, Server, ServerState
+from etude.serve.server import Server, ServerState
 from etude.web.api_errors import ApiError, to_body_error
 from etude_openai import item_schemas
 from etude_openai.hosted.file_store import paginate
 from etude_openai.hosted.response_store import ResponseStore, create_response_id
 from etude_openai.response_object import ResponseBuilder
 from etude_openai.routes.fine_tuning import Limit
+from etude_openai.state import HostedState, get_state
 
 PARAMETERS = {
     "messages": "input",
@@ -74,7 +75,8 @@ def prepare_response(server: Server, body: item_schemas.CreateResponseRequest) -
     """
     served = server.find_model(body.model)
     settings = server.settings
-    store = server.hosted.responses if server.hosted else None
+    hosted = get_state(server).hosted
+    store = hosted.responses if hosted else None
     items = [*_read_earlier(store, body.previous_response_id), *item_schemas.list_items(body.input)]
     try:
         request = build_chat_request(served, body.to_chat(items), settings.limits, settings.strict)

@@ -1,1 +1,1 @@
-"""Objects that were saved from OpenAI's API, and the task file that they become: `etude import openai`."""
+"""Objects that were saved from OpenAI's API, and the task file that they become."""

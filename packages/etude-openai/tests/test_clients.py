@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hosting import extend
 
 from etude.assistant import Assistant
 from etude.serve.server import ServerSettings
@@ -49,7 +50,7 @@ def test_a_client_gets_what_it_asks_for(name: str, encoder: str, tmp_path: Path)
     settings = ServerSettings(encoder=encoder)
     stores = HostedStores(tmp_path / "data", {"encoder": encoder})
     served = (serve_as("tiny", tiny), serve_as("sorter", sorter))
-    with serving(*served, settings=settings, hosted=stores) as url:
+    with serving(*served, settings=settings, extensions=extend(stores)) as url:
         command = [str(python), str(Path(__file__).parent / "clients" / script), url]
         result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr[-3000:]

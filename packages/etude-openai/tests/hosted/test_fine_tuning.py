@@ -14,6 +14,7 @@ from typing import Any
 
 import openai
 import pytest
+from hosting import extend
 
 from etude.base.files import read_lines, write_json, write_lines
 from etude.errors import InputError
@@ -61,7 +62,7 @@ def stores(tmp_path: Path) -> Iterator[HostedStores]:
 
 @pytest.fixture
 def client(stores: HostedStores) -> Iterator[openai.OpenAI]:
-    with open_client(hosted=stores) as client:
+    with open_client(extensions=extend(stores)) as client:
         yield client
 
 

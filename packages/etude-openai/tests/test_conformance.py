@@ -11,9 +11,8 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
-from api_tables import list_field_rows
+from api_tables import ALL_ROUTES, list_field_rows
 
-from etude.serve.routes import ROUTES
 from etude_openai.conformance import find_refusal, read_api_routes
 from etude_openai.hosted.batches import INPUTS
 from etude_openai.routes.endpoints import ENDPOINTS
@@ -50,7 +49,7 @@ def list_client_routes() -> Iterator[tuple[str, str]]:
 
 
 def test_every_route_of_the_client_is_served_or_refused_with_501() -> None:
-    served = {(route.method, re.sub(r"\{\w+\}", "{}", route.path)) for route in ROUTES}
+    served = {(route.method, re.sub(r"\{\w+\}", "{}", route.path)) for route in ALL_ROUTES}
     routes = set(list_client_routes())
     assert len(routes) > 200
     for method, path in routes:
@@ -61,7 +60,7 @@ def test_every_route_of_the_client_is_served_or_refused_with_501() -> None:
 
 
 def test_every_route_of_the_server_is_one_of_the_api_or_our_own() -> None:
-    for route in ROUTES:
+    for route in ALL_ROUTES:
         if route.path.startswith("/v1/") and route.path not in OURS:
             matches = [
                 known for known in read_api_routes() if known.matches(route.method, route.path)
@@ -94,7 +93,7 @@ def test_every_field_has_one_column() -> None:
 
 def test_batches_take_what_can_be_answered_without_http() -> None:
     assert set(INPUTS) == set(ENDPOINTS)
-    assert set(ENDPOINTS) <= {route.path for route in ROUTES}
+    assert set(ENDPOINTS) <= {route.path for route in ALL_ROUTES}
 
 
 def test_the_server_answers_501_with_a_sentence_and_404_elsewhere() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hosting import extend
 from test_evals import EXACT, FAKE, LABEL, LIKE, inline, run
 
 from etude.cli import main
@@ -97,7 +98,7 @@ def save_export(
 
 def read_export_scripts() -> list[str]:
     """The scripts of docs/from-openai.md: jobs, evals, answers of a tuned model."""
-    page = Path(__file__).parents[2] / "docs" / "from-openai.md"
+    page = Path(__file__).parents[4] / "docs" / "from-openai.md"
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
@@ -178,7 +179,9 @@ def test_the_row_of_the_ladder_has_the_numbers_that_the_api_gave(
         for number, row in enumerate(every_row)
         for text in [row["output"] if number % 5 else "Title: no\nAges: 3"]
     ]
-    with open_client(serve_as("luma", FAKE), hosted=HostedStores(tmp_path / "data", {})) as client:
+    with open_client(
+        serve_as("luma", FAKE), extensions=extend(HostedStores(tmp_path / "data", {}))
+    ) as client:
         url = get_address(client)
         schema = {"type": "object", "properties": {"question": {"type": "string"}}}
         source: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}

@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+from hosting import extend
 
 from etude.assistant import Assistant
 from etude.serve.engine import ServingLimits
@@ -31,7 +32,7 @@ def stores(tmp_path: Path) -> HostedStores:
 
 @pytest.fixture
 def client(stores: HostedStores) -> Iterator[openai.OpenAI]:
-    with open_client(serve_as("luma", ECHO), hosted=stores) as client:
+    with open_client(serve_as("luma", ECHO), extensions=extend(stores)) as client:
         yield client
 
 
@@ -170,7 +171,9 @@ def test_a_request_of_a_batch_has_no_time_limit(stores: HostedStores) -> None:
     """A client that waits for the same answer gets 408 (tests/serve/test_limits.py)."""
     slow = replace(ECHO, model=ModelRef("fake:delay=0.1"))
     settings = ServerSettings(ServingLimits(seconds=0.05, at_once=1))
-    with open_client(serve_as("luma", slow), settings=settings, hosted=stores) as client:
+    with open_client(
+        serve_as("luma", slow), settings=settings, extensions=extend(stores)
+    ) as client:
         batch = wait(client, start(client, upload(client, [line(f"q{n}") for n in range(4)])).id)
     assert (batch.request_counts.completed, batch.request_counts.failed) == (4, 0)
 
@@ -197,13 +200,13 @@ def test_a_cancelled_batch_says_when(client: openai.OpenAI, stores: HostedStores
 
 def test_a_stopped_server_goes_on_where_it_was(stores: HostedStores, tmp_path: Path) -> None:
     """Lines that have a response are not asked again by the next server on the same folder."""
-    with open_client(serve_as("luma", ECHO), hosted=stores) as client:
+    with open_client(serve_as("luma", ECHO), extensions=extend(stores)) as client:
         file_id = upload(client, [line(f"q{n}") for n in range(8)])
     batch = stores.batches.create(FIELDS | {"input_file_id": file_id})
     batch.change_state("in_progress", total=8)
     batch.add_line("q3", 200, "earlier", {"choices": []})
     again = HostedStores(tmp_path / "data", {})
-    with open_client(serve_as("luma", replace(ECHO)), hosted=again) as client:
+    with open_client(serve_as("luma", replace(ECHO)), extensions=extend(again)) as client:
         responses = read(client, wait(client, batch.folder.name).output_file_id)
     assert len(responses) == 8
     assert responses["q3"]["response"]["request_id"] == "earlier"
@@ -213,7 +216,7 @@ def test_results_that_exceed_the_quota_fail_the_batch_once(tmp_path: Path) -> No
     lines = [line(f"q{n}") for n in range(8)]
     num_bytes = len("\n".join(map(json.dumps, lines)))
     stores = HostedStores(tmp_path / "data", {}, quota_gb=(num_bytes + 100) / 1e9)
-    with open_client(serve_as("luma", ECHO), hosted=stores) as client:
+    with open_client(serve_as("luma", ECHO), extensions=extend(stores)) as client:
         batch = wait(client, start(client, upload(client, lines)).id)
     assert batch.status == "failed"
     assert batch.errors.data is not None
@@ -248,8 +251,8 @@ def test_batches_of_responses_decisions_and_embeddings(encoder: str, stores: Hos
         "/v1/embeddings": {"model": encoder, "input": ["the bear", "the cat"]},
     }
     served = (serve_as("luma", ECHO), serve_as("sorter", sorter))
-    settings = ServerSettings(encoder=encoder)
-    with open_client(*served, settings=settings, hosted=stores) as client:
+    extensions = extend(stores, encoder)
+    with open_client(*served, extensions=extensions) as client:
         for endpoint, body in bodies.items():
             lines = [
                 line("right", url=endpoint, body=body),

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+from hosting import extend
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ LABEL = {
 def client(tmp_path: Path) -> Iterator[openai.OpenAI]:
     tools = Tools(ask=lambda *_: '{"label": "good"}', models=frozenset({"judge"}))
     stores = HostedStores(tmp_path / "data", {}, tools=tools)
-    with open_client(serve_as("luma", FAKE), hosted=stores) as client:
+    with open_client(serve_as("luma", FAKE), extensions=extend(stores)) as client:
         yield client
 
 
@@ -322,7 +323,10 @@ def test_a_slow_judge_delays_no_chat_and_stops_for_a_client_that_left(tmp_path: 
 
     stores = HostedStores(tmp_path / "data", {}, tools=Tools(ask=wait, models=frozenset({"judge"})))
     body = {"grader": LABEL, "model_sample": "x", "item": {"question": "q"}}
-    with serving(serve_as("luma", FAKE), hosted=stores) as url, ExitStack() as stack:
+    with (
+        serving(serve_as("luma", FAKE), extensions=extend(stores)) as url,
+        ExitStack() as stack,
+    ):
         stack.callback(is_released.set)
         address = urlsplit(url)
         text = json.dumps(body).encode()

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 import httpx2
 import openai
 import pytest
+from hosting import extend
 from test_evals import EXACT, FAKE, LIKE, inline, list_items
 from test_fine_tuning import chat_rows
 
@@ -248,7 +249,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     stores = HostedStores(
         tmp_path / "data", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))}, quota_gb=0.01
     )
-    with serving(serve_as("luma", FAKE), hosted=stores) as address:
+    with serving(serve_as("luma", FAKE), extensions=extend(stores)) as address:
         yield address
         for job in stores.fine_tuning.jobs:
             if not job.result:

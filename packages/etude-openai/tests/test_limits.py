@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
+from hosting import extend
 
 from etude.assistant import Assistant
 from etude.feedback import FeedbackLog
@@ -72,7 +73,7 @@ def test_key_scope_and_quota_are_checked_before_the_body(tmp_path: Path) -> None
         ("/v1/files", "files", f"{form}\r\ncontent-length: 200000", 413),
         ("/v1/files", "files", f"{form}\r\ntransfer-encoding: chunked", 411),
     ]
-    with serving(serve_as("fake", FAKE), settings=settings, hosted=stores) as url:
+    with serving(serve_as("fake", FAKE), settings=settings, extensions=extend(stores)) as url:
         for path, key, headers, status in cases:
             with connect(url) as connection:
                 head = (

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import openai
 import pydantic
 import pytest
+from hosting import extend
 
 from etude.assistant import Assistant
 from etude.types import ModelRef
@@ -37,7 +38,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     folder = tmp_path_factory.mktemp("server")
     model = ModelRef(str(save_tiny_model(folder / "tiny", max_position_embeddings=4096)))
     tiny = Assistant("prompt", "answer", model, "Be short.", max_tokens=60)
-    with open_client(serve_as("tiny", tiny), hosted=HostedStores(folder / "data", {})) as client:
+    with open_client(
+        serve_as("tiny", tiny), extensions=extend(HostedStores(folder / "data", {}))
+    ) as client:
         yield client
 
 

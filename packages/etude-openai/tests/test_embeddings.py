@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
+from hosting import extend
 from test_encoder import PASSAGES, tiny_encoder
 
 from etude.models.local.encoder import Encoder, load_encoder
-from etude.serve.server import ServerSettings
 from etude_openai.hosted.stores import HostedStores
 from serving import open_client
 
@@ -32,7 +32,7 @@ def encoder(folder: Path) -> Encoder:
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[openai.OpenAI]:
     stores = HostedStores(folder.parent / "data", {"text-embedding-3-small": str(folder)})
-    with open_client(settings=ServerSettings(encoder=str(folder)), hosted=stores) as client:
+    with open_client(extensions=extend(stores, str(folder))) as client:
         yield client
 
 

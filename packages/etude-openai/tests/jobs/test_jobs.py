@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import job_functions
 import pytest
 
-import job_functions
 from etude_openai.jobs import Job, JobQueue
+from etude_openai.jobs.worker import interrupt_process
 
 STEPS = 6
 
@@ -21,7 +23,7 @@ STEPS = 6
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets child processes import the functions of these tests, and looks often for their ends."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
     monkeypatch.setattr("etude_openai.jobs.job.POLL_SECONDS", 0.02)
 
 
@@ -144,3 +146,33 @@ def test_waiting_and_running_jobs_are_cancelled(tmp_path: Path) -> None:
     assert len(job_functions.read_steps(tmp_path, "first")) < STEPS
     assert not job_functions.read_steps(tmp_path, "second")
     queue.close()
+
+
+def test_a_function_of_ones_own_runs_as_a_job(tmp_path: Path) -> None:
+    queue = JobQueue(tmp_path / "jobs")
+    job = queue.submit("os:mkdir", [str(tmp_path / "new")])
+    while not job.is_finished:
+        time.sleep(0.02)
+    assert job.state == "succeeded"
+    assert (tmp_path / "new").is_dir()
+    queue.close()
+
+
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_a_cancelled_job_is_interrupted_on_every_system(system: str) -> None:
+    # As a job does: a shell ignores the signal in what it starts in the background.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupt_soon(system)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def interrupt_soon(system: str) -> None:
+    """Interrupts this process from another thread, and waits for that in short sleeps, as Windows
+    needs them.
+    """
+    threading.Timer(0.02, interrupt_process, [system]).start()
+    for _ in range(3000):
+        time.sleep(0.01)

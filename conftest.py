@@ -75,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def data_folder(name: str) -> Path:
     """The folder of a real data set, or a skip with the reason."""
-    root = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    root = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[1] / "shared" / "data"))
     if not (root / name).is_dir():
         pytest.skip(
             f"no real data set {name!r}; to run: set ETUDE_DATA to the folder that holds it (now "

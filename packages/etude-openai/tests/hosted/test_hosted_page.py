@@ -9,12 +9,12 @@ from pathlib import Path
 
 import openai
 import pytest
+from hosting import extend
 from test_fine_tuning import chat_rows
 from test_import_openai import TUNED, read_export_scripts, save_export, set_client, to_chat
 
 from etude.assistant import Assistant
 from etude.cli import main
-from etude.serve.server import ServerSettings
 from etude.task.contract import Contract
 from etude.types import ModelRef
 from etude_openai.hosted.stores import HostedStores
@@ -22,7 +22,7 @@ from serving import serve_as, serving
 from small_task import rows
 from tiny import save_tiny_model
 
-PAGE = Path(__file__).parents[2] / "docs" / "hosted.md"
+PAGE = Path(__file__).parents[4] / "docs" / "hosted.md"
 
 
 @pytest.mark.real
@@ -35,7 +35,7 @@ def test_the_page_goes_from_a_file_to_an_answer(
     stores = HostedStores(
         tmp_path / "jobs", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))}
     )
-    with serving(hosted=stores) as url:
+    with serving(extensions=extend(stores)) as url:
         exec(compile(block.replace("http://127.0.0.1:8000", url), "hosted.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert "The job has successfully completed" in lines
@@ -46,13 +46,12 @@ def test_the_page_asks_for_responses_decisions_and_embeddings(
     encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, block = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    settings = ServerSettings(encoder=encoder)
     stores = HostedStores(tmp_path / "jobs", {"all-minilm-l6-v2": encoder})
     luma = Assistant("prompt", "answer", ModelRef("fake"))
     labels = ("card", "refund")
     tickets = replace(luma, kind="classify", choices=labels, contract=Contract(labels=labels))
     served = (serve_as("luma", luma), serve_as("tickets", tickets))
-    with serving(*served, settings=settings, hosted=stores) as url:
+    with serving(*served, extensions=extend(stores, encoder)) as url:
         exec(compile(block.replace("http://127.0.0.1:8000", url), "hosted.md", "exec"), {})
     text, decision, vectors = capsys.readouterr().out.splitlines()
     assert text == "Something about dragons, age 7"  # the fake model goes on with its first answer
@@ -95,7 +94,7 @@ def test_a_job_and_the_answers_of_its_model_are_saved_and_compared_by_the_lines_
         tmp_path / "jobs", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))}
     )
     chats = [json.dumps(to_chat(row)).encode() for row in rows("classify", 200)]
-    with serving(hosted=stores) as url:
+    with serving(extensions=extend(stores)) as url:
         set_client(monkeypatch, url)
         client = openai.OpenAI()
         files = [
