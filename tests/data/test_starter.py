@@ -583,6 +583,16 @@ def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     told = capsys.readouterr().out
     assert "rows: 4 rows are left out here (Queue!! is empty): rows.csv:2, rows.csv:52, " in told
     task = str(tmp_path / "task.yaml")
+    assert main(["compare", task]) == 2
+    assert f"leave out empty rows: etude check {task} --fix" in capsys.readouterr().err
+    # A comparison of the bare file leaves them out, and `check` still names them.
+    (tmp_path / "bare").mkdir()
+    empty = {**tickets()[0], "message": " "}
+    bare = write_table(tmp_path / "bare" / "rows.csv", [empty, *tickets()])
+    task_rows, dataset, _ = load_task_rows(bare, None)
+    assert len(dataset) == len(tickets())
+    assert "rows.csv: 1 row without an input or an output left out (rows.csv:2)" in task_rows.notes
+    assert main(["check", str(bare), "--fail-on", "empty"]) == 1
     assert main(["check", task, "--fail-on", "empty"]) == 1
     assert main(["check", task, "--fix"]) == 0
     assert (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple, SupportsIndex, overload
 
-from etude.base.formatting import format_count, list_first
+from etude.base.formatting import format_command, format_count, list_first
 from etude.base.issues import raise_issues, suggest_instead
 from etude.data.formats import LoadedRows, read_rows, survey_rows
 from etude.data.formats.read import find_shared
@@ -203,9 +203,13 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
     conflicting system messages, and fewer rows than `minimum` to train on. Answers that break the
     contract are an error if they are over 5% of all; otherwise the notes list them.
     """
-    rows, tool_issues = _offer_functions(
-        task, split_turns(read_rows(task.examples, task.kind), task.turns)
-    )
+    try:
+        rows = read_rows(task.examples, task.kind)
+    except InputError as error:
+        if any(issue.kind == "empty" for issue in error.issues):
+            error.add_note(f"To leave out empty rows: {format_command('check', task.file)} --fix")
+        raise
+    rows, tool_issues = _offer_functions(task, split_turns(rows, task.turns))
     broken = _find_broken_answers(task, rows)
     # Errors of all kinds are raised together, so that one run reports everything that must be
     # corrected.
@@ -381,7 +385,7 @@ def survey_dataset(task: Task) -> Survey:
     """The rows of the task's examples that can be read. Raises InputError only if no row can be
     read.
     """
-    rows = survey_rows(task.examples, task.kind)
+    rows = survey_rows(replace(task.examples, skip_empty=False), task.kind)
     systems: dict[str, str] = {}
     if any(rows.systems):
         for system, example in zip(rows.systems, rows.examples, strict=True):

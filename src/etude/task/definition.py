@@ -109,6 +109,8 @@ class RowSource:
     """Columns with stored answers of other models. A column with an object has one answer under
     each key.
     """
+    skip_empty: bool = False
+    """Whether rows without an input or an output are left out; otherwise they are errors."""
     several: bool = False
     """Whether an answer is a list of labels; the task's key `several` sets it."""
     labels: tuple[str, ...] = ()

@@ -333,7 +333,7 @@ _COLUMNS: Mapping[str, NodeReader] = {
     field.name: readers.read_texts if field.name in _LISTED_COLUMNS else readers.read_text
     for field in fields(RowSource)
     if field.name not in ("several", "labels", "questions")
-} | {"file": readers.read_file}
+} | {"file": readers.read_file, "skip_empty": readers.rule_reader(SWITCH)}
 
 _CONTRACT: Mapping[str, NodeReader] = {
     "labels": read_labels,

@@ -42,6 +42,7 @@ _ROLES = (
     "tags",
     "source",
     "answers",
+    "skip_empty",
 )
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 THUMB_COLUMN = "label"  # true or false: the rating of the answer, as in KTO

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from etude.base.files import hash_text
-from etude.base.formatting import format_count
+from etude.base.formatting import format_count, list_first
 from etude.base.issues import find_nearest, raise_issues, suggest_instead
 from etude.data.formats import columns as guess
 from etude.data.formats import raw_rows
@@ -29,6 +29,7 @@ from etude.task.questions import join_answers
 from etude.types import MADE, Example, Kind, Message
 
 _HEAD = 100  # first rows, from which the columns are guessed
+_MAX_LOCATIONS = 10  # locations of rows that are left out
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,10 @@ def _write_notes(reader: RowReader, columns: RowSource) -> None:
     if unused:
         names = ", ".join(name or "a column without a name" for name in sorted(unused))
         notes.append(f"columns not used: {names}")
+    if reader.empty:
+        locations = list_first(reader.empty, _MAX_LOCATIONS)
+        count = f"{format_count(len(reader.empty), 'row')} without an input or an output"
+        notes.append(f"{count} left out ({locations})")
     notes += [f"{event}: {number:,}" for event, number in reader.counts.items()]
     reader.notes += [f"{reader.file.name}: {note}" for note in notes]
 
@@ -286,7 +291,11 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
         cells.read_optional, (columns.group, columns.system, columns.source)
     )
     document = MADE if row.cells.get("source") == MADE else document
-    if len(reader.issues) > num_issues:
+    issues = reader.issues[num_issues:]
+    if issues:
+        if columns.skip_empty and all(issue.kind == "empty" for _, issue in issues):
+            del reader.issues[num_issues:]
+            reader.empty.append(issues[0][1].location)
         return
     if turns[0].role == "system":
         if system and system.strip() != turns[0].content.strip():

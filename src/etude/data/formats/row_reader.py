@@ -65,6 +65,7 @@ class RowReader:
     num_decoded: int = 0  # lines with characters beyond ASCII that are valid UTF-8
     # Events that a note reports, such as skipped rows, with the number of times.
     counts: Counter[str] = field(default_factory=Counter)
+    empty: list[str] = field(default_factory=list)  # locations of rows that `skip_empty` left out
     hash_counts: Counter[str] = field(
         default_factory=Counter
     )  # rows of each hash of input and output

@@ -102,7 +102,9 @@ def open_task_file(
         return path, []
     if task_file := find_task_file(path):
         return task_file, [f"{task_file.name} is used, the task file beside {path.name}"]
-    result = write_starter(path, choose=choose, local_models=find_local_models())
+    result = write_starter(
+        RowSource(path, skip_empty=True), choose=choose, local_models=find_local_models()
+    )
     lines = [f"  {guess}" for guess in result.guesses[:NUM_MAIN]]
     if budget:  # the same command without --budget then continues the run
         text = result.task_file.read_text(encoding="utf-8")
