@@ -4,9 +4,11 @@ import html
 import io
 import json
 import math
+import os
 import re
 import runpy
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -25,7 +27,7 @@ from etude.assistant import Assistant, PromptLimit
 from etude.base.formatting import format_percent
 from etude.cli import COMMANDS, _format_error, main
 from etude.cli.chatting import Conversation, chat
-from etude.cli.compare_board import CompareBoard, format_method_result
+from etude.cli.compare_board import CompareBoard, format_method_result, stop_on_interrupt
 from etude.cli.printing import RunConsole, build_ladder_table, create_console, print_bullets
 from etude.comparison import compare
 from etude.data.formats.tools import format_tools
@@ -376,6 +378,33 @@ def test_a_sensitive_question_that_nobody_answers_is_printed_and_means_no() -> N
         "Long? (no terminal to ask: yes)",
         "Send? (unanswered)",
     ]
+
+
+def test_a_question_under_a_budget_that_nobody_answers_means_no(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("etude.cli.printing._is_in_foreground", lambda: True)
+    screen = Console(file=io.StringIO(), force_terminal=True)
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as terminal, os.fdopen(writer, "w") as keyboard:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        console = RunConsole(screen, question_seconds=0.01)
+        assert not console.confirm("Long?")
+        print("y", file=keyboard, flush=True)
+        assert console.confirm("Long?")
+
+
+def test_ctrl_c_at_a_question_ends_the_command_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = CompareBoard(RunConsole(Console(file=io.StringIO())))
+    monkeypatch.setattr(
+        board.console, "confirm", lambda question: signal.raise_signal(signal.SIGINT)
+    )
+    with stop_on_interrupt(print) as stop:
+        with pytest.raises(KeyboardInterrupt):
+            board.confirm("Long?")
+        assert not stop.is_set()
+        signal.raise_signal(signal.SIGINT)  # afterwards it asks for an end again
+        assert stop.is_set()
 
 
 @pytest.mark.parametrize("first", [MethodStarted, MethodEnded])

@@ -30,6 +30,8 @@ ANSWER_WIDTH = 100
 # Seconds after which a line is printed in any case: longer than the pause between two lines of
 # progress.
 MAX_SILENCE = 14.0
+# Under --budget, seconds after which a question counts as answered with no
+QUESTION_SECONDS = 60.0
 # Minimum width of a terminal at which the table shows intervals
 INTERVAL_WIDTH = 110
 
@@ -71,7 +73,10 @@ def compare(
     if gate and load_task(task).target is None:
         remedy = "add target: to the task file, such as 0.9"
         raise InputError.of("--gate", "the task has no target", "", remedy)
-    board = CompareBoard(printing.RunConsole(screen, yes=yes, verbose=verbose))
+    limit = None if budget is None else QUESTION_SECONDS
+    board = CompareBoard(
+        printing.RunConsole(screen, yes=yes, verbose=verbose, question_seconds=limit)
+    )
     # The run is saved after every batch, so the same command resumes it.
     with (
         board.console.exit_on_interrupt(),
@@ -104,7 +109,7 @@ def stop_on_interrupt(print_text: Callable[[str], None]) -> Iterator[threading.E
             raise KeyboardInterrupt
         stop.set()
         print_text(
-            "Ending with the rows in progress and a minute of test rows; Ctrl-C again stops at "
+            "Ending with the rows in progress and 15 seconds of test rows; Ctrl-C again stops at "
             "once."
         )
 
@@ -206,14 +211,18 @@ class CompareBoard:
             self.console.print_progress(f"{event.method}: {self.get_line(event.method).state}")
 
     def confirm(self, question: str) -> bool:
-        """Hide the table and ask yes or no."""
-        if not self.live:
-            return self.console.confirm(question)
-        # The table would be drawn over the question.
-        self.live.stop()
-        answer = self.console.confirm(question)
-        self.live.start()
-        return answer
+        """Hide the table and ask yes or no. Ctrl-C at the question ends the command at once."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            if not self.live:
+                return self.console.confirm(question)
+            # The table would be drawn over the question.
+            self.live.stop()
+            answer = self.console.confirm(question)
+            self.live.start()
+            return answer
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def get_line(self, method: str) -> MethodLine:
         """Return the method's line, created if missing."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -250,6 +251,10 @@ class RunConsole:
     yes: bool = False
     """Whether every question is answered with yes (--yes)."""
     verbose: bool = False
+    question_seconds: float | None = None
+    """Seconds after which a question counts as answered with no; None for no limit, as always on
+    Windows, where a terminal cannot be waited for.
+    """
     run: Path | None = None
     """The run's folder, once it is open."""
     last_printed: float = field(default_factory=time.monotonic)
@@ -285,6 +290,11 @@ class RunConsole:
             )
             return silence
         self.screen.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
+        if self.question_seconds is not None and os.name == "posix":
+            is_answered, _, _ = select.select([sys.stdin], [], [], self.question_seconds)
+            if not is_answered:
+                self.print_text(f"(no answer within {self.question_seconds:.0f} s: no)")
+                return False
         return self.screen.input().strip().casefold() in ("y", "yes", *([""] if silence else []))
 
     def format_stop(self) -> str:

@@ -19,7 +19,7 @@ from etude.stats.racing import FIRST_BLOCK
 
 CLOSING_SECONDS = 5.0
 """Seconds of a budget that are kept for the verdict and the report."""
-STOP_SECONDS = 60.0
+STOP_SECONDS = 15.0
 """Seconds for the test after the user has asked to end."""
 FIRST_LOOKS = 1 / 3
 """Share of the budget in which every method has its first look."""
@@ -97,7 +97,7 @@ class Clock:
     @property
     def span(self) -> float:
         """Seconds of which the shares of the test are parts: the budget, or after the user's wish
-        to end a minute.
+        to end STOP_SECONDS.
         """
         if self.budget is None or self.is_stopped:
             return STOP_SECONDS

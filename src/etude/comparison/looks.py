@@ -131,7 +131,9 @@ class Looks:
         to_come = self._order_looks()
         to_come = to_come[to_come.index(method) :]
         if self.ladder.is_ending and self.ladder.run.fitted_methods:
-            self._skip(name, None)
+            ended_before = [*self.ladder.run.info.get("ended_before", []), name]
+            self.ladder.run.update(ended_before=ended_before)
+            self.ladder.on_event(NoteEvent(f"{name} is not measured: the run was ended before it."))
             return
         seconds = None if is_quick(method) else self.ladder.clock.share_first_looks(method, to_come)
         if seconds is not None and (needed := self._find_too_slow(method, to_come)):

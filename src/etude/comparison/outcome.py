@@ -153,13 +153,18 @@ def compute_verdict(
     verdict = make_verdict(inputs)
     sentence = verdict.sentence
     caveats = verdict.caveats
-    not_measured: dict[str, list[str]] = {}
+    ended_before = ladder_run.run.info.get("ended_before", [])
+    missing = [name for name in ended_before if name not in fitted]
+    not_measured = {": the run was ended before (Ctrl-C)": missing}
     for name, seconds in ladder_run.run.info.get("not_measured", {}).items():
         if name not in fitted:
             reason = ": there was no time for a first look, which takes " if seconds else ""
             reason += formatting.format_rough_time(seconds) if seconds else ""
             not_measured.setdefault(reason, []).append(name)
     for reason, names in not_measured.items():
+        if not names:
+            continue
+
         were = "was" if len(names) == 1 else "were"
         sentence += f" {formatting.format_names(names)} {were} not measured{reason}."
     for name, reason in ladder_run.failures.items():

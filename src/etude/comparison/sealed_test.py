@@ -179,8 +179,8 @@ class AnswerRounds:
     def _answer_block(
         self, name: str, assistant: Assistant, end: int, scored: dict[str, list[ScoredAnswer]]
     ) -> None:
-        """Answer the test rows up to `end` that a method has not answered; after the minute that
-        the user's wish to end leaves, only if it has answered none.
+        """Answer the test rows up to `end` that a method has not answered; after the seconds
+        that the user's wish to end leaves, only if it has answered none.
         """
         begin = len(scored[name])
         clock = self.ladder.clock
