@@ -47,8 +47,11 @@ class Issue:
 
 
 def parse_location(location: str) -> tuple[str, int]:
-    """Parse `file:line` to file and line (from 1), for sorting; the line is 0 if there is none."""
-    file, _, line = location.rpartition(":")
+    """Parse `file:line` to file and line (from 1), for sorting; the line is 0 if there is none.
+    What stands in brackets after the line, the row of a spreadsheet, is left out.
+    """
+    place, _, _ = location.partition(" (row ")
+    file, _, line = place.rpartition(":")
     return file, int(line) if line.isdecimal() else 0
 
 

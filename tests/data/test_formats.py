@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from etude.cli import main
 from etude.data.formats import LoadedRows, guess_columns, peek_rows, read_rows, survey_rows
-from etude.errors import InputError, MissingExtraError
+from etude.errors import InputError, MissingExtraError, parse_location
 from etude.task import RowSource
 from etude.types import Example, Message
 from small_task import write_json_lines
@@ -115,16 +115,19 @@ def test_any_bytes_are_rows_or_an_input_error(
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=8))
-def test_a_row_is_named_by_the_line_it_begins_on(
+def test_a_row_is_named_by_the_line_it_begins_on_and_by_its_row_of_the_sheet(
     tmp_path_factory: pytest.TempPathFactory, heights: list[int]
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "tall.csv"
-    body = "".join('"{}",b\n'.format("\n".join("x" * height)) for height in heights)
-    file.write_text("input,output\n" + body, newline="")
-    begins = [2 + sum(heights[:number]) for number in range(len(heights))]
-    assert [row.location for row in read_rows(RowSource(file)).examples] == [
-        f"tall.csv:{line}" for line in begins
-    ]
+    cells = ["\n".join("x" * height) for height in heights]
+    body = "".join(f'"{cell}",b,T-{number}\n' for number, cell in enumerate(cells, 2))
+    file.write_text("input,output,Ticket ID\n" + body, newline="")
+    locations = [row.location for row in read_rows(RowSource(file)).examples]
+    for number, location in enumerate(locations, 2):
+        line = 2 + sum(heights[: number - 2])
+        assert parse_location(location) == ("tall.csv", line)
+        row = f" (row {number}, T-{number})" if line != number else ""
+        assert location == f"tall.csv:{line}{row}"
 
 
 @pytest.mark.parametrize(
@@ -417,7 +420,7 @@ def test_excels_line_that_names_the_separator_is_no_row(
     text = f"{first}\r\nFrage;Antwort\r\nWann, wo?;Um neun\r\n"
     rows = read(tmp_path, "rows.csv", mark + text.encode())
     assert [(row.text, row.output, row.location) for row in rows.examples] == [
-        ("Wann, wo?", "Um neun", "rows.csv:3")
+        ("Wann, wo?", "Um neun", "rows.csv:3 (row 2)")
     ]
     assert not any("empty" in note for note in rows.notes)
 

@@ -11,6 +11,7 @@ from itertools import chain, groupby
 from etude.base.formatting import format_count, list_first
 from etude.checks.kinds import SEVERITIES
 from etude.checks.registry import Findings
+from etude.errors import parse_location
 from etude.types import Excerpt, Finding
 
 MAX_LOCATIONS = 5  # locations of a finding
@@ -123,7 +124,7 @@ def _wrap(text: str, width: int) -> list[str]:
 
 def format_locations(locations: Sequence[str], subjects: Sequence[str] = ()) -> str:
     """Format the first locations, each with the subject of its row, and how many more there are."""
-    file = locations[0].rpartition(":")[0]
+    file, _ = parse_location(locations[0])
 
     def format_location(index: int) -> str:
         location = locations[index]

@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Literal
@@ -33,6 +33,8 @@ _SEPARATOR_LINE = re.compile(
 _NEXT_VALUE = re.compile(r"\s*(\[\s*\]|[\[,\]])\s*")
 # A first line that opens a list of objects, which then makes up the whole file.
 _LIST_START = re.compile(r"\[(\]?|.*,|\s*\{.*)")
+_ID_COLUMN = re.compile(r"(?:^|[\W_])(?i:id)\s*$|[a-z](?:Id|ID)\s*$")
+_MAX_ID = 40  # characters of an id that is shown
 _MAX_CELL_LENGTH = 2**24  # characters of one value in a table
 
 
@@ -165,9 +167,10 @@ def read_delimited(reader: RowReader) -> Iterator[RawRow]:
     delimiter = separator[1] if separator else _detect_delimiter(reader, first)
     quoting = _detect_quoting(reader, delimiter)
     header: list[str] | None = None
-    for line, last_line, values in _read_records(
-        reader, chain([first], lines), delimiter, quoting, int(bool(separator))
-    ):
+    records = _read_records(reader, chain([first], lines), delimiter, quoting, int(bool(separator)))
+    for number, (line, last_line, values) in enumerate(records, 1):
+        if header is not None and line != number:
+            reader.places[line] = _describe_sheet_row(number, header, values)
         if not any(value.strip() for value in values):
             reader.counts["empty rows"] += 1
         elif header is not None and not reader.undecodable.isdisjoint(range(line, last_line + 1)):
@@ -192,6 +195,15 @@ def read_delimited(reader: RowReader) -> Iterator[RawRow]:
             reader.add_issue(line, message, quote_value(delimiter.join(values)), remedy)
         else:
             yield RawRow(line, last_line, dict(zip(header, values, strict=True)))
+
+
+def _describe_sheet_row(number: int, header: Sequence[str], values: Sequence[str]) -> str:
+    """Describe a record whose number is not that of its line, as ` (row 294, T-10003)`, with its
+    id if a column is named for one and the id is short.
+    """
+    ids = [value for name, value in zip(header, values, strict=False) if _ID_COLUMN.search(name)]
+    is_short = bool(ids) and 0 < len(ids[0]) <= _MAX_ID and ids[0].isprintable()
+    return f" (row {number}, {ids[0]})" if is_short else f" (row {number})"
 
 
 def _detect_delimiter(reader: RowReader, header: str) -> str:

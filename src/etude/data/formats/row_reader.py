@@ -70,6 +70,8 @@ class RowReader:
         default_factory=Counter
     )  # rows of each hash of input and output
     table: TableFormat | None = None  # set once the header of a table was read
+    # Line of a record -> " (row 294, T-10003)", its row in a spreadsheet if that number differs.
+    places: dict[int, str] = field(default_factory=dict)
     is_list: bool = False  # whether the file is one JSON list of objects
     offers: list[str] = field(default_factory=list)  # functions of each row, as text; "" for none
     # Id -> line of its row, and a hash of the row's cells.
@@ -82,8 +84,10 @@ class RowReader:
         self.issues.append((line, Issue(self.locate(line), message, value, remedy, kind)))
 
     def locate(self, line: int) -> str:
-        """`file:line`, the location of a row in messages and examples."""
-        return f"{self.file.name}:{line}"
+        """`file:line`, the location of a row in messages and examples, with its row in a
+        spreadsheet if that is another number.
+        """
+        return f"{self.file.name}:{line}{self.places.get(line, '')}"
 
     def find_foreign_bytes(self) -> Issue | None:
         """The error of a file whose first bytes are not text; its suffix does not count."""

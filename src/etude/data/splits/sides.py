@@ -23,7 +23,7 @@ from etude.data.splits.clusters import (
     input_key,
     target_size,
 )
-from etude.errors import InputError, Issue
+from etude.errors import InputError, Issue, parse_location
 from etude.text.near_duplicates import find_near_matches
 from etude.types import Example, Finding, Kind, Side
 
@@ -305,7 +305,7 @@ def _size_issue(
     sizes: Mapping[Side, int], minimum: MinRows, assignment: Assignment, dataset: Dataset
 ) -> Issue:
     """The error of too few rows, or of enough rows in clusters that are too large."""
-    file = dataset[0].location.rpartition(":")[0] or "examples" if len(dataset) else "examples"
+    file = parse_location(dataset[0].location)[0] or "examples" if len(dataset) else "examples"
     total = sum(sizes.values())
     if total < sum(minimum):
         return too_few_rows(file, total, not minimum.test, minimum)

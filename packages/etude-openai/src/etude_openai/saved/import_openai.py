@@ -21,7 +21,7 @@ from etude.data.splits import input_key
 from etude.data.starter.draft import TaskDraft
 from etude.data.starter.guess_columns import ColumnRoles
 from etude.data.starter.task_text import MODEL
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, Issue, parse_location, quote_value
 from etude.task import RowSource, load_task
 from etude.types import Example, Message
 from etude_openai.saved.item_rows import ItemRows, build_item_rows
@@ -164,7 +164,7 @@ def _read_job(saved: SavedFolder, models: Sequence[str]) -> dict[str, JobRows]:
         else:
             lines = dict(saved.read_json_lines(file)) if file else {}
             rows[param] = [
-                (input_key(row), lines[int(row.location.rpartition(":")[2])]) for row in examples
+                (input_key(row), lines[parse_location(row.location)[1]]) for row in examples
             ]
     return rows
 
