@@ -19,11 +19,11 @@ from urllib.parse import quote, urlsplit
 import httpx2
 import openai
 import pytest
+from api_tables import ALL_ROUTES
 from hosting import extend
 from test_evals import EXACT, FAKE, LIKE, inline, list_items
 from test_fine_tuning import chat_rows
 
-from etude.serve.routes import ROUTES
 from etude_openai.hosted.stores import HostedStores
 from serving import serve_as, serving
 from tiny import save_tiny_model
@@ -382,7 +382,7 @@ def test_half_a_character_in_any_text_of_any_route_is_refused_and_nothing_is_stu
             for method, operation in methods.items()
         ]
         assert {operation[:2] for operation in operations} == {
-            (each.method, each.path) for each in ROUTES
+            (each.method, each.path) for each in ALL_ROUTES
         }
         draw = random.Random(1)
         statuses = Counter[int]()
