@@ -35,7 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        os.environ["ETUDE_TEST_RUNS"] = tempfile.mkdtemp(prefix="etude-runs-")
+        folder = tempfile.mkdtemp(prefix="etude-runs-")
+        os.environ["ETUDE_TEST_RUNS"] = folder
+        os.environ["ETUDE_RECORD_KEY"] = f"{folder}/key/record.key"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

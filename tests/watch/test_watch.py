@@ -24,6 +24,7 @@ from etude.types import Message, ModelRef
 from etude.watch import bound, martingale, record
 from etude.watch.questions import select_questions
 from etude.watch.record import TrafficRecord
+from etude.watch.record_key import load_record_key
 from etude.watch.watching import format_wrong, watch
 from real_runs import copy_task
 from serving import open_client, serve_as
@@ -148,7 +149,7 @@ def test_a_server_records_what_it_answered(tmp_path: Path) -> None:
             )
     lines = read_lines(folder)
     assert [(line["index"], line["user"]) for line in lines] == [
-        (index, record.hash_exchange((), "ann@firm.com")) for index in (0, 1)
+        (index, load_record_key(folder).hash_user("ann@firm.com")) for index in (0, 1)
     ]
     assert {(line["assistant"], line["fingerprint"]) for line in lines} == {
         ("luma/prompt", FAKE.fingerprint)
@@ -166,7 +167,7 @@ def test_a_server_records_what_it_answered(tmp_path: Path) -> None:
     assert (
         line["exchange"]
         == lines[0]["exchange"]
-        == record.hash_exchange([Message("user", MAIL)], line["answer"])
+        == load_record_key(folder).hash_exchange([Message("user", MAIL)], line["answer"])
     )
     assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
 
@@ -181,7 +182,7 @@ def fill_record(folder: Path, number: int, user: str = "", **options: float) -> 
     # type: ignore[arg-type]
     traffic = TrafficRecord(folder, **options)
     turns = [Message("user", "a")]
-    more = {"user": record.hash_exchange((), user)} if user else {}
+    more = {"user": load_record_key(folder).hash_user(user)} if user else {}
     for index in range(number):
         identity = {"id": f"x{index}", "index": 0, **more}
         traffic.add(identity, "run/prompt", FAKE, turns, FAKE.answer("a")).result(timeout=10)
@@ -224,7 +225,7 @@ def test_requests_are_deleted_by_id_and_by_user(
     assert "Deleted 3 requests" in capsys.readouterr().out
     assert {line.get("user") for line in read_lines(folder)} == {
         None,
-        record.hash_exchange((), "ben"),
+        load_record_key(folder).hash_user("ben"),
     }
     assert etude(["watch", str(task), str(task), "--forget", "x1"]) == 2
 

@@ -23,7 +23,7 @@ from etude.serve.generation import AnswerRequest, StreamEvent
 from etude.serve.responses import get_handover_reason
 from etude.serve.schemas import Json
 from etude.types import Message
-from etude.watch.record import WAIT_SECONDS, TrafficRecord, hash_exchange
+from etude.watch.record import WAIT_SECONDS, TrafficRecord
 from etude.web.api_errors import ApiError, to_api_error
 from etude.web.api_keys import ApiKey
 
@@ -245,14 +245,14 @@ class Server:
                     turns = (*request.get_messages(event.index), *finished.steps)
                     answer = RecentAnswer(request.served, turns, finished.answer.text)
                     self.recent.add(response_id, event.index, answer)
-                    if self.settings.record:
+
+                    if record := self.settings.record:
                         ids = {"id": response_id, "index": event.index}
+                        if request.user:
+                            ids["user"] = record.key.hash_user(request.user)
                         served = request.served
-                        ids |= {"user": hash_exchange((), request.user)} if request.user else {}
                         exchange = (answer.messages, finished.answer)
-                        written = self.settings.record.add(
-                            ids, served.source, served.assistant, *exchange
-                        )
+                        written = record.add(ids, served.source, served.assistant, *exchange)
                         await asyncio.wait([asyncio.wrap_future(written)], timeout=WAIT_SECONDS)
                 yield event
 

@@ -20,8 +20,8 @@ from etude.studio.review_queue import QUEUE_FILE, ReviewItem, ReviewQueue
 from etude.types import Message
 from etude.watch.bound import Draw, append_draw, find_vote, read_draws
 from etude.watch.questions import QuestionSpace, select_questions
-from etude.watch.record import RecordedRequest, hash_exchange, mask_texts
-from etude.watch.watching import KEY, Traffic, collect_votes, predict_wrong, read_traffic
+from etude.watch.record import RecordedRequest, mask_texts
+from etude.watch.watching import Traffic, collect_votes, predict_wrong, read_traffic
 
 MAX_CANDIDATES = 4_000  # the latest questions, among which is picked
 
@@ -62,7 +62,7 @@ def pick_questions(
     if items and number:
         on_step("Comparing questions")
         rows = [get_question(row.input) for row in traffic.dataset if not sealed.contains(row.text)]
-        space = QuestionSpace(traffic.task, mask_texts(rows, KEY), Models())
+        space = QuestionSpace(traffic.task, mask_texts(rows, traffic.key.masking), Models())
         for is_limited in (False, True):
             if (group := [item for item in items if bool(item.limit) is is_limited]) and len(
                 picked
@@ -98,20 +98,25 @@ def _draw_answers(traffic: Traffic, number: int) -> list[ReviewItem]:
     `number`.
     """
     answers = traffic.own_answers
-    votes = collect_votes(traffic.task)
+    votes = collect_votes(traffic.task, traffic.key)
     folder = traffic.task.folder / FOLDER
     # Of equal answers, always the first is shown, because the record may have masked the others
     # differently.
     predicted = predict_wrong(answers)
     recorded = {item.exchange: item for item in reversed(answers)}
     draws = read_draws(folder, traffic.fingerprint)
+
     waiting = [draw.exchange for draw in draws if find_vote(draw, votes) is None]
     items = {name: _mask(recorded[name], traffic, name) for name in waiting if name in recorded}
     for _ in range(number - len(items) if answers else 0):
         position = secrets.randbelow(len(answers))  # with replacement
         name = answers[position].exchange
         item = _mask(recorded[name], traffic, name)
-        names = (traffic.fingerprint, name, hash_exchange(item.input, item.answer or ""))
+        names = (
+            traffic.fingerprint,
+            name,
+            traffic.key.hash_exchange(item.input, item.answer or ""),
+        )
         draw = Draw(*names, float(predicted[position]), float(predicted.mean()), len(answers))
         append_draw(folder, draw)
         if find_vote(draw, votes) is None:
@@ -138,7 +143,8 @@ def _list_unknown(traffic: Traffic) -> list[ReviewItem]:
 
 
 def _mask(request: RecordedRequest, traffic: Traffic, draw: str = "") -> ReviewItem:
-    *texts, answer = mask_texts([*(turn.content for turn in request.turns), request.answer], KEY)
+    plain = [*(turn.content for turn in request.turns), request.answer]
+    *texts, answer = mask_texts(plain, traffic.key.masking)
     turns = tuple(Message(turn.role, text) for turn, text in zip(request.turns, texts, strict=True))
     assistant = request.assistant or f"{traffic.run.name}/{traffic.method}"
     return ReviewItem(

@@ -34,7 +34,9 @@ DRAWS = "draws.jsonl"  # in the folder of the runs
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A randomly drawn answer, without its text. Hashes are `hash_exchange` of input and answer."""
+    """A randomly drawn answer, without its text. Hashes are `RecordKey.hash_exchange` of input
+    and answer.
+    """
 
     assistant: str  # its fingerprint
     exchange: str  # the hash in the record

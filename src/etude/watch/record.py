@@ -6,7 +6,6 @@ line of an answer that a client has received. If the disk is slower than WAIT_SE
 ends without its line; if it fails, the record stops and the server goes on.
 """
 
-import hashlib
 import json
 import logging
 import math
@@ -32,6 +31,7 @@ from etude.limits.scope import get_question
 from etude.privacy.find import find
 from etude.privacy.mask.masking import Masker
 from etude.types import Answer, Message
+from etude.watch.record_key import VARIABLE, RecordKey, find_key_file, load_record_key
 
 LOG = logging.getLogger("etude.serve")
 WAIT_SECONDS = 1.0  # how long an answer waits for its line
@@ -40,14 +40,6 @@ NUM_FILES = 10  # a file has at most this share of the size of the record
 FILES = "requests-*.jsonl"
 LOCK = "record.lock"  # held while files of a record are changed
 Entry = tuple[Assistant, Sequence[Message], Json, Future[None]]
-
-
-def hash_exchange(turns: Sequence[Message], answer: str) -> str:
-    """Hash an input and its answer, by which feedback on the answer is found although the record is
-    masked.
-    """
-    pairs = [(turn.role, turn.content) for turn in turns]
-    return hashlib.sha256(repr((pairs, answer)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def mask_texts(texts: Sequence[str], key: bytes) -> list[str]:
@@ -62,17 +54,19 @@ def mask_texts(texts: Sequence[str], key: bytes) -> list[str]:
 
 class TrafficRecord:
     """Appends answered requests to files in `folder`. A file is deleted after `days`, or if all
-    files together are larger than `max_bytes`. `is_plain` masks nothing.
+    files together are larger than `max_bytes`. `is_plain` masks nothing. Raises InputError for the
+    key's file.
     """
 
     def __init__(
         self, folder: Path, days: int = 30, is_plain: bool = False, max_bytes: float = math.inf
     ) -> None:
+        self.key = load_record_key(folder)
         self.folder = folder
         self.days = days
         self.is_plain = is_plain
         self.max_bytes = max_bytes
-        self._key = os.urandom(32)
+        self._masking = os.urandom(32)
         self._process = f"{os.getpid()}-{os.urandom(3).hex()}"
         self._file = folder
         self._num_files = 0
@@ -176,13 +170,14 @@ class TrafficRecord:
 
     def _encode(self, assistant: Assistant, turns: Sequence[Message], line: Json) -> bytes:
         texts = [*(turn.content for turn in turns), line["answer"]]
-        masked = texts if self.is_plain else mask_texts(texts, self._key)
+        masked = texts if self.is_plain else mask_texts(texts, self._masking)
         messages = [
             {"role": turn.role, "content": text} for turn, text in zip(turns, masked, strict=False)
         ]
         names = {
             "fingerprint": assistant.fingerprint,
-            "exchange": hash_exchange(turns, line["answer"]),
+            "key": self.key.id,
+            "exchange": self.key.hash_exchange(turns, line["answer"]),
         }
         body = {
             **line,
@@ -195,13 +190,14 @@ class TrafficRecord:
 
 def forget(folder: Path, name: str) -> int:
     """Delete the requests of an id, or of the `user` that clients named, from a record. Returns how
-    many there were.
+    many there were. Raises InputError for the key's file.
 
     A server may write to the record meanwhile. The files with the distances keep the id and the
     distance, no text.
     """
     number = 0
-    texts = f'"id": {json.dumps(name)}', f'"user": "{hash_exchange((), name)}"'  # as in `_encode`
+    key = load_record_key(folder)
+    texts = f'"id": {json.dumps(name)}', f'"user": "{key.hash_user(name)}"'  # as in `_encode`
     marks = [text.encode() for text in texts]
     with hold_lock(folder / LOCK):
         for file in folder.glob(FILES):
@@ -227,29 +223,45 @@ class RecordedRequest:
     limit: str  # the limit that turned it away
     assistant: str  # RUN/METHOD
     fingerprint: str  # the assistant's
-    exchange: str  # `hash_exchange` of input and answer
+    key: str  # the id of the key that `exchange` was computed with
+    exchange: str  # `RecordKey.hash_exchange` of input and answer
 
 
 def read_record(
-    path: Path, usual: Sequence[str], runs: Collection[str], fingerprint: str, notes: list[str]
+    path: Path,
+    usual: Sequence[str],
+    runs: Collection[str],
+    fingerprint: str,
+    notes: list[str],
+    key: RecordKey,
 ) -> list[RecordedRequest]:
     """Read the requests in the order of their times. What was wrong with the record becomes notes.
 
-    `usual` are input columns for files that have them. Requests to assistants of another run than
-    `runs` are left out, except with this `fingerprint`. Raises InputError if none is left.
+    `key` hashes the exchanges of lines without a hash. `usual` are input columns for files that
+    have them. Requests to assistants of another run than `runs` are left out, except with this
+    `fingerprint`. Raises InputError if none is left.
     """
     files = [path] if path.is_file() else sorted(path.glob(FILES))
     own = list[RecordedRequest]()
     others = list[str]()
-    for request in (request for file in files for request in _read_file(file, usual, notes)):
+    for request in (request for file in files for request in _read_file(file, usual, notes, key)):
         if request.assistant.partition("/")[0] in {"", *runs} or request.fingerprint == fingerprint:
             own.append(request)
         else:
             others.append(request.assistant)
+
+    num_other_key = sum(request.key != key.id for request in own)
+    if num_other_key:
+        number = format_count(num_other_key, "request")
+        notes.append(
+            f"{number} recorded with a key other than {find_key_file()}, so feedback on them does "
+            f"not count. If you have that key, name its file in {VARIABLE}"
+        )
     if others:
         number = format_count(len(others), "request")
         names = ", ".join(sorted({*others}))
         notes.append(f"{number} left out, because assistants of another task answered: {names}")
+
     if not own:
         remedy = (
             "give the FOLDER of etude serve --record, or a file of requests: etude watch TASK "
@@ -261,7 +273,9 @@ def read_record(
     return sorted(own, key=lambda request: request.time or datetime.min.replace(tzinfo=UTC))
 
 
-def _read_file(file: Path, usual: Sequence[str], notes: list[str]) -> Iterator[RecordedRequest]:
+def _read_file(
+    file: Path, usual: Sequence[str], notes: list[str], key: RecordKey
+) -> Iterator[RecordedRequest]:
     reader = RowReader(file)
     latest = None
     num_backwards = 0
@@ -270,7 +284,7 @@ def _read_file(file: Path, usual: Sequence[str], notes: list[str]) -> Iterator[R
     columns = usual if usual and {*usual} <= {*names} else None
     columns = columns or guess_input_columns(names, [row.cells for row in rows]) or ("input",)
     for row in rows:
-        request = _read_request(Cells(reader, row), columns)
+        request = _read_request(Cells(reader, row), columns, key)
         if request and request.time and latest and request.time < latest:
             num_backwards += 1
             request = replace(request, time=latest)
@@ -286,13 +300,14 @@ def _read_file(file: Path, usual: Sequence[str], notes: list[str]) -> Iterator[R
         notes.append(f"The clock ran backwards; {number_set} counted at the time of an earlier one")
 
 
-def _read_request(cells: Cells, columns: Sequence[str]) -> RecordedRequest | None:
+def _read_request(cells: Cells, columns: Sequence[str], key: RecordKey) -> RecordedRequest | None:
     row = cells.row.cells
     turns = read_question(cells, columns)
     if not turns:
         return None
-    limit, assistant, fingerprint, answer = (
-        str(row.get(name) or "") for name in ("limit", "assistant", "fingerprint", "answer")
+    limit, assistant, fingerprint, answer, exchange = (
+        str(row.get(name) or "")
+        for name in ("limit", "assistant", "fingerprint", "answer", "exchange")
     )
     try:
         time = datetime.fromisoformat(str(row.get("time"))) if row.get("time") else None
@@ -309,5 +324,6 @@ def _read_request(cells: Cells, columns: Sequence[str]) -> RecordedRequest | Non
         confidence,
         str(row.get("handed_over")).lower() == "true",
         *(limit, assistant, fingerprint),
-        str(row.get("exchange") or hash_exchange(turns, answer)),
+        key=str(row.get("key") or "") if exchange else key.id,
+        exchange=exchange or key.hash_exchange(turns, answer),
     )

@@ -29,7 +29,8 @@ from etude.types import Estimate
 from etude.watch.bound import WrongBound, bound_draws, count_needed, read_draws
 from etude.watch.martingale import ChangeTest, detect_change
 from etude.watch.questions import QuestionSpace, group_questions
-from etude.watch.record import RecordedRequest, hash_exchange, mask_texts, read_record
+from etude.watch.record import RecordedRequest, mask_texts, read_record
+from etude.watch.record_key import RecordKey, load_record_key
 
 FAR = 0.95  # a question is far from the rows if this share of the held-out rows is nearer
 FEW_ROWS = 100  # held-out rows; with fewer, a change is found late
@@ -38,7 +39,6 @@ MAX_DAYS = 21  # up to here, shares are given by day, else by week
 MAX_GROUPED = 2_000  # the latest far questions, which are grouped
 RECORD = "record"  # the default folder, beside the task file
 MARGIN = 0.05  # without a target, how far above the expected share of wrong answers a bound may be
-KEY = b"etude watch"  # of masking: the same surrogates in every call
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Traffic:
     method: str
     fingerprint: str  # the assistant's
     path: Path  # of the record
+    key: RecordKey
     requests: Sequence[RecordedRequest]
     notes: Sequence[str]
 
@@ -141,15 +142,16 @@ def watch(
     path = traffic.path
     requests = traffic.requests
     notes = list(traffic.notes)
+
     train, held_out = _load_questions(traffic, notes)
     on_step("Comparing questions")
     space = QuestionSpace(task, train, Models())
     reference = space.find_nearest(space.embed(held_out))[0]
-    key = hash_exchange((), repr((train, held_out, space.name)))
-    file = path / f"distances-{key}.jsonl" if path.is_dir() else None
+    name = traffic.key.hash_exchange((), repr((train, held_out, space.name)))
+    file = path / f"distances-{name}.jsonl" if path.is_dir() else None
     # In a file of requests, an id may be that of a customer.
     by_id = {(file and item.id) or str(number): item for number, item in enumerate(requests)}
-    stream = _measure_stream(by_id, space, file, notes)
+    stream = _measure_stream(by_id, space, file, notes, traffic.key)
     test = detect_change(
         reference.tolist(), [line["distance"] for line in stream], false_alarms, task.seed
     )
@@ -164,7 +166,8 @@ def watch(
         "" if position is None else stream[position]["time"]
         for position in (test.alarm, test.change)
     )
-    votes = collect_votes(task)
+    votes = collect_votes(task, traffic.key)
+
     return WatchReport(
         *(
             task.name,
@@ -177,7 +180,7 @@ def watch(
         ),
         *(false_alarms, test, alarm, change),
         estimate_known([float(hit) for hit in is_far]),
-        _group_far(far[-MAX_GROUPED:], space, train),
+        _group_far(far[-MAX_GROUPED:], space, train, traffic.key),
         _count_periods(requests),
         _judge(requests, votes),
         bound_draws(read_draws(task.folder / FOLDER, traffic.fingerprint), votes),
@@ -194,16 +197,29 @@ def read_traffic(
     """
     task_run, method, _ = find_served(find_run(task_file, run).folder if run else task_file, method)
     notes = list[str]()
+
     task, dataset, test = load_task_rows(task_run.task_file, None, TRAIN_MIN)
     path = record or task.folder / RECORD
     runs = {item.name for item in find_task_runs(task_run.task_file)}
     fingerprint = load(task_run.assistant_folder(method)).fingerprint
-    requests = read_record(path, task.examples.input, runs, fingerprint, notes)
+    key = load_record_key(path)
+    requests = read_record(path, task.examples.input, runs, fingerprint, notes, key)
     if num_others := sum(request.fingerprint not in ("", fingerprint) for request in requests):
         notes.append(
             f"{format_count(num_others, 'request')} answered by another assistant of this task"
         )
-    return Traffic(task, dataset, test, task_run, method, fingerprint, path, requests, notes)
+    return Traffic(
+        task=task,
+        dataset=dataset,
+        test=test,
+        run=task_run,
+        method=method,
+        fingerprint=fingerprint,
+        path=path,
+        key=key,
+        requests=requests,
+        notes=notes,
+    )
 
 
 def _load_questions(traffic: Traffic, notes: list[str]) -> tuple[list[str], list[str]]:
@@ -229,11 +245,16 @@ def _load_questions(traffic: Traffic, notes: list[str]) -> tuple[list[str], list
         notes.append(
             f"With only {few}, a change may be found late, or not if it was there from the start"
         )
-    return mask_texts(train, KEY), mask_texts(held_out, KEY)
+    masking = traffic.key.masking
+    return mask_texts(train, masking), mask_texts(held_out, masking)
 
 
 def _measure_stream(
-    by_id: Mapping[str, RecordedRequest], space: QuestionSpace, file: Path | None, notes: list[str]
+    by_id: Mapping[str, RecordedRequest],
+    space: QuestionSpace,
+    file: Path | None,
+    notes: list[str],
+    key: RecordKey,
 ) -> list[Json]:
     """Measure how far questions are from the rows, in their order. With a `file`, the questions
     measured before come first, also if they were deleted from the record since, so that all calls
@@ -244,7 +265,8 @@ def _measure_stream(
     new = {name: request for name, request in by_id.items() if name not in measured}
     if not new:
         return lines
-    texts = mask_texts([request.question for request in new.values()], KEY)
+
+    texts = mask_texts([request.question for request in new.values()], key.masking)
     distances = space.find_nearest(space.embed(texts))[0].tolist()
     for (name, request), distance in zip(new.items(), distances, strict=True):
         lines.append({"id": name, "time": str(request.time or "")[:16], "distance": distance})
@@ -259,11 +281,14 @@ def _measure_stream(
 
 
 def _group_far(
-    requests: Sequence[RecordedRequest], space: QuestionSpace, train: Sequence[str]
+    requests: Sequence[RecordedRequest],
+    space: QuestionSpace,
+    train: Sequence[str],
+    key: RecordKey,
 ) -> tuple[NewQuestions, ...]:
     if not requests:
         return ()
-    texts = mask_texts([request.question for request in requests], KEY)
+    texts = mask_texts([request.question for request in requests], key.masking)
     vectors = space.embed(texts)
     nearest = space.find_nearest(vectors)[1]
     return tuple(
@@ -300,13 +325,13 @@ def _count_periods(requests: Sequence[RecordedRequest]) -> tuple[Period, ...]:
     )
 
 
-def collect_votes(task: Task) -> dict[str, float]:
-    """Return the share of people who judged an answer right, by `hash_exchange` of input and
-    answer.
+def collect_votes(task: Task, key: RecordKey) -> dict[str, float]:
+    """Return the share of people who judged an answer right, by `RecordKey.hash_exchange` of input
+    and answer.
     """
     judgements = collect_judgements(FeedbackLog(task.folder / FILE).entries)
     return {
-        hash_exchange(*exchange): sum(judged.values()) / len(judged)
+        key.hash_exchange(*exchange): sum(judged.values()) / len(judged)
         for exchange, judged in judgements.items()
     }
 
