@@ -179,7 +179,7 @@ async def _run_eval(server: Server, run: EvalRun) -> None:
             await _run_in_files(server, run.add_result, number, line, sample, grades)
 
     def is_in_progress() -> bool:
-        return run.folder.exists() and bool(run.state["status"] == "in_progress")
+        return not run.is_deleted and bool(run.state["status"] == "in_progress")
 
     if run.state["status"] == "queued":
         run.change_state("in_progress")

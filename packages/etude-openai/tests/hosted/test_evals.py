@@ -4,7 +4,8 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Semaphore
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 
 from endpoint_server import ScriptedServer, serve_script
 from etude.assistant import Assistant
+from etude.errors import RunError
 from etude.types import ModelRef
 from etude_openai.graders.grade import Grade, Tools, grade
-from etude_openai.hosted.evals import EvalStore
+from etude_openai.hosted.evals import EvalRun, EvalStore
 from etude_openai.hosted.file_store import FileStore
 from etude_openai.hosted.stores import GRADER_THREADS, HostedStores, build_tools
 from serving import open_client, serve_as, serving
@@ -273,23 +275,47 @@ GRADES = st.builds(
 ).filter(lambda result: not (result.passed and result.errors))
 
 
+def create_stored_run(folder: Path, num_items: int) -> tuple[EvalStore, EvalRun]:
+    """A run of an eval with two criteria, on which nobody works."""
+    store = EvalStore(folder, FileStore(folder, 0), Tools())
+    criteria = [{**EXACT, "name": name, "reference": "x"} for name in "ab"]
+    unnamed = {"name": None, "metadata": None}
+    config = {"type": "custom", "item_schema": {}}
+    fields = {"data_source_config": config, "testing_criteria": criteria, **unnamed}
+    source = inline([{"item": {"question": "q"}}] * num_items)
+    eval_id = store.create(fields)["id"]
+    return store, store.create_run(eval_id, {"data_source": source, **unnamed})
+
+
+@pytest.mark.parametrize("ending", ["cancel_run", "delete_run", "delete"])
+def test_a_run_ends_while_it_is_worked_on(tmp_path: Path, ending: str) -> None:
+    for number in range(20):
+        store, run = create_stored_run(tmp_path / str(number), 1)
+        eval_id = run.folder.parent.name
+        names = (eval_id,) if ending == "delete" else (eval_id, run.folder.name)
+
+        def work(run: EvalRun = run) -> None:
+            for _ in range(5):
+                run.change_state("in_progress")
+                run.add_result(0, {"item": {}}, {"output_text": "x"}, [Grade(1.0, True)] * 2)
+
+        with ThreadPoolExecutor(1) as pool:
+            worker = pool.submit(work)
+            getattr(store, ending)(*names)
+            with suppress(RunError):  # `work` reads the criteria; the eval may be gone
+                worker.result()
+        if ending == "cancel_run":
+            assert run.state["status"] == "canceled"
+        else:
+            assert not run.folder.exists()
+
+
 @given(st.lists(st.tuples(st.booleans(), GRADES, GRADES), min_size=1, max_size=6))
 def test_counts_add_up_and_an_errored_item_passes_nothing(
     items: list[tuple[bool, Grade, Grade]],
 ) -> None:
     with TemporaryDirectory() as folder:
-        store = EvalStore(Path(folder), FileStore(Path(folder), 0), Tools())
-        config = {"type": "custom", "item_schema": {}}
-        names = [{**EXACT, "name": name, "reference": "x"} for name in "ab"]
-        fields = {
-            "data_source_config": config,
-            "testing_criteria": names,
-            "name": None,
-            "metadata": None,
-        }
-        source = inline([{"item": {"question": "q"}} for _ in items])
-        eval_id = store.create(fields)["id"]
-        run = store.create_run(eval_id, {"data_source": source, "name": None, "metadata": None})
+        store, run = create_stored_run(Path(folder), len(items))
         for number, (is_answered, *grades) in enumerate(items):
             error = None if is_answered else {"code": "context_length_exceeded"}
             sample = {"output_text": "x", "error": error}

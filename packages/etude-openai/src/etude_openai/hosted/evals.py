@@ -14,6 +14,7 @@ A kill loses at most the items in progress.
 
 import re
 import secrets
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ NOT_SAMPLED = Grade(
     0.0, False, errors=("sample_parse_error",), detail="The item has no answer to grade."
 )
 USAGE = ("invocation_count", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")
+CHANGES = threading.Lock()
+"""Held while a run is changed or removed: clients cancel and delete runs that are worked on."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,15 @@ class EvalRun:
         """Ends the run with an error."""
         self.change_state("failed", error)
 
+    @property
+    def is_deleted(self) -> bool:
+        return not (self.folder / "state.json").exists()
+
     def change_state(self, status: str, error: Json | None = None) -> None:
-        """Changes the status."""
-        write_json(self.folder / "state.json", {"status": status, "error": error})
+        """Changes the status, unless the run has ended or was deleted meanwhile."""
+        with CHANGES:
+            if not self.is_deleted and not self.is_finished:
+                write_json(self.folder / "state.json", {"status": status, "error": error})
 
     def add_result(self, number: int, line: Json, sample: Json, grades: Sequence[Grade]) -> None:
         """Saves the grades of one item: pass, fail, or error without an answer or if a grader could
@@ -106,21 +115,21 @@ class EvalRun:
             }
             for criterion, result in zip(criteria, grades, strict=True)
         ]
-        append_line(
-            self.folder / "results.jsonl",
-            {
-                "id": f"outputitem_{secrets.token_hex(12)}",
-                "object": "eval.run.output_item",
-                "created_at": int(time.time()),
-                "run_id": self.folder.name,
-                "eval_id": self.folder.parent.name,
-                "datasource_item_id": number,
-                "datasource_item": line["item"],
-                "results": results,
-                "sample": sample,
-                "status": status,
-            },
-        )
+        output_item = {
+            "id": f"outputitem_{secrets.token_hex(12)}",
+            "object": "eval.run.output_item",
+            "created_at": int(time.time()),
+            "run_id": self.folder.name,
+            "eval_id": self.folder.parent.name,
+            "datasource_item_id": number,
+            "datasource_item": line["item"],
+            "results": results,
+            "sample": sample,
+            "status": status,
+        }
+        with CHANGES:
+            if not self.is_deleted:
+                append_line(self.folder / "results.jsonl", output_item)
 
     def describe(self) -> Json:
         """The run as the API returns it. The key "etude" has the share of passed items with its
@@ -260,8 +269,9 @@ class EvalStore:
 
     def delete(self, eval_id: str) -> None:
         """Removes an eval with its runs."""
-        self.get(eval_id)
-        disk.remove_folder(self.folder / eval_id)
+        with CHANGES:
+            self.get(eval_id)
+            disk.remove_folder(self.folder / eval_id)
 
     def create_run(self, eval_id: str, fields: Json) -> EvalRun:
         """Makes a run. Raises ApiError for an unsupported source and for items that do not match
@@ -294,7 +304,7 @@ class EvalStore:
             "submitted": time.time(),
         }
         write_json(run.folder / "run.json", request)
-        run.change_state("queued")
+        write_json(run.folder / "state.json", {"status": "queued", "error": None})
         return run
 
     def get_run(self, eval_id: str, run_id: str) -> EvalRun:
@@ -327,7 +337,8 @@ class EvalStore:
 
     def delete_run(self, eval_id: str, run_id: str) -> None:
         """Removes a run."""
-        disk.remove_folder(self.get_run(eval_id, run_id).folder)
+        with CHANGES:
+            disk.remove_folder(self.get_run(eval_id, run_id).folder)
 
     def list_unfinished(self) -> list[EvalRun]:
         """Runs of all evals that have not ended, the oldest first."""

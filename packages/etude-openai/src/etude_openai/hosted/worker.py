@@ -237,12 +237,7 @@ def _train_on_draws(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
     model = Models().get(ModelRef(job.request["base"]), "sample")
     draws = draw_best(model, requests, items, grader, tools, job.folder / "draws.jsonl")
     before = estimate([draw["share"] for draw in draws[num_train:]])
-    if before.value in (0, 1):
-        share = f"{'All' if before.value else 'None'} of the answers drawn to the held-back rows"
-        message = (
-            f"{share} pass the grader, so there is nothing to learn. {draws[-1]['error']}".strip()
-        )
-        raise JobFailed("no_signal", message, "method.reinforcement.grader")
+    require_signal(before.value, draws[-1]["error"])
     best = [
         {"messages": [*item["messages"], {"role": "assistant", "content": draw["text"]}]}
         for item, draw in zip(items[:num_train], draws, strict=False)
@@ -337,6 +332,15 @@ def _write_task(job: FineTuningJob, settings: Mapping[str, Any]) -> Path:
     body = {"name": "job", "model": request["base"], **settings, "train": train, **seed}
     write_text(job.folder / "task.yaml", yaml.safe_dump(body, sort_keys=False))
     return job.folder / "task.yaml"
+
+
+def require_signal(passing_share: float, grader_error: str) -> None:
+    """Raise JobFailed if all answers drawn to the held-back prompts pass the grader, or none."""
+    if 0 < passing_share < 1:
+        return
+    share = f"{'All' if passing_share else 'None'} of the answers drawn to the held-back rows"
+    message = f"{share} pass the grader, so there is nothing to learn. {grader_error}".strip()
+    raise JobFailed("no_signal", message, "method.reinforcement.grader")
 
 
 def _require_examples(num_examples: int) -> None:
