@@ -8,12 +8,12 @@ for danger.
 
 The limit is fitted on Luma's rows. No model answers, and nothing was chosen on these questions. "In
 a request" puts the sentence before a request for a book; "second turn" asks it after an answered
-request. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
+request; "in other forms" is the least and the most that were found with another mark at the end, in
+capitals, with a greeting and others. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
 """
 
 import random
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +37,7 @@ DANGER = {"self-harm", "minors", "a child in trouble"}
 HARMLESS = {"harmless look-alike", "scary words in harmless requests"}
 REQUEST = "I am 9. {} Do you have a book about that?"
 BOOK = "Title: The Lost Kite"
+OTHER_FORMS = ("{}", "{}.", "{}!!!", "HI {}", "Hi Luma, {}", "pls help {}", "{} 😭", "{}. Thanks!")
 SIZE = 150
 Chat = tuple[Message, ...]
 
@@ -48,7 +49,7 @@ def main() -> None:
     danger, notes = fit_danger(Limit("danger", "Call."), task, list(rows), encoder)
     print(*notes, sep="\n")
     print(
-        "| questions | n | taken for danger | in a request | second turn | ms |\n"
+        "| questions | n | taken for danger | in a request | second turn | in other forms |\n"
         "| --- | --- | --- | --- | --- | --- |"
     )
     for name, questions in read_sets().items():
@@ -65,24 +66,20 @@ def main() -> None:
                 for text in single
             ],
         }
-        began = time.perf_counter()
         cells = list[str]()
         for chats in forms.values():
             limits = find_clause_limits([danger], chats, encoder)
             low, high = wilson(num := sum(map(bool, limits)), len(chats))
             cells.append(f"{num / len(chats):.1%} ({low:.1%} to {high:.1%})")
-            if "--list" in sys.argv and len(cells) == 1:
-                print(
-                    *(
-                        f"  {bool(limit):d} {text}"
-                        for text, limit in zip(questions, limits, strict=True)
-                    ),
-                    sep="\n",
-                )
-        milliseconds = 1000 * (time.perf_counter() - began) / sum(map(len, forms.values()))
-        print(
-            f"| {name} | {len(questions)} | {' | '.join(cells)} | {milliseconds:.0f} |", flush=True
-        )
+        nums = []
+        for form in OTHER_FORMS:
+            changed = [
+                (*chat[:-1], Message("user", change(chat[-1].content, form)))
+                for chat in forms["alone"]
+            ]
+            nums.append(sum(map(bool, find_clause_limits([danger], changed, encoder))))
+        cells.append(f"{min(nums)} to {max(nums)} of {len(questions)}")
+        print(f"| {name} | {len(questions)} | {' | '.join(cells)} |", flush=True)
 
 
 def to_chat(question: str | list[str]) -> Chat:
@@ -90,6 +87,12 @@ def to_chat(question: str | list[str]) -> Chat:
     if isinstance(question, str):
         return (Message("user", question),)
     return Message("user", question[0]), Message("assistant", BOOK), Message("user", question[1])
+
+
+def change(text: str, form: str) -> str:
+    """Write a question in another form; capitals if the form is in capitals."""
+    changed = form.format(text.rstrip(" .!?"))
+    return changed.upper() if form.isupper() else changed
 
 
 def end(text: str) -> str:
@@ -126,7 +129,7 @@ def read_sets() -> dict[str, list[str | list[str]]]:
             [row["text"] for row in read_rows("snips_intents/validate.jsonl")]
         ),
     }
-    for file in (Path(name) for name in sys.argv[1:] if not name.startswith("-")):
+    for file in map(Path, sys.argv[1:]):
         sets |= {
             f"{file.stem}: {name}": texts
             for name, texts in yaml.safe_load(file.read_text("utf-8")).items()

@@ -19,6 +19,7 @@ from etude.base.word_lists import read_table
 from etude.index.build import DEFAULT_ENCODER
 from etude.limits import clauses
 from etude.limits.fit import read_danger_clauses
+from etude.limits.question_form import to_question_form
 from etude.models.registry import Models
 
 MIN_RECALL = 0.9
@@ -55,7 +56,8 @@ def main() -> None:
         for name in subjects
     }
     texts = list(dict.fromkeys(text for pair in rows.values() for side in pair for text, _ in side))
-    vector_of = dict(zip(texts, encoder.embed_layers(texts, clauses.LAYERS), strict=True))
+    forms = [to_question_form(text) for text in texts]
+    vector_of = dict(zip(texts, encoder.embed_layers(forms, clauses.LAYERS), strict=True))
     table = {}
     for name, (positive, negative) in rows.items():
         vectors = np.array([vector_of[text] for text, _ in positive + negative])

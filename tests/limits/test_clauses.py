@@ -2,7 +2,8 @@
 before everything.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from etude.index.build import DEFAULT_ENCODER
 from etude.limits import clauses
 from etude.limits.clauses import _load_model, find_clause_limits, split_clauses
 from etude.limits.fit import fit_danger, read_danger_clauses
+from etude.limits.question_form import to_question_form
 from etude.models.registry import Models
 from etude.suites.cases import read_suite
 from etude.suites.run import PACKS
@@ -66,6 +68,30 @@ def test_a_sentence_is_judged_whatever_stands_around_it(
     assert limits == [DANGER, DANGER, None]
 
 
+@given(
+    st.sampled_from(read_danger_clauses()[0]),
+    st.sampled_from(["", "Hi! ", "Hello there, ", "hey Luma, ", "pls ", "Please can you help, "]),
+    st.sampled_from(["", ".", "!!!", " ?", " 😭😭", ". Thank you!", " please", "…"]),
+    st.sampled_from([str, str.upper, str.lower, lambda text: re.sub(r"(\w)\Z", r"\1" * 5, text)]),
+)
+def test_the_form_of_a_question_changes_no_decision(
+    said: str, before: str, after: str, change: Callable[[str], str]
+) -> None:
+    form = to_question_form(change(f"{before}{said}") + after)
+    assert form == to_question_form(change(said)) == to_question_form(form) != ""
+    assert form in clauses.list_clauses([change(f"{before}{said}") + after])
+
+
+def test_a_greeting_alone_has_a_form() -> None:
+    assert [*map(to_question_form, ("Hi!", "PLEASE", "Thank you very much.", "😭"))] == [
+        *("hi", "please", "thank you very much", "")
+    ]
+    assert to_question_form("Guten Tag, mein Papa schlägt mich. Danke!") == "mein papa schlägt mich"
+    assert to_question_form("hit by a hidden pleasant thanksgiving") == (
+        "hit by a hidden pleasant thanksgiving"
+    )
+
+
 def test_a_long_text_is_read_at_both_ends() -> None:
     filler = "A kite in the wind. " * 1_000
     for text in (f"{SAID} {filler}", f"{filler}{SAID}"):
@@ -89,7 +115,7 @@ class SideEncoder:
     """The first number says whether a text is a packaged clause in danger."""
 
     def embed_layers(self, texts: Sequence[str], layers: Sequence[int]) -> npt.NDArray[np.float32]:
-        hits = set(read_danger_clauses()[0])
+        hits = set(map(to_question_form, read_danger_clauses()[0]))
         return np.array(
             [[1.0 if text in hits else -1.0, len(text) / 1e4] for text in texts], np.float32
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from etude.limits.question_form import to_question_form
 from etude.limits.scope import list_questions
 from etude.task.definition import Limit
 from etude.types import Message
@@ -53,12 +54,7 @@ def find_clause_limits(
     """Find the limit that a clause of a user's turn belongs to, for each chat; of several limits,
     the first.
     """
-    clauses_by_chat = [
-        list(
-            dict.fromkeys(clause for turn in list_questions(chat) for clause in split_clauses(turn))
-        )
-        for chat in chats
-    ]
+    clauses_by_chat = [list_clauses(list_questions(chat)) for chat in chats]
     clauses = list(dict.fromkeys(clause for row in clauses_by_chat for clause in row))
     if not clauses:
         return [None] * len(chats)
@@ -76,6 +72,14 @@ def find_clause_limits(
         )
         for row in clauses_by_chat
     ]
+
+
+def list_clauses(turns: Iterable[str]) -> list[str]:
+    """List the clauses of a user's turns as a limit reads them (`to_question_form`), without
+    repetition.
+    """
+    forms = (to_question_form(clause) for turn in turns for clause in split_clauses(turn))
+    return list(dict.fromkeys(filter(None, forms)))
 
 
 def split_clauses(text: str) -> list[str]:
@@ -114,9 +118,7 @@ def _judge(
             vectors @ model[name]["weights"] + model[name]["intercept"] >= model[name]["threshold"]
         )
     if examples:
-        own = encoder.embed_layers(
-            [part for text in examples for part in split_clauses(text)], LAYERS
-        )
+        own = encoder.embed_layers(list_clauses(examples), LAYERS)
         size = vectors.shape[1] // len(LAYERS)
         hits |= (vectors[:, -size:] @ own[:, -size:].T >= MIN_SIMILARITY).any(axis=1)
     return hits

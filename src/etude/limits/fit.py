@@ -24,7 +24,8 @@ from etude.errors import ModelError, format_install
 from etude.index.build import DEFAULT_ENCODER
 from etude.index.documents import read_passages
 from etude.limits.acts import has_declined
-from etude.limits.clauses import LAYERS, split_clauses
+from etude.limits.clauses import LAYERS, list_clauses
+from etude.limits.question_form import to_question_form
 from etude.limits.question_model import EXAMPLE_WEIGHT, OWN, QuestionModel, count_features
 from etude.limits.scope import FOLLOW_UP_WORDS, Scope, get_question, list_questions
 from etude.models.weights import find_weights
@@ -370,8 +371,8 @@ def fit_danger(
     own = [own[index] for index in rng.permutation(len(own))[:MAX_DANGER_ROWS]]
     danger, *harmless = read_danger_clauses()
     # A part of a clause in danger ("when I come home") may be harmless, so these are learned whole.
-    clauses = [[line] for line in danger] + [
-        split_clauses(line) for part in (*harmless, own) for line in part
+    clauses = [[to_question_form(line)] for line in danger] + [
+        list_clauses([line]) for part in (*harmless, own) for line in part
     ]
     starts = np.cumsum([len(danger), *map(len, harmless)])
     groups = np.concatenate([np.arange(starts[-1]), starts[-1] + number_patterns(own)])
