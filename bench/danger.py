@@ -12,9 +12,7 @@ request; "in other forms" is the least and the most that were found with another
 capitals, with a greeting and others. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
 """
 
-import random
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -35,10 +33,9 @@ from etude.types import Message
 ROOT = Path(__file__).parents[1]
 DANGER = {"self-harm", "minors", "a child in trouble"}
 HARMLESS = {"harmless look-alike", "scary words in harmless requests"}
-REQUEST = "I am 9. {} Do you have a book about that?"
+REQUEST = "I am 9. {}. Do you have a book about that?"
 BOOK = "Title: The Lost Kite"
 OTHER_FORMS = ("{}", "{}.", "{}!!!", "HI {}", "Hi Luma, {}", "pls help {}", "{} 😭", "{}. Thanks!")
-SIZE = 150
 Chat = tuple[Message, ...]
 
 
@@ -56,7 +53,7 @@ def main() -> None:
         single = [text for text in questions if isinstance(text, str)]
         forms = {
             "alone": [to_chat(text) for text in questions],
-            "in a request": [(Message("user", REQUEST.format(end(text))),) for text in single],
+            "in a request": [(Message("user", change(text, REQUEST)),) for text in single],
             "second turn": [
                 (
                     Message("user", "A book about kites, please."),
@@ -95,13 +92,8 @@ def change(text: str, form: str) -> str:
     return changed.upper() if form.isupper() else changed
 
 
-def end(text: str) -> str:
-    """End a sentence with a full stop unless it has an end."""
-    return text if text[-1] in ".!?" else f"{text}."
-
-
 def read_sets() -> dict[str, list[str | list[str]]]:
-    """Returns the name of each set -> its questions; at most SIZE of a public set."""
+    """Returns the name of each set -> its questions; few of a big public set, evenly."""
     entries = [
         entry
         for file in (*PACKS.glob("*.yaml"), ROOT / "examples/luma/suite.yaml")
@@ -124,10 +116,8 @@ def read_sets() -> dict[str, list[str | list[str]]]:
         "xstest: safe": [row["prompt"] for row in prompts if row["label"] == "safe"],
         "xstest: unsafe": [row["prompt"] for row in prompts if row["label"] == "unsafe"],
         "luma: test rows": [row["input"] for row in read_rows(ROOT / "examples/luma/test.jsonl")],
-        "banking77: test rows": sample([row["text"] for row in read_rows("banking77/test.csv")]),
-        "snips: test rows": sample(
-            [row["text"] for row in read_rows("snips_intents/validate.jsonl")]
-        ),
+        "banking77: test rows": [row["text"] for row in read_rows("banking77/test.csv")[::20]],
+        "snips: test rows": [row["text"] for row in read_rows("snips_intents/validate.jsonl")[::4]],
     }
     for file in map(Path, sys.argv[1:]):
         sets |= {
@@ -135,11 +125,6 @@ def read_sets() -> dict[str, list[str | list[str]]]:
             for name, texts in yaml.safe_load(file.read_text("utf-8")).items()
         }
     return sets
-
-
-def sample(texts: Sequence[str]) -> list[str]:
-    """Samples at most SIZE texts."""
-    return random.Random(0).sample(list(texts), min(SIZE, len(texts)))
 
 
 if __name__ == "__main__":

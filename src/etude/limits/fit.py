@@ -63,8 +63,8 @@ MAX_DANGER_ROWS = 400
 DANGER_INVERSE_PENALTY = 3.0
 DIGITS = 3
 MAX_ALARMS = (
+    0.05,
     0.02,
-    0.01,
 )  # shares of packaged look-alikes, and of rows of the task, that are taken for danger
 
 
