@@ -65,6 +65,9 @@ def main() -> None:
         }
         cells = list[str]()
         for chats in forms.values():
+            if not chats:  # all questions have two turns
+                cells.append("")
+                continue
             limits = find_clause_limits([danger], chats, encoder)
             low, high = wilson(num := sum(map(bool, limits)), len(chats))
             cells.append(f"{num / len(chats):.1%} ({low:.1%} to {high:.1%})")

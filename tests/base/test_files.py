@@ -173,3 +173,20 @@ def test_a_full_disk_is_told_with_the_file_that_it_does_not_take(tmp_path: Path)
     with pytest.raises(OSError, match="full") as told, atomic_file(tmp_path / "rows.jsonl"):
         raise OSError(errno.ENOSPC, "full")
     assert told.value.filename == str(tmp_path / "rows.jsonl")
+
+
+def test_the_end_of_a_write_leaves_the_next_writer_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may begin to write the same file as soon as this one has moved."""
+    replace = Path.replace
+
+    def replace_and_begin(temporary: Path, file: Path) -> Path:
+        moved = replace(temporary, file)
+        temporary.write_text("next")
+        return moved
+
+    monkeypatch.setattr(Path, "replace", replace_and_begin)
+    write_text(tmp_path / "state.json", "first")
+    assert (tmp_path / "state.json").read_text() == "first"
+    assert (tmp_path / "state.json.part").read_text() == "next"

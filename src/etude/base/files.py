@@ -132,12 +132,12 @@ def atomic_file(file: Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         temporary.replace(file)
-    except OSError as error:
-        if error.errno is not None:  # else it has only a message, which a name would hide
+    except BaseException as error:  # only then: after it has moved, the name is another writer's
+        temporary.unlink(missing_ok=True)
+        # An OSError without a number has only a message, which a file name would hide.
+        if isinstance(error, OSError) and error.errno is not None:
             error.filename = error.filename or str(file)
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
     _flush(file.parent)
 
 
